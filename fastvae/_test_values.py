@@ -1,0 +1,98 @@
+"""PyMC3 models without test values: nobody sets them, and they are computed only where PyMC3 reads them.
+
+Stock PyMC3 builds a model under `compute_test_value = raise`. Every expression is then evaluated once
+while it is written down: an input without `tag.test_value` stops the build, and a convolutional decoder
+takes seconds in theano's Python convolution. Here expressions between random variables are not evaluated;
+a random variable is built in theano's `ignore` mode by numpy alone, and where PyMC3 needs the value of one of
+its parameters (as the starting point of a free variable), just that value is computed.
+
+A model that asks for another mode (`pm.Model(theano_config={"compute_test_value": ...})`) or a profile that
+does (`debug`) is left as it is.
+"""
+import contextlib
+import functools
+
+import theano
+from pymc3 import model as pm_model
+from pymc3.distributions.distribution import Distribution
+from theano.configparser import change_flags
+
+
+def install():
+    """Replace the three places of PyMC3 that insist on test values."""
+    pm_model.Model.__new__ = staticmethod(_new_model(pm_model.Model.__new__))
+    Distribution.__new__ = staticmethod(_new_random_variable(Distribution.__new__))
+    pm_model.ObservedRV.__init__ = _init_observed(pm_model.ObservedRV.__init__)
+
+
+def _new_model(stock):
+    @functools.wraps(stock)
+    def new(cls, *args, theano_config=None, **kwargs):
+        theano_config = {"compute_test_value": theano.config.compute_test_value, **(theano_config or {})}
+        return stock(cls, *args, theano_config=theano_config, **kwargs)
+
+    return new
+
+
+def _new_random_variable(stock):
+    @functools.wraps(stock)
+    def new(cls, *args, **kwargs):
+        if theano.config.compute_test_value != "off":
+            return stock(cls, *args, **kwargs)
+        with _by_numpy_alone():
+            try:
+                return stock(cls, *args, **kwargs)
+            except AttributeError:
+                parameters = [value for value in (*args, *kwargs.values()) if isinstance(value, theano.Variable)]
+                missing = [value for value in parameters if not hasattr(value.tag, "test_value")]
+                if not missing:
+                    raise
+                for value in missing:
+                    value.tag.test_value = _evaluate(value)
+            return stock(cls, *args, **kwargs)
+
+    return new
+
+
+@contextlib.contextmanager
+def _by_numpy_alone():
+    # A test value is computed once: to compile C for it would cost a second an Op.
+    flags = {"compute_test_value": "ignore", "cxx": ""}
+    model = pm_model.Model.get_context(error_if_none=False)
+    if model is None:
+        yield
+        return
+    # PyMC3 enters the model again on the way, which sets its configuration and overwrites the one to return to.
+    before = {name: getattr(model, name) for name in ("_theano_config", "_old_theano_config")}
+    model._theano_config = flags
+    try:
+        with change_flags(flags):
+            yield
+    finally:
+        vars(model).update(before)
+
+
+def _init_observed(stock):
+    @functools.wraps(stock)
+    def init(self, *args, **kwargs):
+        try:
+            stock(self, *args, **kwargs)
+        except AttributeError:
+            # Reading the observation's test value is stock's last step but one; the last one remains to be done.
+            if self.owner is None or hasattr(self.owner.inputs[0].tag, "test_value"):
+                raise
+            data = self.owner.inputs[0]
+            self.scaling = pm_model._get_scaling(self.total_size, data.shape, data.ndim)
+
+    return init
+
+
+def _evaluate(variable):
+    """The value of an expression of a model at the model's test point."""
+    roots = [
+        root
+        for root in theano.gof.graph.ancestors([variable], blockers=None)
+        if hasattr(root.tag, "test_value") and not isinstance(root, theano.compile.SharedVariable)
+    ]
+    givens = {root: root.type.make_constant(root.tag.test_value) for root in roots}
+    return theano.function([], variable, givens=givens, mode="FAST_COMPILE", on_unused_input="ignore")()

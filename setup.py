@@ -1,0 +1,48 @@
+"""Install fastvae: `pip install .` brings a complete working stack, BLAS included."""
+import pathlib
+
+from setuptools import find_packages, setup
+
+HERE = pathlib.Path(__file__).parent
+
+setup(
+    name="fastvae",
+    version="0.1.0",
+    description="Train variational auto-encoders written in PyMC3 + Theano as fast as the machine allows",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10,<3.12",
+    packages=[*find_packages(include=["fastvae", "fastvae.*"]), "fastvae.theanorc_profiles"],
+    package_dir={"fastvae.theanorc_profiles": "theanorc_profiles"},
+    package_data={
+        "fastvae": ["data/*"],
+        "fastvae.backends": ["*/c_code/*.c"],
+        "fastvae.theanorc_profiles": ["*.theanorc"],
+    },
+    install_requires=[
+        # The last releases of the PyMC3 + Theano line whose GPU back end works, and what they work with.
+        "theano==1.0.5",
+        "pymc3==3.9.3",
+        "numpy==1.21.6; python_version < '3.11'",
+        "numpy==1.23.5; python_version >= '3.11'",
+        "scipy==1.7.3; python_version < '3.11'",
+        "scipy==1.10.1; python_version >= '3.11'",
+        "arviz==0.11.1",  # 0.11.2 dropped `geweke`, which pymc3 3.9.3 imports
+        "pandas==1.5.3",
+        "xarray==2022.12.0",
+        "matplotlib==3.7.5",
+        "fastprogress==1.0.3",
+        "setuptools<66",  # newer ones replace distutils and break numpy.distutils
+        "threadpoolctl==3.5.0",
+        "tqdm==4.67.1",
+    ],
+    extras_require={"test": ["pytest==8.3.4", "pytest-benchmark==4.0.0", "hypothesis==6.122.3"]},
+    entry_points={"console_scripts": ["fastvae=fastvae.cli:main"]},
+    classifiers=[
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "License :: OSI Approved :: Apache Software License",
+    ],
+)

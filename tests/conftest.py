@@ -1,0 +1,58 @@
+"""Shared by all tests: the stack is started once, subprocesses get a clean environment."""
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+import fastvae  # noqa: F401  (before anything imports theano)
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+OURS = ("THEANO_FLAGS", "THEANORC", "FASTVAE_PROFILE", "OMP_NUM_THREADS")
+
+
+def compile_cache():
+    """Theano's compile folder of this run, which subprocesses share."""
+    import theano
+
+    return theano.config.base_compiledir
+
+
+@pytest.fixture
+def clean_environ(tmp_path):
+    """An environment in which no user's setting selects a profile, with this run's compile cache."""
+    environ = {name: value for name, value in os.environ.items() if name not in OURS}
+    (tmp_path / "home").mkdir()
+    environ["HOME"] = str(tmp_path / "home")
+    environ["THEANO_FLAGS"] = f"base_compiledir={compile_cache()}"
+    environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), environ.get("PYTHONPATH", "")])
+    return environ
+
+
+@pytest.fixture
+def run(clean_environ, tmp_path):
+    """Run a command in a clean environment and return the finished process, its output as text."""
+
+    def run(*command, flags="", timeout=300, **environ):
+        env = {**clean_environ, **environ}
+        if flags:
+            env["THEANO_FLAGS"] += "," + flags
+        return subprocess.run(
+            [str(part) for part in command], env=env, cwd=tmp_path, text=True, capture_output=True, timeout=timeout
+        )
+
+    return run
+
+
+@pytest.fixture
+def python(run):
+    """Run a piece of Python in a process of its own."""
+    return lambda code, **options: run(sys.executable, "-c", code, **options)
+
+
+def required_device(missing):
+    """Skip a test whose device is not here, saying why and what to install; in CI that is a failure."""
+    if missing:
+        reason = "; ".join(missing)
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)

@@ -1,0 +1,99 @@
+"""Models build without test values, and where PyMC3 needs one it is the value that stock computes."""
+import contextlib
+
+import numpy as np
+import pymc3 as pm
+import pytest
+import theano
+import theano.tensor as tt
+from theano.configparser import change_flags
+
+
+@contextlib.contextmanager
+def stock_model():
+    # Stock leaves `raise` behind when a model in which a variable was made is left.
+    with change_flags(compute_test_value="off"), pm.Model(theano_config={"compute_test_value": "raise"}) as model:
+        yield model
+
+
+def hierarchical():
+    a = pm.Normal("a", 1, 2)
+    b = pm.HalfNormal("b", 3)
+    c = pm.Normal("c", mu=2 * a + tt.exp(b), sigma=b, shape=3)
+    pm.Deterministic("d", c.sum())
+    pm.Normal("y", mu=c[0], sigma=1, observed=np.arange(4.0))
+
+
+def mixture():
+    w = pm.Dirichlet("w", np.ones(3))
+    mu = pm.Normal("mu", 0, 1, shape=3)
+    pm.NormalMixture("y", w=w, mu=mu, sigma=1, observed=np.arange(5.0))
+
+
+def categorical():
+    logits = pm.Normal("logits", 0, 1, shape=(4,))
+    pm.Categorical("k", p=tt.exp(logits) / tt.exp(logits).sum(), observed=np.array([0, 3, 1]))
+
+
+def multivariate():
+    a = pm.Gamma("a", 2, 1)
+    pm.MvNormal("x", mu=np.zeros(2), cov=a * np.eye(2), shape=2)
+
+
+def bounded():
+    pm.Bound(pm.Normal, lower=1.0)("x", mu=0, sigma=1)
+    pm.Uniform("u", 2, 5)
+    pm.Potential("p", -tt.sqr(pm.Beta("q", 2, 2)))
+
+
+def logp(model):
+    point = [model.test_point[variable.name] for variable in model.free_RVs]
+    return theano.function(model.free_RVs, model.logpt, mode="FAST_COMPILE")(*point)
+
+
+@pytest.mark.parametrize("build", [hierarchical, mixture, categorical, multivariate, bounded])
+def test_the_test_point_is_the_one_of_stock(build):
+    with pm.Model() as ours:
+        build()
+    with stock_model() as stock:
+        build()
+    assert ours.test_point.keys() == stock.test_point.keys()
+    for name, value in stock.test_point.items():
+        np.testing.assert_allclose(ours.test_point[name], value, rtol=1e-6)
+    np.testing.assert_allclose(logp(ours), logp(stock), rtol=1e-5)
+
+
+def test_an_observation_without_a_test_value_is_scaled_as_stock_scales_it():
+    data = np.ones((4, 2), dtype="float32")
+    xs = tt.matrix("xs")
+    with pm.Model() as model:
+        z = pm.Normal("z", 0, 1)
+        x = pm.Normal("x", mu=z, sigma=1, observed=xs, total_size=12)
+    assert not hasattr(x.tag, "test_value")
+    logp = theano.function([z], model.datalogpt, givens={xs: data})(0.5)
+    assert logp == pytest.approx(3 * 8 * (-0.5 * 0.25 - 0.5 * np.log(2 * np.pi)), rel=1e-5)
+
+
+def test_nothing_is_evaluated_between_random_variables():
+    with pm.Model():
+        z = pm.Normal("z", 0, 1, shape=2)
+        assert not hasattr(tt.exp(z).tag, "test_value")
+
+
+def test_a_parameter_that_cannot_be_known_is_still_an_error():
+    unknown = tt.scalar("unknown")
+    with pm.Model(), pytest.raises(Exception, match="unknown"):
+        pm.Normal("x", mu=unknown, sigma=1)
+
+
+def test_a_model_that_asks_for_test_values_gets_them():
+    with stock_model():
+        z = pm.Normal("z", 0, 1, shape=2)
+        assert hasattr(tt.exp(z).tag, "test_value")
+
+
+def test_the_configuration_is_left_as_it_was():
+    before = theano.config.compute_test_value, theano.config.cxx
+    with pm.Model():
+        pm.HalfNormal("b", 3)
+    assert (theano.config.compute_test_value, theano.config.cxx) == before
