@@ -1,0 +1,55 @@
+"""Layers, activations and initialisers for Theano networks, and the collection of their parameters.
+
+A layer is a small object: its constructor makes the parameters (float32 `theano.shared`), `layer(x)`
+returns a Theano expression, `layer.get_params()` its parameters, `layer.output_shape(input_shape)`
+the static shape of one output (without the batch axis).
+
+    layer.py            Layer: what all layers share
+    linear.py           Linear
+    conv.py             Conv2D
+    conv_transpose.py   ConvTranspose2D
+    flatten.py          Flatten, Reshape
+    activations.py      relu, sigmoid, tanh, softplus, identity
+    initializers.py     glorot_uniform, he_normal, normal, constant, zeros
+    collect.py          collect_params, not_trainable
+    arguments.py        checks of constructor arguments
+
+Examples
+--------
+>>> import fastvae, theano.tensor as tt
+>>> from fastvae import nn
+>>> layer = nn.Conv2D(1, 8, 3, activation=nn.relu, name="conv1", rng=0)
+>>> layer.output_shape((1, 28, 28))
+(8, 26, 26)
+>>> fastvae.collect_params(layer(tt.tensor4("x", dtype="float32")))
+[conv1.weight, conv1.bias]
+"""
+from fastvae.nn.activations import identity, relu, sigmoid, softplus, tanh
+from fastvae.nn.collect import collect_params, not_trainable
+from fastvae.nn.conv import Conv2D
+from fastvae.nn.conv_transpose import ConvTranspose2D
+from fastvae.nn.flatten import Flatten, Reshape
+from fastvae.nn.initializers import constant, glorot_uniform, he_normal, normal, zeros
+from fastvae.nn.layer import Layer
+from fastvae.nn.linear import Linear
+
+__all__ = [
+    "Linear",
+    "Conv2D",
+    "ConvTranspose2D",
+    "Flatten",
+    "Reshape",
+    "Layer",
+    "relu",
+    "sigmoid",
+    "tanh",
+    "softplus",
+    "identity",
+    "glorot_uniform",
+    "he_normal",
+    "normal",
+    "constant",
+    "zeros",
+    "collect_params",
+    "not_trainable",
+]

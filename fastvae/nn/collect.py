@@ -1,0 +1,141 @@
+"""collect_params: the trainable parameters of any Theano graph, whichever library built it.
+
+Examples
+--------
+>>> import numpy as np, theano, theano.tensor as tt
+>>> weight = theano.shared(np.zeros((3, 2), "float32"), name="weight")
+>>> bias = theano.shared(np.zeros(2, "float32"), name="bias")
+>>> rate = not_trainable(theano.shared(np.float32(0.1), name="rate"))
+>>> collect_params(rate * (tt.dot(tt.matrix("x"), weight) + bias))
+[weight, bias]
+"""
+from pymc3.data import Minibatch
+from theano.compile import SharedVariable
+from theano.gof import Variable
+from theano.tensor.subtensor import AdvancedSubtensor, AdvancedSubtensor1
+
+from fastvae.errors import ConfigurationError
+
+FLOATS = ("float16", "float32", "float64")
+
+
+def not_trainable(shared):
+    """Mark a shared variable as data or a schedule, which `collect_params` leaves out, and return it.
+
+    Examples
+    --------
+    >>> import theano
+    >>> temperature = not_trainable(theano.shared(1.0, name="temperature"))
+    >>> collect_params(2 * temperature)
+    []
+    """
+    shared.tag.trainable = False
+    return shared
+
+
+def collect_params(expressions, exclude=()):
+    """Every trainable shared variable that the expressions depend on, in a stable order.
+
+    The order is that in which the graph's nodes use them (depth first, inputs from left to right), so
+    a layer's weight comes before its bias and the first layer before the second.
+
+    Left out are: integers; states of random number generators and any other variable that the graph
+    itself updates (it has a `default_update`); the data of `fastvae.Minibatch`, `pymc3.Minibatch`
+    (also in a cloned graph) and `pymc3.Data`; and what `not_trainable` marked. A scalar stays in
+    unless it is so marked: a learned standard deviation and a learning rate look alike.
+
+    Parameters
+    ----------
+    expressions : Theano variable or sequence of them
+        For a VAE: the encoder's mean and rho and the decoder's output.
+    exclude : shared variable, str, or sequence of them, optional
+        Variables, or names of variables, to leave out too.
+
+    Returns
+    -------
+    list of theano shared variables
+
+    Raises
+    ------
+    ConfigurationError
+        If an expression is not a Theano variable, or `exclude` names what is not in the graph.
+
+    Examples
+    --------
+    >>> import theano
+    >>> a, b = theano.shared(1.0, name="a"), theano.shared(2.0, name="b")
+    >>> collect_params([a * b, b], exclude="a")
+    [b]
+    """
+    variables = _ancestors(_as_list(expressions))
+    shared = [variable for variable in variables if isinstance(variable, SharedVariable)]
+    left_out = _excluded(shared, _as_list(exclude)) | _minibatch_data(variables)
+    return [variable for variable in shared if _is_trainable(variable) and variable not in left_out]
+
+
+def _as_list(one_or_more):
+    return list(one_or_more) if isinstance(one_or_more, (list, tuple, set, frozenset)) else [one_or_more]
+
+
+def _ancestors(outputs):
+    """Everything `outputs` depend on and they themselves, each once, in the order in which the nodes use them."""
+    for output in outputs:
+        if not isinstance(output, Variable):
+            raise ConfigurationError(f"collect_params: {output!r} is not a Theano variable")
+    found, seen = {}, set()
+    stack = [(output, False) for output in reversed(outputs)]
+    while stack:
+        variable, inputs_done = stack.pop()
+        if inputs_done:
+            found.update(dict.fromkeys([*variable.owner.inputs, variable]))
+        elif variable.owner is not None and variable not in seen:
+            seen.add(variable)
+            stack.append((variable, True))
+            stack.extend((parent, False) for parent in reversed(variable.owner.inputs))
+    return list(dict.fromkeys([*found, *outputs]))
+
+
+def _excluded(shared, exclude):
+    excluded = set()
+    for entry in exclude:
+        matches = [
+            variable for variable in shared if variable is entry or (isinstance(entry, str) and variable.name == entry)
+        ]
+        if not matches:
+            names = ", ".join(sorted(str(variable) for variable in shared)) or "none"
+            raise ConfigurationError(
+                f"collect_params: exclude names {entry!r}, which is not a shared variable of the graph; it has: {names}"
+            )
+        excluded.update(matches)
+    return excluded
+
+
+def _is_trainable(shared):
+    return (
+        getattr(shared.type, "dtype", None) in FLOATS
+        and getattr(shared.tag, "trainable", True)
+        and not getattr(shared.tag, "is_rng", False)
+        and not hasattr(shared, "default_update")
+        and not hasattr(shared, "dshape")  # the mark that pymc3.Data leaves
+    )
+
+
+def _minibatch_data(variables):
+    """The shared variables whose rows the graph gathers at random, as a minibatch does.
+
+    `pymc3.Minibatch` names its data, but a clone of it (every PyMC3 model makes some) is an
+    ordinary variable. What is left then is the gather: indices that come from random states alone.
+    (Those of an embedding come from data, so its table stays a parameter.)
+    """
+    data = {variable.shared for variable in variables if isinstance(variable, Minibatch)}
+    for variable in variables:
+        if variable.owner is None or not isinstance(variable.owner.op, (AdvancedSubtensor, AdvancedSubtensor1)):
+            continue
+        table, *indices = variable.owner.inputs
+        while table.owner is not None and len(table.owner.inputs) == 1:  # a transfer from the GPU, a view
+            table = table.owner.inputs[0]
+        sources = [source for source in _ancestors(indices) if isinstance(source, SharedVariable)]
+        random = [source for source in sources if getattr(source.tag, "is_rng", False)]
+        if random and all(source in random or source is table for source in sources):
+            data.add(table)
+    return data

@@ -1,0 +1,103 @@
+"""Conv2D: two-dimensional convolution of images (batch, channels, rows, columns).
+
+Examples
+--------
+>>> from fastvae import nn
+>>> nn.Conv2D(1, 64, 3, stride=2, padding="same").output_shape((1, 28, 28))
+(64, 14, 14)
+"""
+import theano.tensor as tt
+
+from fastvae.errors import ConfigurationError
+from fastvae.nn.activations import identity
+from fastvae.nn.arguments import generator, integer, pair, resolve_padding
+from fastvae.nn.initializers import glorot_uniform, zeros
+from fastvae.nn.layer import Layer
+
+
+def conv2d(x, weight, bias, stride, padding, activation):
+    """``activation(cross-correlation of x with weight + bias)`` in stock Ops."""
+    y = tt.nnet.conv2d(x, weight, border_mode=padding, subsample=stride, filter_flip=False)
+    return activation(y + bias.dimshuffle("x", 0, "x", "x"))
+
+
+class Conv2D(Layer):
+    """Convolution layer, NCHW; a cross-correlation as in cuDNN, oneDNN and PyTorch (the kernel is not flipped).
+
+    Parameters
+    ----------
+    n_in, n_out : int
+        Channels in, filters out.
+    kernel : int or (int, int)
+        Rows and columns of the kernel.
+    activation : callable, optional
+        By default the identity.
+    stride : int or (int, int), optional
+        Step of the kernel.
+    padding : {"valid", "same"}, int or (int, int), optional
+        Zeros on each side of the image: none, (kernel - 1) / 2, or as given (less than the kernel).
+    weight, bias : callable, optional
+        Initialisers of the (n_out, n_in, rows, columns) weight and the (n_out,) bias.
+    name : str, optional
+        Prefix of the parameters' names.
+    rng : numpy.random.Generator or int, optional
+        Source of the initial values; by default fresh entropy.
+
+    Raises
+    ------
+    ConfigurationError
+        If an argument is out of its domain.
+
+    Notes
+    -----
+    Not for networks whose weights were trained with theano's own default ``filter_flip=True``:
+    reverse the last two axes of such a weight first.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer = Conv2D(1, 1, 2, weight=lambda *_: np.array([[[[1, 0], [0, 10]]]], "float32"))
+    >>> layer(np.arange(6, dtype="float32").reshape(1, 1, 2, 3)).eval()
+    array([[[[40., 51.]]]], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        n_in,
+        n_out,
+        kernel,
+        activation=identity,
+        stride=1,
+        padding="valid",
+        weight=glorot_uniform,
+        bias=zeros,
+        name="conv",
+        rng=None,
+    ):
+        super().__init__(name, activation)
+        self.n_in = integer(self.owner, "n_in", n_in)
+        self.n_out = integer(self.owner, "n_out", n_out)
+        self.kernel = pair(self.owner, "kernel", kernel)
+        self.stride = pair(self.owner, "stride", stride)
+        self.padding = resolve_padding(self.owner, padding, self.kernel)
+        area = self.kernel[0] * self.kernel[1]
+        fans = self.n_in * area, self.n_out * area
+        rng = generator(self.owner, rng)
+        self.weight = self.add_parameter("weight", (self.n_out, self.n_in, *self.kernel), *fans, weight, rng)
+        self.bias = self.add_parameter("bias", (self.n_out,), *fans, bias, rng)
+
+    def __call__(self, x):
+        """The layer's output, float32 (batch, n_out, rows', columns'), for float32 `x` (batch, n_in, rows, columns)."""
+        x = self.checked_input(x, ndim=4)
+        return conv2d(x, self.weight, self.bias, self.stride, self.padding, self.activation)
+
+    def output_shape(self, input_shape):
+        """(n_out, rows', columns') for (n_in, rows, columns): size' = (size + 2 padding - kernel) // stride + 1."""
+        _, *sizes = self.checked_shape(input_shape, (self.n_in, None, None))
+        spans = [size + 2 * padding - kernel for size, padding, kernel in zip(sizes, self.padding, self.kernel)]
+        if min(spans) < 0:
+            raise ConfigurationError(
+                f"{self.owner}: the input shape {tuple(input_shape)} with padding {self.padding} is smaller than the "
+                f"kernel {self.kernel}: use larger images, fewer strides or more padding"
+            )
+        return (self.n_out, *(span // stride + 1 for span, stride in zip(spans, self.stride)))

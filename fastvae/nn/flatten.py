@@ -1,0 +1,71 @@
+"""Flatten and Reshape: between feature maps (batch, channels, rows, columns) and vectors (batch, features).
+
+Examples
+--------
+>>> from fastvae import nn
+>>> nn.Flatten().output_shape((64, 24, 24))
+(36864,)
+>>> nn.Reshape((64, 24, 24)).output_shape((36864,))
+(64, 24, 24)
+"""
+import math
+
+from fastvae.nn.arguments import shape_of_images
+from fastvae.nn.layer import Layer
+
+
+class Flatten(Layer):
+    """Each image's feature maps as one vector, in C order (channels outermost).
+
+    Parameters
+    ----------
+    name : str, optional
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Flatten()(np.zeros((5, 2, 3, 4), "float32")).eval().shape
+    (5, 24)
+    """
+
+    def __init__(self, name="flatten"):
+        super().__init__(name)
+
+    def __call__(self, x):
+        """float32 (batch, channels * rows * columns) for float32 `x` (batch, channels, rows, columns)."""
+        return self.checked_input(x, ndim=4).flatten(2)
+
+    def output_shape(self, input_shape):
+        """(channels * rows * columns,) for (channels, rows, columns)."""
+        return (math.prod(self.checked_shape(input_shape, (None, None, None))),)
+
+
+class Reshape(Layer):
+    """Each vector as feature maps of a fixed shape: the inverse of `Flatten`.
+
+    Parameters
+    ----------
+    shape : (int, int, int)
+        Channels, rows, columns.
+    name : str, optional
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Reshape((2, 3, 4))(np.zeros((5, 24), "float32")).eval().shape
+    (5, 2, 3, 4)
+    """
+
+    def __init__(self, shape, name="reshape"):
+        super().__init__(name)
+        self.shape = shape_of_images(self.owner, "shape", shape)
+
+    def __call__(self, x):
+        """float32 (batch, channels, rows, columns) for float32 `x` (batch, channels * rows * columns)."""
+        x = self.checked_input(x, ndim=2)
+        return x.reshape((x.shape[0], *self.shape))
+
+    def output_shape(self, input_shape):
+        """(channels, rows, columns) for (channels * rows * columns,)."""
+        self.checked_shape(input_shape, (math.prod(self.shape),))
+        return self.shape

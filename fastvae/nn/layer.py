@@ -1,0 +1,85 @@
+"""Layer: the name, the parameters and the checks that all layers share.
+
+Examples
+--------
+>>> import theano.tensor as tt
+>>> from fastvae.nn.initializers import constant
+>>> class Scale(Layer):
+...     def __init__(self, n, name="scale"):
+...         super().__init__(name)
+...         self.factor = self.add_parameter("factor", (n,), 1, 1, constant(1), rng=None)
+...     def __call__(self, x):
+...         return self.checked_input(x, ndim=2) * self.factor
+>>> layer = Scale(3)
+>>> layer.get_params(), layer(tt.matrix("x", dtype="float32")).ndim
+([scale.factor], 2)
+"""
+import numpy as np
+import theano
+import theano.tensor as tt
+
+from fastvae.errors import ConfigurationError
+
+
+class Layer:
+    """A named part of a network that owns its parameters.
+
+    Parameters
+    ----------
+    name : str
+        Prefix of the parameters' names, for example ``"encoder.conv1"``.
+    activation : callable, optional
+        Expression -> expression, applied to the output (see `fastvae.nn.activations`).
+    """
+
+    def __init__(self, name, activation=None):
+        if not isinstance(name, str) or not name:
+            raise ConfigurationError(f"{type(self).__name__}: name={name!r} must be a non-empty string")
+        self.name = name
+        self.owner = f"{type(self).__name__} {name!r}"
+        if activation is not None and not callable(activation):
+            raise ConfigurationError(
+                f"{self.owner}: activation={activation!r} must be a function such as fastvae.nn.relu"
+            )
+        self.activation = activation
+        self._params = []
+
+    def get_params(self):
+        """The parameters (shared variables), in the order in which they were made."""
+        return list(self._params)
+
+    def add_parameter(self, role, shape, fan_in, fan_out, initializer, rng):
+        """Make the float32 shared variable ``<name>.<role>`` from ``initializer(shape, fan_in, fan_out, rng)``."""
+        if not callable(initializer):
+            raise ConfigurationError(
+                f"{self.owner}: {role}={initializer!r} must be an initialiser such as fastvae.nn.zeros"
+            )
+        value = np.asarray(initializer(shape, fan_in, fan_out, rng))
+        if value.shape != tuple(shape) or value.dtype != np.float32:
+            raise ConfigurationError(
+                f"{self.owner}: the initialiser {initializer!r} of {role} returned {value.dtype} {value.shape}, "
+                f"not float32 {tuple(shape)}"
+            )
+        parameter = theano.shared(value, name=f"{self.name}.{role}")
+        self._params.append(parameter)
+        return parameter
+
+    def checked_input(self, x, ndim):
+        """`x` as a float32 expression of `ndim` dimensions, refused otherwise."""
+        x = tt.as_tensor_variable(x)
+        if x.ndim != ndim or x.dtype != "float32":
+            raise ConfigurationError(
+                f"{self.owner}: the input {x} is {x.dtype} of {x.ndim} dimensions, not float32 of {ndim}: reshape it, "
+                'or cast it with .astype("float32")'
+            )
+        return x
+
+    def checked_shape(self, input_shape, expected):
+        """`input_shape` as a tuple of ints, refused unless it fits `expected` (None fits every positive size)."""
+        shape = tuple(input_shape)
+        if len(shape) != len(expected) or any(
+            size < 1 or (wanted is not None and size != wanted) for size, wanted in zip(shape, expected)
+        ):
+            wanted = ", ".join("any" if size is None else str(size) for size in expected)
+            raise ConfigurationError(f"{self.owner}: the input shape {shape} does not fit ({wanted})")
+        return shape

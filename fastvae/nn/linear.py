@@ -1,0 +1,67 @@
+"""Linear: the fully connected layer.
+
+Examples
+--------
+>>> from fastvae import nn
+>>> nn.Linear(784, 128, activation=nn.relu, name="dense1").output_shape((784,))
+(128,)
+"""
+import theano.tensor as tt
+
+from fastvae.nn.activations import identity
+from fastvae.nn.arguments import generator, integer
+from fastvae.nn.initializers import glorot_uniform, zeros
+from fastvae.nn.layer import Layer
+
+
+def linear(x, weight, bias, activation):
+    """``activation(x @ weight + bias)`` in stock Ops."""
+    return activation(tt.dot(x, weight) + bias)
+
+
+class Linear(Layer):
+    """Fully connected layer: ``activation(x @ weight + bias)``.
+
+    Parameters
+    ----------
+    n_in, n_out : int
+        Features in and out.
+    activation : callable, optional
+        By default the identity.
+    weight, bias : callable, optional
+        Initialisers (`fastvae.nn.initializers`) of the (n_in, n_out) weight and the (n_out,) bias.
+    name : str, optional
+        Prefix of the parameters' names.
+    rng : numpy.random.Generator or int, optional
+        Source of the initial values; by default fresh entropy.
+
+    Raises
+    ------
+    ConfigurationError
+        If an argument is out of its domain.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> layer = Linear(3, 2, weight=lambda *_: np.eye(3, 2, dtype="float32"))
+    >>> layer(np.array([[5, 6, 7]], dtype="float32")).eval()
+    array([[5., 6.]], dtype=float32)
+    """
+
+    def __init__(self, n_in, n_out, activation=identity, weight=glorot_uniform, bias=zeros, name="linear", rng=None):
+        super().__init__(name, activation)
+        self.n_in = integer(self.owner, "n_in", n_in)
+        self.n_out = integer(self.owner, "n_out", n_out)
+        fans = self.n_in, self.n_out
+        rng = generator(self.owner, rng)
+        self.weight = self.add_parameter("weight", fans, *fans, weight, rng)
+        self.bias = self.add_parameter("bias", (self.n_out,), *fans, bias, rng)
+
+    def __call__(self, x):
+        """The layer's output, float32 (batch, n_out), for float32 `x` (batch, n_in)."""
+        return linear(self.checked_input(x, ndim=2), self.weight, self.bias, self.activation)
+
+    def output_shape(self, input_shape):
+        """(n_out,) for an input shape (n_in,)."""
+        self.checked_shape(input_shape, (self.n_in,))
+        return (self.n_out,)

@@ -1,0 +1,131 @@
+"""Parameter files: the float32 arrays of a model and what is needed to build it again, in one .npz without pickle.
+
+    header        JSON text: format version, class, constructor arguments, names of the parameters
+    param_0000... one array a parameter, in the order of `get_params()`
+
+The file is written beside its destination, synced and renamed, so a crash leaves the old file or the new.
+
+Examples
+--------
+>>> import tempfile
+>>> path = os.path.join(tempfile.mkdtemp(), "params.npz")
+>>> write(path, "my.VAE", {"n_latent": 2}, [("weight", np.ones(3, "float32"))])
+>>> read(path).model_class, read(path).config, read(path).params[0][0]
+('my.VAE', {'n_latent': 2}, 'weight')
+"""
+import json
+import os
+from typing import NamedTuple
+
+import numpy as np
+
+from fastvae.errors import DataError
+
+FORMAT = 1
+
+
+class Contents(NamedTuple):
+    """What a parameter file holds."""
+
+    model_class: str
+    config: dict
+    params: list  # of (name or None, array)
+
+
+def write(path, model_class, config, params):
+    """Write a parameter file atomically.
+
+    Parameters
+    ----------
+    path : str or path-like
+    model_class : str
+        Full name of the model's class.
+    config : dict
+        Its constructor arguments; JSON must be able to hold them.
+    params : list of (str or None, array)
+        Names and values of the parameters.
+
+    Raises
+    ------
+    DataError
+        If a value is not a finite float, so a usable older file is never replaced, or the path cannot be written.
+    """
+    for index, (name, value) in enumerate(params):
+        if value.dtype.kind != "f":
+            raise DataError(f"{path}: parameter {index} ({name}) is {value.dtype}; only floats can be saved")
+        if not np.isfinite(value).all():
+            raise DataError(
+                f"{path}: parameter {index} ({name}) holds NaN or infinity, so nothing was saved: the training "
+                "diverged; start again with a smaller learning rate"
+            )
+    header = {"format": FORMAT, "class": model_class, "config": config, "names": [name for name, _ in params]}
+    arrays = {f"param_{index:04d}": value for index, (_, value) in enumerate(params)}
+    path = os.fspath(path)
+    draft = f"{path}.{os.getpid()}.part"
+    try:
+        try:
+            with open(draft, "xb") as file:
+                np.savez(file, header=np.array(json.dumps(header)), **arrays)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(draft, path)
+        finally:
+            if os.path.exists(draft):
+                os.remove(draft)
+        folder = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror}): give a file in a writable folder") from error
+
+
+def read(path):
+    """Read a parameter file.
+
+    Returns
+    -------
+    Contents
+
+    Raises
+    ------
+    DataError
+        If the file is missing, is not such a file, is damaged or of a newer format, or holds a value
+        that is not finite.
+    """
+    path = os.fspath(path)
+    try:
+        with open(path, "rb") as file:
+            if file.read(4) != b"PK\x03\x04":
+                raise DataError(f"{path}: not a parameter file of fastvae (an .npz that `vae.save` wrote)")
+            file.seek(0)
+            header, arrays = _unpack(path, file)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}): give a file that `vae.save` wrote") from error
+    params = [(name, arrays[f"param_{index:04d}"]) for index, name in enumerate(header["names"])]
+    for index, (name, value) in enumerate(params):
+        if value.dtype.kind != "f" or not np.isfinite(value).all():
+            raise DataError(f"{path}: parameter {index} ({name}) is not all finite floats: save the model again")
+    return Contents(header["class"], header["config"], params)
+
+
+def _unpack(path, file):
+    """The header and the other arrays of an open file whose first bytes say zip."""
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            arrays = {key: archive[key] for key in archive.files}
+        header = json.loads(str(arrays.pop("header")))
+        version, names = header["format"], header["names"]
+        known = isinstance(header["class"], str) and isinstance(header["config"], dict)
+        whole = known and sorted(arrays) == [f"param_{index:04d}" for index in range(len(names))]
+    except Exception as error:  # zipfile, numpy and json raise a dozen classes on damaged bytes
+        raise DataError(
+            f"{path}: not a whole parameter file of fastvae ({type(error).__name__}): it is damaged or from another "
+            "program; save the model again"
+        ) from error
+    if not isinstance(version, int) or version > FORMAT:
+        raise DataError(f"{path}: has format {version!r}, newer than {FORMAT}, the newest known here: upgrade fastvae")
+    if not whole:
+        raise DataError(f"{path}: its header and its {len(arrays)} arrays do not agree: save the model again")
+    return header, arrays

@@ -1,0 +1,171 @@
+import numpy as np
+import pymc3 as pm
+import pytest
+import scipy.stats
+import theano
+import theano.tensor as tt
+from theano.sandbox.rng_mrg import MRG_RandomStreams
+
+from fastvae.errors import ConfigurationError, DataError
+from fastvae.minibatch import Minibatch, draw_indices
+
+
+def draws(n_rows, batch_size, calls, seed=3):
+    step = theano.function([], draw_indices(n_rows, batch_size, MRG_RandomStreams(seed)))
+    return np.concatenate([step() for _ in range(calls)])
+
+
+def uniform_pvalue(values, bins):
+    return scipy.stats.chisquare(np.bincount(values, minlength=bins)).pvalue
+
+
+@pytest.mark.parametrize("n_rows", [1, 7, 1000, 1024])
+def test_indices_are_uniform(n_rows):
+    indices = draws(n_rows, 20_000, calls=5)
+    assert indices.min() >= 0 and indices.max() < n_rows
+    assert n_rows == 1 or uniform_pvalue(indices, n_rows) > 0.001
+
+
+def test_indices_of_forty_million_rows_reach_all_of_them():
+    n_rows = 40_000_000
+    indices = draws(n_rows, 50_000, calls=4)
+    assert indices.dtype == np.int64 and indices.min() >= 0 and indices.max() < n_rows
+    assert uniform_pvalue(indices * 64 // n_rows, 64) > 0.001
+    assert uniform_pvalue(indices % 64, 64) > 0.001  # scaled float32 uniforms hit even rows only
+
+
+def test_indices_are_the_integer_arithmetic_of_their_uniforms():
+    n_rows = 40_000_000
+    indices = draw_indices(n_rows, 100, MRG_RandomStreams(5)).eval()
+    uniforms = MRG_RandomStreams(5).uniform((2, 100), dtype="float32").eval()
+    high, low = ([int(float(u) * 2**24) for u in row] for row in uniforms)
+    assert indices.tolist() == [(h * 2**24 + l) % n_rows for h, l in zip(high, low)]
+
+
+def test_rows_are_rows_of_the_data_and_change_at_each_call():
+    data = np.random.default_rng(0).random((50, 1, 3, 4), dtype=np.float32)
+    x = Minibatch(data, 8)
+    assert x.type == tt.tensor4(dtype="float32").type
+    step = theano.function([], x)
+    rows = {row.tobytes(): number for number, row in enumerate(data)}
+    seen = [[rows[row.tobytes()] for row in step()] for _ in range(40)]
+    assert all(len(batch) == 8 for batch in seen) and seen[0] != seen[1]
+    assert len({number for batch in seen for number in batch}) == 50
+
+
+def test_two_arrays_share_their_rows():
+    images, labels = Minibatch((np.arange(30.0).reshape(30, 1) / 10, np.arange(30, dtype="uint8")), 16)
+    images_now, labels_now = theano.function([], [images, labels])()
+    assert labels_now.dtype == np.uint8
+    assert np.array_equal(images_now[:, 0], labels_now.astype("float32") / np.float32(10))
+
+
+def batches(seed, calls=3):
+    step = theano.function([], Minibatch(np.arange(1000.0), 8, seed=seed))
+    return [step().tolist() for _ in range(calls)]
+
+
+def test_the_seed_repeats_the_rows():
+    assert batches(1) == batches(1) != batches(2)
+    assert batches(0) != batches(None) != batches(None)
+
+
+def test_minibatches_of_one_seed_draw_the_same_rows():
+    both = theano.function([], [Minibatch(np.arange(100.0), 8), Minibatch(-np.arange(100.0), 8)])
+    for _ in range(2):
+        first, second = both()
+        assert np.array_equal(first, -second)
+
+
+def test_one_function_draws_once_for_all_uses():
+    x = Minibatch(np.arange(100.0), 8)
+    assert not theano.function([], (x - x * 1).any())()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+def test_floats_become_float32_and_no_float64_is_in_the_graph(dtype):
+    x = Minibatch(np.ones((9, 2), dtype), 4)
+    step = theano.function([], x)
+    written, compiled = theano.gof.graph.ancestors([x]), step.maker.fgraph.variables
+    assert "float64" not in {getattr(variable.type, "dtype", None) for variable in [*written, *compiled]}
+    assert x.dtype == "float32"
+
+
+def test_labels_keep_their_dtype():
+    assert Minibatch(np.arange(5), 2).dtype == "int64"
+    assert Minibatch(np.array([True, False]), 2).dtype == "bool"
+
+
+def test_the_data_are_copied():
+    data = np.zeros(5, "float32")
+    step = theano.function([], Minibatch(data, 4))
+    data[:] = 1
+    assert not step().any()
+
+
+def test_a_batch_may_be_larger_than_the_data_or_one():
+    assert Minibatch(np.arange(3.0), 10).tag.test_value.shape == (10,)
+    assert theano.function([], Minibatch(np.arange(3.0), 10))().shape == (10,)
+    one = Minibatch(np.zeros((3, 1, 2, 2)), 1)
+    assert one.type == tt.tensor4(dtype="float32").type
+
+
+def test_it_takes_the_place_of_a_variable_in_pm_fit():
+    data = np.random.default_rng(1).normal(3, 1, size=2000).astype("float32")
+    x = tt.vector("x", dtype="float32")
+    x.tag.test_value = data[:50]
+    with pm.Model():
+        mu = pm.Normal("mu", 0, 10)
+        pm.Normal("y", mu=mu, sigma=1, observed=x, total_size=len(data))
+        approx = pm.fit(
+            2000,
+            more_replacements={x: Minibatch(data, 50)},
+            obj_optimizer=pm.adam(learning_rate=0.05),
+            progressbar=False,
+            random_seed=1,
+        )
+    assert abs(approx.mean.eval()[0] - data.mean()) < 0.05
+
+
+def test_it_is_taken_as_observed():
+    data = np.random.default_rng(1).normal(3, 1, size=2000).astype("float32")
+    with pm.Model() as model:
+        mu = pm.Normal("mu", 0, 10)
+        pm.Normal("y", mu=mu, sigma=1, observed=Minibatch(data, 50), total_size=len(data))
+    losses = [model.logp({"mu": 3}) for _ in range(2)]
+    assert losses[0] != losses[1]
+    expected = scipy.stats.norm(3, 1).logpdf(data).sum()
+    assert abs(np.mean(losses) - expected) < 0.2 * abs(expected)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 2.0, "64", None, True])
+def test_batch_size_is_checked(batch_size):
+    with pytest.raises(ConfigurationError, match="Minibatch: batch_size="):
+        Minibatch(np.ones(3), batch_size)
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "1"])
+def test_seed_is_checked(seed):
+    with pytest.raises(ConfigurationError, match="Minibatch: seed="):
+        Minibatch(np.ones(3), 2, seed=seed)
+
+
+@pytest.mark.parametrize(
+    "data, message",
+    [
+        (np.ones((0, 3)), r"shape \(0, 3\) holds no rows"),
+        (np.ones((3, 0)), r"shape \(3, 0\) holds no rows"),
+        (np.float32(1), r"shape \(\) holds no rows"),
+        ((), r"data=\(\) holds no array"),
+        ((np.ones(3), np.ones(4)), r"hold \[3, 4\] rows"),
+        (np.array(["a"]), "is <U1, not of floats"),
+        (np.ones(2, complex), "is complex128, not of floats"),
+        (np.array([[0, np.nan]]), r"of shape \(1, 2\) is nan at \(0, 1\)"),
+        ((np.ones(3), np.array([0, 1, -np.inf])), r"is -inf at \(2,\)"),
+        (np.array([1e300]), "is inf at .* finite in float32"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_data_are_checked(data, message):
+    with pytest.raises(DataError, match=message):
+        Minibatch(data, 2)
