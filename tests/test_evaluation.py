@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+
+from fastvae.errors import ConfigurationError, DataError
+from fastvae.evaluation import reconstruction_error
+
+
+class Affine:
+    """A VAE that reconstructs x as scale * x + shift, and notes the batches that it sees."""
+
+    def __init__(self, scale=1.0, shift=0.0):
+        self.scale, self.shift, self.batches = np.float32(scale), np.float32(shift), []
+
+    def encode_mean(self, images):
+        self.shape = images.shape[1:]
+        self.batches.append(len(images))
+        assert images.dtype == np.float32
+        return images.reshape(len(images), -1)
+
+    def decode_mean(self, z):
+        return (self.scale * z + self.shift).reshape(-1, *self.shape)
+
+
+IMAGES = np.random.default_rng(0).random((23, 3, 4, 5), dtype="float32")
+
+
+def test_closed_form_of_a_constant_shift():
+    error = reconstruction_error(Affine(shift=0.25), IMAGES)
+    assert error.mse == pytest.approx(0.0625, rel=1e-6)
+    assert error.mse_of_mean_image == pytest.approx(IMAGES.astype("float64").var(axis=0).mean(), rel=1e-12)
+    assert error.ratio == error.mse / error.mse_of_mean_image
+
+
+def test_closed_form_of_a_scale():
+    error = reconstruction_error(Affine(scale=0.5), IMAGES)
+    assert error.mse == pytest.approx(0.25 * np.square(IMAGES.astype("float64")).mean(), rel=1e-6)
+
+
+def test_the_mean_image_itself_has_ratio_1():
+    class Mean:
+        encode_mean = staticmethod(lambda images: np.zeros((len(images), 2), "float32"))
+        decode_mean = staticmethod(lambda z: np.tile(IMAGES.mean(axis=0), (len(z), 1, 1, 1)))
+
+    assert reconstruction_error(Mean(), IMAGES).ratio == pytest.approx(1, rel=1e-6)
+
+
+@pytest.mark.parametrize("batch_size, batches", [(10, [10, 10, 3]), (23, [23]), (500, [23]), (np.int64(12), [12, 11])])
+def test_batches_cover_every_image_once_and_do_not_change_the_result(batch_size, batches):
+    vae = Affine(scale=0.9)
+    error = reconstruction_error(vae, IMAGES, batch_size)
+    assert vae.batches == batches
+    assert error == pytest.approx(reconstruction_error(Affine(scale=0.9), IMAGES), rel=1e-12)
+
+
+def test_accumulates_in_float64():
+    """A float32 accumulator, batch by batch, would stop growing or drift by more than 1e-6."""
+    images = np.zeros((4096, 1, 32, 32), "float32")
+    images[::2] = 1
+    error = reconstruction_error(Affine(shift=0.1), images, batch_size=1)
+    shifted = np.float32([0, 1]) + np.float32(0.1)
+    assert error.mse == pytest.approx(np.mean((shifted - np.float64([0, 1])) ** 2), rel=1e-9)
+    assert error.mse_of_mean_image == 0.25
+
+
+def test_nan_is_not_hidden():
+    assert np.isnan(reconstruction_error(Affine(shift=np.nan), IMAGES).ratio)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 2.0, "10", True, None])
+def test_batch_size_out_of_its_domain(batch_size):
+    with pytest.raises(ConfigurationError, match="batch_size=.*a positive int"):
+        reconstruction_error(Affine(), IMAGES, batch_size)
+
+
+def test_images_out_of_their_domain():
+    with pytest.raises(DataError, match="images: found values from 0 to 255"):
+        reconstruction_error(Affine(), np.array([0, 255.0]).reshape(2, 1, 1, 1))
+    with pytest.raises(DataError, match="images: found 2 times the same image, at least two different"):
+        reconstruction_error(Affine(), np.zeros((2, 1, 3, 3)))
+
+
+def test_a_model_for_another_shape():
+    class Cropping(Affine):
+        decode_mean = lambda self, z: super().decode_mean(z)[..., 1:]
+
+    with pytest.raises(DataError, match=r"\(23, 3, 4, 5\) as \(23, 3, 4, 4\): evaluate it on images of the shape"):
+        reconstruction_error(Cropping(), IMAGES)
