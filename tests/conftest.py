@@ -54,5 +54,5 @@ def python(run):
 def required_device(missing):
     """Skip a test whose device is not here, saying why and what to install; in CI that is a failure."""
     if missing:
-        reason = "; ".join(missing)
+        reason = "; ".join(map(str, missing))
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)

@@ -1,0 +1,55 @@
+"""fastvae: train variational auto-encoders written in PyMC3 + Theano as fast as the machine allows.
+
+Import it before theano: it picks (or honours) a device profile and repairs the legacy stack.
+"""
+import importlib
+import os
+import sys
+
+__version__ = "0.1.0"
+
+# Public names in the order a user meets them, and the module each one lives in (imported on first use).
+_HOME = {
+    "datasets": "fastvae.datasets",
+    "ConvVAE": "fastvae.models",
+    "MLPVAE": "fastvae.models",
+    "VAE": "fastvae.models",
+    "load": "fastvae.models",
+    "fit": "fastvae.training",
+    "Minibatch": "fastvae.minibatch",
+    "adam": "fastvae.optimizers",
+    "collect_params": "fastvae.nn.collect",
+    "nn": "fastvae.nn",
+    "evaluation": "fastvae.evaluation",
+    "plots": "fastvae.plots",
+    "profiles": "fastvae.profiles",
+    "devices": "fastvae.devices",
+}
+__all__ = list(_HOME)
+
+
+def __getattr__(name):
+    if name not in _HOME:
+        raise AttributeError(f"module 'fastvae' has no attribute {name!r}; it has {', '.join(__all__)}")
+    module = importlib.import_module(_HOME[name])
+    value = module if _HOME[name] == f"fastvae.{name}" else getattr(module, name)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})
+
+
+def _is_command():
+    """Whether this process is `fastvae ...` or `python -m fastvae ...`, which parse --profile before they start the stack."""
+    if sys.argv[:1] == ["-m"]:
+        return "fastvae" in sys.orig_argv[: sys.orig_argv.index("-m") + 2]
+    return bool(sys.argv) and os.path.basename(sys.argv[0]) == "fastvae"
+
+
+if not _is_command():
+    from fastvae.stack import start
+
+    start()
+    del start

@@ -1,0 +1,72 @@
+"""Which BLAS Theano links: the flags for `blas.ldflags`, and the file behind them.
+
+Examples
+--------
+>>> link_flags("/usr/lib/libopenblas.so")
+'-L/usr/lib -lopenblas'
+"""
+import hashlib
+import os
+import pathlib
+import tempfile
+
+from fastvae.errors import StackError
+from fastvae.findings import find_library
+
+
+def link_flags(library):
+    """The value of `blas.ldflags` that links one library file; theano itself adds the run-time search path.
+
+    Parameters
+    ----------
+    library : path-like
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    StackError
+        If the folder's name holds white space, at which theano splits its flags, and no link to it can be made.
+    """
+    path = pathlib.Path(library)
+    return f"-L{_without_spaces(path.parent)} -l{path.name.removeprefix('lib').removesuffix('.so')}"
+
+
+def linked_library(ldflags):
+    """The file that the linker takes for the first library of flags such as ``-L/opt/blas -lopenblas``, or None."""
+    flags = ldflags.split()
+    folders = [flag[2:] for flag in flags if flag.startswith("-L")]
+    for name in (f"lib{flag[2:]}.so" for flag in flags if flag.startswith("-l")):
+        named = (os.path.join(folder, name) for folder in folders)
+        library = next(filter(os.path.exists, named), None) or find_library(name)
+        if library:
+            return library
+    return None
+
+
+def _without_spaces(folder):
+    """The folder, or a link to it whose name holds no white space."""
+    if len(str(folder).split()) == 1:
+        return folder
+    temporary = os.path.join(tempfile.gettempdir(), f"fastvae-{os.getuid()}")
+    for base in (os.path.expanduser("~/.cache/fastvae"), temporary):
+        link = pathlib.Path(base, "blas-" + hashlib.sha256(str(folder).encode()).hexdigest()[:12])
+        if len(base.split()) == 1 and _is_linked(link, folder):
+            return link
+    raise StackError(
+        f"theano cannot link a BLAS from a folder with spaces in its name, {str(folder)!r}, and no link to it could be "
+        f"made below {temporary!r}: set TMPDIR to a writable folder without spaces"
+    )
+
+
+def _is_linked(link, folder):
+    """Make the link, or trust one that is already there if it is this user's own and leads to the folder."""
+    try:
+        link.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not link.is_symlink():
+            link.symlink_to(folder)
+        return os.readlink(link) == str(folder) and link.lstat().st_uid == os.getuid()
+    except OSError:
+        return False

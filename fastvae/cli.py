@@ -1,0 +1,159 @@
+"""The command line: `fastvae train | evaluate | plot | profiles | devices`.
+
+Arguments are parsed, and everything that can be wrong with them is found, before theano is imported: an error is one
+line and exit status 2 (3 if the loss stopped being finite), and the profile is set before the stack starts.
+"""
+import argparse
+import math
+import os
+import sys
+
+from fastvae.errors import FastvaeError, NonFiniteError
+
+MODELS = ("conv", "mlp")
+
+
+def main(argv=None):
+    """Run one command and return its exit status."""
+    try:
+        args = _parser().parse_args(argv)
+        args.command(args)
+        sys.stdout.flush()
+    except NonFiniteError as error:
+        return _fail(error, 3)
+    except FastvaeError as error:
+        return _fail(error, 2)
+    except KeyboardInterrupt:
+        return _fail("interrupted", 130)
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0
+
+
+def _fail(error, status):
+    print(f"fastvae: error: {' '.join(str(error).split())}", file=sys.stderr)
+    return status
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        self.exit(2, f"fastvae: error: {message}; see `{self.prog} --help`\n")
+
+
+def _parser():
+    parser = _Parser(prog="fastvae", description="Train variational auto-encoders in PyMC3 + Theano, fast.")
+    commands = parser.add_subparsers(title="commands", dest="name", required=True, parser_class=_Parser)
+
+    train = commands.add_parser("train", help="train a VAE on images")
+    for name, kind, default, text in (
+        ("--data", str, "fashion-mnist-sample", "a data set's name, an IDX, .npy or .npz file, or a folder of IDX files"),
+        ("--iterations", _count, 1000, "gradient steps"),
+        ("--batch-size", _count, 64, "images in a minibatch"),
+        ("--learning-rate", _positive, 1e-4, "learning rate of Adam"),
+        ("--latent", _count, 2, "latent dimensions"),
+        ("--seed", _seed, 1, "of parameters, minibatches and noise: one seed makes a run repeat exactly"),
+    ):
+        train.add_argument(name, type=kind, default=default, help=f"{text} (default: %(default)s)")
+    train.add_argument("--model", choices=MODELS, default="conv", help="the seed model or the MLP (default: conv)")
+    train.add_argument("--out", help="a new folder for the run (default: runs/MODEL-DATE-TIME)")
+    _add_device_options(train)
+    train.set_defaults(command=_train)
+
+    for name, command, text in (
+        ("evaluate", _evaluate, "measure a trained run on held-out images"),
+        ("plot", _plot, "draw a run's pictures again"),
+    ):
+        sub = commands.add_parser(name, help=text)
+        sub.add_argument("run", metavar="RUN", help="the folder that `fastvae train` wrote")
+        _add_device_options(sub)
+        sub.set_defaults(command=command)
+
+    profiles = commands.add_parser("profiles", help="list the device profiles, or explain one")
+    verbs = profiles.add_subparsers(dest="verb", parser_class=_Parser)
+    show = verbs.add_parser("show", help="every effective key and the layer it came from")
+    show.add_argument("profile", metavar="NAME", help="for example cuda, or cpu:debug")
+    profiles.set_defaults(command=_profiles)
+
+    devices = commands.add_parser("devices", help="what this machine offers, and what to install for the rest")
+    devices.set_defaults(command=_devices)
+    return parser
+
+
+def _add_device_options(parser):
+    parser.add_argument("--profile", help="device profile (default: FASTVAE_PROFILE, else auto)")
+    parser.add_argument("--threads", type=_count, help="CPU threads (default: OMP_NUM_THREADS, else all that are allowed)")
+
+
+def _count(text):
+    return _number(int, text, lambda value: value >= 1, "a whole number of at least 1")
+
+
+def _seed(text):
+    return _number(int, text, lambda value: 0 <= value < 2**32, "a whole number from 0 to 4294967295")
+
+
+def _positive(text):
+    return _number(float, text, lambda value: 0 < value < math.inf, "a number above 0")
+
+
+def _number(kind, text, admissible, wanted):
+    try:
+        value = kind(text)
+    except ValueError:
+        value = None
+    if value is None or not admissible(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not {wanted}")
+    return value
+
+
+def _train(args):
+    from fastvae import profiles, run_folder, threads
+    from fastvae.datasets import load
+
+    images = load(args.data)
+    profiles.resolve(args.profile)
+    threads.requested(args.threads)
+    options = ("data", "model", "iterations", "batch_size", "learning_rate", "latent", "seed")
+    folder = run_folder.create(args.out, {name: getattr(args, name) for name in options})
+    _start(args)
+    from fastvae import commands
+
+    commands.train(folder, images)
+
+
+def _evaluate(args):
+    from fastvae import run_folder
+
+    folder = run_folder.existing(args.run)
+    _start(args)
+    from fastvae import commands
+
+    commands.evaluate(folder)
+
+
+def _plot(args):
+    from fastvae import run_folder
+
+    folder = run_folder.existing(args.run)
+    _start(args)
+    from fastvae import commands
+
+    commands.plot(folder)
+
+
+def _profiles(args):
+    from fastvae import profiles
+
+    print(profiles.explain(args.profile) if args.verb == "show" else profiles.listing())
+
+
+def _devices(args):
+    from fastvae import devices
+
+    print(devices.describe())
+
+
+def _start(args):
+    from fastvae.stack import start
+
+    start(args.profile, threads=args.threads)

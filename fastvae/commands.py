@@ -1,0 +1,107 @@
+"""What `fastvae train`, `evaluate` and `plot` do once the stack has started."""
+import sys
+
+from fastvae import datasets, evaluation, models, plots, profiles, run_folder, threads
+from fastvae.errors import NonFiniteError
+
+MODELS = {"conv": models.ConvVAE, "mlp": models.MLPVAE}
+SHOWN = 10  # images in the picture of reconstructions
+
+
+def train(folder, images):
+    """Train the model that a run folder's configuration names, and write what came out, whatever ends the training.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        A run folder with its configuration.
+    images : numpy.ndarray
+        Float32 (N, C, H, W) in [0, 1].
+    """
+    config = run_folder.configuration(folder)
+    vae = MODELS[config["model"]](image_shape=images.shape[1:], n_latent=config["latent"], seed=config["seed"])
+    _describe(config, images, vae)
+    try:
+        approx = vae.fit(
+            images,
+            n=config["iterations"],
+            batch_size=config["batch_size"],
+            learning_rate=config["learning_rate"],
+            seed=config["seed"],
+        )
+    except NonFiniteError as error:
+        run_folder.write_history(folder, error.approx.hist, config["batch_size"])
+        raise
+    run_folder.write_history(folder, approx.hist, config["batch_size"])
+    vae.save(folder / run_folder.NETWORK)
+    done = len(approx.hist)
+    if done < config["iterations"]:
+        print(f"interrupted after {done:,} of {config['iterations']:,} iterations", file=sys.stderr)
+    draw(folder, vae, config, approx.hist)
+    print(f"run written to {folder}")
+
+
+def evaluate(folder):
+    """Print the reconstruction error of a run on its held-out images beside that of the mean image."""
+    config = run_folder.configuration(folder)
+    vae = models.load(folder / run_folder.NETWORK)
+    images, _, split = held_out(config["data"])
+    error = evaluation.reconstruction_error(vae, images)
+    print(
+        f"{len(images):,} {split} images: reconstruction mean squared error {error.mse:.5f} per pixel, "
+        f"mean image {error.mse_of_mean_image:.5f}, ratio {error.ratio:.3f}"
+    )
+
+
+def plot(folder):
+    """Draw the pictures of a run folder again."""
+    vae = models.load(folder / run_folder.NETWORK)
+    draw(folder, vae, run_folder.configuration(folder), run_folder.read_history(folder))
+    print(f"pictures written to {folder}")
+
+
+def draw(folder, vae, config, hist):
+    """Write the pictures of a run: loss curve, latent grid, latent means, reconstructions, model graph."""
+    images, labels, _ = held_out(config["data"])
+    means = vae.encode_mean(images)
+    shown = images[:SHOWN]
+    figures = {
+        "latent_grid": plots.latent_grid(vae.decode_mean, vae.n_latent),
+        "latent_means": plots.latent_scatter(means, labels),
+        "reconstructions": plots.reconstructions(shown, vae.reconstruct(shown)),
+        "model_graph": plots.model_graph(_boxes(vae)),
+    }
+    if len(hist):
+        figures["loss_curve"] = plots.loss_curve(hist, config["batch_size"])
+    for name, figure in figures.items():
+        figure.savefig(folder / f"{name}.png", dpi=120)
+
+
+def held_out(data):
+    """Test images of a data set, their labels or None, and "held-out"; all its images and "training" if it has no test split."""
+    split, name = ("test", "held-out") if datasets.holds(data, "test") else ("train", "training")
+    if split == "train":
+        print(f"{data} has no test images: using the training images", file=sys.stderr)
+    if datasets.holds(data, split, labels=True):
+        return *datasets.load(data, split, labels=True), name
+    return datasets.load(data, split), None, name
+
+
+def _boxes(vae):
+    """The boxes of the model's picture: the image, every layer of the encoder, the latent, every layer of the decoder."""
+
+    def size(shape):
+        return " x ".join(map(str, shape))
+
+    layers = [(stage.kind, size(stage.output_shape), stage.name.split(".")[0]) for stage in vae.stages]
+    return [("images", size(vae.image_shape), "observed"), *layers, ("z ~ Normal(0, 1)", str(vae.n_latent), "latent")]
+
+
+def _describe(config, images, vae):
+    parameters = sum(parameter.get_value(borrow=True).size for parameter in vae.get_params())
+    shape = "x".join(map(str, images.shape[1:]))
+    print(f"data: {config['data']}, {len(images):,} images of {shape}")
+    print(f"model: {type(vae).__name__}, {vae.n_latent} latent dimensions, {parameters:,} parameters")
+    profile = profiles.active()
+    print(f"profile: {profile.name}; BLAS: {profile.blas}")
+    print(threads.describe(), flush=True)

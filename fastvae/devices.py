@@ -1,0 +1,277 @@
+"""What this machine offers to compute with, and for each missing thing why and what to install.
+
+Every check is a function of its own that returns a `Finding`; `report()` runs them all, and `describe()` is
+that as text. None imports theano, numpy or scipy, and none loads a driver into this process: drivers are
+asked in a child process.
+
+    compiler headers blas onednn                          the CPU
+    pygpu gpuarray_headers clblast opencl                 a device through OpenCL
+    cuda nvrtc cublas cudnn (fastvae/cuda_libraries.py)   a device through CUDA
+
+Examples
+--------
+>>> finding = headers()
+>>> finding.name, finding.found
+("Python's headers", True)
+"""
+import importlib.metadata
+import importlib.util
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+
+from fastvae import cuda_libraries, debian_pygpu
+from fastvae.findings import Finding, ask, find_library, version_of
+
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+SCIPY = "scipy==1.10.1" if sys.version_info >= (3, 11) else "scipy==1.7.3"
+ONEDNN = "2023.2.0"
+VENDORS = pathlib.Path("/etc/OpenCL/vendors")
+APT = "apt-get install --no-install-recommends"
+
+# Lists OpenCL's platforms and devices as libgpuarray counts them, one JSON object on standard output.
+_OPENCL_PROBE = """
+import ctypes, json
+cl = ctypes.CDLL("libOpenCL.so")
+def ids(function, *owner):
+    count = ctypes.c_uint()
+    function(*owner, 0, None, ctypes.byref(count))
+    found = (ctypes.c_void_p * count.value)()
+    if count.value:
+        function(*owner, count, found, None)
+    return [ctypes.c_void_p(one) for one in found]
+def name(function, owner, key):
+    text = ctypes.create_string_buffer(1024)
+    function(owner, key, ctypes.c_size_t(1024), text, None)
+    return text.value.decode(errors="replace")
+everything = ctypes.c_ulong(0xFFFFFFFF)
+print(json.dumps([
+    [name(cl.clGetPlatformInfo, platform, 0x0902),
+     [name(cl.clGetDeviceInfo, device, 0x102B) for device in ids(cl.clGetDeviceIDs, platform, everything)]]
+    for platform in ids(cl.clGetPlatformIDs)
+]))
+"""
+
+
+def compiler(cxx="g++"):
+    """The C++ compiler that theano calls: `cxx`, a name or path."""
+    name = os.path.basename(cxx) or "g++"
+    path = shutil.which(cxx) if cxx else None
+    if path is None:
+        why = f"{cxx!r} is not an executable on PATH" if cxx else "cxx is empty, so theano could not compile"
+        remedy = "apt-get install g++" if cxx == "g++" else "leave cxx unset and apt-get install g++"
+        return Finding(name, False, why=why, remedy=remedy)
+    child = subprocess.run([path, "-dumpfullversion", "-dumpversion"], capture_output=True, text=True)
+    if child.returncode:
+        last = (child.stderr.strip().splitlines() or [f"exit status {child.returncode}"])[-1]
+        return Finding(name, False, path=path, why=f"{path} does not run ({last})", remedy="apt-get install g++")
+    return Finding(name, True, child.stdout.strip(), path)
+
+
+def headers():
+    """Python.h of the running interpreter."""
+    path = os.path.join(sysconfig.get_paths()["include"], "Python.h")
+    if os.path.isfile(path):
+        return Finding("Python's headers", True, sys.version.split()[0], path)
+    return Finding(
+        "Python's headers",
+        False,
+        why=f"{path} does not exist",
+        remedy=f"apt-get install python{PYTHON}-dev",
+    )
+
+
+def blas():
+    """The float32 BLAS that Theano links by default: the OpenBLAS in numpy's or scipy's wheel, else the system's.
+
+    numpy's comes first: where both carry the same library, the loader takes the copy that was loaded first.
+    """
+    for package in ("numpy", "scipy"):
+        spec = importlib.util.find_spec(package)
+        folder = pathlib.Path(spec.origin).parent.parent / f"{package}.libs" if spec else pathlib.Path()
+        for library in sorted(folder.glob("libopenblas*.so")):
+            # Names with "64_" are libraries of 64-bit integers, whose functions have other names.
+            if "64_" not in library.name:
+                version = re.search(r"\.(\d+\.\d+)\.so$", library.name)
+                return Finding("BLAS", True, f"OpenBLAS 0.{version[1]}" if version else "OpenBLAS", str(library))
+    system = find_library("libopenblas.so")
+    if system:
+        return Finding("BLAS", True, "OpenBLAS (system)", system)
+    return Finding(
+        "BLAS",
+        False,
+        why="scipy is not installed from its wheel, which carries one, and there is no libopenblas.so",
+        remedy=f"pip install {SCIPY}, or apt-get install libopenblas-dev, or set blas.ldflags in THEANO_FLAGS",
+    )
+
+
+def onednn():
+    """oneDNN's library and headers, from PyPI's wheels."""
+    missing = []
+    paths = {}
+    for package, name in (("onednn-cpu-gomp", "libdnnl.so.3"), ("onednn-devel-cpu-gomp", "dnnl.h")):
+        try:
+            distribution = importlib.metadata.distribution(package)
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(package)
+            continue
+        files = [distribution.locate_file(file) for file in distribution.files or () if file.name == name]
+        if files and os.path.exists(files[0]):
+            paths[package] = (distribution.version, os.path.realpath(files[0]))
+        else:
+            missing.append(package)
+    if missing:
+        return Finding(
+            "oneDNN",
+            False,
+            why=f"{' and '.join(missing)} not installed",
+            remedy="pip install " + " ".join(f"{package}=={ONEDNN}" for package in missing),
+        )
+    return Finding("oneDNN", True, *paths["onednn-cpu-gomp"])
+
+
+def pygpu():
+    """pygpu, Theano's GPU array library for Python, in this environment or as Debian's package."""
+    name = "pygpu"
+    spec = importlib.util.find_spec("pygpu")
+    if spec is not None:
+        folder = pathlib.Path(spec.origin).parent
+    else:
+        folder = debian_pygpu.DIST_PACKAGES / "pygpu"
+        if not folder.is_dir():
+            return Finding(name, False, why="it is not installed", remedy=f"{APT} python3-pygpu")
+        if not debian_pygpu.built_for_this_python():
+            return Finding(
+                name,
+                False,
+                path=str(folder),
+                why=f"the system's package is not built for Python {PYTHON}",
+                remedy="run fastvae under the Python that it is built for (Debian 12: Python 3.11)",
+            )
+        for needed in debian_pygpu.NAMES[1:]:
+            if importlib.util.find_spec(needed) is None and not (debian_pygpu.DIST_PACKAGES / needed).is_dir():
+                return Finding(name, False, why=f"it needs {needed}", remedy=f"{APT} python3-{needed}")
+    version = re.search(r'"version": "([^"]+)"', (folder / "_version.py").read_text())
+    return Finding(name, True, version[1] if version else "", str(folder))
+
+
+def gpuarray_headers():
+    """libgpuarray's headers and link library, which Theano's GPU Ops are compiled against."""
+    prefixes = (sys.prefix, "/usr/local", "/usr")
+    header = any(os.path.isfile(f"{prefix}/include/gpuarray/array.h") for prefix in prefixes)
+    library = find_library("libgpuarray.so", [f"{sys.prefix}/lib"])
+    if header and library:
+        return Finding("libgpuarray", True, version_of(library), library)
+    return Finding(
+        "libgpuarray",
+        False,
+        why="gpuarray/array.h or libgpuarray.so does not exist",
+        remedy=f"{APT} libgpuarray-dev",
+    )
+
+
+def clblast():
+    """CLBlast, the BLAS of OpenCL devices, under the name that libgpuarray opens."""
+    path = find_library("libclblast.so")
+    if path:
+        return Finding("CLBlast", True, version_of(path), path)
+    return Finding("CLBlast", False, why="libclblast.so does not exist", remedy=f"{APT} libclblast-dev")
+
+
+def opencl(device=None):
+    """OpenCL: its loader, and a platform with a device; with `device`, such as ``"opencl0:0"``, that one."""
+    loader = find_library("libOpenCL.so")
+    if loader is None:
+        packages = "ocl-icd-opencl-dev" + " pocl-opencl-icd" * (not any(VENDORS.glob("*.icd")))
+        return Finding("OpenCL", False, why="libOpenCL.so does not exist", remedy=f"{APT} {packages}")
+    output, failure = ask(_OPENCL_PROBE)
+    if failure:
+        return Finding("OpenCL", False, path=loader, why=failure, remedy=f"{APT} ocl-icd-opencl-dev pocl-opencl-icd")
+    found = {
+        f"opencl{p}:{d}": f"{platform}, {name}"
+        for p, (platform, names) in enumerate(json.loads(output))
+        for d, name in enumerate(names)
+    }
+    if not found:
+        why = f"no platform with a device (no working driver in {VENDORS})"
+        remedy = f"install the device's OpenCL driver; for OpenCL on the CPU: {APT} pocl-opencl-icd"
+        return Finding("OpenCL", False, path=loader, why=why, remedy=remedy)
+    listed = "; ".join(f"{key} is {value}" for key, value in found.items())
+    if device is not None and device not in found:
+        why = f"there is no device {device!r} ({listed})"
+        return Finding("OpenCL", False, path=loader, why=why, remedy=f"THEANO_FLAGS=device={next(iter(found))}")
+    return Finding("OpenCL", True, found[device] if device else listed, loader)
+
+
+# What each family of devices needs beside g++, Python's headers and a BLAS, as checks of the device's name.
+REQUIREMENTS = {
+    "cpu": (),
+    "cuda": (
+        cuda_libraries.cuda,
+        lambda device: cuda_libraries.nvrtc(),
+        lambda device: cuda_libraries.cublas(),
+        lambda device: pygpu(),
+        lambda device: gpuarray_headers(),
+    ),
+    "opencl": (
+        lambda device: pygpu(),
+        lambda device: gpuarray_headers(),
+        lambda device: clblast(),
+        lambda device: opencl(None if device == "opencl" else device),
+    ),
+}
+
+
+def family(device):
+    """The family that one of Theano's device names belongs to, or None if it is no device.
+
+    Examples
+    --------
+    >>> family("cpu"), family("cuda1"), family("opencl0:0"), family("gpu")
+    ('cpu', 'cuda', 'opencl', None)
+    """
+    if device == "cpu":
+        return device
+    return next((name for name in ("cuda", "opencl") if device.startswith(name)), None)
+
+
+def missing_for(device):
+    """What keeps a device from being had on this machine.
+
+    Parameters
+    ----------
+    device : str
+        Theano's name, such as ``"cuda1"``; ``"opencl"`` means any OpenCL device.
+
+    Returns
+    -------
+    list of Finding
+        Empty if nothing is missing.
+    """
+    return [finding for check in REQUIREMENTS[family(device)] if not (finding := check(device)).found]
+
+
+def report():
+    """Every check of this machine, in the order CPU, OpenCL, CUDA.
+
+    Returns
+    -------
+    list of Finding
+    """
+    checks = (compiler, headers, blas, onednn, pygpu, gpuarray_headers, clblast, opencl)
+    return [check() for check in (*checks, *cuda_libraries.CHECKS)]
+
+
+def describe():
+    """The report as text, one line a check.
+
+    Returns
+    -------
+    str
+    """
+    return "\n".join(map(str, report()))

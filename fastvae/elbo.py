@@ -1,0 +1,114 @@
+"""The ELBO: PyMC3 models of VAEs, and the updates of one gradient step on their objective.
+
+The objective is PyMC3's own (`pymc3.variational.operators.KL`): for a minibatch of B out of N images,
+
+    loss = -(log p(x | z) + log p(z) - log q(z | x)),   z ~ q(z | x) = Normal(mean, softplus(rho)),
+
+summed over the batch. PyMC3 scales every term by N / B (`total_size`) and divides the sum by the same factor, so
+the loss counts nats per minibatch and the ELBO of one image is `-loss / B`.
+
+PyMC3 copies the encoder, once for log q and once for the sample of z. The copies are equal, but theano merges them
+only after the gradient was taken, and the encoder's backward pass then runs twice; here they are merged before.
+"""
+import numpy as np
+import pymc3 as pm
+import theano
+import theano.tensor as tt
+from theano.configparser import change_flags
+
+from fastvae.errors import ConfigurationError
+from fastvae.merge import merge_equal_nodes
+
+
+def vae_model(vae, batch_size, total_size, sd=0.1):
+    """The PyMC3 model of a VAE with a standard Normal prior and a Normal likelihood.
+
+    Parameters
+    ----------
+    vae : fastvae.VAE
+        The network: `encode(x) -> (mean, rho)`, `decode(z)`, `image_shape`, `n_latent`.
+    batch_size : int
+        Images in a minibatch.
+    total_size : int
+        Images in the data set, N of the module's formula.
+    sd : float
+        Standard deviation of a pixel around the decoder's mean.
+
+    Returns
+    -------
+    model : pymc3.Model
+        With the latent `zs`, shape (batch_size, n_latent), and the observed `xs_`.
+    local_rv : dict
+        `{zs: dict(mu=mean, rho=rho)}`, as `pm.fit` and `fastvae.fit` take it.
+    xs : theano.tensor.TensorVariable
+        The symbolic minibatch, float32 (batch_size, C, H, W), to be replaced by a `fastvae.Minibatch`.
+
+    Examples
+    --------
+    >>> import fastvae
+    >>> from fastvae.elbo import vae_model
+    >>> vae = fastvae.MLPVAE(image_shape=(1, 4, 4), hidden=8, seed=0)
+    >>> model, local_rv, xs = vae_model(vae, batch_size=2, total_size=10)
+    >>> sorted(model.named_vars)
+    ['xs_', 'zs']
+    """
+    if not sd > 0:
+        raise ConfigurationError(f"sd={sd!r} is not a standard deviation; give a number above 0 (the seed model has 0.1)")
+    xs = tt.tensor4("xs", dtype="float32")
+    with pm.Model() as model:
+        zs = pm.Normal("zs", mu=0, sigma=1, shape=(batch_size, vae.n_latent), dtype="float32", total_size=total_size)
+        pm.Normal("xs_", mu=vae.decode(zs), sigma=np.float32(sd), observed=xs, total_size=total_size)
+    mean, rho = vae.encode(xs)
+    return model, {zs: dict(mu=mean, rho=rho)}, xs
+
+
+@change_flags(compute_test_value="off")
+def step_updates(
+    objective,
+    obj_n_mc=None,
+    obj_optimizer=pm.adagrad_window,
+    more_obj_params=None,
+    more_updates=None,
+    more_replacements=None,
+    total_grad_norm_constraint=None,
+):
+    """Loss and parameter updates of one step on a PyMC3 objective, its equal nodes merged before the gradient.
+
+    Parameters
+    ----------
+    objective : pymc3.variational.opvi.ObjectiveFunction
+        `inference.objective` of ADVI or FullRankADVI.
+    obj_n_mc, obj_optimizer, more_obj_params, more_updates, more_replacements, total_grad_norm_constraint
+        As `pm.fit` takes them.
+
+    Returns
+    -------
+    loss : theano.tensor.TensorVariable
+        Float32 scalar, in nats per minibatch.
+    updates : dict
+        New value of every trained parameter and every state variable of the optimizer.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is no parameter to train, or one on which the loss does not depend.
+    """
+    params = objective.obj_params + list(more_obj_params or [])
+    if not params:
+        raise ConfigurationError(
+            "there is nothing to train: all random variables are local and more_obj_params is empty; pass the networks' "
+            "parameters, for example more_obj_params=fastvae.collect_params([mean, rho, x_mean])"
+        )
+    loss = objective(obj_n_mc, more_obj_params=more_obj_params, more_replacements=more_replacements)
+    (loss,) = merge_equal_nodes([loss])
+    try:
+        gradients = pm.updates.get_or_compute_grads(loss, params)
+    except theano.gradient.DisconnectedInputError as error:
+        used = set(theano.gof.graph.inputs([loss]))
+        idle = ", ".join(repr(param.name or str(param)) for param in params if param not in used)
+        raise ConfigurationError(f"the loss does not depend on {idle}; leave it out of more_obj_params") from error
+    if total_grad_norm_constraint is not None:
+        gradients = pm.total_norm_constraint(gradients, total_grad_norm_constraint)
+    updates = obj_optimizer(gradients, params)
+    updates.update(more_updates or {})
+    return loss, updates

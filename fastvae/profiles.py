@@ -1,0 +1,302 @@
+"""Device profiles: find, resolve, explain and activate them.
+
+A profile is a commented theanorc in `theanorc_profiles/`; profiles compose with colons, the right one
+wins (`cuda:deterministic`). Key by key THEANO_FLAGS beats the files of THEANORC (or ~/.theanorc), which
+beat the profile; what depends on the machine (the BLAS to link) is found when a profile is resolved.
+
+    resolve             what the environment asks for, checked against this machine, as a `Profile`
+    activated, active   the context in which theano is imported under it, and the one in force (activation.py)
+    listing, explain    all profiles, and one key by key, as text
+
+Without any request the profile is `auto`: the best of cuda, cpu and cpu-blas that this machine has.
+
+Examples
+--------
+>>> profile = resolve("cpu:deterministic", environ={})
+>>> profile.device, profile.settings["deterministic"]
+('cpu', ('more', 'profile deterministic'))
+"""
+import difflib
+import os
+import pathlib
+import types
+from dataclasses import dataclass
+
+from fastvae import blas, cuda_libraries, devices, theanorc
+from fastvae.activation import activated, active  # noqa: F401 (one place for all that concerns profiles)
+from fastvae.errors import ProfileError, StackError
+from fastvae.findings import Finding
+
+AUTO = ("cuda", "cpu", "cpu-blas")
+# What computes products when blas.ldflags is empty.
+NUMPY = "numpy's own (blas.ldflags is empty)"
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A resolved profile.
+
+    Attributes
+    ----------
+    name : str
+        What is in force, such as ``"cuda:deterministic"``; never ``"auto"``.
+    requested : str
+        What was asked for, possibly ``"auto"``.
+    reason : str
+        One line on a choice that the user did not spell out; empty if there is nothing to say.
+    settings : mapping of str to (str, str)
+        Theano's key (or ``fastvae.key``) to its value and the layer that it came from.
+    device : str
+        Theano's name of the device.
+    blas : str
+        Which BLAS Theano links.
+    blas_path : str or None
+        Its library; None if Theano leaves products to numpy.
+    """
+
+    name: str
+    requested: str
+    reason: str
+    settings: types.MappingProxyType
+    device: str
+    blas: str
+    blas_path: str | None
+
+    @property
+    def options(self):
+        """fastvae's own keys, such as ``tf32``, without their section."""
+        return {key.removeprefix("fastvae."): value for key, (value, _) in self.settings.items() if _ours(key)}
+
+    @property
+    def flags(self):
+        """The THEANO_FLAGS under which theano takes every setting; those of THEANORC's files it reads itself."""
+        return theanorc.format_flags(
+            {k: value for k, (value, layer) in self.settings.items() if not _ours(k) and not _from_file(layer)}
+        )
+
+
+def folder():
+    """Where the profiles are: inside the installed package, or beside it in a checkout."""
+    package = pathlib.Path(__file__).resolve().parent
+    installed = package / "theanorc_profiles"
+    return installed if installed.is_dir() else package.parent / "theanorc_profiles"
+
+
+def names():
+    """The names of all profiles, sorted."""
+    return sorted(path.stem for path in folder().glob("*.theanorc"))
+
+
+def resolve(name=None, environ=None):
+    """Work out which profile is asked for, check that this machine can give it, and complete it.
+
+    Parameters
+    ----------
+    name : str, optional
+        A profile expression. By default FASTVAE_PROFILE, else the profiles among the files of THEANORC, else ``auto``.
+    environ : mapping, optional
+        The environment; by default the process's own.
+
+    Returns
+    -------
+    Profile
+
+    Raises
+    ------
+    ProfileError
+        For an unknown, contradictory or unavailable profile, unreadable configuration, or floatX other than float32.
+    StackError
+        If g++, Python's headers or a BLAS is missing.
+
+    Examples
+    --------
+    >>> resolve("cpu", environ={"THEANO_FLAGS": "allow_gc=True"}).settings["allow_gc"]
+    ('True', 'THEANO_FLAGS')
+    """
+    profile, broken, missing = _resolve(name, os.environ if environ is None else environ)
+    if broken:
+        raise StackError(_unusable(profile, broken))
+    if missing:
+        raise ProfileError(_unavailable(profile, missing))
+    return profile
+
+
+def _resolve(name, environ):
+    """The profile, and the findings that keep theano at large, and this profile, from being had here."""
+    layers = [*theanorc.read_files(environ), ("THEANO_FLAGS", theanorc.parse_flags(environ.get("THEANO_FLAGS", "")))]
+    user = _merged(layers)
+    requested = name if name is not None else environ.get("FASTVAE_PROFILE") or _named_by(layers) or "auto"
+    parts = _parts(requested)
+    reason, missing = "", None
+    if "auto" in parts:
+        if "device" in user:
+            chosen = _family(*user["device"])
+        else:
+            chosen, reason = _auto()
+            missing = []
+        parts = [chosen if part == "auto" else part for part in parts]
+    composed = [(f"profile {part}", _read(part)) for part in parts]
+    settings = _merged([*composed, *layers])
+    settings["fastvae.name"] = (":".join(parts), "resolved here")
+    del settings["fastvae.about"]
+    _check_float32(settings)
+    device, layer = settings["device"]
+    family, (asked, profile_layer) = _family(device, layer), _merged(composed)["device"]
+    if family != _family(asked, profile_layer):
+        reason = f"device={device} from {layer} beats device={asked} of {profile_layer}"
+    if family == "cuda" and "gpuarray.cache_path" not in settings:
+        settings["gpuarray.cache_path"] = (_kernel_cache(settings), "resolved here")
+    linked = _link_blas(settings)
+    stack = (devices.compiler(settings.get("cxx", ("g++",))[0]), devices.headers(), linked)
+    broken = [finding for finding in stack if not finding.found]
+    profile = Profile(
+        name=":".join(parts),
+        requested=requested,
+        reason=reason,
+        settings=types.MappingProxyType(settings),
+        device=device,
+        blas=linked.version + f" ({linked.path})" * bool(linked.path),
+        blas_path=linked.path or None,
+    )
+    return profile, broken, devices.missing_for(device) if missing is None else missing
+
+
+def _named_by(layers):
+    """A user's file that is one of our profiles, or a copy, asks for that profile by its name."""
+    return ":".join(values["fastvae.name"] for _, values in layers if "fastvae.name" in values)
+
+
+def _merged(layers):
+    return {key: (value, label) for label, values in layers for key, value in values.items()}
+
+
+def _ours(key):
+    return key.startswith("fastvae.")
+
+
+def _from_file(layer):
+    return layer.startswith(("THEANORC ", "~/.theanorc"))
+
+
+def _read(part):
+    return theanorc.read_file(folder() / f"{part}.theanorc")
+
+
+def _parts(expression):
+    """Split and check a profile expression; exactly one part names a device, `auto` if the user named none."""
+    known = ["auto", *names()]
+    parts = [part.strip() for part in expression.split(":")]
+    for part in parts:
+        if part not in known:
+            close = difflib.get_close_matches(part, known, n=1)
+            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            raise ProfileError(
+                f"profile {expression!r}: {part!r} is unknown{hint}; admissible are {', '.join(known)}, "
+                "and compositions with colons such as cuda:deterministic"
+            )
+    with_device = [part for part in parts if part == "auto" or "device" in _read(part)]
+    if len(with_device) > 1:
+        raise ProfileError(
+            f"profile {expression!r} names {len(with_device)} devices ({', '.join(with_device)}): keep one of them; "
+            "only debug and deterministic compose with another profile"
+        )
+    return parts if with_device else ["auto", *parts]
+
+
+def _family(device, layer):
+    family = devices.family(device)
+    if family is None:
+        raise ProfileError(f"device={device!r} (from {layer}) is no device: write cpu, cuda, cuda1 or opencl0:0")
+    return family
+
+
+def _auto():
+    """The best profile that works here, and one line on why not a better one."""
+    refused = []
+    for candidate in AUTO:
+        missing = devices.missing_for(_read(candidate)["device"])
+        if not missing:
+            return candidate, f"profile auto: {candidate}" + f" (not {'; not '.join(refused)})" * bool(refused)
+        refused.append(f"{candidate}: {missing[0].why}; {missing[0].remedy}")
+    raise ProfileError(f"profile auto: nothing works here (not {'; not '.join(refused)})")
+
+
+def _check_float32(settings):
+    value, layer = settings["floatX"]
+    if value not in ("float32", "32"):
+        raise ProfileError(f"floatX={value} (from {layer}): fastvae computes in float32 only; say floatX=float32 there")
+
+
+def _unusable(profile, broken):
+    source = f" (cxx is set by {profile.settings['cxx'][1]})" if "cxx" in profile.settings else ""
+    return f"theano cannot be used on this machine{source}: " + ". ".join(map(str, broken))
+
+
+def _unavailable(profile, missing):
+    device, layer = profile.settings["device"]
+    what = f"profile {profile.requested!r}" if layer.startswith("profile ") else f"device={device} (from {layer})"
+    return f"{what} cannot be had on this machine: " + ". ".join(map(str, missing))
+
+
+def _link_blas(settings):
+    """Find the BLAS to link and complete `blas.ldflags`, unless a user's layer sets it."""
+    if "blas.ldflags" not in settings:
+        finding = devices.blas()
+        if finding.found:
+            settings["blas.ldflags"] = (blas.link_flags(finding.path), "resolved here")
+        return finding
+    flags, layer = settings["blas.ldflags"]
+    if not flags.strip():
+        return Finding("BLAS", True, NUMPY)
+    return Finding("BLAS", True, f"{flags} from {layer}", blas.linked_library(flags) or "")
+
+
+def _kernel_cache(settings):
+    """libgpuarray's cache does not tell versions of nvrtc apart: give each version its own."""
+    base = settings.get("base_compiledir", ("~/.theano", ""))[0]
+    return os.path.join(base, f"gpuarray_kernels_nvrtc_{cuda_libraries.nvrtc().version or 'unknown'}")
+
+
+def listing():
+    """All profiles with one line each: what it is, and whether this machine has it.
+
+    Returns
+    -------
+    str
+    """
+    width = max(map(len, names()))
+    lines, missing_on = [], {None: []}
+    for name in names():
+        values = _read(name)
+        device = values.get("device")
+        if device not in missing_on:
+            missing_on[device] = [finding.name for finding in devices.missing_for(device)]
+        state = f" [not here: {', '.join(missing_on[device])} missing]" * bool(missing_on[device])
+        lines.append(f"{name:{width}}  {values['fastvae.about']}{state}")
+    lines.append(f"{'auto':{width}}  the best of {', '.join(AUTO)} that works here (the default)")
+    lines.append("Profiles compose with colons, the right one wins: cuda:deterministic.")
+    lines.append("`fastvae profiles show NAME` shows every key and where it comes from.")
+    return "\n".join(lines)
+
+
+def explain(name=None, environ=None):
+    """A profile key by key: every effective value with the layer that it came from, and what is missing for it here.
+
+    Parameters
+    ----------
+    name : str, optional
+    environ : mapping, optional
+        Both as for `resolve`.
+
+    Returns
+    -------
+    str
+    """
+    profile, broken, missing = _resolve(name, os.environ if environ is None else environ)
+    lines = [f"profile {profile.name}: " + "; ".join(_read(part)["fastvae.about"] for part in profile.name.split(":"))]
+    lines += [profile.reason] * bool(profile.reason)
+    lines += [_unusable(profile, broken)] * bool(broken) + [_unavailable(profile, missing)] * bool(missing)
+    lines.append(f"BLAS: {profile.blas}")
+    width = max(map(len, profile.settings))
+    lines += [f"{key:{width}} = {value}  [{layer}]" for key, (value, layer) in profile.settings.items()]
+    return "\n".join(lines)

@@ -1,0 +1,80 @@
+"""Progress of a fit: one updating line in a terminal or notebook, a line now and then elsewhere."""
+import sys
+import time
+
+import numpy as np
+from tqdm import tqdm
+
+REWRITE_EVERY = 0.1  # seconds between two states of a line that is rewritten
+LINE_EVERY = 10.0  # seconds between two lines where it cannot be
+AVERAGE_OVER = 100  # steps in the loss shown
+
+
+class Progress:
+    """Iterations a second, time left, and the loss averaged over the last 100 steps.
+
+    Parameters
+    ----------
+    n : int
+        Steps of the fit.
+    batch_size : int, optional
+        Images in a minibatch; given, the ELBO per image (`-loss / batch_size`, nats) is shown in place of the loss.
+    stream : file, optional
+        Where to write; by default the standard error.
+
+    Examples
+    --------
+    >>> import sys
+    >>> with Progress(2, batch_size=2, stream=sys.stdout) as progress:
+    ...     progress.update(1, [8.0])
+    ...     progress.update(2, [8.0, 4.0])  # doctest: +ELLIPSIS
+    2/2 [...ELBO/image -3.000]
+    """
+
+    def __init__(self, n, batch_size=None, stream=None):
+        self.n = n
+        self.batch_size = batch_size
+        self.stream = sys.stderr if stream is None else stream
+        self.bar = None
+
+    def __enter__(self):
+        if _rewrites_lines(self.stream):
+            self.bar = tqdm(total=self.n, file=self.stream, unit="it", dynamic_ncols=True)
+        self.interval = REWRITE_EVERY if self.bar is not None else LINE_EVERY
+        self.started = self.shown = time.monotonic()
+        return self
+
+    def __exit__(self, *exception):
+        if self.bar is not None:
+            self.bar.close()
+
+    def update(self, done, losses):
+        """Show that `done` steps are behind, and their losses (a sequence that ends with the newest; may be empty)."""
+        now = time.monotonic()
+        if now - self.shown < self.interval and done != self.n:
+            return
+        self.shown = now
+        score = self._score(losses)
+        if self.bar is not None:
+            self.bar.set_postfix_str(score, refresh=False)
+            self.bar.update(done - self.bar.n)
+            return
+        line = tqdm.format_meter(
+            done,
+            self.n,
+            now - self.started,
+            postfix=score,
+            bar_format="{n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]",
+        )
+        print(line, file=self.stream, flush=True)
+
+    def _score(self, losses):
+        if not len(losses):
+            return ""
+        loss = float(np.mean(losses[-AVERAGE_OVER:]))
+        return f"loss {loss:.5g}" if self.batch_size is None else f"ELBO/image {-loss / self.batch_size:.3f}"
+
+
+def _rewrites_lines(stream):
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return stream.isatty() or type(shell).__name__ == "ZMQInteractiveShell"

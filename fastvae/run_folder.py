@@ -1,0 +1,106 @@
+"""The folder of one training run: what was asked for, what came out, and its pictures.
+
+    config.json     arguments of the run and the version that made it
+    vae.npz         the trained network (`fastvae.load` reads it)
+    history.csv     the loss of every iteration
+    *.png           pictures (`fastvae plot` draws them again)
+"""
+import csv
+import datetime
+import json
+import os
+import pathlib
+
+from fastvae import __version__
+from fastvae.errors import ConfigurationError, DataError
+
+CONFIG, NETWORK, HISTORY = "config.json", "vae.npz", "history.csv"
+OPTIONS = {"data": str, "model": str, "iterations": int, "batch_size": int, "learning_rate": float, "latent": int, "seed": int}
+
+
+def create(path, options):
+    """Make a new run folder and write its configuration.
+
+    Parameters
+    ----------
+    path : str or None
+        The folder, which must not hold anything yet; None makes `runs/MODEL-DATE-TIME`.
+    options : dict
+        Arguments of the run, one for every name in `OPTIONS`.
+
+    Returns
+    -------
+    pathlib.Path
+
+    Raises
+    ------
+    ConfigurationError
+        If the folder already holds something or cannot be written.
+    """
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    folder = pathlib.Path(path) if path else pathlib.Path("runs", f"{options['model']}-{stamp}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise ConfigurationError(f"run folder {str(folder)!r} is not empty; give --out a new folder, so that no run is lost")
+        write_text(folder / CONFIG, json.dumps({"fastvae": __version__, **options}, indent=2) + "\n")
+    except OSError as error:
+        raise ConfigurationError(f"cannot write to run folder {str(folder)!r}: {error.strerror}; give --out another") from error
+    return folder
+
+
+def existing(path):
+    """The folder of a finished run, after a look at whether it is one.
+
+    Raises
+    ------
+    DataError
+        If it holds no configuration, or one that this version does not understand, or no network.
+    """
+    folder = pathlib.Path(path)
+    configuration(folder)
+    if not (folder / NETWORK).is_file():
+        raise DataError(f"run folder {path!r} holds no {NETWORK}: its training did not end; train again")
+    return folder
+
+
+def configuration(folder):
+    """The arguments that a run was started with, as a dict of `OPTIONS`."""
+    path = pathlib.Path(folder, CONFIG)
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{str(folder)!r} is not a run folder: {CONFIG} cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise DataError(f"{str(path)!r} is not JSON ({error}); restore the file that `fastvae train` wrote") from error
+    options = {name: config[name] for name in OPTIONS if isinstance(config, dict) and name in config}
+    wrong = [name for name, kind in OPTIONS.items() if type(options.get(name)) is not kind]
+    if wrong:
+        raise DataError(f"{str(path)!r} lacks a valid {wrong[0]!r} ({OPTIONS[wrong[0]].__name__}); restore the file that `fastvae train` wrote")
+    return options
+
+
+def write_history(folder, hist, batch_size):
+    """Write the loss of every iteration (nats per minibatch) and the ELBO per image (nats)."""
+    lines = [f"{i},{loss!r},{-loss / batch_size!r}\n" for i, loss in enumerate(map(float, hist), start=1)]
+    write_text(pathlib.Path(folder, HISTORY), "iteration,loss,elbo_per_image\n" + "".join(lines))
+
+
+def read_history(folder):
+    """The losses of a run, as a list of floats."""
+    path = pathlib.Path(folder, HISTORY)
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            return [float(row["loss"]) for row in csv.DictReader(file)]
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{str(path)!r} is not a history of losses ({error}); restore the file that `fastvae train` wrote") from error
+
+
+def write_text(path, text):
+    """Write a file so that a crash leaves the old one or the new one, never a part."""
+    temporary = path.with_name(path.name + ".tmp")
+    with open(temporary, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)

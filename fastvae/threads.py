@@ -1,0 +1,190 @@
+"""How many threads compute, and which library's pool they belong to.
+
+`available()` follows CPU affinity and the cgroup's quota; `requested()` lets `--threads`, then
+OMP_NUM_THREADS choose instead; `limit()` gives that many to the BLAS that Theano links and to
+OpenMP, and one to every other BLAS in the process (numpy carries its own), so that one pool computes.
+
+Examples
+--------
+>>> 1 <= available()
+True
+>>> requested(cli=3).count
+3
+"""
+import math
+import os
+import pathlib
+from dataclasses import dataclass
+
+from fastvae.errors import ConfigurationError
+
+CORES = "every core that affinity and cgroup quota leave"
+
+@dataclass(frozen=True)
+class Request:
+    """The number of threads to compute with, who chose it, and how many cores this process may use."""
+
+    count: int
+    source: str
+    available: int
+
+    def __str__(self):
+        threads = f"{self.count} thread" + "s" * (self.count > 1)
+        if self.source == CORES:
+            return f"{threads} ({self.source})"
+        more = "more than the " if self.count > self.available else ""
+        return f"{threads} ({self.source}; {more}{self.available} available)"
+
+
+@dataclass(frozen=True)
+class Pool:
+    """A thread pool in this process: library, file, number of threads and whether it serves "blas" or "openmp"."""
+
+    library: str
+    path: str
+    threads: int
+    api: str
+
+
+def available(cgroup="/sys/fs/cgroup", process="/proc/self/cgroup"):
+    """Cores that this process may use: its CPU affinity, cut to the cgroup's quota rounded up; at least 1.
+
+    Parameters
+    ----------
+    cgroup, process : path-like
+        Where the cgroup file systems are mounted, and the file that names this process's groups.
+
+    Returns
+    -------
+    int
+    """
+    cores = len(os.sched_getaffinity(0))
+    return max(1, min([cores, *(math.ceil(quota) for quota in _quotas(pathlib.Path(cgroup), pathlib.Path(process)))]))
+
+
+def _quotas(root, process):
+    """Every CPU quota, in cores, on the way from this process's cgroups (v1 and v2) up to their roots."""
+    memberships = process.read_text().splitlines() if process.exists() else []
+    for line in memberships:
+        _, controllers, path = line.split(":", 2)
+        if not controllers:
+            mounts = [root, root / "unified"]
+        elif "cpu" in controllers.split(","):
+            mounts = [root / controllers, root / "cpu"]
+        else:
+            continue
+        # Inside a container the path may be the host's and exist nowhere here: then only the mount point counts.
+        group = pathlib.PurePosixPath(path.lstrip("/"))
+        for mount in mounts:
+            for folder in (mount / group, *(mount / parent for parent in group.parents)):
+                quota = _quota(folder)
+                if quota is not None:
+                    yield quota
+
+
+def _quota(folder):
+    v2, v1, period = (folder / name for name in ("cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us"))
+    if v2.is_file():
+        limit, per = v2.read_text().split()
+        return None if limit == "max" else int(limit) / int(per)
+    if v1.is_file() and period.is_file():
+        limit = int(v1.read_text())
+        return None if limit <= 0 else limit / int(period.read_text())
+    return None
+
+
+def requested(cli=None, environ=None):
+    """The number of threads to compute with: `cli`, else OMP_NUM_THREADS, else all that are available.
+
+    More than available is allowed (it is the user's word) and said by the returned object's text.
+
+    Parameters
+    ----------
+    cli : int or str, optional
+        The value of ``--threads``.
+    environ : mapping, optional
+        The environment; by default the process's own.
+
+    Returns
+    -------
+    Request
+
+    Raises
+    ------
+    ConfigurationError
+        For anything but a whole number of at least 1.
+    """
+    environ = os.environ if environ is None else environ
+    cores = available()
+    if cli is not None:
+        return Request(_count("--threads", cli, str(cli)), "--threads", cores)
+    setting = environ.get("OMP_NUM_THREADS", "")
+    if setting.strip():
+        # OpenMP allows one number for each nesting level; the outermost one is ours.
+        return Request(_count("OMP_NUM_THREADS", setting, setting.split(",")[0]), "OMP_NUM_THREADS", cores)
+    return Request(cores, CORES, cores)
+
+
+def _count(name, value, text):
+    try:
+        count = int(text)
+    except ValueError:
+        count = 0
+    if count < 1:
+        raise ConfigurationError(f"{name}={value!r} is not a number of threads: give a whole number of at least 1")
+    return count
+
+
+def limit(count, blas_path=None):
+    """Give `count` threads to the linked BLAS and to OpenMP, and one to every other BLAS of the process.
+
+    Call it once theano is imported, and again after a library with a pool of its own was loaded.
+
+    Parameters
+    ----------
+    count : int
+    blas_path : path-like, optional
+        The library that Theano links. Without one, Theano computes products with numpy, whose pool then gets them.
+    """
+    import ctypes
+
+    import threadpoolctl
+
+    if blas_path is not None:
+        # Theano loads it with its first compiled product; a pool can be limited only once it is there.
+        ctypes.CDLL(str(blas_path))
+    for library in threadpoolctl.ThreadpoolController().lib_controllers:
+        computes = library.user_api != "blas" or _computes(library.filepath, blas_path)
+        library.set_num_threads(count if computes else 1)
+
+
+def _computes(path, blas_path):
+    if blas_path is None:
+        return "scipy.libs" not in pathlib.Path(path).parts
+    return os.path.realpath(path) == os.path.realpath(blas_path)
+
+
+def pools():
+    """Every thread pool of this process as it stands.
+
+    Returns
+    -------
+    list of Pool
+    """
+    import threadpoolctl
+
+    return [
+        Pool(library.internal_api, library.filepath, library.num_threads, library.user_api)
+        for library in threadpoolctl.ThreadpoolController().lib_controllers
+    ]
+
+
+def describe():
+    """The pools in one line, those that compute first.
+
+    Returns
+    -------
+    str
+    """
+    ordered = sorted(pools(), key=lambda pool: -pool.threads)
+    return "threads: " + ", ".join(f"{pool.threads} in {pool.library} ({pool.path})" for pool in ordered)

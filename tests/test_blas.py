@@ -1,0 +1,65 @@
+"""The BLAS that the flags name is the file that theano gets, whatever its folder is called."""
+import os
+import pathlib
+
+import pytest
+
+from fastvae import blas, devices
+from fastvae.errors import StackError
+
+LIBRARY = pathlib.Path(devices.blas().path)
+
+PRODUCT = """
+import fastvae, numpy, theano, theano.tensor as tt
+x = tt.matrix()
+f = theano.function([x], tt.dot(x, x))
+assert "Dot22" in str(f.maker.fgraph.toposort()), f.maker.fgraph.toposort()
+assert (f(numpy.full((3, 3), 2, "float32")) == 12).all()
+"""
+
+
+def test_flags_name_the_library_and_back():
+    flags = blas.link_flags(LIBRARY)
+    assert flags == f"-L{LIBRARY.parent} -l{LIBRARY.name[3:-3]}"
+    assert blas.linked_library(flags) == str(LIBRARY)
+
+
+def test_a_library_is_looked_for_where_the_linker_looks(tmp_path, monkeypatch):
+    for folder in ("given", "loader"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "libsome.so").touch()
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path / "loader"))
+    assert blas.linked_library("-lsome -lm") == f"{tmp_path}/loader/libsome.so"
+    assert blas.linked_library(f"-L{tmp_path}/given -lsome") == f"{tmp_path}/given/libsome.so"
+    assert blas.linked_library("-lother") is None
+
+
+def test_a_folder_with_spaces_is_linked_through_a_link_without(tmp_path, monkeypatch, python):
+    folder = tmp_path / "with spaces"
+    folder.mkdir()
+    (folder / "libopenblas_here.so").symlink_to(LIBRARY)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    flags = blas.link_flags(folder / "libopenblas_here.so")
+    assert len(flags.split()) == 2
+    assert os.path.samefile(blas.linked_library(flags), LIBRARY)
+    assert blas.link_flags(folder / "libopenblas_here.so") == flags
+    done = python(PRODUCT, flags=f"device=cpu,blas.ldflags={flags}")
+    assert done.returncode == 0, done.stderr
+
+
+def test_no_place_without_spaces_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "my home"))
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "my tmp"))
+    with pytest.raises(StackError, match="with spaces.*set TMPDIR"):
+        blas.link_flags(tmp_path / "with spaces" / "libopenblas.so")
+
+
+def test_somebody_elses_link_is_not_trusted(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "my home"))
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    folder = tmp_path / "with spaces"
+    link = pathlib.Path(blas.link_flags(folder / "libopenblas.so").split()[0][2:])
+    link.unlink()
+    link.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StackError):
+        blas.link_flags(folder / "libopenblas.so")

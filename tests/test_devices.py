@@ -1,0 +1,161 @@
+"""Every check tells found from missing, and names what to install."""
+import os
+import subprocess
+import sys
+import sysconfig
+
+import pytest
+import threadpoolctl
+
+from fastvae import debian_pygpu, devices
+
+PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
+
+
+@pytest.fixture
+def bare(tmp_path, monkeypatch):
+    """A machine on which no library and no package of the system can be found."""
+    monkeypatch.setattr(devices, "find_library", lambda name, folders=(): None)
+    monkeypatch.setattr(devices, "VENDORS", tmp_path)
+    monkeypatch.setattr(debian_pygpu, "DIST_PACKAGES", tmp_path)
+    monkeypatch.setattr(debian_pygpu.built_for_this_python, "__defaults__", (tmp_path,))
+    monkeypatch.setattr(sys, "meta_path", [f for f in sys.meta_path if not isinstance(f, debian_pygpu.Finder)])
+    monkeypatch.delitem(sys.modules, "pygpu", raising=False)
+    return tmp_path
+
+
+def test_the_compiler_is_found_with_its_version_or_named(tmp_path):
+    finding = devices.compiler()
+    gcc = subprocess.run(["g++", "--version"], capture_output=True, text=True).stdout
+    assert finding.found and finding.version in gcc
+    broken = tmp_path / "g++"
+    broken.write_text("#!/bin/sh\necho out of order >&2\nexit 3\n")
+    broken.chmod(0o755)
+    for cxx, why in (("no-such-g++", "not an executable"), ("", "cxx is empty"), (str(broken), "out of order")):
+        finding = devices.compiler(cxx)
+        assert not finding.found and why in finding.why and "apt-get install g++" in finding.remedy
+
+
+def test_missing_headers_name_the_package_of_this_python(monkeypatch):
+    assert os.path.isfile(devices.headers().path)
+    monkeypatch.setattr(sysconfig, "get_paths", lambda: {"include": "/no/include"})
+    finding = devices.headers()
+    assert not finding.found and finding.remedy == f"apt-get install {PYTHON}-dev"
+    assert "/no/include/Python.h" in finding.why
+
+
+def test_the_blas_is_a_float32_one_of_the_stated_version():
+    finding = devices.blas()
+    (library,) = [p for p in threadpoolctl.ThreadpoolController().lib_controllers if p.filepath == finding.path]
+    assert finding.version == f"OpenBLAS {library.version}"
+    assert library.dynlib.sgemm_
+
+
+def test_without_wheels_the_systems_blas_or_a_remedy(bare, monkeypatch):
+    monkeypatch.setattr(devices.importlib.util, "find_spec", lambda name: None)
+    finding = devices.blas()
+    assert not finding.found and "pip install scipy==" in finding.remedy and "libopenblas-dev" in finding.remedy
+    monkeypatch.setattr(devices, "find_library", lambda name: f"/usr/lib/{name}")
+    assert devices.blas().path == "/usr/lib/libopenblas.so"
+
+
+def test_onednn_names_exactly_what_is_missing(tmp_path, monkeypatch):
+    import importlib.metadata as metadata
+
+    def distribution(name):
+        folder = tmp_path / "site" / f"{name.replace('-', '_')}-1.2.dist-info"
+        if not folder.exists():
+            raise metadata.PackageNotFoundError(name)
+        return metadata.PathDistribution(folder)
+
+    monkeypatch.setattr(metadata, "distribution", distribution)
+    both = devices.onednn()
+    assert not both.found and both.remedy.count("==2023.2.0") == 2
+    for name, file in (("onednn_cpu_gomp", "libdnnl.so.3"), ("onednn_devel_cpu_gomp", "dnnl.h")):
+        info = tmp_path / "site" / f"{name}-1.2.dist-info"
+        info.mkdir(parents=True)
+        (info / "METADATA").write_text(f"Name: {name}\nVersion: 1.2\n")
+        (info / "RECORD").write_text(f"../{file},,\n")
+        assert not devices.onednn().found
+        (tmp_path / file).touch()
+    assert devices.onednn() == devices.Finding("oneDNN", True, "1.2", str(tmp_path / "libdnnl.so.3"))
+
+
+def test_each_missing_package_of_opencl_is_named_by_itself(bare):
+    remedies = [check().remedy for check in (devices.pygpu, devices.gpuarray_headers, devices.clblast, devices.opencl)]
+    packages = ["python3-pygpu", "libgpuarray-dev", "libclblast-dev", "ocl-icd-opencl-dev pocl-opencl-icd"]
+    assert remedies == [f"apt-get install --no-install-recommends {package}" for package in packages]
+    (bare / "pocl.icd").touch()
+    assert devices.opencl().remedy.endswith(" ocl-icd-opencl-dev")
+
+
+def test_an_opencl_without_a_driver_names_pocl(monkeypatch, tmp_path):
+    loader = devices.find_library("libOpenCL.so")
+    if loader is None:
+        pytest.skip("apt-get install --no-install-recommends ocl-icd-opencl-dev")
+    monkeypatch.setenv("OCL_ICD_VENDORS", str(tmp_path))
+    finding = devices.opencl()
+    assert not finding.found and finding.path == loader and finding.remedy.endswith("pocl-opencl-icd")
+
+
+def test_a_pygpu_for_another_python_or_without_mako_is_said(bare, monkeypatch):
+    (bare / "pygpu").mkdir()
+    (bare / "pygpu" / "_version.py").write_text('{"version": "0.7.6"}')
+    finding = devices.pygpu()
+    assert not finding.found and f"not built for Python {PYTHON[6:]}" in finding.why and "3.11" in finding.remedy
+    monkeypatch.setattr(debian_pygpu, "built_for_this_python", lambda: True)
+    assert devices.pygpu().remedy.endswith("python3-mako")
+    (bare / "mako").mkdir()
+    (bare / "markupsafe").mkdir()
+    assert devices.pygpu() == devices.Finding("pygpu", True, "0.7.6", str(bare / "pygpu"))
+
+
+@pytest.mark.parametrize(
+    "answer, device, expected",
+    [
+        ('[["P", ["d"]], ["Q", ["e", "f"]]]', None, "opencl0:0 is P, d; opencl1:0 is Q, e; opencl1:1 is Q, f"),
+        ('[["P", ["d"]], ["Q", ["e", "f"]]]', "opencl1:1", "Q, f"),
+        ('[["P", []], ["Q", ["e"]]]', "opencl0:0", "(opencl1:0 is Q, e); THEANO_FLAGS=device=opencl1:0"),
+        ('[["P", []]]', None, "no platform with a device"),
+        ("[]", "opencl0:0", "pocl-opencl-icd"),
+    ],
+)
+def test_opencl_devices_are_counted_as_libgpuarray_counts_them(monkeypatch, answer, device, expected):
+    monkeypatch.setattr(devices, "find_library", lambda name: f"/lib/{name}")
+    monkeypatch.setattr(devices, "ask", lambda probe: (answer, ""))
+    assert expected in str(devices.opencl(device))
+
+
+def test_what_a_device_misses_is_what_its_checks_miss(monkeypatch):
+    monkeypatch.setattr(devices, "pygpu", lambda: devices.Finding("pygpu", False))
+    monkeypatch.setattr(devices, "gpuarray_headers", lambda: devices.Finding("libgpuarray", True))
+    monkeypatch.setattr(devices, "clblast", lambda: devices.Finding("CLBlast", False))
+    monkeypatch.setattr(devices, "opencl", lambda device: devices.Finding(f"OpenCL {device}", False))
+    assert [finding.name for finding in devices.missing_for("opencl1:0")] == ["pygpu", "CLBlast", "OpenCL opencl1:0"]
+    assert devices.missing_for("opencl")[-1].name == "OpenCL None"
+    assert devices.missing_for("cpu") == []
+
+
+def test_an_opencl_that_fails_is_reported(monkeypatch):
+    monkeypatch.setattr(devices, "find_library", lambda name: f"/lib/{name}")
+    monkeypatch.setattr(devices, "ask", lambda probe: ("", "asking the driver failed (exit status -11)"))
+    assert "exit status -11" in devices.opencl().why and not devices.opencl().found
+
+
+def test_the_report_has_every_check_and_every_miss_a_remedy():
+    report = devices.report()
+    assert [finding.name for finding in report] == [
+        *("g++", "Python's headers", "BLAS", "oneDNN", "pygpu", "libgpuarray", "CLBlast", "OpenCL"),
+        *("CUDA driver", "nvrtc", "cuBLAS", "cuDNN"),
+    ]
+    for finding in report:
+        assert finding.found or (finding.why and finding.remedy), finding
+        assert "\n" not in str(finding)
+    assert devices.describe().splitlines() == [str(finding) for finding in report]
+
+
+def test_reporting_imports_nothing_heavy(python):
+    code = "import sys; sys.argv = ['fastvae']\nfrom fastvae import devices, profiles\n"
+    code += "devices.report(); profiles.listing()\n"
+    done = python(code + "print([m for m in ('numpy', 'scipy', 'theano', 'pymc3', 'pygpu') if m in sys.modules])")
+    assert done.stdout == "[]\n", done.stderr

@@ -1,0 +1,128 @@
+"""The objective and its gradients against stock PyMC3 in a process that never imports fastvae."""
+import pathlib
+import sys
+
+import numpy as np
+import pymc3 as pm
+import pytest
+import theano
+
+import fastvae
+from fastvae.elbo import step_updates, vae_model
+from fastvae.errors import ConfigurationError
+
+BATCH, TOTAL = 6, 48
+
+
+def problem(kind):
+    """A small seed model, images with black borders, and the noise of one step."""
+    rng = np.random.default_rng(0)
+    images = np.zeros((BATCH, 1, 12, 12), dtype="float32")
+    images[:, :, 4:8, 4:8] = rng.random((BATCH, 1, 4, 4))
+    if kind == "conv":
+        vae = fastvae.ConvVAE(image_shape=(1, 12, 12), filters=4, hidden=8, seed=3)
+    else:
+        vae = fastvae.MLPVAE(image_shape=(1, 12, 12), hidden=8, seed=3)
+    return vae, images, rng.standard_normal((BATCH, vae.n_latent)).astype("float32")
+
+
+def objective_of(vae, images, noise):
+    """Loss and gradients of fastvae's step, and the updates, on given images and noise."""
+    model, local_rv, xs = vae_model(vae, BATCH, TOTAL)
+    inference = pm.ADVI(model=model, local_rv=local_rv)
+    (local,) = [group for group in inference.approx.groups if group.local]
+    captured = {}
+
+    def capture(gradients, params):
+        captured.update(zip(params, gradients))
+        return pm.updates.sgd(gradients, params, learning_rate=1e-3)
+
+    loss, updates = step_updates(
+        inference.objective,
+        obj_optimizer=capture,
+        more_obj_params=vae.get_params(),
+        more_replacements={xs: theano.shared(images), local.symbolic_initial: theano.shared(noise[None])},
+    )
+    return loss, [captured[param] for param in vae.get_params()], updates
+
+
+@pytest.mark.parametrize("kind", ["conv", "mlp"])
+def test_loss_and_all_gradients_equal_stock_pymc3(kind, run, tmp_path):
+    vae, images, noise = problem(kind)
+    weights = [param.get_value() for param in vae.get_params()]
+    np.savez(
+        tmp_path / "problem.npz", images=images, noise=noise, kind=kind, total_size=TOTAL, filters=4, side=8,
+        n_weights=len(weights), **{f"weight{i}": weight for i, weight in enumerate(weights)},
+    )
+    script = pathlib.Path(__file__).with_name("stock_objective.py")
+    flags = f"floatX=float32,blas.ldflags={theano.config.blas.ldflags}"
+    done = run(sys.executable, "-W", "ignore", script, "problem.npz", "answer.npz", flags=flags)
+    assert done.returncode == 0, done.stderr
+    answer = np.load(tmp_path / "answer.npz")
+
+    loss, gradients, _ = objective_of(vae, images, noise)
+    ours = theano.function([], [loss, *gradients])()
+    if kind == "conv":
+        assert answer["zeros"] >= 0.2  # so that the gradient of ReLU at exactly 0 is seen
+    np.testing.assert_allclose(ours[0], answer["loss"], rtol=1e-5)
+    for i, (param, gradient) in enumerate(zip(vae.get_params(), ours[1:])):
+        expected = answer[f"grad{i}"]
+        assert np.linalg.norm(gradient - expected) <= 1e-5 * np.linalg.norm(expected), param.name
+
+
+@pytest.mark.parametrize("kind", ["conv", "mlp"])
+def test_no_float64_node_in_the_compiled_step(kind):
+    vae, images, noise = problem(kind)
+    loss, _, updates = objective_of(vae, images, noise)
+    step = theano.function([], loss, updates=updates)
+    wide = [var for node in step.maker.fgraph.toposort() for var in node.outputs if var.dtype == "float64"]
+    assert wide == []
+
+
+def test_the_encoder_is_differentiated_once():
+    vae, images, noise = problem("conv")
+    loss, _, updates = objective_of(vae, images, noise)
+    nodes = theano.gof.graph.io_toposort([], [loss, *updates.values()])
+    weight_gradients = [node for node in nodes if "gradWeights" in type(node.op).__name__]
+    # three convolutions and three transposed ones; the weight gradient of a transposed one is theano's as well
+    assert len(weight_gradients) == 6
+
+
+def test_the_loss_is_the_elbo_written_by_hand():
+    vae, images, noise = problem("mlp")
+    loss = theano.function([], objective_of(vae, images, noise)[0])()
+    mean, rho = (part.eval() for part in vae.encode(theano.shared(images)))
+    sigma = np.log1p(np.exp(rho))
+    z = (mean + sigma * noise).astype("float32")
+    x_mean = vae.decode_mean(z)
+
+    def normal(x, mu, sd):
+        return np.sum(-0.5 * ((x - mu) / sd) ** 2 - np.log(sd) - 0.5 * np.log(2 * np.pi), dtype="float64")
+
+    elbo = normal(images, x_mean, 0.1) + normal(z, 0, 1) - normal(z, mean, sigma)
+    np.testing.assert_allclose(-loss, elbo, rtol=1e-4)
+
+
+def test_nothing_to_train_is_an_error():
+    vae, *_ = problem("mlp")
+    model, local_rv, _ = vae_model(vae, BATCH, TOTAL)
+    with pytest.raises(ConfigurationError, match="nothing to train.*collect_params"):
+        step_updates(pm.ADVI(model=model, local_rv=local_rv).objective)
+
+
+def test_a_parameter_outside_the_loss_is_named():
+    vae, images, noise = problem("mlp")
+    model, local_rv, xs = vae_model(vae, BATCH, TOTAL)
+    stray = theano.shared(np.float32(1), "stray")
+    with pytest.raises(ConfigurationError, match="does not depend on 'stray'"):
+        step_updates(
+            pm.ADVI(model=model, local_rv=local_rv).objective,
+            more_obj_params=[*vae.get_params(), stray],
+            more_replacements={xs: theano.shared(images)},
+        )
+
+
+@pytest.mark.parametrize("sd", [0, -1, float("nan")])
+def test_a_standard_deviation_is_positive(sd):
+    with pytest.raises(ConfigurationError, match="sd="):
+        vae_model(problem("mlp")[0], BATCH, TOTAL, sd=sd)

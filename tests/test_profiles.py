@@ -1,0 +1,283 @@
+"""Layers, composition, `auto`, and what each error says; resolving needs no theano."""
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import pytest
+from theano.configparser import _config_var_list
+
+from fastvae import devices, profiles, theanorc
+from fastvae.errors import ProfileError, StackError
+from fastvae.findings import Finding
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+NAMES = ["cpu", "cpu-blas", "cuda", "cuda-tf32", "debug", "deterministic", "opencl"]
+# A process that, like the command line, does not start the stack.
+COMMAND = "import sys; sys.argv = ['fastvae']\nfrom fastvae import profiles\n"
+MISSING = Finding("toy driver", False, why="it is not there", remedy="install it")
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Choose which families of devices this machine has."""
+
+    def machine(**has):
+        for family, there in has.items():
+            monkeypatch.setitem(devices.REQUIREMENTS, family, () if there else (lambda device: MISSING,))
+
+    machine(cuda=False, opencl=False)
+    return machine
+
+
+def resolve(name=None, **environ):
+    return profiles.resolve(name, {"HOME": "/nobody", **environ})
+
+
+def rc(tmp_path, text, name="my.rc"):
+    (tmp_path / name).write_text(text)
+    return str(tmp_path / name)
+
+
+# The files
+
+
+def test_all_seven_are_there_and_say_float32():
+    assert profiles.names() == NAMES
+    for name in NAMES:
+        values = theanorc.read_file(profiles.folder() / f"{name}.theanorc")
+        assert (values["floatX"], values["fastvae.name"]) == ("float32", name)
+        assert values["fastvae.about"]
+        assert ("device" in values) == (name not in ("debug", "deterministic"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_stock_theano_takes_every_value(name):
+    """By theano's own filters; our section is the only one that it does not know."""
+    known = {variable.fullname: variable for variable in _config_var_list}
+    for key, value in theanorc.read_file(profiles.folder() / f"{name}.theanorc").items():
+        if not key.startswith("fastvae."):
+            known[key].filter(value)
+
+
+def test_stock_theano_reads_the_files_without_a_word(run):
+    files = ":".join(str(profiles.folder() / f"{name}.theanorc") for name in NAMES)
+    flags = f"device=cpu,blas.ldflags={resolve('cpu').settings['blas.ldflags'][0]}"
+    code = "import theano; print(theano.config.deterministic, theano.config.mode, theano.config.dnn.enabled)"
+    done = run(sys.executable, "-W", "error::UserWarning", "-c", code, THEANORC=files, flags=flags)
+    assert (done.stdout, done.stderr) == ("more NanGuardMode False\n", "")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_comments_stand_on_their_own_lines(name):
+    for line in (profiles.folder() / f"{name}.theanorc").read_text().splitlines():
+        assert line.startswith("#") or not re.search("[#;]", line)
+
+
+def test_cpu_and_cpu_blas_are_the_same_and_only_tf32_tells_the_cudas_apart():
+    def values(name):
+        read = theanorc.read_file(profiles.folder() / f"{name}.theanorc")
+        return {key: value for key, value in read.items() if key not in ("fastvae.name", "fastvae.about")}
+
+    assert values("cpu") == values("cpu-blas")
+    assert {**values("cuda"), "fastvae.tf32": "true"} == values("cuda-tf32")
+    assert values("cuda")["fastvae.tf32"] == "false"
+
+
+def test_they_ship_in_the_wheel(tmp_path):
+    (tmp_path / "src").mkdir()
+    for name in ("setup.py", "README.md", "fastvae", "theanorc_profiles"):
+        (tmp_path / "src" / name).symlink_to(ROOT / name)
+    command = [sys.executable, "setup.py", "-q", "build", "--build-base", tmp_path / "b"]
+    subprocess.run([*command, "--build-lib", tmp_path / "lib"], cwd=tmp_path / "src", check=True, capture_output=True)
+    code = f"{COMMAND}print(profiles.folder(), *profiles.names())"
+    environ = {**os.environ, "PYTHONPATH": str(tmp_path / "lib")}
+    done = subprocess.run([sys.executable, "-c", code], env=environ, cwd=tmp_path, text=True, capture_output=True)
+    assert done.stdout.split() == [f"{tmp_path}/lib/fastvae/theanorc_profiles", *NAMES], done.stderr
+
+
+# Precedence and composition
+
+
+def test_each_key_comes_from_the_highest_layer_that_has_it(tmp_path, machine):
+    left = rc(tmp_path, "[global]\nallow_gc = True\nopenmp = True\n[lib]\namdlibm = False\n", "left.rc")
+    right = rc(tmp_path, "[global]\nopenmp = False\n", "right.rc")
+    profile = resolve("cpu", THEANORC=f"{left}:{right}", THEANO_FLAGS="allow_gc=False,mode=FAST_COMPILE")
+    assert profile.settings["allow_gc"] == ("False", "THEANO_FLAGS")
+    assert profile.settings["openmp"] == ("False", f"THEANORC {right}")
+    assert profile.settings["lib.amdlibm"] == ("False", f"THEANORC {left}")
+    assert profile.settings["device"] == ("cpu", "profile cpu")
+    assert profile.settings["blas.ldflags"][1] == "resolved here"
+    # What a file says, theano reads itself; it does not warn of unknown keys there.
+    flags = theanorc.parse_flags(profile.flags)
+    assert flags["mode"] == "FAST_COMPILE" and flags["device"] == "cpu"
+    assert not {"openmp", "lib.amdlibm"} & set(flags) and not any(key.startswith("fastvae.") for key in flags)
+
+
+def test_the_home_file_is_a_layer(tmp_path, machine):
+    (tmp_path / ".theanorc").write_text("[gcc]\ncxxflags = -O1\n")
+    profile = profiles.resolve("cpu", {"HOME": str(tmp_path)})
+    assert profile.settings["gcc.cxxflags"] == ("-O1", "~/.theanorc")
+
+
+@pytest.mark.parametrize(
+    "name, environ, got",
+    [
+        ("cpu-blas", {"FASTVAE_PROFILE": "cpu"}, "cpu-blas"),
+        (None, {"FASTVAE_PROFILE": "cpu-blas"}, "cpu-blas"),
+        (None, {"FASTVAE_PROFILE": ""}, "cpu"),
+        ("cpu:deterministic", {}, "cpu:deterministic"),
+        ("deterministic: cpu", {}, "deterministic:cpu"),
+        ("debug", {}, "cpu:debug"),
+        ("auto:debug:deterministic", {}, "cpu:debug:deterministic"),
+        ("debug", {"THEANO_FLAGS": "device=cuda1"}, "cuda:debug"),
+    ],
+)
+def test_who_asks_and_what_is_composed(machine, name, environ, got):
+    machine(cuda="device=cuda1" in environ.get("THEANO_FLAGS", ""))
+    assert resolve(name, **environ).name == got
+
+
+def test_the_right_profile_wins(monkeypatch, tmp_path, machine):
+    for path in profiles.folder().glob("*.theanorc"):
+        (tmp_path / path.name).write_text(path.read_text())
+    text = (tmp_path / "deterministic.theanorc").read_text().replace("deterministic = more", "allow_gc = True")
+    (tmp_path / "deterministic.theanorc").write_text(text)
+    monkeypatch.setattr(profiles, "folder", lambda: tmp_path)
+    assert resolve("cpu:deterministic").settings["allow_gc"] == ("True", "profile deterministic")
+    assert resolve("deterministic:cpu").settings["allow_gc"] == ("False", "profile cpu")
+
+
+def test_THEANORC_at_one_of_our_files_asks_for_that_profile(machine):
+    machine(opencl=True)
+    path = profiles.folder() / "opencl.theanorc"
+    profile = resolve(THEANORC=f"{path}:{profiles.folder() / 'deterministic.theanorc'}")
+    assert (profile.name, profile.requested, profile.reason) == (*["opencl:deterministic"] * 2, "")
+    assert profile.settings["device"] == ("opencl0:0", f"THEANORC {path}")
+    assert profile.settings["blas.ldflags"][1] == "resolved here"
+
+
+def test_our_own_keys_can_be_set_in_any_layer(tmp_path, machine):
+    machine(cuda=True)
+    assert resolve("cuda").options["tf32"] == "false"
+    assert resolve("cuda-tf32").options["tf32"] == "true"
+    profile = resolve("cuda", THEANO_FLAGS="fastvae.tf32=true")
+    assert profile.options["tf32"] == "true" and "tf32" not in profile.flags
+
+
+# auto
+
+
+def test_auto_takes_cuda_if_it_can_and_says_why_not(machine):
+    profile = resolve()
+    assert (profile.name, profile.requested, profile.device) == ("cpu", "auto", "cpu")
+    assert profile.reason == "profile auto: cpu (not cuda: it is not there; install it)"
+    machine(cuda=True)
+    assert (resolve().name, resolve().reason) == ("cuda", "profile auto: cuda")
+    assert resolve("cpu").reason == ""
+
+
+def test_auto_never_takes_opencl_and_falls_back_in_order(machine):
+    machine(opencl=True, cpu=False)
+    with pytest.raises(ProfileError, match="not cuda: .*not cpu: .*not cpu-blas: "):
+        resolve()
+
+
+@pytest.mark.parametrize("device, name", [("cpu", "cpu"), ("cuda1", "cuda"), ("opencl1:0", "opencl")])
+def test_a_device_in_a_higher_layer_stops_auto(tmp_path, machine, device, name):
+    machine(cuda=True, opencl=True)
+    for environ in ({"THEANO_FLAGS": f"device={device}"}, {"THEANORC": rc(tmp_path, f"[global]\ndevice={device}\n")}):
+        profile = resolve(**environ)
+        assert (profile.name, profile.device, profile.reason) == (name, device, "")
+
+
+def test_a_device_that_beats_a_named_profile_is_said(machine):
+    profile = resolve("cuda", THEANO_FLAGS="device=cpu")
+    assert (profile.name, profile.device) == ("cuda", "cpu")
+    assert profile.reason == "device=cpu from THEANO_FLAGS beats device=cuda of profile cuda"
+
+
+# Errors
+
+
+@pytest.mark.parametrize(
+    "name, environ, message",
+    [
+        ("cdua", {}, "'cdua' is unknown (did you mean 'cuda'?); admissible are auto, cpu, cpu-blas, cuda"),
+        ("x:cpu", {}, "profile 'x:cpu': 'x' is unknown; admissible"),
+        ("cpu:", {}, "'' is unknown"),
+        ("", {}, "'' is unknown"),
+        ("cpu:cuda", {}, "names 2 devices (cpu, cuda)"),
+        ("auto:cpu", {}, "names 2 devices (auto, cpu)"),
+        (None, {"FASTVAE_PROFILE": "gpu"}, "profile 'gpu': 'gpu' is unknown"),
+        ("cuda", {}, "profile 'cuda' cannot be had on this machine: toy driver: it is not there; install it"),
+        ("opencl:debug", {}, "profile 'opencl:debug' cannot be had"),
+        (None, {"THEANO_FLAGS": "device=cuda0"}, "device=cuda0 (from THEANO_FLAGS) cannot be had"),
+        (None, {"THEANO_FLAGS": "device=gpu0"}, "device='gpu0' (from THEANO_FLAGS) is no device"),
+        ("cpu", {"THEANO_FLAGS": "device="}, "device='' (from THEANO_FLAGS) is no device"),
+        ("cpu", {"THEANO_FLAGS": "floatX=float64"}, "floatX=float64 (from THEANO_FLAGS): fastvae computes in float32"),
+        ("cpu", {"THEANO_FLAGS": "floatX=16"}, "floatX=16 (from THEANO_FLAGS)"),
+    ],
+)
+def test_what_cannot_be_had_is_one_clear_line(machine, name, environ, message):
+    with pytest.raises(ProfileError) as error:
+        resolve(name, **environ)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_float64_in_a_file_is_an_error_too(tmp_path, machine):
+    path = rc(tmp_path, "[global]\nfloatx = float64\n")
+    with pytest.raises(ProfileError, match=f"floatX=float64 .from THEANORC {path}"):
+        resolve(THEANORC=path)
+    assert resolve(THEANORC=path, THEANO_FLAGS="floatX=32").settings["floatX"] == ("32", "THEANO_FLAGS")
+
+
+def test_missing_compiler_headers_or_blas_is_an_error_of_the_stack(monkeypatch, machine):
+    with pytest.raises(StackError, match="cxx is set by THEANO_FLAGS.*'no-gcc' is not an exec.*apt-get install g"):
+        resolve("cpu", THEANO_FLAGS="cxx=no-gcc")
+    monkeypatch.setattr(devices, "headers", lambda: MISSING)
+    monkeypatch.setattr(devices, "blas", lambda: MISSING)
+    with pytest.raises(StackError) as error:
+        resolve("cpu")
+    assert str(error.value).count("toy driver: it is not there; install it") == 2
+    assert "cannot be used" in profiles.explain("cpu", {"HOME": "/nobody"})
+
+
+# BLAS, text
+
+
+def test_a_users_blas_wins_and_is_stated(machine):
+    profile = resolve("cpu")
+    assert profile.blas == f"{devices.blas().version} ({profile.blas_path})"
+    profile = resolve("cpu", THEANO_FLAGS="blas.ldflags=-L/none -lnone")
+    assert profile.settings["blas.ldflags"] == ("-L/none -lnone", "THEANO_FLAGS")
+    assert (profile.blas, profile.blas_path) == ("-L/none -lnone from THEANO_FLAGS", None)
+    assert resolve("cpu", THEANO_FLAGS="blas.ldflags=").blas.startswith("numpy's own")
+
+
+def test_kernels_of_each_nvrtc_have_their_own_cache(monkeypatch, machine):
+    machine(cuda=True)
+    monkeypatch.setattr(profiles.cuda_libraries, "nvrtc", lambda: Finding("nvrtc", True, "12.9"))
+    key = "gpuarray.cache_path"
+    assert resolve("cuda", THEANO_FLAGS="base_compiledir=/c").settings[key][0] == "/c/gpuarray_kernels_nvrtc_12.9"
+    assert resolve("cuda", THEANO_FLAGS=f"{key}=/mine").settings[key] == ("/mine", "THEANO_FLAGS")
+
+
+def test_listing_names_every_profile_and_what_is_missing(machine):
+    lines = profiles.listing().splitlines()
+    assert [line.split()[0] for line in lines[:8]] == [*NAMES, "auto"]
+    assert "[not here: toy driver missing]" in lines[2] and "[not here" not in lines[0]
+
+
+def test_explain_shows_every_key_with_its_layer_even_of_what_cannot_be_had(machine):
+    text = profiles.explain("cuda:deterministic", {"HOME": "/nobody", "THEANO_FLAGS": "allow_gc=True"})
+    assert "profile 'cuda:deterministic' cannot be had on this machine: toy driver" in text
+    for key, value, layer in (
+        ("device", "cuda", "profile cuda"),
+        ("deterministic", "more", "profile deterministic"),
+        ("allow_gc", "True", "THEANO_FLAGS"),
+        ("fastvae.tf32", "false", "profile cuda"),
+    ):
+        assert re.search(rf"^{re.escape(key)} += {value}  \[{layer}\]$", text, re.M), text
+    assert profiles.explain(environ={"HOME": "/nobody"}).startswith("profile cpu: ")

@@ -1,0 +1,58 @@
+import io
+import re
+
+import pytest
+
+from fastvae import progress
+from fastvae.progress import Progress
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def show(stream, n=5, batch_size=None):
+    with Progress(n, batch_size, stream=stream) as bar:
+        for i in range(1, n + 1):
+            bar.update(i, [6.0] * i)
+    return stream.getvalue()
+
+
+def test_a_terminal_gets_one_line_that_is_rewritten():
+    text = show(Terminal(), batch_size=2)
+    assert text.count("\n") == 1 and "\r" in text
+    assert "5/5" in text and "ELBO/image -3.000" in text and "it/s" in text
+
+
+def test_a_file_gets_whole_lines_now_and_then(monkeypatch):
+    clock = iter(range(0, 1000, 4))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    lines = show(io.StringIO()).splitlines()
+    # 4 s a step and a line every 10 s at the earliest: steps 3 and 5
+    assert [line.split("/")[0] for line in lines] == ["3", "5"]
+    assert all(re.fullmatch(r"\d/5 \[\d\d:\d\d<\d\d:\d\d, .*(it/s|s/it), loss 6\]", line) for line in lines)
+    assert not any("\r" in line for line in lines)
+
+
+def test_the_loss_shown_is_the_mean_of_the_last_hundred():
+    stream = io.StringIO()
+    with Progress(200, stream=stream) as bar:
+        bar.update(200, [1000.0] * 100 + [1.0, 3.0] * 50)
+    assert "loss 2]" in stream.getvalue()
+
+
+def test_no_loss_no_score():
+    stream = io.StringIO()
+    with Progress(1, stream=stream) as bar:
+        bar.update(1, [])
+    assert "loss" not in stream.getvalue()
+
+
+@pytest.mark.parametrize("shell, rewrites", [("ZMQInteractiveShell", True), ("TerminalInteractiveShell", False)])
+def test_a_notebook_rewrites_its_line(monkeypatch, shell, rewrites):
+    class IPython:
+        get_ipython = staticmethod(type(shell, (), {}))
+
+    monkeypatch.setitem(progress.sys.modules, "IPython", IPython)
+    assert ("\r" in show(io.StringIO())) is rewrites

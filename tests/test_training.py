@@ -1,0 +1,174 @@
+import os
+import signal
+
+import numpy as np
+import pymc3 as pm
+import pytest
+import theano
+import theano.tensor as tt
+
+import fastvae
+from fastvae.errors import ConfigurationError, NonFiniteError
+
+DATA = np.random.default_rng(0).normal(3, 2, size=(30, 2)).astype("float32")
+
+
+def regression():
+    """A model with two global variables, one of them transformed."""
+    with pm.Model() as model:
+        mu = pm.Normal("mu", 0, 10, shape=2)
+        sd = pm.HalfNormal("sd", 5)
+        pm.Normal("x", mu, sd, observed=DATA)
+    return model
+
+
+def mixed():
+    """A local latent beside a global variable: `fit`'s arguments and the parameters."""
+    weight = theano.shared(np.full((2, 1), 0.1, dtype="float32"), "weight")
+    xs = tt.matrix("xs")
+    with pm.Model() as model:
+        scale = pm.HalfNormal("scale", 5)
+        z = pm.Normal("z", 0, 1, shape=(5, 1), total_size=30)
+        pm.Normal("x", mu=tt.dot(z, weight.T), sigma=scale, observed=xs, total_size=30)
+        mean = tt.dot(xs, weight)
+    return weight, dict(
+        model=model,
+        local_rv={z: dict(mu=mean, rho=tt.zeros_like(mean))},
+        more_obj_params=[weight],
+        more_replacements={xs: fastvae.Minibatch(DATA, 5)},
+        obj_optimizer=fastvae.adam(learning_rate=0.01),
+        progressbar=False,
+    )
+
+
+@pytest.mark.parametrize("method", ["advi", "fullrank_advi"])
+def test_global_variables_follow_stock_step_by_step(method):
+    options = dict(method=method, random_seed=3, progressbar=False, obj_optimizer=pm.adam(learning_rate=0.05))
+    with regression():
+        ours = fastvae.fit(15, **options)
+    with regression():
+        stock = pm.fit(15, **options)
+    assert type(ours) is type(stock)
+    np.testing.assert_allclose(ours.hist, stock.hist, rtol=1e-4)
+    for a, b in zip(ours.params, stock.params):
+        np.testing.assert_allclose(a.get_value(), b.get_value(), rtol=1e-3, atol=1e-4)
+
+
+def test_local_beside_global_variables_learn_both():
+    weight, options = mixed()
+    before = weight.get_value()
+    approx = fastvae.fit(50, random_seed=1, **options)
+    assert len(approx.hist) == 50 and np.isfinite(approx.hist).all()
+    assert np.mean(approx.hist[-10:]) < np.mean(approx.hist[:10])
+    assert not np.array_equal(weight.get_value(), before)
+
+
+def test_one_seed_repeats_exactly_and_another_does_not():
+    hists = [fastvae.fit(8, random_seed=seed, **mixed()[1]).hist for seed in (1, 1, 2)]
+    assert np.array_equal(hists[0], hists[1])
+    assert not np.array_equal(hists[0], hists[2])
+
+
+REPEATED = """
+import fastvae, hashlib, numpy as np
+images = np.random.default_rng(0).random((20, 1, 6, 6)).astype("float32")
+vae = fastvae.{model}(image_shape=(1, 6, 6), hidden=4, seed=1{more})
+approx = vae.fit(images, n=5, batch_size=4, seed=7, progressbar=False)
+state = b"".join(p.get_value().tobytes() for p in vae.get_params()) + approx.hist.tobytes()
+print(hashlib.sha256(state).hexdigest())
+"""
+
+
+@pytest.mark.parametrize("model, more", [("MLPVAE", ""), ("ConvVAE", ", filters=2")])
+def test_a_run_repeats_bit_for_bit_in_another_process(model, more, python):
+    runs = [python(REPEATED.format(model=model, more=more)) for _ in range(2)]
+    assert runs[0].returncode == 0, runs[0].stderr
+    assert runs[0].stdout == runs[1].stdout != ""
+
+
+def test_vae_fit_trains_and_keeps_the_scale_of_pm_fit():
+    images = np.random.default_rng(0).random((40, 1, 6, 6)).astype("float32")
+    vae = fastvae.MLPVAE(image_shape=(1, 6, 6), hidden=8, seed=1)
+    approx = vae.fit(images, n=120, batch_size=10, learning_rate=1e-2, seed=1, progressbar=False)
+    assert isinstance(approx, pm.MeanField) and len(approx.hist) == 120
+    assert np.mean(approx.hist[-20:]) < 0.9 * np.mean(approx.hist[:5])
+    # nats per minibatch: 10 images of 36 pixels, each at least log(sd sqrt(2 pi))
+    assert approx.hist[0] > 10 * 36 * np.log(0.1 * np.sqrt(2 * np.pi))
+
+
+def test_other_methods_run_through_stock_and_say_so(capsys):
+    with regression():
+        approx = fastvae.fit(2, method="svgd", inf_kwargs=dict(n_particles=5), progressbar=False)
+    assert isinstance(approx, pm.approximations.Empirical)
+    assert capsys.readouterr().err == "fastvae.fit: method 'svgd' runs through stock pm.fit\n"
+
+
+def test_an_inference_goes_on_with_refine():
+    with regression():
+        inference = pm.ADVI(random_seed=1)
+        approx = fastvae.fit(4, method=inference, progressbar=False)
+        inference.refine(3, progressbar=False)
+    assert approx is inference.approx and len(approx.hist) == 4 and len(inference.hist) == 7
+
+
+def test_callbacks_see_what_pymc3_gives_them():
+    seen = []
+    with regression():
+        tracker = pm.callbacks.Tracker(step=lambda approx, hist, i: i)
+        fastvae.fit(3, callbacks=[lambda *args: seen.append(args), tracker], progressbar=False)
+    assert [(len(losses), i) for _, losses, i in seen] == [(1, 1), (2, 2), (3, 3)]
+    assert tracker["step"] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("end", [StopIteration, KeyboardInterrupt])
+def test_a_callback_can_end_the_fit(end):
+    def stop(approx, losses, i):
+        if i == 3:
+            raise end
+
+    with regression():
+        assert len(fastvae.fit(10, callbacks=[stop], progressbar=False).hist) == 3
+
+
+def test_ctrl_c_returns_what_was_trained():
+    def press(approx, losses, i):
+        if i == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with regression():
+        approx = fastvae.fit(10, callbacks=[press], progressbar=False)
+    assert len(approx.hist) == 4 and np.isfinite(approx.hist).all()
+
+
+def test_without_a_score_nothing_is_recorded_also_for_a_pure_vae():
+    images = np.random.default_rng(0).random((8, 1, 4, 4)).astype("float32")
+    vae = fastvae.MLPVAE(image_shape=(1, 4, 4), hidden=4, seed=1)
+    before = vae.get_params()[0].get_value()
+    approx = vae.fit(images, n=3, batch_size=2, seed=1, progressbar=False, score=False)
+    assert len(approx.hist) == 0 and not np.array_equal(before, vae.get_params()[0].get_value())
+
+
+@pytest.mark.parametrize("score", [True, False])
+def test_nan_names_the_step_and_the_parameter(score):
+    images = np.random.default_rng(0).random((8, 1, 4, 4)).astype("float32")
+    vae = fastvae.MLPVAE(image_shape=(1, 4, 4), hidden=4, seed=1)
+    with pytest.raises(NonFiniteError, match="at step .*'encoder.dense1.weight'.*smaller learning rate") as caught:
+        vae.fit(images, n=20, batch_size=2, learning_rate=1e30, seed=1, progressbar=False, score=score)
+    assert np.isfinite(caught.value.approx.hist).all()
+
+
+def test_options_of_a_test_function_are_said_to_be_unused(capsys):
+    with regression():
+        fastvae.fit(1, tf_n_mc=3, progressbar=False)
+    assert "tf_n_mc is not used" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("n", [-1, 2.5, "10", True])
+def test_the_number_of_steps_is_checked(n):
+    with regression(), pytest.raises(ConfigurationError, match="number of steps"):
+        fastvae.fit(n)
+
+
+def test_no_step_at_all():
+    with regression():
+        assert len(fastvae.fit(0, progressbar=False).hist) == 0
