@@ -42,7 +42,7 @@ def __dir__():
 
 
 def _is_command():
-    """Whether this process is `fastvae ...` or `python -m fastvae ...`, which parse --profile before they start the stack."""
+    """Whether this is `fastvae ...` or `python -m fastvae ...`, which parse --profile before they start the stack."""
     if sys.argv[:1] == ["-m"]:
         return "fastvae" in sys.orig_argv[: sys.orig_argv.index("-m") + 2]
     return bool(sys.argv) and os.path.basename(sys.argv[0]) == "fastvae"

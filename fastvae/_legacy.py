@@ -1,15 +1,15 @@
 """Repairs that theano 1.0.5 and pymc3 3.9.3 need on today's numpy, scipy and Python.
 
-One function a fault. A function looks first whether its fault is there and returns whether it
-repaired anything, so it is harmless on a stack that does not need it (Python 3.10 with numpy
-1.21 needs only the last two, which are faults of PyMC3 itself). `tests/test_legacy.py` holds each to stock: where a repair is needed
-its test fails once stock works without it.
+One function a fault. A function looks first whether its fault is there and returns whether it repaired anything, so
+it is harmless on a stack that does not need it (Python 3.10 with numpy 1.21 needs only the last two, which are faults
+of PyMC3 itself). `tests/test_legacy.py` holds each to stock: where a repair is needed its test fails once stock works
+without it.
 
     before theano is imported    numpy_asscalar, inspect_getargspec, scipy_private_names, scan_in_python
     after pymc3 is imported      minibatch_static_slices, model_test_values, global_variable_order
 
 The remaining fault of the import, numpy's missing `blas_opt_info`, is covered by the profile, which
-always sets `blas.ldflags` (`fastvae/profiles.py`).
+always sets `blas.ldflags` (`fastvae/profiles/`).
 """
 import importlib
 import inspect
@@ -38,7 +38,7 @@ def inspect_getargspec():
 
 
 def scipy_private_names():
-    """`scipy.signal.signaltools` and `.sigtools` lost the private names that theano's Python convolution imports."""
+    """`scipy.signal.signaltools` and `.sigtools` lost names that theano's Python convolution imports."""
     repaired = False
     for public, private, name in (
         ("signaltools", "_signaltools", "_valfrommode"),
@@ -55,7 +55,7 @@ def scipy_private_names():
 
 
 def scan_in_python():
-    """theano's C code for `scan` (written by Cython 0.28) does not compile from Python 3.11 on: take its Python loop."""
+    """theano's C for `scan` (written by Cython 0.28) does not compile from Python 3.11 on: take its Python loop."""
     if sys.version_info < (3, 11):
         return False
     sys.modules.setdefault("theano.scan_module.scan_perform_ext", None)  # its import now fails, as theano expects it may

@@ -46,7 +46,7 @@ def _parser():
 
     train = commands.add_parser("train", help="train a VAE on images")
     for name, kind, default, text in (
-        ("--data", str, "fashion-mnist-sample", "a data set's name, an IDX, .npy or .npz file, or a folder of IDX files"),
+        ("--data", str, "fashion-mnist-sample", "a data set's name, an IDX, .npy or .npz file, or a folder of IDX"),
         ("--iterations", _count, 1000, "gradient steps"),
         ("--batch-size", _count, 64, "images in a minibatch"),
         ("--learning-rate", _positive, 1e-4, "learning rate of Adam"),
@@ -81,7 +81,7 @@ def _parser():
 
 def _add_device_options(parser):
     parser.add_argument("--profile", help="device profile (default: FASTVAE_PROFILE, else auto)")
-    parser.add_argument("--threads", type=_count, help="CPU threads (default: OMP_NUM_THREADS, else all that are allowed)")
+    parser.add_argument("--threads", type=_count, help="CPU threads (default: OMP_NUM_THREADS, else all allowed)")
 
 
 def _count(text):
@@ -107,8 +107,9 @@ def _number(kind, text, admissible, wanted):
 
 
 def _train(args):
-    from fastvae import profiles, run_folder, threads
+    from fastvae import profiles, run_folder
     from fastvae.datasets import load
+    from fastvae.devices import threads
 
     images = load(args.data)
     profiles.resolve(args.profile)

@@ -1,7 +1,8 @@
 """What `fastvae train`, `evaluate` and `plot` do once the stack has started."""
 import sys
 
-from fastvae import datasets, evaluation, models, plots, profiles, run_folder, threads
+from fastvae import datasets, evaluation, models, plots, profiles, run_folder
+from fastvae.devices import threads
 from fastvae.errors import NonFiniteError
 
 MODELS = {"conv": models.ConvVAE, "mlp": models.MLPVAE}
@@ -78,7 +79,7 @@ def draw(folder, vae, config, hist):
 
 
 def held_out(data):
-    """Test images of a data set, their labels or None, and "held-out"; all its images and "training" if it has no test split."""
+    """Test images of a data set, their labels or None, and "held-out"; without a test split all and "training"."""
     split, name = ("test", "held-out") if datasets.holds(data, "test") else ("train", "training")
     if split == "train":
         print(f"{data} has no test images: using the training images", file=sys.stderr)
@@ -88,7 +89,7 @@ def held_out(data):
 
 
 def _boxes(vae):
-    """The boxes of the model's picture: the image, every layer of the encoder, the latent, every layer of the decoder."""
+    """The boxes of the model's picture: the image, the encoder's layers, the latent, the decoder's layers."""
 
     def size(shape):
         return " x ".join(map(str, shape))

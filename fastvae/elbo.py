@@ -53,7 +53,7 @@ def vae_model(vae, batch_size, total_size, sd=0.1):
     ['xs_', 'zs']
     """
     if not sd > 0:
-        raise ConfigurationError(f"sd={sd!r} is not a standard deviation; give a number above 0 (the seed model has 0.1)")
+        raise ConfigurationError(f"sd={sd!r} is not a standard deviation; give a number above 0, such as 0.1")
     xs = tt.tensor4("xs", dtype="float32")
     with pm.Model() as model:
         zs = pm.Normal("zs", mu=0, sigma=1, shape=(batch_size, vae.n_latent), dtype="float32", total_size=total_size)
@@ -96,8 +96,8 @@ def step_updates(
     params = objective.obj_params + list(more_obj_params or [])
     if not params:
         raise ConfigurationError(
-            "there is nothing to train: all random variables are local and more_obj_params is empty; pass the networks' "
-            "parameters, for example more_obj_params=fastvae.collect_params([mean, rho, x_mean])"
+            "there is nothing to train: all random variables are local and more_obj_params is empty; pass the "
+            "networks' parameters, for example more_obj_params=fastvae.collect_params([mean, rho, x_mean])"
         )
     loss = objective(obj_n_mc, more_obj_params=more_obj_params, more_replacements=more_replacements)
     (loss,) = merge_equal_nodes([loss])

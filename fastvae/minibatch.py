@@ -17,7 +17,7 @@ import theano
 import theano.tensor as tt
 from theano.sandbox.rng_mrg import MRG_RandomStreams
 
-from fastvae.errors import ConfigurationError, DataError
+from fastvae.errors import DataError
 from fastvae.nn.arguments import integer
 from fastvae.nn.collect import not_trainable
 

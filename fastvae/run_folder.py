@@ -15,7 +15,8 @@ from fastvae import __version__
 from fastvae.errors import ConfigurationError, DataError
 
 CONFIG, NETWORK, HISTORY = "config.json", "vae.npz", "history.csv"
-OPTIONS = {"data": str, "model": str, "iterations": int, "batch_size": int, "learning_rate": float, "latent": int, "seed": int}
+OPTIONS = dict(data=str, model=str, iterations=int, batch_size=int, learning_rate=float, latent=int, seed=int)
+RESTORE = "restore the file that `fastvae train` wrote"
 
 
 def create(path, options):
@@ -42,10 +43,11 @@ def create(path, options):
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
-            raise ConfigurationError(f"run folder {str(folder)!r} is not empty; give --out a new folder, so that no run is lost")
+            raise ConfigurationError(f"run folder {str(folder)!r} is not empty; give --out a new folder")
         write_text(folder / CONFIG, json.dumps({"fastvae": __version__, **options}, indent=2) + "\n")
     except OSError as error:
-        raise ConfigurationError(f"cannot write to run folder {str(folder)!r}: {error.strerror}; give --out another") from error
+        what = f"cannot write to run folder {str(folder)!r}: {error.strerror}; give --out another"
+        raise ConfigurationError(what) from error
     return folder
 
 
@@ -72,11 +74,11 @@ def configuration(folder):
     except OSError as error:
         raise DataError(f"{str(folder)!r} is not a run folder: {CONFIG} cannot be read ({error.strerror})") from error
     except ValueError as error:
-        raise DataError(f"{str(path)!r} is not JSON ({error}); restore the file that `fastvae train` wrote") from error
+        raise DataError(f"{str(path)!r} is not JSON ({error}); {RESTORE}") from error
     options = {name: config[name] for name in OPTIONS if isinstance(config, dict) and name in config}
     wrong = [name for name, kind in OPTIONS.items() if type(options.get(name)) is not kind]
     if wrong:
-        raise DataError(f"{str(path)!r} lacks a valid {wrong[0]!r} ({OPTIONS[wrong[0]].__name__}); restore the file that `fastvae train` wrote")
+        raise DataError(f"{str(path)!r} lacks a valid {wrong[0]!r} ({OPTIONS[wrong[0]].__name__}); {RESTORE}")
     return options
 
 
@@ -93,7 +95,7 @@ def read_history(folder):
         with open(path, newline="", encoding="utf-8") as file:
             return [float(row["loss"]) for row in csv.DictReader(file)]
     except (OSError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{str(path)!r} is not a history of losses ({error}); restore the file that `fastvae train` wrote") from error
+        raise DataError(f"{str(path)!r} is not a history of losses ({error}); {RESTORE}") from error
 
 
 def write_text(path, text):

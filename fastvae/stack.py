@@ -3,12 +3,11 @@
 `import fastvae` calls `start()`; the command line calls it after it has parsed `--profile`.
 """
 import importlib
-import os
 import sys
 
 from fastvae import _legacy, profiles
+from fastvae.devices.threads import limit, requested
 from fastvae.errors import ProfileError, StackError
-from fastvae.threads import limit, requested
 
 
 def start(profile=None, threads=None):

@@ -78,8 +78,8 @@ def fit(
     Raises
     ------
     NonFiniteError
-        If the loss, or without a score a parameter, stops being finite. Its message names the step and the first bad parameter, its
-        `approx` is the approximation with the history until then.
+        If the loss, or without a score a parameter, stops being finite. Its message names the step and the first bad
+        parameter, its `approx` is the approximation with the history until then.
     ConfigurationError
         If there is nothing to train or an argument is out of its domain.
 
@@ -110,6 +110,8 @@ def fit(
     inference = _inference(method, local_rv, model, random_seed, start, inf_kwargs)
     _drop_unused(kwargs)
     score = score is None or bool(score)
+    if progressbar:
+        print("compiling the step (the first time takes a minute, later starts find it compiled)", file=sys.stderr)
     loss, updates = elbo.step_updates(inference.objective, **kwargs)
     step = theano.function([], loss if score else None, updates=updates, **(fn_kwargs or {}))
     trained = inference.approx.params + list(kwargs.get("more_obj_params") or [])
@@ -203,5 +205,5 @@ def _first_bad(params):
 
 def _culprit(what, step, params):
     bad = _first_bad(params)
-    where = "all parameters are still finite" if bad is None else f"the first parameter that is not finite is {bad.name!r}"
+    where = "all parameters are still finite" if bad is None else f"the first that is not finite is {bad.name!r}"
     return f"{what} at step {step}; {where}; try a smaller learning rate, or the profile `debug` to find the Op"

@@ -30,7 +30,7 @@ def images(tmp_path):
     return path
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["profiles"], ["profiles", "show", "cuda"], ["train", "--latent", "x"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["profiles"], ["profiles", "show", "cuda"], ["train", "--seed"]])
 def test_answers_without_the_stack_come_at_once(cli, arguments):
     cli(*arguments)  # Python's own compilation of the modules
     started = time.monotonic()
@@ -116,7 +116,9 @@ def folder_with(**files):
     return make
 
 
-CONFIG = json.dumps(dict(data="fashion-mnist-sample", model="mlp", iterations=1, batch_size=1, learning_rate=0.1, latent=2, seed=1))
+CONFIG = json.dumps(
+    dict(data="fashion-mnist-sample", model="mlp", iterations=1, batch_size=1, learning_rate=0.1, latent=2, seed=1)
+)
 THEANORC = {"THEANORC": "no.theanorc"}
 ARGUMENTS = {
     "no command": ([], {}, "arguments are required"),
@@ -166,7 +168,11 @@ def test_malformed_arguments_are_one_line_and_status_2(cli, tmp_path, arguments,
     assert not (tmp_path / "runs").exists() or "small.npy" in arguments
 
 
-DATA = {name: (make, message) for name, (make, options, message) in MALFORMED.items() if not options and name != "name of wrong type"}
+DATA = {
+    name: (make, message)
+    for name, (make, options, message) in MALFORMED.items()
+    if not options and name != "name of wrong type"
+}
 
 
 @pytest.mark.parametrize("make, message", DATA.values(), ids=DATA)

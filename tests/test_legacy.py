@@ -66,7 +66,8 @@ def test_with_all_of_them_the_probes_pass(python):
 
 
 def test_a_repair_that_is_not_needed_does_nothing(python):
-    done = stock(python, f"print([r for r in {BEFORE!r} if getattr(legacy, r)()])\nimport pymc3\nprint(legacy.minibatch_static_slices())")
+    before = f"print([repair for repair in {BEFORE!r} if getattr(legacy, repair)()])\n"
+    done = stock(python, before + "import pymc3\nprint(legacy.minibatch_static_slices())")
     assert done.returncode == 0, done.stderr
     expected = [name for name in BEFORE if PROBES[name][0]]
     assert done.stdout.splitlines()[-2:] == [str(expected), str(PY311)]

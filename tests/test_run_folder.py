@@ -42,7 +42,8 @@ def test_a_file_is_no_run_folder(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text, message", [("{", "not JSON"), ("[]", "lacks a valid 'data'"), (json.dumps({**OPTIONS, "seed": "1"}), "'seed'")]
+    "text, message",
+    [("{", "not JSON"), ("[]", "lacks a valid 'data'"), (json.dumps({**OPTIONS, "seed": "1"}), "'seed'")],
 )
 def test_a_damaged_configuration_is_named(tmp_path, text, message):
     (tmp_path / "config.json").write_text(text)

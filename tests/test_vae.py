@@ -4,7 +4,8 @@ import scipy.stats
 import theano
 
 import fastvae
-from fastvae import nn, vae as vae_module
+from fastvae import nn
+from fastvae import vae as vae_module
 from fastvae.errors import ConfigurationError, DataError
 
 

@@ -7,13 +7,12 @@ are the first import, `fastvae.fit`, `fastvae.adam` and `fastvae.Minibatch`, and
 """
 import argparse
 
-import fastvae  # before theano: picks the profile
-
-import numpy as np  # noqa: E402
-import pymc3 as pm  # noqa: E402
-import theano  # noqa: E402
-import theano.tensor as tt  # noqa: E402
-from theano.tensor.nnet.abstract_conv import conv2d_grad_wrt_inputs  # noqa: E402
+import fastvae  # isort: skip  (before theano: picks the profile)
+import numpy as np
+import pymc3 as pm
+import theano
+import theano.tensor as tt
+from theano.tensor.nnet.abstract_conv import conv2d_grad_wrt_inputs
 
 
 def glorot(rng, *shape):

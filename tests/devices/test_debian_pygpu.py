@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from fastvae import debian_pygpu
+from fastvae.devices import debian_pygpu
 
 
 @pytest.fixture

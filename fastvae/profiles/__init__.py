@@ -22,10 +22,12 @@ import pathlib
 import types
 from dataclasses import dataclass
 
-from fastvae import blas, cuda_libraries, devices, theanorc
-from fastvae.activation import activated, active  # noqa: F401 (one place for all that concerns profiles)
+from fastvae import devices
+from fastvae.devices import blas_library, cuda_libraries
+from fastvae.devices.findings import Finding
 from fastvae.errors import ProfileError, StackError
-from fastvae.findings import Finding
+from fastvae.profiles import theanorc
+from fastvae.profiles.activation import activated, active  # noqa: F401 (one place for all that concerns profiles)
 
 AUTO = ("cuda", "cpu", "cpu-blas")
 # What computes products when blas.ldflags is empty.
@@ -77,7 +79,7 @@ class Profile:
 
 def folder():
     """Where the profiles are: inside the installed package, or beside it in a checkout."""
-    package = pathlib.Path(__file__).resolve().parent
+    package = pathlib.Path(__file__).resolve().parent.parent
     installed = package / "theanorc_profiles"
     return installed if installed.is_dir() else package.parent / "theanorc_profiles"
 
@@ -243,12 +245,12 @@ def _link_blas(settings):
     if "blas.ldflags" not in settings:
         finding = devices.blas()
         if finding.found:
-            settings["blas.ldflags"] = (blas.link_flags(finding.path), "resolved here")
+            settings["blas.ldflags"] = (blas_library.link_flags(finding.path), "resolved here")
         return finding
     flags, layer = settings["blas.ldflags"]
     if not flags.strip():
         return Finding("BLAS", True, NUMPY)
-    return Finding("BLAS", True, f"{flags} from {layer}", blas.linked_library(flags) or "")
+    return Finding("BLAS", True, f"{flags} from {layer}", blas_library.linked_library(flags) or "")
 
 
 def _kernel_cache(settings):

@@ -7,7 +7,8 @@ import sysconfig
 import pytest
 import threadpoolctl
 
-from fastvae import debian_pygpu, devices
+from fastvae import devices
+from fastvae.devices import debian_pygpu
 
 PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 

@@ -12,7 +12,7 @@ import pathlib
 import site
 import sysconfig
 
-from fastvae.findings import Finding, ask, find_library, version_of
+from fastvae.devices.findings import Finding, ask, find_library, version_of
 
 TOOLKIT = "install NVIDIA's CUDA toolkit (apt-get install nvidia-cuda-toolkit)"
 

@@ -1,11 +1,10 @@
 """Looking for libraries and asking drivers disturbs nothing and hides nothing."""
-from fastvae import findings
-
+from fastvae.devices import findings
 
 LOADED = """
 import ctypes, os, sys
 sys.argv = ["fastvae"]
-from fastvae import findings
+from fastvae.devices import findings
 loaded = lambda: {line.split()[-1] for line in open("/proc/self/maps") if "libgomp" in line}
 path = findings.find_library("libgomp.so.1")
 assert not loaded(), loaded()

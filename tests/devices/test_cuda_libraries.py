@@ -3,7 +3,7 @@ import subprocess
 
 import pytest
 
-from fastvae import cuda_libraries, findings
+from fastvae.devices import cuda_libraries, findings
 
 DRIVER = """
 #include <cstdlib>

@@ -140,7 +140,7 @@ def test_a_value_that_theano_refuses_is_one_line(python):
 
 def test_what_theano_changed_silently_is_an_error(python):
     code = (
-        "import sys; sys.argv = ['fastvae']\nfrom fastvae import activation, profiles\n"
+        "import sys; sys.argv = ['fastvae']\nfrom fastvae import profiles\nfrom fastvae.profiles import activation\n"
         "with activation.activated(profiles.resolve('cpu')):\n"
         "    import theano; theano.config.floatX = 'float64'\n"
     )

@@ -6,7 +6,7 @@ asked in a child process.
 
     compiler headers blas onednn                          the CPU
     pygpu gpuarray_headers clblast opencl                 a device through OpenCL
-    cuda nvrtc cublas cudnn (fastvae/cuda_libraries.py)   a device through CUDA
+    cuda nvrtc cublas cudnn (cuda_libraries)            a device through CUDA
 
 Examples
 --------
@@ -25,8 +25,8 @@ import subprocess
 import sys
 import sysconfig
 
-from fastvae import cuda_libraries, debian_pygpu
-from fastvae.findings import Finding, ask, find_library, version_of
+from fastvae.devices import cuda_libraries, debian_pygpu
+from fastvae.devices.findings import Finding, ask, find_library, version_of
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 SCIPY = "scipy==1.10.1" if sys.version_info >= (3, 11) else "scipy==1.7.3"

@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from theano.configparser import _config_var_list, parse_config_string
 
-from fastvae import theanorc
 from fastvae.errors import ProfileError
+from fastvae.profiles import theanorc
 
 KEYS = st.from_regex(r"[a-zA-Z_]+(\.[a-zA-Z_]+)?", fullmatch=True)
 VALUES = st.text(max_size=30).map(str.strip)

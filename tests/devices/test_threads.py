@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from fastvae import threads
+from fastvae.devices import threads
 from fastvae.errors import ConfigurationError
 
 CORES = len(os.sched_getaffinity(0))
@@ -44,7 +44,7 @@ def test_affinity_counts_and_without_cgroups_alone(tmp_path, python):
     assert threads.available(tmp_path / "none", tmp_path / "none") == CORES
     first = min(os.sched_getaffinity(0))
     code = f"import os; os.sched_setaffinity(0, [{first}]); import sys; sys.argv = ['fastvae']\n"
-    done = python(code + "from fastvae import threads; print(threads.requested())")
+    done = python(code + "from fastvae.devices import threads; print(threads.requested())")
     assert done.stdout == f"1 thread ({threads.CORES})\n", done.stderr
 
 
@@ -75,7 +75,8 @@ def test_a_wrong_number_of_threads_is_an_error(cli):
 
 POOLS = """
 import json, fastvae
-from fastvae import profiles, stack, threads
+from fastvae import profiles, stack
+from fastvae.devices import threads
 import numpy, theano, theano.tensor as tt
 x = tt.matrix()
 theano.function([x], tt.dot(x, x))(numpy.ones((2, 2), "float32"))

@@ -4,7 +4,8 @@ import pathlib
 
 import pytest
 
-from fastvae import blas, devices
+from fastvae import devices
+from fastvae.devices import blas_library
 from fastvae.errors import StackError
 
 LIBRARY = pathlib.Path(devices.blas().path)
@@ -19,9 +20,9 @@ assert (f(numpy.full((3, 3), 2, "float32")) == 12).all()
 
 
 def test_flags_name_the_library_and_back():
-    flags = blas.link_flags(LIBRARY)
+    flags = blas_library.link_flags(LIBRARY)
     assert flags == f"-L{LIBRARY.parent} -l{LIBRARY.name[3:-3]}"
-    assert blas.linked_library(flags) == str(LIBRARY)
+    assert blas_library.linked_library(flags) == str(LIBRARY)
 
 
 def test_a_library_is_looked_for_where_the_linker_looks(tmp_path, monkeypatch):
@@ -29,9 +30,9 @@ def test_a_library_is_looked_for_where_the_linker_looks(tmp_path, monkeypatch):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "libsome.so").touch()
     monkeypatch.setenv("LD_LIBRARY_PATH", str(tmp_path / "loader"))
-    assert blas.linked_library("-lsome -lm") == f"{tmp_path}/loader/libsome.so"
-    assert blas.linked_library(f"-L{tmp_path}/given -lsome") == f"{tmp_path}/given/libsome.so"
-    assert blas.linked_library("-lother") is None
+    assert blas_library.linked_library("-lsome -lm") == f"{tmp_path}/loader/libsome.so"
+    assert blas_library.linked_library(f"-L{tmp_path}/given -lsome") == f"{tmp_path}/given/libsome.so"
+    assert blas_library.linked_library("-lother") is None
 
 
 def test_a_folder_with_spaces_is_linked_through_a_link_without(tmp_path, monkeypatch, python):
@@ -39,10 +40,10 @@ def test_a_folder_with_spaces_is_linked_through_a_link_without(tmp_path, monkeyp
     folder.mkdir()
     (folder / "libopenblas_here.so").symlink_to(LIBRARY)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    flags = blas.link_flags(folder / "libopenblas_here.so")
+    flags = blas_library.link_flags(folder / "libopenblas_here.so")
     assert len(flags.split()) == 2
-    assert os.path.samefile(blas.linked_library(flags), LIBRARY)
-    assert blas.link_flags(folder / "libopenblas_here.so") == flags
+    assert os.path.samefile(blas_library.linked_library(flags), LIBRARY)
+    assert blas_library.link_flags(folder / "libopenblas_here.so") == flags
     done = python(PRODUCT, flags=f"device=cpu,blas.ldflags={flags}")
     assert done.returncode == 0, done.stderr
 
@@ -51,15 +52,15 @@ def test_no_place_without_spaces_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "my home"))
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "my tmp"))
     with pytest.raises(StackError, match="with spaces.*set TMPDIR"):
-        blas.link_flags(tmp_path / "with spaces" / "libopenblas.so")
+        blas_library.link_flags(tmp_path / "with spaces" / "libopenblas.so")
 
 
 def test_somebody_elses_link_is_not_trusted(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "my home"))
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
     folder = tmp_path / "with spaces"
-    link = pathlib.Path(blas.link_flags(folder / "libopenblas.so").split()[0][2:])
+    link = pathlib.Path(blas_library.link_flags(folder / "libopenblas.so").split()[0][2:])
     link.unlink()
     link.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(StackError):
-        blas.link_flags(folder / "libopenblas.so")
+        blas_library.link_flags(folder / "libopenblas.so")

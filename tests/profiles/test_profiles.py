@@ -8,11 +8,12 @@ import sys
 import pytest
 from theano.configparser import _config_var_list
 
-from fastvae import devices, profiles, theanorc
+from fastvae import devices, profiles
+from fastvae.devices.findings import Finding
 from fastvae.errors import ProfileError, StackError
-from fastvae.findings import Finding
+from fastvae.profiles import theanorc
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 NAMES = ["cpu", "cpu-blas", "cuda", "cuda-tf32", "debug", "deterministic", "opencl"]
 # A process that, like the command line, does not start the stack.
 COMMAND = "import sys; sys.argv = ['fastvae']\nfrom fastvae import profiles\n"

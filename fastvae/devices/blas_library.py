@@ -10,8 +10,8 @@ import os
 import pathlib
 import tempfile
 
+from fastvae.devices.findings import find_library
 from fastvae.errors import StackError
-from fastvae.findings import find_library
 
 
 def link_flags(library):

@@ -8,7 +8,7 @@ import importlib
 import logging
 import os
 
-from fastvae import debian_pygpu
+from fastvae.devices import debian_pygpu
 from fastvae.errors import ProfileError
 
 # theano sets it once a GPU runs, and then refuses one to every child process, forked or not.

@@ -1,0 +1,40 @@
+"""Every command and every piece of Python in the README runs. (`.ci/run` runs the two that install.)"""
+import pathlib
+import re
+import shlex
+import sys
+
+README = (pathlib.Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+TINY = ("--model", "mlp", "--iterations", 2, "--batch-size", 4, "--out", "RUN")
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, flags=re.S | re.M)
+
+
+def test_the_python_runs_as_one_script(python):
+    script = "\n".join(blocks("python"))
+    assert script.count("1_000") == 2
+    done = python(script.replace("1_000", "2"), FASTVAE_PROFILE="cpu", timeout=600)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_commands_run(run):
+    fastvae = (sys.executable, "-m", "fastvae")
+    assert run(*fastvae, "train", *TINY).returncode == 0
+    lines = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("fastvae ")]
+    assert [line.split()[1] for line in lines] == ["evaluate", "plot", "train"]
+    for line in lines:
+        done = run(*fastvae, *shlex.split(line, comments=True)[1:])
+        assert done.returncode == 0, (line, done.stderr)
+
+
+def test_the_two_commands_that_install_are_one_line_each():
+    for name in ("train", "test"):
+        (command,) = re.findall(rf"<!-- {name} -->\n```sh\n(.*)\n```", README)
+        assert "\n" not in command and "pip install" in command
+
+
+def test_commands_named_in_the_text_exist(run):
+    for verb in set(re.findall(r"`fastvae (\w+)", README)):
+        assert run(sys.executable, "-m", "fastvae", verb, "--help").returncode == 0, verb
