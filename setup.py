@@ -17,7 +17,7 @@ setup(
     package_dir={"fastvae.theanorc_profiles": "theanorc_profiles"},
     package_data={
         "fastvae": ["data/*"],
-        "fastvae.backends": ["*/c_code/*.c"],
+        "fastvae.backends": ["*/c_code/*.c", "*/c_code/*.h"],
         "fastvae.theanorc_profiles": ["*.theanorc"],
     },
     install_requires=[
@@ -36,6 +36,9 @@ setup(
         "setuptools<66",  # newer ones replace distutils and break numpy.distutils
         "threadpoolctl==3.5.0",
         "tqdm==4.67.1",
+        # The CPU backend: oneDNN 3.2 on GNU OpenMP, its library and its headers.
+        "onednn-cpu-gomp==2023.2.0; platform_machine == 'x86_64'",
+        "onednn-devel-cpu-gomp==2023.2.0; platform_machine == 'x86_64'",
     ],
     extras_require={"test": ["pytest==8.3.4", "pytest-benchmark==4.0.0", "hypothesis==6.122.3"]},
     entry_points={"console_scripts": ["fastvae=fastvae.cli:main"]},

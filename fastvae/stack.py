@@ -6,6 +6,7 @@ import importlib
 import sys
 
 from fastvae import _legacy, profiles
+from fastvae.backends import onednn
 from fastvae.devices.threads import limit, requested
 from fastvae.errors import ProfileError, StackError
 
@@ -44,7 +45,7 @@ def start(profile=None, threads=None):
                 "its configuration once; start a new process (in a notebook: restart the kernel)"
             )
         if threads is not None:
-            limit(request.count, active.blas_path)
+            limit(request.count, active.blas_path, active.backend)
         return active
     if "theano" in sys.modules:
         raise StackError(
@@ -57,7 +58,9 @@ def start(profile=None, threads=None):
         importlib.import_module("theano")
         importlib.import_module("pymc3")
     _legacy.after_pymc3()
-    limit(request.count, active.blas_path)
+    if active.backend == "onednn":
+        onednn.register()
+    limit(request.count, active.blas_path, active.backend)
     if active.reason:
         print(f"fastvae: {active.reason}", file=sys.stderr)
     return active

@@ -39,7 +39,7 @@ def test_indices_are_the_integer_arithmetic_of_their_uniforms():
     indices = draw_indices(n_rows, 100, MRG_RandomStreams(5)).eval()
     uniforms = MRG_RandomStreams(5).uniform((2, 100), dtype="float32").eval()
     high, low = ([int(float(u) * 2**24) for u in row] for row in uniforms)
-    assert indices.tolist() == [(h * 2**24 + l) % n_rows for h, l in zip(high, low)]
+    assert indices.tolist() == [(a * 2**24 + b) % n_rows for a, b in zip(high, low)]
 
 
 def test_rows_are_rows_of_the_data_and_change_at_each_call():

@@ -135,8 +135,8 @@ def _count(name, value, text):
     return count
 
 
-def limit(count, blas_path=None):
-    """Give `count` threads to the linked BLAS and to OpenMP, and one to every other BLAS of the process.
+def limit(count, blas_path=None, backend="stock"):
+    """Give `count` threads to the one library that computes, and one to every other BLAS of the process.
 
     Call it once theano is imported, and again after a library with a pool of its own was loaded.
 
@@ -145,6 +145,8 @@ def limit(count, blas_path=None):
     count : int
     blas_path : path-like, optional
         The library that Theano links. Without one, Theano computes products with numpy, whose pool then gets them.
+    backend : {"stock", "onednn"}
+        With oneDNN, OpenMP's threads compute all products of a step, and no BLAS has more than one.
     """
     import ctypes
 
@@ -154,7 +156,7 @@ def limit(count, blas_path=None):
         # Theano loads it with its first compiled product; a pool can be limited only once it is there.
         ctypes.CDLL(str(blas_path))
     for library in threadpoolctl.ThreadpoolController().lib_controllers:
-        computes = library.user_api != "blas" or _computes(library.filepath, blas_path)
+        computes = library.user_api != "blas" or (backend == "stock" and _computes(library.filepath, blas_path))
         library.set_num_threads(count if computes else 1)
 
 

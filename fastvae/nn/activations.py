@@ -6,48 +6,10 @@ Examples
 >>> relu(np.array([-1, 0, 2], dtype="float32")).eval()
 array([0., 0., 2.], dtype=float32)
 """
-import theano
 import theano.tensor as tt
 
+from fastvae.backends.relu import elementwise_relu
 from fastvae.errors import ConfigurationError
-
-
-class ReluGradient(theano.scalar.BinaryScalarOp):
-    """(y, gradient), y being relu's output -> gradient where y > 0, else 0."""
-
-    def impl(self, y, gradient):
-        return gradient if y > 0 else 0
-
-    def c_code(self, node, name, inputs, outputs, sub):
-        return f"{outputs[0]} = {inputs[0]} > 0 ? {inputs[1]} : 0;"
-
-    def c_code_cache_version(self):
-        return (1,)
-
-    def L_op(self, inputs, outputs, gradients):
-        y, _ = inputs
-        return [y.zeros_like(), relu_gradient_scalar(y, gradients[0])]
-
-
-class Relu(theano.scalar.UnaryScalarOp):
-    """x where x > 0, 0 where x <= 0; NaN stays NaN."""
-
-    def impl(self, x):
-        return 0 if x < 0 else x
-
-    def c_code(self, node, name, inputs, outputs, sub):
-        return f"{outputs[0]} = {inputs[0]} < 0 ? 0 : {inputs[0]};"
-
-    def c_code_cache_version(self):
-        return (1,)
-
-    def L_op(self, inputs, outputs, gradients):
-        return [relu_gradient_scalar(outputs[0], gradients[0])]
-
-
-relu_scalar = Relu(theano.scalar.same_out, name="relu")
-relu_gradient_scalar = ReluGradient(theano.scalar.transfer_type(0), name="relu_gradient")
-_relu = tt.Elemwise(relu_scalar)
 
 
 def relu(x):
@@ -82,7 +44,7 @@ def relu(x):
     x = tt.as_tensor_variable(x)
     if x.dtype not in ("float32", "float64"):
         raise ConfigurationError(f'relu: the input {x} is {x.dtype}, not float32: cast it with .astype("float32")')
-    return _relu(x)
+    return elementwise_relu(x)
 
 
 def sigmoid(x):

@@ -6,8 +6,7 @@ Examples
 >>> nn.Conv2D(1, 64, 3, stride=2, padding="same").output_shape((1, 28, 28))
 (64, 14, 14)
 """
-import theano.tensor as tt
-
+from fastvae.backends import abstract
 from fastvae.errors import ConfigurationError
 from fastvae.nn.activations import identity
 from fastvae.nn.arguments import generator, integer, pair, resolve_padding
@@ -16,9 +15,8 @@ from fastvae.nn.layer import Layer
 
 
 def conv2d(x, weight, bias, stride, padding, activation):
-    """``activation(cross-correlation of x with weight + bias)`` in stock Ops."""
-    y = tt.nnet.conv2d(x, weight, border_mode=padding, subsample=stride, filter_flip=False)
-    return activation(y + bias.dimshuffle("x", 0, "x", "x"))
+    """``activation(cross-correlation of x with weight + bias)``."""
+    return activation(abstract.conv2d(x, weight, bias, stride, padding))
 
 
 class Conv2D(Layer):

@@ -6,8 +6,7 @@ Examples
 >>> nn.ConvTranspose2D(64, 1, 3, stride=2).output_shape((64, 13, 13))
 (1, 27, 27)
 """
-import theano.tensor as tt
-
+from fastvae.backends import abstract
 from fastvae.errors import ConfigurationError
 from fastvae.nn.activations import identity
 from fastvae.nn.arguments import generator, integer, pair, resolve_padding
@@ -16,14 +15,8 @@ from fastvae.nn.layer import Layer
 
 
 def conv_transpose2d(x, weight, bias, stride, padding, activation):
-    """``activation(gradient of a cross-correlation wrt its input, at x + bias)`` in stock Ops."""
-    sizes = [
-        (x.shape[axis] - 1) * stride[axis - 2] + weight.shape[axis] - 2 * padding[axis - 2] for axis in (2, 3)
-    ]
-    y = tt.nnet.abstract_conv.conv2d_grad_wrt_inputs(
-        x, weight, input_shape=(None, None, *sizes), border_mode=padding, subsample=stride, filter_flip=False
-    )
-    return activation(y + bias.dimshuffle("x", 0, "x", "x"))
+    """``activation(gradient of a cross-correlation wrt its input, at x + bias)``."""
+    return activation(abstract.conv_transpose2d(x, weight, bias, stride, padding))
 
 
 class ConvTranspose2D(Layer):

@@ -6,8 +6,7 @@ Examples
 >>> nn.Linear(784, 128, activation=nn.relu, name="dense1").output_shape((784,))
 (128,)
 """
-import theano.tensor as tt
-
+from fastvae.backends import abstract
 from fastvae.nn.activations import identity
 from fastvae.nn.arguments import generator, integer
 from fastvae.nn.initializers import glorot_uniform, zeros
@@ -15,8 +14,8 @@ from fastvae.nn.layer import Layer
 
 
 def linear(x, weight, bias, activation):
-    """``activation(x @ weight + bias)`` in stock Ops."""
-    return activation(tt.dot(x, weight) + bias)
+    """``activation(x @ weight + bias)``."""
+    return activation(abstract.dense(x, weight, bias))
 
 
 class Linear(Layer):

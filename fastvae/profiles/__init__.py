@@ -70,6 +70,11 @@ class Profile:
         return {key.removeprefix("fastvae."): value for key, (value, _) in self.settings.items() if _ours(key)}
 
     @property
+    def backend(self):
+        """fastvae's backend on the device: "onednn", or "stock" for Theano's own Ops."""
+        return self.options.get("backend", "stock") if self.device == "cpu" else "stock"
+
+    @property
     def flags(self):
         """The THEANO_FLAGS under which theano takes every setting; those of THEANORC's files it reads itself."""
         return theanorc.format_flags(
@@ -160,7 +165,17 @@ def _resolve(name, environ):
         blas=linked.version + f" ({linked.path})" * bool(linked.path),
         blas_path=linked.path or None,
     )
-    return profile, broken, devices.missing_for(device) if missing is None else missing
+    return profile, broken, _missing(settings) if missing is None else missing
+
+
+def _missing(settings):
+    """What keeps the device, or the backend on it, of some settings from being had on this machine."""
+    device, _ = settings["device"]
+    missing = devices.missing_for(device)
+    if devices.family(device) == "cpu" and settings.get("fastvae.backend", ("",))[0] == "onednn":
+        onednn = devices.onednn()
+        missing = missing + [onednn] * (not onednn.found)
+    return missing
 
 
 def _named_by(layers):
@@ -216,7 +231,7 @@ def _auto():
     """The best profile that works here, and one line on why not a better one."""
     refused = []
     for candidate in AUTO:
-        missing = devices.missing_for(_read(candidate)["device"])
+        missing = _missing(_merged([("", _read(candidate))]))
         if not missing:
             return candidate, f"profile auto: {candidate}" + f" (not {'; not '.join(refused)})" * bool(refused)
         refused.append(f"{candidate}: {missing[0].why}; {missing[0].remedy}")
@@ -267,13 +282,11 @@ def listing():
     str
     """
     width = max(map(len, names()))
-    lines, missing_on = [], {None: []}
+    lines = []
     for name in names():
         values = _read(name)
-        device = values.get("device")
-        if device not in missing_on:
-            missing_on[device] = [finding.name for finding in devices.missing_for(device)]
-        state = f" [not here: {', '.join(missing_on[device])} missing]" * bool(missing_on[device])
+        missing = [finding.name for finding in _missing(_merged([("", values)]))] if "device" in values else []
+        state = f" [not here: {', '.join(missing)} missing]" * bool(missing)
         lines.append(f"{name:{width}}  {values['fastvae.about']}{state}")
     lines.append(f"{'auto':{width}}  the best of {', '.join(AUTO)} that works here (the default)")
     lines.append("Profiles compose with colons, the right one wins: cuda:deterministic.")

@@ -18,7 +18,7 @@ CASES = [
 
 def scatter(maps, weight, stride, padding):
     """The definition: each input element adds its multiple of the kernel to the output."""
-    (n, n_in, rows, columns), (_, n_out, height, width) = maps.shape, weight.shape
+    (n, _, rows, columns), (_, n_out, height, width) = maps.shape, weight.shape
     out = np.zeros((n, n_out, (rows - 1) * stride[0] + height, (columns - 1) * stride[1] + width))
     for i in range(rows):
         for j in range(columns):

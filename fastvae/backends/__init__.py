@@ -1,0 +1,10 @@
+"""Where a model's Ops meet a device.
+
+    abstract        device-free Ops (convolution, dense layer, ReLU gradient, Adam step) and what they mean in stock Ops
+    stock           how an abstract Op becomes stock Ops where no backend takes it
+    reference       what the convolutions are, in numpy
+    onednn          the CPU backend: the same Ops in oneDNN
+    rewrites        graph rewrites that lower abstract and stock Ops to a backend
+
+A model builds abstract or stock Ops and never asks where it runs.
+"""

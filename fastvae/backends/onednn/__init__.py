@@ -1,0 +1,61 @@
+"""The CPU backend: convolutions, dense layers, ReLU gradient and Adam through oneDNN, float32.
+
+    check()      why this machine cannot use it, or None; does not import theano
+    register()   switch it on: from then on Theano's optimizer lowers float32 graphs on the CPU to it
+
+    location     where oneDNN's library and headers are
+    library      compiles c_code/ once into one Python module and loads it
+    ops          the Theano Ops on it
+
+All Ops run in one compiled module: Theano generates and compiles no C for any of them.
+
+Examples
+--------
+>>> from fastvae.backends import onednn
+>>> reason = onednn.check()
+>>> reason is None or isinstance(reason, str)
+True
+"""
+
+import ctypes
+
+from fastvae.backends.onednn import location
+from fastvae.backends.onednn.location import check
+
+__all__ = ["check", "register"]
+
+
+def register():
+    """Register the backend's rewrites in Theano's optdb; a second call does nothing.
+
+    Every rewrite carries the tag ``fastvae_onednn``, so that
+    ``theano.compile.get_default_mode().excluding("fastvae_onednn")`` compiles without the backend.
+
+    ==========================  ========  ==================================================================
+    name                        position  what it does
+    ==========================  ========  ==================================================================
+    fastvae_onednn_lift             0.05  stock convolutions become abstract ones
+    fastvae_onednn_fuse_early       0.06  a bias and a ReLU behind a product become part of its Op
+    fastvae_onednn_fuse             1.61  the same again, once simplification has removed other users
+    fastvae_onednn_lower            1.62  abstract Ops become oneDNN's, in NHWC between changes of layout
+    fastvae_onednn_layout           1.63  changes of layout cancel, through element-wise Ops and sums too
+    fastvae_onednn_relu             1.64  ReLU gradients become one threaded pass
+    (fastvae_stock)                 1.65  what is left of the abstract Ops becomes stock; always there
+    fastvae_onednn_product          1.72  matrix products that BlasOpt (1.7) found become oneDNN's
+    fastvae_onednn_inplace         70.10  ReLU gradient, Gemm and Adam overwrite their operands
+    ==========================  ========  ==================================================================
+
+    Raises
+    ------
+    fastvae.errors.ProfileError
+        If `check()` finds a reason against it.
+    """
+    from fastvae.errors import ProfileError
+
+    reason = check()
+    if reason is not None:
+        raise ProfileError(f"the oneDNN backend cannot be used: {reason}; or take the profile 'cpu-blas'")
+    from fastvae.backends.rewrites import onednn as rewrites
+
+    ctypes.CDLL(location.locate().library)  # a pool of threads can be limited only once it is there
+    rewrites.register()

@@ -1,0 +1,233 @@
+/* Engine, streams, memory and errors: what every Op of the backend stands on. */
+#include "fastvae.h"
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static pid_t first_pid;
+static dnnl_engine_t engine;
+static dnnl_memory_t slope; /* one zero: ReLU's slope below 0 */
+
+/* Per thread: a stream and one buffer that only grows, shared by all Ops that this thread runs. */
+typedef struct {
+    dnnl_stream_t stream;
+    char *buffer;
+    size_t size;
+} thread_state;
+
+static pthread_key_t state_key;
+static pthread_once_t state_once = PTHREAD_ONCE_INIT;
+
+static void free_state(void *p) {
+    thread_state *s = p;
+    if (s->stream) dnnl_stream_destroy(s->stream);
+    free(s->buffer);
+    free(s);
+}
+
+static void make_key(void) { pthread_key_create(&state_key, free_state); }
+
+static thread_state *state(void) {
+    pthread_once(&state_once, make_key);
+    thread_state *s = pthread_getspecific(state_key);
+    if (!s && (s = calloc(1, sizeof *s))) pthread_setspecific(state_key, s);
+    return s;
+}
+
+static dnnl_status_t make_slope(void) {
+    static float zero;
+    dnnl_memory_desc_t md;
+    dnnl_dims_t one = {1};
+    dnnl_status_t status = dnnl_memory_desc_create_with_tag(&md, 1, one, dnnl_f32, dnnl_a);
+    if (status) return status;
+    status = dnnl_memory_create(&slope, md, engine, &zero);
+    dnnl_memory_desc_destroy(md);
+    return status;
+}
+
+/* Let a primitive end with ReLU. As x > 0 ? x : 0 x, a parametric ReLU, which keeps NaN; oneDNN's own ReLU makes it 0.
+ */
+dnnl_status_t fv_relu(dnnl_primitive_attr_t attr) {
+    dnnl_post_ops_t post;
+    dnnl_status_t status = dnnl_post_ops_create(&post);
+    if (status) return status;
+    status = dnnl_post_ops_append_prelu(post, 0);
+    if (!status) status = dnnl_primitive_attr_set_post_ops(attr, post);
+    dnnl_post_ops_destroy(post);
+    return status;
+}
+
+/* The argument that such a primitive takes. */
+dnnl_exec_arg_t fv_relu_argument(void) {
+    return (dnnl_exec_arg_t){DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_WEIGHTS, slope};
+}
+
+/* First call of every Op, GIL held: refuse a forked child (its OpenMP pool would never answer), start the engine. */
+int fv_enter(void) {
+    if (!first_pid) first_pid = getpid();
+    if (first_pid != getpid()) {
+        PyErr_Format(PyExc_RuntimeError,
+                     "a compiled function was called in process %d, forked after process %d had already computed: the "
+                     "OpenMP threads did not survive the fork; fork before the first step, or start the child with "
+                     "multiprocessing's \"spawn\" method",
+                     (int)getpid(), (int)first_pid);
+        return -1;
+    }
+    if (!engine) {
+        dnnl_status_t status = dnnl_set_primitive_cache_capacity(256);
+        if (!status) status = dnnl_engine_create(&engine, dnnl_cpu, 0);
+        if (!status) status = make_slope();
+        if (status) {
+            dnnl_engine_destroy(engine);
+            engine = NULL;
+            PyErr_Format(PyExc_RuntimeError, "oneDNN could not create its CPU engine: status %d", (int)status);
+            return -1;
+        }
+    }
+    thread_state *s = state();
+    if (!s) return fv_oom(sizeof *s);
+    if (!s->stream) {
+        dnnl_status_t status = dnnl_stream_create(&s->stream, engine, dnnl_stream_default_flags);
+        if (status) {
+            s->stream = NULL;
+            PyErr_Format(PyExc_RuntimeError, "oneDNN could not create a stream: status %d", (int)status);
+            return -1;
+        }
+    }
+    return 0;
+}
+
+dnnl_engine_t fv_engine(void) { return engine; }
+dnnl_stream_t fv_stream(void) { return state()->stream; }
+
+/* This thread's buffer, 64-byte aligned and at least so large; NULL without memory. What it held is lost. */
+char *fv_scratch(size_t bytes) {
+    thread_state *s = state();
+    if (bytes > s->size || !s->buffer) {
+        free(s->buffer);
+        s->size = fv_round(bytes ? bytes : 1);
+        s->buffer = aligned_alloc(64, s->size);
+        if (!s->buffer) s->size = 0;
+    }
+    return s->buffer;
+}
+
+void fv_scratch_release(void) {
+    thread_state *s = state();
+    if (!s) return;
+    free(s->buffer);
+    s->buffer = NULL;
+    s->size = 0;
+}
+
+size_t fv_round(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+int fv_oom(size_t bytes) {
+    PyErr_Format(PyExc_MemoryError, "no memory for %zu bytes", bytes);
+    return -1;
+}
+
+static const char *status_name(dnnl_status_t status) {
+    switch (status) {
+        case dnnl_out_of_memory: return "out of memory";
+        case dnnl_invalid_arguments: return "invalid arguments";
+        case dnnl_unimplemented: return "unimplemented";
+        case dnnl_runtime_error: return "runtime error";
+        default: return "unexpected status";
+    }
+}
+
+/* Raise RuntimeError naming the Op, what it was doing, the status and the shape at hand. */
+int fv_fail(const thunk *t, const char *step, dnnl_status_t status, const npy_intp *shape, int n) {
+    char text[256] = "";
+    size_t used = 0;
+    for (int i = 0; i < n && used < sizeof text - 24; i++)
+        used += snprintf(text + used, sizeof text - used, i ? ", %ld" : "%ld", (long)shape[i]);
+    PyErr_Format(PyExc_RuntimeError, "oneDNN %s: could not %s: %s (status %d) for sizes (%s)", t->kind->name, step,
+                 status_name(status), (int)status, text);
+    return -1;
+}
+
+/* Borrowed reference to input i, a float32 array of so many axes. */
+PyArrayObject *fv_input(const thunk *t, int i, int ndim) {
+    PyObject *value = PyList_GET_ITEM(t->inputs[i], 0);
+    if (!PyArray_Check(value) || PyArray_TYPE((PyArrayObject *)value) != NPY_FLOAT32 ||
+        PyArray_NDIM((PyArrayObject *)value) != ndim || !PyArray_ISBEHAVED_RO((PyArrayObject *)value)) {
+        PyErr_Format(PyExc_TypeError, "%s: input %d must be an aligned float32 array of %d axes, got %R", t->kind->name,
+                     i, ndim, (PyObject *)Py_TYPE(value));
+        return NULL;
+    }
+    return (PyArrayObject *)value;
+}
+
+/* C-contiguous, by the strides that matter (axes of length 1 have none). */
+int fv_is_contiguous(PyArrayObject *a) { return PyArray_IS_C_CONTIGUOUS(a); }
+
+static void free_data(PyObject *capsule) { free(PyCapsule_GetPointer(capsule, NULL)); }
+
+/* Borrowed reference to output i: last call's array if it fits, else a new one aligned to cache lines. */
+PyArrayObject *fv_output(const thunk *t, int i, int ndim, const npy_intp *shape) {
+    PyObject *old = PyList_GET_ITEM(t->outputs[i], 0);
+    if (PyArray_Check(old)) {
+        PyArrayObject *a = (PyArrayObject *)old;
+        if (PyArray_NDIM(a) == ndim && PyArray_TYPE(a) == NPY_FLOAT32 && fv_is_contiguous(a) && PyArray_ISBEHAVED(a) &&
+            PyArray_CompareLists(PyArray_DIMS(a), shape, ndim))
+            return a;
+    }
+    size_t bytes = fv_round(sizeof(float) * (PyArray_MultiplyList(shape, ndim) + 1));
+    void *data = aligned_alloc(64, bytes);
+    if (!data) {
+        fv_oom(bytes);
+        return NULL;
+    }
+    PyObject *owner = PyCapsule_New(data, NULL, free_data);
+    if (!owner) {
+        free(data);
+        return NULL;
+    }
+    PyArrayObject *a = (PyArrayObject *)PyArray_SimpleNewFromData(ndim, (npy_intp *)shape, NPY_FLOAT32, data);
+    if (!a) {
+        Py_DECREF(owner);
+        return NULL;
+    }
+    if (PyArray_SetBaseObject(a, owner)) { /* steals owner, even when it fails */
+        Py_DECREF(a);
+        return NULL;
+    }
+    PyList_SetItem(t->outputs[i], 0, (PyObject *)a);
+    return a;
+}
+
+/* Make an input the output (an in-place Op, or a view). */
+int fv_alias_output(const thunk *t, int i, PyArrayObject *a) {
+    Py_INCREF(a);
+    return PyList_SetItem(t->outputs[i], 0, (PyObject *)a);
+}
+
+/* The plan for these sizes, moved to the front; NULL if there is none. */
+plan *fv_find_plan(thunk *t, const npy_intp *key, int n) {
+    for (plan **at = &t->plans; *at; at = &(*at)->next) {
+        plan *p = *at;
+        if (memcmp(p->key, key, n * sizeof *key) == 0) {
+            *at = p->next;
+            p->next = t->plans;
+            return t->plans = p;
+        }
+    }
+    return NULL;
+}
+
+/* Put a new plan in front and drop the least recently used one beyond MAX_PLANS. */
+void fv_keep_plan(thunk *t, plan *p, const npy_intp *key, int n) {
+    memcpy(p->key, key, n * sizeof *key);
+    p->next = t->plans;
+    t->plans = p;
+    int kept = 1;
+    for (plan *at = p; at->next; at = at->next)
+        if (kept++ == MAX_PLANS) {
+            t->kind->free_plan(at->next);
+            at->next = NULL;
+            break;
+        }
+}

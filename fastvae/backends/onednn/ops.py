@@ -1,0 +1,292 @@
+"""Theano Ops on oneDNN, float32. Activations of convolutions are (N, H, W, C), contiguous or not.
+
+All run in the module that `library` compiles once: an Op only names its C kind and settings, so that Theano generates
+and compiles no C for any of them. Their `perform`, which Theano's Python modes use, is numpy.
+"""
+
+import numpy as np
+import theano.tensor as tt
+from theano.gof import Apply, Op
+
+from fastvae.backends import abstract, reference
+
+_HALF, _FULL = (-1, -1), (-2, -2)  # as in c_code/convolution.c
+
+
+class _Thunk:
+    """What Theano's virtual machines call: `cthunk` without Python in between, or the object itself."""
+
+    lazy = False
+
+    def __init__(self, module, capsule, computed):
+        self.cthunk = capsule
+        self._call = module.call_thunk
+        self._computed = computed
+
+    def __call__(self):
+        self._call(self.cthunk)
+        for cell in self._computed:
+            cell[0] = True
+
+
+class OneDNNOp(Op):
+    """An Op of the compiled module: `kind` names it there, `settings(node)` are its constants."""
+
+    kind = None
+
+    def make_thunk(self, node, storage_map, compute_map, no_recycling, impl=None):
+        if impl == "py":
+            return super().make_thunk(node, storage_map, compute_map, no_recycling, impl)
+        from fastvae.backends.onednn import library
+
+        module = library.load()
+        cells = [[storage_map[v] for v in variables] for variables in (node.inputs, node.outputs)]
+        capsule = module.make_thunk(self.kind, tuple(map(float, self.settings(node))), *cells)
+        return _Thunk(module, capsule, [compute_map[v] for v in node.outputs])
+
+
+def _pads(padding):
+    return {"half": (_HALF, _HALF), "full": (_FULL, _FULL)}.get(padding, padding)
+
+
+def _nchw(a):
+    return a.transpose(0, 3, 1, 2)
+
+
+def _nhwc(a):
+    return np.ascontiguousarray(a.transpose(0, 2, 3, 1))
+
+
+class Convolution(OneDNNOp):
+    """An abstract convolution Op (`Conv`, `ConvTransposed` or `ConvWeightsGradient`) on images in NHWC.
+
+    Inputs and outputs are those of the abstract Op, its images in NHWC; an image given as `like` too.
+    """
+
+    kind = "Convolution"
+    __props__ = ("meaning",)
+    directions = (abstract.Conv, abstract.ConvTransposed, abstract.ConvWeightsGradient)
+
+    def __init__(self, meaning):
+        self.meaning = meaning
+        self.direction = self.directions.index(type(meaning))
+
+    def __str__(self):
+        return f"OneDNN{self.meaning}"
+
+    def make_node(self, *inputs):
+        inputs = list(map(tt.as_tensor_variable, inputs))
+        a = inputs[0]
+        image = tt.TensorType("float32", [a.broadcastable[0], False, False, False])
+        if self.direction < 2:
+            return Apply(self, inputs, [image()])
+        sums = [tt.TensorType("float32", [False])()] if self.meaning.sum_of else []
+        return Apply(self, inputs, [tt.TensorType("float32", [False] * 4)(), *sums])
+
+    def settings(self, node):
+        m, backward = self.meaning, self.direction == 2
+        bias, like = abstract.ConvTransposed.options(node.inputs)
+        relu = not backward and m.activation is not None
+        sum_of = {None: 0, "top": 1, "image": 2}[m.sum_of] if backward else 0
+        pads = [p for pair in _pads(m.padding) for p in pair]
+        return (self.direction, *m.stride, *m.dilation, m.groups, *pads, m.flip, relu, bool(bias) and not backward,
+                bool(like), sum_of)  # fmt: skip
+
+    def on_images(self, node, inputs, transpose):
+        """The node's inputs (or their values, or shapes), of every image `transpose(image)`."""
+        images = {0} | ({1} if self.direction == 2 else set())
+        if self.direction == 1:
+            images |= {i for i, v in enumerate(node.inputs) if i > 1 and v.ndim == 4}
+        return [transpose(a) if i in images else a for i, a in enumerate(inputs)]
+
+    def perform(self, node, inputs, outputs):
+        inputs = self.on_images(node, inputs, _nchw)
+        self.meaning.perform(node, inputs, outputs)
+        if self.direction < 2:
+            outputs[0][0] = _nhwc(outputs[0][0])
+
+    def infer_shape(self, node, shapes):
+        shapes = self.on_images(node, shapes, lambda s: (s[0], s[3], s[1], s[2]))
+        first, *rest = self.meaning.infer_shape(node, shapes)
+        return [(first[0], first[2], first[3], first[1]) if self.direction < 2 else first, *rest]
+
+    def connection_pattern(self, node):
+        if hasattr(self.meaning, "connection_pattern"):
+            return self.meaning.connection_pattern(node)
+        return [[True] for _ in node.inputs]
+
+
+class MatMul(OneDNNOp):
+    """x w [+ bias] [then ReLU], each matrix transposed first where asked."""
+
+    kind = "MatMul"
+    __props__ = ("relu", "transposed")
+
+    def __init__(self, relu=False, transposed=(False, False)):
+        self.relu, self.transposed = relu, transposed
+
+    def make_node(self, x, w, *bias):
+        rows, columns = (v.broadcastable[i ^ t] for i, (v, t) in enumerate(zip((x, w), self.transposed)))
+        return Apply(self, [x, w, *bias], [tt.TensorType("float32", [rows, columns])()])
+
+    def settings(self, node):
+        return (len(node.inputs) == 3, self.relu, *self.transposed)
+
+    def perform(self, node, inputs, outputs):
+        x, w = (a.T if t else a for a, t in zip(inputs, self.transposed))
+        y = sum(inputs[2:], np.dot(x, w))
+        outputs[0][0] = np.maximum(y, 0, out=y) if self.relu else y
+
+    def infer_shape(self, node, shapes):
+        (x, w), (tx, tw) = shapes[:2], self.transposed
+        return [(x[1] if tx else x[0], w[0] if tw else w[1])]
+
+
+class Gemm(OneDNNOp):
+    """beta z + alpha x y, in place of z where asked; inputs z, alpha, x, y, beta as Theano's own Gemm."""
+
+    kind = "Gemm"
+    __props__ = ("inplace",)
+
+    def __init__(self, inplace=False):
+        self.inplace = inplace
+        if inplace:
+            self.destroy_map = {0: [0]}
+
+    def make_node(self, *inputs):
+        return Apply(self, list(inputs), [inputs[0].type()])
+
+    def settings(self, node):
+        return (self.inplace,)
+
+    def perform(self, node, inputs, outputs):
+        z, alpha, x, y, beta = inputs
+        out = z if self.inplace else z.copy()
+        out *= beta
+        out += alpha * np.dot(x, y)
+        outputs[0][0] = out
+
+    def infer_shape(self, node, shapes):
+        return [shapes[0]]
+
+
+class Layout(OneDNNOp):
+    """The input with its axes in another order, contiguous: one threaded copy, or a view where that is enough."""
+
+    kind = "Contiguous"
+    __props__ = ("order",)
+    view_map = {0: [0]}
+
+    def __init__(self, order):
+        self.order = tuple(order)
+
+    def make_node(self, x):
+        return Apply(self, [x], [tt.TensorType(x.dtype, [x.broadcastable[i] for i in self.order])()])
+
+    def settings(self, node):
+        return (len(self.order), *self.order, *(0,) * (4 - len(self.order)))
+
+    def perform(self, node, inputs, outputs):
+        outputs[0][0] = np.ascontiguousarray(inputs[0].transpose(self.order))
+
+    def infer_shape(self, node, shapes):
+        return [tuple(shapes[0][i] for i in self.order)]
+
+
+to_nhwc, to_nchw = Layout((0, 2, 3, 1)), Layout((0, 3, 1, 2))
+
+
+class ReshapeLike(OneDNNOp):
+    """The values of the first input in the shape of the second: what the gradient of a reshape is."""
+
+    kind = "ReshapeLike"
+    __props__ = ()
+    view_map = {0: [0]}
+
+    def make_node(self, a, b):
+        return Apply(self, [a, b], [b.type()])
+
+    def settings(self, node):
+        return tuple(v.ndim for v in node.inputs)
+
+    def perform(self, node, inputs, outputs):
+        outputs[0][0] = inputs[0].reshape(inputs[1].shape)
+
+    def connection_pattern(self, node):
+        return [[True], [False]]
+
+    def infer_shape(self, node, shapes):
+        return [shapes[1]]
+
+
+class ColumnSum(OneDNNOp):
+    """The sum over all axes but the last."""
+
+    kind = "ColumnSum"
+    __props__ = ()
+
+    def make_node(self, x):
+        return Apply(self, [x], [tt.TensorType("float32", [x.broadcastable[-1]])()])
+
+    def settings(self, node):
+        return (node.inputs[0].ndim,)
+
+    def perform(self, node, inputs, outputs):
+        outputs[0][0] = inputs[0].sum(tuple(range(inputs[0].ndim - 1)), dtype="float64").astype("float32")
+
+    def infer_shape(self, node, shapes):
+        return [(shapes[0][-1],)]
+
+
+class ReluGradient(OneDNNOp):
+    """g where y > 0, else 0; in place of g where asked."""
+
+    kind = "ReluGradient"
+    __props__ = ("inplace",)
+
+    def __init__(self, inplace=False):
+        self.inplace = inplace
+        if inplace:
+            self.destroy_map = {0: [1]}
+
+    def make_node(self, y, g):
+        return Apply(self, [y, g], [g.type()])
+
+    def settings(self, node):
+        return (node.inputs[1].ndim, self.inplace)
+
+    def perform(self, node, inputs, outputs):
+        y, g = inputs
+        outputs[0][0] = np.multiply(g, y > 0, out=g if self.inplace else None)
+
+    def infer_shape(self, node, shapes):
+        return [shapes[1]]
+
+
+class Adam(OneDNNOp):
+    """An `abstract.AdamStep` in one threaded pass; in place of parameter, m and v where asked."""
+
+    kind = "Adam"
+    __props__ = ("meaning", "inplace")
+
+    def __init__(self, meaning, inplace=False):
+        self.meaning, self.inplace = meaning, inplace
+        if inplace:
+            self.destroy_map = {0: [0], 1: [2], 2: [3]}
+
+    def make_node(self, *inputs):
+        return Apply(self, list(inputs), [inputs[i].type() for i in (0, 2, 3)])
+
+    def settings(self, node):
+        m = self.meaning
+        return (node.inputs[0].ndim, self.inplace, m.beta1, m.beta2, m.epsilon)
+
+    def perform(self, node, inputs, outputs):
+        self.meaning.perform(node, inputs, outputs)
+        if self.inplace:
+            for cell, i in zip(outputs, (0, 2, 3)):
+                inputs[i][...] = cell[0]
+                cell[0] = inputs[i]
+
+    def infer_shape(self, node, shapes):
+        return [shapes[0], shapes[2], shapes[3]]

@@ -1,0 +1,130 @@
+"""Abstract Ops and BLAS products become oneDNN's; `register()` puts all rewrites of the backend into optdb.
+
+The table of names and positions is in `fastvae.backends.onednn.register`.
+"""
+
+import theano.tensor as tt
+from theano.compile import optdb
+from theano.gof import EquilibriumOptimizer, MergeOptimizer, TopoOptimizer, local_optimizer
+from theano.gof.opt import copy_stack_trace, in2out
+from theano.tensor.blas import Dot22, Dot22Scalar, Gemm
+
+from fastvae.backends import abstract
+from fastvae.backends.onednn import ops
+from fastvae.backends.rewrites import fuse, layout, lift
+
+
+def _replaced(node, new):
+    """The new outputs with the old ones' types, or False where they cannot have them."""
+    new = [tt.patternbroadcast(v, old.broadcastable) for v, old in zip(new, node.outputs)]
+    if any(v.type != old.type for v, old in zip(new, node.outputs)):
+        return False
+    copy_stack_trace(node.outputs, new)
+    return new
+
+
+def _all_float32(variables):
+    return all(v.dtype == "float32" for v in variables)
+
+
+@local_optimizer([abstract.Conv, abstract.ConvTransposed, abstract.ConvWeightsGradient])
+def local_lower_convolution(node):
+    """An abstract convolution on NCHW -> oneDNN's on NHWC, between changes of layout."""
+    if (
+        not isinstance(node.op, ops.Convolution.directions)
+        or not _all_float32(node.inputs[:2])
+        or not _all_float32(node.outputs)
+    ):
+        return False
+    new = ops.Convolution(node.op)
+    if not all(v.ndim == 4 or v.dtype in ("float32", "int64") for v in node.inputs):
+        return False
+    outputs = new(*new.on_images(node, node.inputs, ops.to_nhwc), return_list=True)
+    if new.direction < 2:
+        outputs[0] = ops.to_nchw(outputs[0])
+    return _replaced(node, outputs)
+
+
+@local_optimizer([abstract.Dense, abstract.AdamStep])
+def local_lower_layer(node):
+    """An abstract dense layer or Adam step -> oneDNN's."""
+    if not isinstance(node.op, (abstract.Dense, abstract.AdamStep)) or not _all_float32(node.inputs):
+        return False
+    if isinstance(node.op, abstract.AdamStep):
+        if len({(v.type.broadcastable) for v in node.inputs[:4]}) > 1 or node.inputs[4].ndim:
+            return False
+        return _replaced(node, ops.Adam(node.op)(*node.inputs, return_list=True))
+    return _replaced(node, [_matmul(*node.inputs, relu=node.op.activation is not None)])
+
+
+def _matmul(x, w, *bias, relu=False):
+    """x w, taking matrices from under a transposition."""
+
+    def is_transposed(v):
+        return v.owner is not None and isinstance(v.owner.op, tt.DimShuffle) and v.owner.op.new_order == (1, 0)
+
+    transposed = is_transposed(x), is_transposed(w)
+    x, w = (v.owner.inputs[0] if t else v for v, t in zip((x, w), transposed))
+    return ops.MatMul(relu, transposed)(x, w, *bias)
+
+
+@local_optimizer([tt.Elemwise])
+def local_lower_relu_gradient(node):
+    """relu_gradient(y, g) of two tensors of one shape -> one threaded pass"""
+    if node.op != abstract.relu_gradient or not _all_float32(node.inputs):
+        return False
+    y, g = node.inputs
+    if not 1 <= g.ndim <= 4 or any(y.broadcastable) or any(g.broadcastable):
+        return False
+    return _replaced(node, [ops.ReluGradient()(y, g)])
+
+
+@local_optimizer([Dot22, Dot22Scalar, Gemm])
+def local_lower_product(node):
+    """BLAS's matrix products -> oneDNN's, so that one thread pool computes them all."""
+    if not isinstance(node.op, (Dot22, Dot22Scalar, Gemm)) or not _all_float32(node.inputs):
+        return False
+    if isinstance(node.op, Gemm):
+        return _replaced(node, [ops.Gemm()(*node.inputs)])
+    product = _matmul(*node.inputs[:2])
+    return _replaced(node, [product * node.inputs[2] if isinstance(node.op, Dot22Scalar) else product])
+
+
+@local_optimizer([ops.ReluGradient, ops.Gemm, ops.Adam], inplace=True)
+def local_inplace(node):
+    """ReLU gradient, Gemm and Adam overwrite their operands where nobody needs these any more."""
+    if not isinstance(node.op, (ops.ReluGradient, ops.Gemm, ops.Adam)) or node.op.inplace:
+        return False
+    props = [node.op.meaning] if isinstance(node.op, ops.Adam) else []
+    new = type(node.op)(*props, inplace=True)(*node.inputs, return_list=True)
+    copy_stack_trace(node.outputs, new)
+    return new
+
+
+def _equilibrium(*rewrites):
+    """Apply the rewrites, merging equal nodes in between, until nothing changes."""
+    return EquilibriumOptimizer(
+        [*rewrites], max_use_ratio=20, ignore_newtrees=False, cleanup_optimizers=[MergeOptimizer()]
+    )
+
+
+def register():
+    """Put the rewrites into Theano's optdb, once a process."""
+    if "fastvae_onednn_lower" in optdb.__db__:
+        return
+
+    def add(name, position, rewrite, *tags):
+        optdb.register(f"fastvae_onednn_{name}", rewrite, position, "fast_run", "fastvae_onednn", *tags)
+
+    add("lift", 0.05, in2out(lift.local_lift_convolution, lift.local_reshape_like, name="fastvae_onednn_lift"))
+    # Once on the graph as its author wrote it (later Theano moves a ReLU behind the reshape that follows it), once
+    # where simplification has removed what else looked at a product.
+    add("fuse_early", 0.06, _equilibrium(fuse.local_fuse_bias, fuse.local_fuse_relu))
+    add("fuse", 1.610, _equilibrium(fuse.local_fuse_bias, fuse.local_fuse_relu, fuse.local_fuse_bias_gradient))
+    add("lower", 1.620, in2out(local_lower_convolution, local_lower_layer, name="fastvae_onednn_lower"))
+    layouts = (layout.local_cancel_layouts, layout.local_sink_layout, layout.local_lift_layout, layout.local_sum_layout)
+    add("layout", 1.630, _equilibrium(*layouts, layout.local_column_sum))
+    add("relu", 1.640, in2out(local_lower_relu_gradient, name="fastvae_onednn_relu"))
+    add("product", 1.720, in2out(local_lower_product, name="fastvae_onednn_product"))
+    # After AddDestroyHandler (49.5), where Theano's own BLAS goes in place (70).
+    add("inplace", 70.100, TopoOptimizer(local_inplace, failure_callback=TopoOptimizer.warn_inplace), "inplace")

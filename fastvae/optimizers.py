@@ -1,0 +1,100 @@
+"""Optimizers with PyMC3's calling convention, their update one fused Op a parameter.
+
+`pymc3`'s other optimizers (`pm.sgd`, `pm.adagrad_window`, ...) work beside them as they are.
+
+Examples
+--------
+>>> import fastvae
+>>> optimizer = fastvae.adam(learning_rate=1e-4)  # hand it to `fit` as obj_optimizer
+>>> callable(optimizer)
+True
+"""
+
+from collections import OrderedDict
+from functools import partial
+
+import numpy as np
+import theano
+import theano.tensor as tt
+from pymc3.variational.updates import get_or_compute_grads
+
+from fastvae.backends.abstract import AdamStep
+from fastvae.errors import ConfigurationError
+
+
+def adam(loss_or_grads=None, params=None, learning_rate=1e-3, beta1=0.9, beta2=0.999, epsilon=1e-8):
+    """Adam updates: `pymc3.updates.adam`, as one threaded pass over memory a parameter where the device has one.
+
+    Parameters
+    ----------
+    loss_or_grads : theano scalar or list of theano expressions, optional
+        The loss, or its gradient by every parameter.
+    params : list of shared variables, optional
+        What is trained. Without `loss_or_grads` and `params` the optimizer itself is returned, with its settings fixed.
+    learning_rate : float or theano scalar, above 0
+        Of no unit; a shared scalar can be changed between steps (`set_value`).
+    beta1, beta2 : float in [0, 1)
+        How much of the mean gradient, and of its mean square, is kept from step to step.
+    epsilon : float, at least 0
+        Added to the root mean square, against division by 0.
+
+    Returns
+    -------
+    OrderedDict or callable
+        New values of all parameters, their moments and the step count, for `theano.function(updates=...)`; or an
+        optimizer `(loss_or_grads, params) -> OrderedDict`.
+
+    Raises
+    ------
+    ConfigurationError
+        If an argument is out of its domain, or only one of `loss_or_grads` and `params` is given.
+
+    Notes
+    -----
+    Kingma and Ba, 2014, "Adam: A Method for Stochastic Optimization", arXiv:1412.6980, in the order of operations at
+    the end of its section 2, as PyMC3 has it. Not for a decaying schedule of its own: give `learning_rate` as a shared
+    scalar and change that.
+
+    Examples
+    --------
+    >>> import numpy as np, theano
+    >>> w = theano.shared(np.float32(1))
+    >>> step = theano.function([], updates=adam((w - 3) ** 2, [w], learning_rate=0.1))
+    >>> for _ in range(3):
+    ...     _ = step()
+    >>> round(float(w.get_value()), 2)
+    1.3
+    """
+    _check(learning_rate, beta1, beta2, epsilon)
+    if loss_or_grads is None and params is None:
+        return partial(adam, learning_rate=learning_rate, beta1=beta1, beta2=beta2, epsilon=epsilon)
+    if loss_or_grads is None or params is None:
+        given = "loss_or_grads" if params is None else "params"
+        raise ConfigurationError(f"adam got only {given}: pass loss_or_grads and params, or neither for an optimizer")
+    gradients = get_or_compute_grads(loss_or_grads, params)
+    previous = theano.shared(np.float32(0))
+    t, one = previous + np.float32(1), np.float32(1)
+    correction = tt.sqrt(one - np.float32(beta2) ** t) / (one - np.float32(beta1) ** t)
+    rate = tt.cast(learning_rate, "float32") * correction
+    step, updates = AdamStep(float(beta1), float(beta2), float(epsilon)), OrderedDict()
+    for param, gradient in zip(params, gradients):
+        zeros = np.zeros_like(param.get_value(borrow=True))
+        m, v = (theano.shared(zeros.copy(), broadcastable=param.broadcastable) for _ in range(2))
+        gradient = tt.patternbroadcast(tt.cast(gradient, param.dtype), param.broadcastable)
+        updates[param], updates[m], updates[v] = step(param, gradient, m, v, tt.cast(rate, param.dtype))
+    updates[previous] = t
+    return updates
+
+
+def _check(learning_rate, beta1, beta2, epsilon):
+    if not isinstance(learning_rate, theano.Variable) and not (np.ndim(learning_rate) == 0 and learning_rate > 0):
+        raise ConfigurationError(f"learning_rate must be a number above 0 or a theano scalar, got {learning_rate!r}")
+    if isinstance(learning_rate, theano.Variable) and learning_rate.ndim:
+        raise ConfigurationError(
+            f"learning_rate must be a scalar, got {learning_rate!r} with {learning_rate.ndim} axes"
+        )
+    for name, beta in (("beta1", beta1), ("beta2", beta2)):
+        if not 0 <= beta < 1:
+            raise ConfigurationError(f"{name} must be at least 0 and below 1, got {beta!r}")
+    if not epsilon >= 0:
+        raise ConfigurationError(f"epsilon must be at least 0, got {epsilon!r}")

@@ -1,0 +1,38 @@
+"""The oneDNN backend is on in these tests; `stock` compiles without it."""
+
+import numpy as np
+import pytest
+import theano
+
+from fastvae.backends import onednn
+
+
+@pytest.fixture(scope="session", autouse=True)
+def backend():
+    reason = onednn.check()
+    if reason is not None:
+        pytest.skip(f"no oneDNN here: {reason}")
+    onednn.register()
+
+
+@pytest.fixture
+def stock():
+    """Theano's mode without the backend's rewrites."""
+    return theano.compile.mode.get_default_mode().excluding("fastvae_onednn")
+
+
+@pytest.fixture
+def rng():
+    return np.random.RandomState(7)
+
+
+@pytest.fixture
+def close():
+    """Whether a float32 result is within norm-wise 1e-5 of its reference."""
+
+    def close(value, reference, tolerance=1e-5):
+        assert np.shape(value) == np.shape(reference)
+        error, size = np.linalg.norm(np.ravel(value - reference)), np.linalg.norm(np.ravel(reference))
+        assert error <= tolerance * size + 1e-30, f"norm-wise error {error / size if size else error:.2g}"
+
+    return close

@@ -1,0 +1,108 @@
+"""Which biases and ReLUs become part of a convolution or product, and that values and gradients stay."""
+
+import numpy as np
+import pytest
+import theano
+import theano.tensor as tt
+
+from fastvae.backends.onednn import ops
+from fastvae.nn.activations import relu
+
+PRODUCTS = {
+    "conv": lambda x, w: tt.nnet.conv2d(x, w, filter_flip=False),
+    "transposed": lambda x, w: tt.nnet.abstract_conv.conv2d_grad_wrt_inputs(
+        x, w, (None, None, x.shape[2] + 2, x.shape[3] + 1), filter_flip=False
+    ),
+    "dense": tt.dot,
+}
+RELUS = {
+    "fastvae": relu,
+    "stock": tt.nnet.relu,
+    "maximum": lambda x: tt.maximum(x, 0),
+    "switch": lambda x: tt.switch(x > 0, x, 0),
+}
+
+
+def operands(rng, kind):
+    shapes = {
+        "conv": ((2, 3, 6, 5), (4, 3, 3, 2), 4),
+        "transposed": ((2, 3, 6, 5), (3, 4, 3, 2), 4),
+        "dense": ((3, 5), (5, 4), 4),
+    }
+    return [theano.shared(rng.randn(*np.atleast_1d(s)).astype("float32")) for s in shapes[kind]]
+
+
+def layer(kind, activation, x, w, b):
+    product = PRODUCTS[kind](x, w)
+    return activation(product + (b.dimshuffle("x", 0, "x", "x") if product.ndim == 4 else b))
+
+
+def nodes(function):
+    return [node for node in function.maker.fgraph.apply_nodes if isinstance(node.op, (ops.Convolution, ops.MatMul))]
+
+
+def has_relu(node):
+    return node.op.relu if isinstance(node.op, ops.MatMul) else getattr(node.op.meaning, "activation", None) == "relu"
+
+
+@pytest.mark.parametrize("activation", sorted(RELUS))
+@pytest.mark.parametrize("kind", sorted(PRODUCTS))
+def test_forward_is_one_op(kind, activation, stock, rng, close):
+    y = layer(kind, RELUS[activation], *operands(rng, kind))
+    function = theano.function([], y)
+    (node,) = nodes(function)
+    assert has_relu(node) and not [
+        n for n in function.maker.fgraph.apply_nodes if isinstance(n.op, tt.Elemwise) and n.outputs[0].ndim > 1
+    ]
+    close(function(), theano.function([], y, mode=stock)())
+
+
+@pytest.mark.parametrize("activation", sorted(RELUS))
+@pytest.mark.parametrize("kind", sorted(PRODUCTS))
+def test_gradient_equals_stocks_with_many_exact_zeros(kind, activation, stock, rng, close):
+    x, w, b = operands(rng, kind)
+    b.set_value(np.zeros_like(b.get_value()))
+    x.set_value(np.where(rng.rand(*x.get_value().shape) < 0.7, 0, x.get_value()).astype("float32"))
+    if x.ndim == 2:
+        x.set_value(x.get_value() * np.array([[1], [0], [1]], "float32"))
+    else:
+        x.set_value(x.get_value() * (np.arange(6) < 2).astype("float32")[:, None])
+    y = layer(kind, RELUS[activation], x, w, b)
+    outputs = [y, *theano.grad(tt.sum(tt.exp(y) * 0.1), [x, w, b])]
+    expected = theano.function([], outputs, mode=stock)()
+    assert (expected[0] == 0).mean() > 0.2
+    function = theano.function([], outputs)
+    for value, oracle in zip(function(), expected):
+        close(value, oracle)
+    assert any(map(has_relu, nodes(function))) == (activation in ("fastvae", "switch"))
+    assert len(nodes(function)) == 3
+
+
+def test_a_product_that_is_used_elsewhere_stays_whole(stock, rng, close):
+    x, w, b = operands(rng, "dense")
+    product = tt.dot(x, w)
+    outputs = [relu(product + b), tt.tanh(product)]
+    function = theano.function([], outputs)
+    (node,) = nodes(function)
+    assert len(node.inputs) == 2
+    for value, expected in zip(function(), theano.function([], outputs, mode=stock)()):
+        close(value, expected)
+
+
+def test_further_terms_of_the_sum_are_kept(stock, rng, close):
+    x, w, b = operands(rng, "conv")
+    extra = theano.shared(rng.randn(2, 4, 4, 4).astype("float32"))
+    y = extra + tt.nnet.conv2d(x, w) + b.dimshuffle("x", 0, "x", "x") + 1
+    function = theano.function([], y)
+    assert len(nodes(function)[0].inputs) == 3
+    close(function(), theano.function([], y, mode=stock)())
+
+
+@pytest.mark.parametrize("kind", ["conv", "transposed"])
+def test_bias_gradient_comes_with_the_weights_gradient(kind, rng):
+    x, w, b = operands(rng, kind)
+    y = layer(kind, relu, x, w, b)
+    function = theano.function([], theano.grad(tt.sum(tt.sqr(y)), [w, b]))
+    assert not [n for n in function.maker.fgraph.apply_nodes if isinstance(n.op, (tt.elemwise.Sum, ops.ColumnSum))]
+    (gradient,) = [n for n in nodes(function) if n.op.direction == 2]
+    assert gradient.op.meaning.sum_of == {"conv": "top", "transposed": "image"}[kind]

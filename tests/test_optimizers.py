@@ -1,0 +1,109 @@
+"""Fused Adam against PyMC3's own."""
+
+import inspect
+
+import numpy as np
+import pymc3 as pm
+import pytest
+import theano
+import theano.tensor as tt
+
+import fastvae
+from fastvae.backends import onednn
+from fastvae.errors import ConfigurationError
+from fastvae.optimizers import adam
+
+
+@pytest.fixture(params=["stock", "onednn"])
+def mode(request):
+    if request.param == "stock":
+        return theano.compile.mode.get_default_mode().excluding("fastvae_onednn")
+    if onednn.check() is not None:
+        pytest.skip(f"no oneDNN here: {onednn.check()}")
+    onednn.register()
+    return None
+
+
+def trained(optimizer, mode, steps=50, **settings):
+    rng = np.random.RandomState(1)
+    shapes = [(300, 200), (5,), ()]
+    params = [
+        theano.shared(np.array(rng.randn(*shape), "float32"), broadcastable=(False,) * len(shape)) for shape in shapes
+    ]
+    data = [np.array(rng.randn(*shape), "float32") for shape in shapes]
+    loss = sum(tt.sum(tt.sin(p * d) + tt.sqr(p) / 2) for p, d in zip(params, data))
+    updates = optimizer(loss, params, **settings)
+    step = theano.function([], loss, updates=updates, mode=mode)
+    losses = [step() for _ in range(steps)]
+    return losses, [p.get_value() for p in params], step, updates
+
+
+def test_equals_pymc3(mode):
+    for settings in (dict(learning_rate=0.01), dict(learning_rate=0.1, beta1=0.8, beta2=0.99, epsilon=1e-4)):
+        ours, theirs = (trained(optimizer, mode, **settings) for optimizer in (adam, pm.adam))
+        np.testing.assert_allclose(ours[0], theirs[0], rtol=2e-6)
+        for value, expected in zip(ours[1], theirs[1]):
+            assert value.dtype == np.float32
+            np.testing.assert_allclose(value, expected, rtol=2e-5, atol=2e-6)
+
+
+def test_one_fused_op_a_parameter_in_place():
+    if onednn.check() is not None:
+        pytest.skip(f"no oneDNN here: {onednn.check()}")
+    onednn.register()
+    _, _, step, _ = trained(adam, None, steps=1, learning_rate=0.01)
+    nodes = [node for node in step.maker.fgraph.apply_nodes if type(node.op).__name__ == "Adam"]
+    assert len(nodes) == 3 and all(node.op.inplace for node in nodes)
+
+
+def test_nothing_is_float64(mode):
+    _, _, step, updates = trained(adam, mode, steps=1, learning_rate=np.float64(0.01))
+    assert {v.dtype for v in updates.values()} == {"float32"}
+    assert not any(v.dtype == "float64" for node in step.maker.fgraph.apply_nodes for v in node.inputs + node.outputs)
+
+
+def test_learning_rate_can_be_shared_and_changed(mode):
+    for dtype in ("float32", "float64"):
+        rate, w = theano.shared(np.array(0.5, dtype)), theano.shared(np.float32(1))
+        step = theano.function([], updates=adam(w * 2, [w], learning_rate=rate), mode=mode)
+        step()
+        assert w.get_value() == pytest.approx(0.5, abs=1e-5)
+        rate.set_value(np.array(0, dtype))
+        step()
+        assert w.get_value() == pytest.approx(0.5, abs=1e-5)
+
+
+def test_calling_convention_is_pymc3s():
+    assert inspect.signature(adam) == inspect.signature(pm.adam)
+    w = theano.shared(np.float32(1))
+    partial = adam(learning_rate=0.25, beta1=0.5)
+    assert partial.keywords == dict(learning_rate=0.25, beta1=0.5, beta2=0.999, epsilon=1e-8)
+    for updates in (partial(w**2, [w]), partial([2 * w], [w])):
+        assert w in updates and len(updates) == 4
+    assert fastvae.adam is adam
+
+
+def test_is_an_obj_optimizer_of_pymc3():
+    with pm.Model():
+        pm.Normal("z", 1.0, 1.0, shape=3)
+        quick = dict(fn_kwargs=dict(mode="FAST_COMPILE"), progressbar=False)
+        fits = [
+            pm.ADVI(random_seed=1).fit(5, obj_optimizer=optimizer(learning_rate=0.1), **quick)
+            for optimizer in (adam, pm.adam)
+        ]
+    np.testing.assert_allclose(fits[0].hist, fits[1].hist, rtol=1e-5)
+
+
+def test_wrong_arguments_are_refused():
+    w = theano.shared(np.float32(1))
+    for settings, message in [
+        (dict(learning_rate=-1), "learning_rate must be a number above 0 or a theano scalar, got -1"),
+        (dict(learning_rate=tt.vector()), "learning_rate must be a scalar"),
+        (dict(beta1=1.0), r"beta1 must be at least 0 and below 1, got 1\.0"),
+        (dict(beta2=-0.1), "beta2 must be"),
+        (dict(epsilon=-1), "epsilon must be at least 0, got -1"),
+        (dict(params=[w]), "adam got only params"),
+        (dict(loss_or_grads=w**2), "adam got only loss_or_grads"),
+    ]:
+        with pytest.raises(ConfigurationError, match=message):
+            adam(**settings)
