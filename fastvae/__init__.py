@@ -4,6 +4,7 @@ Import it before theano: it picks (or honours) a device profile and repairs the 
 """
 import importlib
 import os
+import re
 import sys
 
 __version__ = "0.1.0"
@@ -16,9 +17,12 @@ _HOME = {
     "VAE": "fastvae.models",
     "load": "fastvae.models",
     "fit": "fastvae.training",
+    "NonFiniteError": "fastvae.errors",
+    "FastvaeError": "fastvae.errors",
     "Minibatch": "fastvae.minibatch",
     "adam": "fastvae.optimizers",
     "collect_params": "fastvae.nn.collect",
+    "not_trainable": "fastvae.nn.collect",
     "nn": "fastvae.nn",
     "evaluation": "fastvae.evaluation",
     "plots": "fastvae.plots",
@@ -43,8 +47,8 @@ def __dir__():
 
 def _is_command():
     """Whether this is `fastvae ...` or `python -m fastvae ...`, which parse --profile before they start the stack."""
-    if sys.argv[:1] == ["-m"]:
-        return "fastvae" in sys.orig_argv[: sys.orig_argv.index("-m") + 2]
+    if sys.argv[:1] == ["-m"]:  # Python is still looking for the module that -m (-um, ...) names
+        return re.search(r"(^|\0)-[A-Za-z]*m\0?fastvae(\0|$)", "\0".join(sys.orig_argv)) is not None
     return bool(sys.argv) and os.path.basename(sys.argv[0]) == "fastvae"
 
 

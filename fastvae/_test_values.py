@@ -12,15 +12,19 @@ does (`debug`) is left as it is.
 import contextlib
 import functools
 
+import numpy as np
 import theano
+import theano.tensor as tt
 from pymc3 import model as pm_model
 from pymc3.distributions.distribution import Distribution
 from theano.configparser import change_flags
 
 
 def install():
-    """Replace the three places of PyMC3 that insist on test values."""
+    """Replace the places of PyMC3 that insist on test values."""
     pm_model.Model.__new__ = staticmethod(_new_model(pm_model.Model.__new__))
+    pm_model.Model.Var = _new_variable(pm_model.Model.Var)
+    Distribution.getattr_value = _value_of_parameter(Distribution.getattr_value)
     Distribution.__new__ = staticmethod(_new_random_variable(Distribution.__new__))
     pm_model.ObservedRV.__init__ = _init_observed(pm_model.ObservedRV.__init__)
 
@@ -48,8 +52,30 @@ def _new_random_variable(stock):
                 if not missing:
                     raise
                 for value in missing:
-                    value.tag.test_value = _evaluate(value)
+                    value.tag.test_value = _evaluate(value, kwargs.get("shape", ()))
             return stock(cls, *args, **kwargs)
+
+    return new
+
+
+def _value_of_parameter(stock):
+    @functools.wraps(stock)
+    def getattr_value(self, value):
+        value = getattr(self, value) if isinstance(value, str) else value
+        if isinstance(value, tt.TensorVariable) and not hasattr(value.tag, "test_value"):
+            value.tag.test_value = _evaluate(value, self.shape)
+        return stock(self, value)
+
+    return getattr_value
+
+
+def _new_variable(stock):
+    @functools.wraps(stock)
+    def new(self, *args, **kwargs):
+        if theano.config.compute_test_value != "off":
+            return stock(self, *args, **kwargs)
+        with self, _by_numpy_alone():
+            return stock(self, *args, **kwargs)
 
     return new
 
@@ -87,12 +113,20 @@ def _init_observed(stock):
     return init
 
 
-def _evaluate(variable):
-    """The value of an expression of a model at the model's test point."""
+def _evaluate(variable, shape):
+    """The value of a random variable's parameter at the model's test point; zeros where it depends on an input.
+
+    The value is where the variable starts. One that depends on an input has none yet; its variable's shape is known.
+    """
     roots = [
         root
         for root in theano.gof.graph.ancestors([variable], blockers=None)
         if hasattr(root.tag, "test_value") and not isinstance(root, theano.compile.SharedVariable)
     ]
     givens = {root: root.type.make_constant(root.tag.test_value) for root in roots}
-    return theano.function([], variable, givens=givens, mode="FAST_COMPILE", on_unused_input="ignore")()
+    try:
+        return theano.function([], variable, givens=givens, mode="FAST_COMPILE", on_unused_input="ignore")()
+    except theano.gof.MissingInputError:
+        if len(np.atleast_1d(shape)) != variable.ndim:
+            raise
+        return np.zeros(shape, variable.dtype)

@@ -25,6 +25,8 @@ def main(argv=None):
         return _fail(error, 2)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
+    except MemoryError as error:
+        return _fail(f"not enough memory: {error or 'the arguments ask for too much'}; take smaller ones", 2)
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 0
@@ -108,18 +110,25 @@ def _number(kind, text, admissible, wanted):
 
 def _train(args):
     from fastvae import profiles, run_folder
-    from fastvae.datasets import load
+    from fastvae.datasets import NAMES, held_out, load
     from fastvae.devices import threads
 
+    if args.data not in NAMES:
+        args.data = os.path.abspath(os.path.expanduser(args.data))  # so that the run is evaluated from anywhere
     images = load(args.data)
+    held_out(args.data, images.shape[1:])  # what is wrong with it is better known now than after the training
     profiles.resolve(args.profile)
     threads.requested(args.threads)
     options = ("data", "model", "iterations", "batch_size", "learning_rate", "latent", "seed")
     folder = run_folder.create(args.out, {name: getattr(args, name) for name in options})
-    _start(args)
-    from fastvae import commands
+    try:
+        _start(args)
+        from fastvae import commands
 
-    commands.train(folder, images)
+        commands.train(folder, images)
+    except BaseException:
+        run_folder.discard_untrained(folder)
+        raise
 
 
 def _evaluate(args):

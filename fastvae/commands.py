@@ -2,8 +2,7 @@
 import sys
 
 from fastvae import datasets, evaluation, models, plots, profiles, run_folder
-from fastvae.devices import threads
-from fastvae.errors import NonFiniteError
+from fastvae.errors import DataError, NonFiniteError
 
 MODELS = {"conv": models.ConvVAE, "mlp": models.MLPVAE}
 SHOWN = 10  # images in the picture of reconstructions
@@ -46,10 +45,10 @@ def evaluate(folder):
     """Print the reconstruction error of a run on its held-out images beside that of the mean image."""
     config = run_folder.configuration(folder)
     vae = models.load(folder / run_folder.NETWORK)
-    images, _, split = held_out(config["data"])
+    images, _, split = _held_out(config, vae)
     error = evaluation.reconstruction_error(vae, images)
     print(
-        f"{len(images):,} {split} images: reconstruction mean squared error {error.mse:.5f} per pixel, "
+        f"{len(images):,} {'held-out' if split == 'test' else 'training'} images: reconstruction mean squared error {error.mse:.5f} per pixel, "
         f"mean image {error.mse_of_mean_image:.5f}, ratio {error.ratio:.3f}"
     )
 
@@ -63,7 +62,7 @@ def plot(folder):
 
 def draw(folder, vae, config, hist):
     """Write the pictures of a run: loss curve, latent grid, latent means, reconstructions, model graph."""
-    images, labels, _ = held_out(config["data"])
+    images, labels, _ = _held_out(config, vae)
     means = vae.encode_mean(images)
     shown = images[:SHOWN]
     figures = {
@@ -75,17 +74,21 @@ def draw(folder, vae, config, hist):
     if len(hist):
         figures["loss_curve"] = plots.loss_curve(hist, config["batch_size"])
     for name, figure in figures.items():
-        figure.savefig(folder / f"{name}.png", dpi=120)
+        path = folder / f"{name}.png"
+        try:
+            figure.savefig(path, dpi=120)
+        except OSError as error:
+            raise DataError(f"{str(path)!r} cannot be written: {error.strerror}; make room there") from error
 
 
-def held_out(data):
-    """Test images of a data set, their labels or None, and "held-out"; without a test split all and "training"."""
-    split, name = ("test", "held-out") if datasets.holds(data, "test") else ("train", "training")
+def _held_out(config, vae):
+    try:
+        images, labels, split = datasets.held_out(config["data"], vae.image_shape)
+    except DataError as error:
+        raise DataError(f"the data that the run was trained on cannot be had again: {error}") from error
     if split == "train":
-        print(f"{data} has no test images: using the training images", file=sys.stderr)
-    if datasets.holds(data, split, labels=True):
-        return *datasets.load(data, split, labels=True), name
-    return datasets.load(data, split), None, name
+        print(f"{config['data']} has no test images: using the training images", file=sys.stderr)
+    return images, labels, split
 
 
 def _boxes(vae):
@@ -104,5 +107,4 @@ def _describe(config, images, vae):
     print(f"data: {config['data']}, {len(images):,} images of {shape}")
     print(f"model: {type(vae).__name__}, {vae.n_latent} latent dimensions, {parameters:,} parameters")
     profile = profiles.active()
-    print(f"profile: {profile.name}; BLAS: {profile.blas}")
-    print(threads.describe(), flush=True)
+    print(f"profile: {profile.name}; BLAS: {profile.blas}", flush=True)

@@ -121,6 +121,49 @@ def holds(name_or_path, split="train", labels=False):
     return (split, "images") in parts and (not labels or (split, "labels") in parts)
 
 
+def held_out(name_or_path, image_shape):
+    """The test images of a data set, for judging a model; its training images if it has no test split.
+
+    Parameters
+    ----------
+    name_or_path : str or pathlib.Path
+        As for `load`.
+    image_shape : tuple of int
+        (C, H, W) of the images that the model takes.
+
+    Returns
+    -------
+    images : numpy.ndarray
+        Float32 (N, C, H, W).
+    labels : numpy.ndarray or None
+        Int64 (N,), if the split has labels.
+    split : {"test", "train"}
+        Which images they are.
+
+    Raises
+    ------
+    DataError
+        If they cannot be read or have another shape.
+
+    Examples
+    --------
+    >>> images, labels, split = held_out("fashion-mnist-sample", (1, 28, 28))
+    >>> images.shape, labels.shape, split
+    ((1000, 1, 28, 28), (1000,), 'test')
+    """
+    split = "test" if holds(name_or_path, "test") else "train"
+    if holds(name_or_path, split, labels=True):
+        images, labels = load(name_or_path, split, labels=True)
+    else:
+        images, labels = load(name_or_path, split), None
+    if images.shape[1:] != tuple(image_shape):
+        raise DataError(
+            f"{str(name_or_path)!r}: its {split} images are {images.shape[1:]}, the model's {tuple(image_shape)}: "
+            "give both splits one shape"
+        )
+    return images, labels, split
+
+
 def as_images(array, source="array"):
     """Check an array of images and convert it to float32 (N, C, H, W) in [0, 1].
 

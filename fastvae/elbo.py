@@ -10,6 +10,9 @@ the loss counts nats per minibatch and the ELBO of one image is `-loss / B`.
 PyMC3 copies the encoder, once for log q and once for the sample of z. The copies are equal, but theano merges them
 only after the gradient was taken, and the encoder's backward pass then runs twice; here they are merged before.
 """
+import contextlib
+import numbers
+
 import numpy as np
 import pymc3 as pm
 import theano
@@ -52,14 +55,27 @@ def vae_model(vae, batch_size, total_size, sd=0.1):
     >>> sorted(model.named_vars)
     ['xs_', 'zs']
     """
-    if not sd > 0:
+    if not (isinstance(sd, numbers.Real) and sd > 0):
         raise ConfigurationError(f"sd={sd!r} is not a standard deviation; give a number above 0, such as 0.1")
     xs = tt.tensor4("xs", dtype="float32")
-    with pm.Model() as model:
+    if theano.config.compute_test_value != "off":  # the profile `debug`
+        xs.tag.test_value = np.zeros((batch_size, *vae.image_shape), dtype="float32")
+    with _no_surrounding_model(), pm.Model() as model:
         zs = pm.Normal("zs", mu=0, sigma=1, shape=(batch_size, vae.n_latent), dtype="float32", total_size=total_size)
         pm.Normal("xs_", mu=vae.decode(zs), sigma=np.float32(sd), observed=xs, total_size=total_size)
     mean, rho = vae.encode(xs)
     return model, {zs: dict(mu=mean, rho=rho)}, xs
+
+
+@contextlib.contextmanager
+def _no_surrounding_model():
+    """Inside `with pm.Model()` a new model would put its variables into that one."""
+    contexts = pm.Model.get_contexts()
+    surrounding, contexts[:] = contexts[:], []
+    try:
+        yield
+    finally:
+        contexts[:] = surrounding
 
 
 @change_flags(compute_test_value="off")

@@ -39,16 +39,23 @@ def create(path, options):
         If the folder already holds something or cannot be written.
     """
     stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    folder = pathlib.Path(path) if path else pathlib.Path("runs", f"{options['model']}-{stamp}")
+    folder = pathlib.Path(path) if path is not None else pathlib.Path("runs", f"{options['model']}-{stamp}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
             raise ConfigurationError(f"run folder {str(folder)!r} is not empty; give --out a new folder")
-        write_text(folder / CONFIG, json.dumps({"fastvae": __version__, **options}, indent=2) + "\n")
     except OSError as error:
         what = f"cannot write to run folder {str(folder)!r}: {error.strerror}; give --out another"
         raise ConfigurationError(what) from error
+    write_text(folder / CONFIG, json.dumps({"fastvae": __version__, **options}, indent=2) + "\n")
     return folder
+
+
+def discard_untrained(folder):
+    """Remove a run folder in which no step was taken, so that its name can be used again."""
+    if {path.name for path in folder.iterdir()} == {CONFIG}:
+        (folder / CONFIG).unlink()
+        folder.rmdir()
 
 
 def existing(path):
@@ -101,8 +108,11 @@ def read_history(folder):
 def write_text(path, text):
     """Write a file so that a crash leaves the old one or the new one, never a part."""
     temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise DataError(f"{str(path)!r} cannot be written: {error.strerror}; make room there") from error

@@ -7,11 +7,13 @@ import pymc3 as pm
 import theano
 from pymc3.variational.inference import State
 
-from fastvae import elbo
+from fastvae import elbo, profiles
+from fastvae.devices import threads
 from fastvae.errors import ConfigurationError, NonFiniteError
 from fastvae.interrupts import after_the_step
 from fastvae.progress import Progress
 
+METHODS = ("advi", "fullrank_advi", "svgd", "asvgd", "nfvi")
 FAST_METHODS = {"advi": pm.ADVI, "fullrank_advi": pm.FullRankADVI}
 
 
@@ -97,7 +99,7 @@ def fit(
     >>> len(approx.hist)
     200
     """
-    _check_steps(n)
+    _check_arguments(n, method, callbacks)
     if not _is_fast(method):
         name = method if isinstance(method, str) else type(method).__name__
         print(f"fastvae.fit: method {name!r} runs through stock pm.fit", file=sys.stderr)
@@ -111,7 +113,9 @@ def fit(
     _drop_unused(kwargs)
     score = score is None or bool(score)
     if progressbar:
-        print("compiling the step (the first time takes a minute, later starts find it compiled)", file=sys.stderr)
+        pools = threads.describe()
+        profile = profiles.active().name
+        print(f"compiling the step (slow the first time); profile: {profile}; {pools}", file=sys.stderr)
     loss, updates = elbo.step_updates(inference.objective, **kwargs)
     step = theano.function([], loss if score else None, updates=updates, **(fn_kwargs or {}))
     trained = inference.approx.params + list(kwargs.get("more_obj_params") or [])
@@ -143,7 +147,7 @@ def run(inference, step, n, params, score=True, callbacks=None, progressbar=True
     try:
         with after_the_step() as interrupted, _progress(progressbar, n, batch_size) as progress:
             while done < n and not interrupted():
-                loss = step()
+                loss = _take(step, done + 1, approx)
                 if score:
                     losses[done] = loss
                     if not np.isfinite(losses[done]):
@@ -163,6 +167,16 @@ def run(inference, step, n, params, score=True, callbacks=None, progressbar=True
         raise NonFiniteError(_culprit("a parameter stopped being finite", done, params), approx)
 
 
+def _take(step, number, approx):
+    """One step; under the profile `debug` a NaN, infinity or huge value in any Op ends it."""
+    try:
+        return step()
+    except AssertionError as error:
+        if theano.config.mode != "NanGuardMode":
+            raise
+        raise NonFiniteError(f"NanGuardMode stopped step {number}: {' '.join(str(error).split())}", approx) from error
+
+
 def _is_fast(method):
     if isinstance(method, str):
         return method.lower() in FAST_METHODS
@@ -170,13 +184,19 @@ def _is_fast(method):
 
 
 def _inference(method, local_rv, model, random_seed, start, inf_kwargs):
-    if not isinstance(method, str):
-        return method
     options = dict(inf_kwargs or {})
     for name, value in (("local_rv", local_rv), ("random_seed", random_seed), ("start", start)):
         if value is not None:
             options[name] = value
-    inference = FAST_METHODS[method.lower()](model=pm.modelcontext(model), **options)
+    if isinstance(method, str):
+        inference = FAST_METHODS[method.lower()](model=pm.modelcontext(model), **options)
+    elif set(options) <= {"random_seed"}:
+        inference = method
+    else:
+        raise ConfigurationError(
+            f"{', '.join(sorted(options))} cannot be given with an Inference instance, which has its own: give them to "
+            f"{type(method).__name__}(...)"
+        )
     if random_seed is not None:
         for i, group in enumerate(inference.approx.groups):
             group._rng = pm.tt_rng(random_seed + i)
@@ -194,16 +214,31 @@ def _progress(progressbar, n, batch_size):
     return Progress(n, batch_size) if progressbar else contextlib.nullcontext()
 
 
-def _check_steps(n):
+def _check_arguments(n, method, callbacks):
+    if callbacks is not None and not isinstance(callbacks, (list, tuple)):
+        raise ConfigurationError(f"callbacks={callbacks!r} is not a list of callables; write callbacks=[...]")
+    known = isinstance(method, pm.variational.inference.Inference) or (
+        isinstance(method, str) and (method.lower() in METHODS or method.lower().startswith("nfvi="))
+    )
+    if not known:
+        raise ConfigurationError(
+            f"method={method!r} is unknown; give one of {', '.join(METHODS)}, nfvi=FORMULA, or an Inference instance "
+            "such as pm.ADVI()"
+        )
     if not isinstance(n, (int, np.integer)) or isinstance(n, bool) or n < 0:
         raise ConfigurationError(f"n={n!r} is not a number of steps; give an integer of at least 0")
 
 
 def _first_bad(params):
-    return next((param for param in params if not np.isfinite(param.get_value(borrow=True)).all()), None)
+    """The name of the first parameter that is not finite (its place and shape if it has none), or None."""
+    for i, param in enumerate(params):
+        value = param.get_value(borrow=True)
+        if not np.isfinite(value).all():
+            return repr(param.name) if param.name else f"parameter {i} of shape {np.shape(value)}"
+    return None
 
 
 def _culprit(what, step, params):
     bad = _first_bad(params)
-    where = "all parameters are still finite" if bad is None else f"the first that is not finite is {bad.name!r}"
+    where = "all parameters are still finite" if bad is None else f"the first that is not finite is {bad}"
     return f"{what} at step {step}; {where}; try a smaller learning rate, or the profile `debug` to find the Op"

@@ -42,9 +42,9 @@ def test_train_evaluate_plot(cli, images, tmp_path):
     out = tmp_path / "run"
     done = cli("train", "--data", images, *TINY, "--out", out, FASTVAE_PROFILE="cpu")
     assert done.returncode == 0, done.stderr
-    for said in ("20 images of 1x6x6", "MLPVAE", "profile: cpu; BLAS: OpenBLAS", "threads: ", "run written to"):
+    for said in ("20 images of 1x6x6", "MLPVAE", "profile: cpu; BLAS: OpenBLAS", "run written to"):
         assert said in done.stdout
-    assert "5/5" in done.stderr and "ELBO/image" in done.stderr
+    assert "threads: " in done.stderr and "5/5" in done.stderr and "ELBO/image" in done.stderr
 
     config = json.loads((out / "config.json").read_text())
     assert (config["model"], config["iterations"], config["batch_size"]) == ("mlp", 5, 4)
@@ -76,7 +76,7 @@ def test_ctrl_c_ends_with_everything_written(clean_environ, images, tmp_path):
         cwd=tmp_path, env=clean_environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )
     for line in process.stdout:
-        if line.startswith("threads"):
+        if line.startswith("profile"):
             break
     for line in process.stderr:  # the first line of progress
         if "it/s" in line:
@@ -133,6 +133,8 @@ ARGUMENTS = {
     "rate of nan": (["train", "--learning-rate", "nan"], {}, "'nan' is not a number above 0"),
     "negative seed": (["train", "--seed", "-1"], {}, "'-1' is not a whole number from 0"),
     "huge seed": (["train", "--seed", str(2**32)], {}, "is not a whole number from 0 to 4294967295"),
+    "absurd threads": (["train", "--threads", "100000"], {}, "--threads='100000' is not a number of threads: give"),
+    "splits of two shapes": (["train", "--data", "shapes.npz"], {}, "test images are .1, 5, 5., the model's .1, 4, 4."),
     "threads of text": (["train"], {"OMP_NUM_THREADS": "all"}, "OMP_NUM_THREADS='all' is not a number of threads"),
     "unknown profile": (["train", "--profile", "cup"], {}, "'cup' is unknown .did you mean 'cpu'"),
     "empty part of a profile": (["train", "--profile", "cpu:"], {}, "'' is unknown; admissible are auto, cpu"),
@@ -163,9 +165,10 @@ def one_line(done, message):
 @pytest.mark.parametrize("arguments, environ, message", ARGUMENTS.values(), ids=ARGUMENTS)
 def test_malformed_arguments_are_one_line_and_status_2(cli, tmp_path, arguments, environ, message):
     np.save(tmp_path / "small.npy", np.zeros((3, 4, 4)))
+    np.savez(tmp_path / "shapes.npz", x_train=np.zeros((3, 4, 4)), x_test=np.zeros((3, 5, 5)))
     arguments = [argument(tmp_path) if callable(argument) else argument for argument in arguments]
     one_line(cli(*arguments, **environ), message)
-    assert not (tmp_path / "runs").exists() or "small.npy" in arguments
+    assert not list(tmp_path.glob("runs/*"))
 
 
 DATA = {

@@ -1,19 +1,23 @@
 """What the commands decide before they compute; `tests/test_cli.py` runs them whole."""
 import numpy as np
+import pytest
 
 import fastvae
 from fastvae import commands
+from fastvae.errors import DataError
 
 
-def test_held_out_images_come_with_their_labels():
-    images, labels, name = commands.held_out("fashion-mnist-sample")
-    assert (images.shape, labels.shape, name) == ((1000, 1, 28, 28), (1000,), "held-out")
+def test_data_that_is_gone_is_said_to_be_the_runs(tmp_path):
+    vae = fastvae.MLPVAE(image_shape=(1, 4, 4), hidden=8, seed=1)
+    with pytest.raises(DataError, match="the run was trained on cannot be had again: no data set"):
+        commands._held_out({"data": str(tmp_path / "gone.npy")}, vae)
 
 
 def test_without_a_test_split_the_training_images_serve(tmp_path, capsys):
     np.save(tmp_path / "a.npy", np.full((3, 4, 4), 0.5))
-    images, labels, name = commands.held_out(str(tmp_path / "a.npy"))
-    assert (images.shape, labels, name) == ((3, 1, 4, 4), None, "training")
+    vae = fastvae.MLPVAE(image_shape=(1, 4, 4), hidden=8, seed=1)
+    images, labels, split = commands._held_out({"data": str(tmp_path / "a.npy")}, vae)
+    assert (images.shape, labels, split) == ((3, 1, 4, 4), None, "train")
     assert "has no test images" in capsys.readouterr().err
 
 

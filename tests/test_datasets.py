@@ -368,6 +368,7 @@ def test_every_error_is_reached(monkeypatch, tmp_path):
     for array, _ in ARRAYS.values():
         run(datasets.as_images, array)
     run(absent_full_set, monkeypatch, tmp_path)
+    run(datasets.held_out, "fashion-mnist-sample", (1, 4, 4))
     raises = {
         (os.path.basename(module.__file__), node.lineno)
         for module in (datasets, formats)

@@ -27,6 +27,21 @@ def test_a_history_comes_back(tmp_path):
     assert not list(tmp_path.glob("*.tmp"))
 
 
+def test_a_run_without_a_step_leaves_its_name_free(tmp_path):
+    folder = run_folder.create(tmp_path / "run", OPTIONS)
+    run_folder.discard_untrained(folder)
+    assert not folder.exists()
+    run_folder.write_history(run_folder.create(folder, OPTIONS), [1.0], 2)
+    run_folder.discard_untrained(folder)
+    assert folder.exists()
+
+
+def test_what_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "history.csv").mkdir()
+    with pytest.raises(DataError, match="history.csv' cannot be written"):
+        run_folder.write_history(tmp_path, [1.0], 2)
+
+
 def test_a_run_is_never_written_over(tmp_path):
     run_folder.create(tmp_path, OPTIONS)
     with pytest.raises(ConfigurationError, match="not empty"):

@@ -1,4 +1,6 @@
 """The stack starts once, in one order, and says what keeps it from starting."""
+import sys
+
 import pytest
 
 from fastvae import profiles, stack
@@ -41,6 +43,12 @@ def test_import_is_all_it_takes_and_leaves_the_environment_alone(python):
 def test_the_command_line_starts_nothing_by_itself(python):
     done = python("import sys; sys.argv = ['fastvae']; import fastvae; print({'theano', 'numpy'} & {*sys.modules})")
     assert done.stdout == "set()\n", done.stderr
+
+
+@pytest.mark.parametrize("options", [["-um", "fastvae"], ["-mfastvae"], ["-X", "utf8", "-m", "fastvae"]])
+def test_every_spelling_of_python_m_is_the_command(run, options):
+    done = run(sys.executable, *options, "--help", FASTVAE_PROFILE="nonsense")
+    assert done.returncode == 0 and "usage: fastvae" in done.stdout, done.stderr
 
 
 def test_all_public_names_exist(python):

@@ -9,6 +9,11 @@ import theano.tensor as tt
 from theano.configparser import change_flags
 
 
+def variables_of_a_distribution():
+    pm.Model.get_context().Var("s", pm.HalfNormal.dist(1.0))
+    pm.glm.GLM(x=np.arange(4.0)[:, None], y=np.arange(4.0))
+
+
 @contextlib.contextmanager
 def stock_model():
     # Stock leaves `raise` behind when a model in which a variable was made is left.
@@ -51,7 +56,7 @@ def logp(model):
     return theano.function(model.free_RVs, model.logpt, mode="FAST_COMPILE")(*point)
 
 
-@pytest.mark.parametrize("build", [hierarchical, mixture, categorical, multivariate, bounded])
+@pytest.mark.parametrize("build", [hierarchical, mixture, categorical, multivariate, bounded, variables_of_a_distribution])
 def test_the_test_point_is_the_one_of_stock(build):
     with pm.Model() as ours:
         build()
@@ -80,8 +85,15 @@ def test_nothing_is_evaluated_between_random_variables():
         assert not hasattr(tt.exp(z).tag, "test_value")
 
 
+def test_a_prior_that_depends_on_an_input_starts_at_zero():
+    condition = tt.matrix("condition")
+    with pm.Model() as model:
+        pm.Normal("z", mu=tt.dot(condition, np.ones((3, 2), "float32")), sigma=1, shape=(4, 2))
+    assert np.array_equal(model.test_point["z"], np.zeros((4, 2)))
+
+
 def test_a_parameter_that_cannot_be_known_is_still_an_error():
-    unknown = tt.scalar("unknown")
+    unknown = tt.vector("unknown")
     with pm.Model(), pytest.raises(Exception, match="unknown"):
         pm.Normal("x", mu=unknown, sigma=1)
 

@@ -157,6 +157,49 @@ def test_nan_names_the_step_and_the_parameter(score):
     assert np.isfinite(caught.value.approx.hist).all()
 
 
+def test_an_inference_takes_a_seed_and_nothing_that_it_has_already():
+    hists = []
+    for _ in range(2):
+        with regression():
+            hists.append(fastvae.fit(4, method=pm.ADVI(), random_seed=5, progressbar=False).hist)
+    assert np.array_equal(*hists)
+    with regression(), pytest.raises(ConfigurationError, match="start cannot be given with an Inference.*ADVI"):
+        fastvae.fit(1, method=pm.ADVI(), start={})
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (dict(method="nuts"), "method='nuts' is unknown; give one of advi"),
+        (dict(method=pm.ADVI), "or an Inference instance such as pm.ADVI"),
+        (dict(callbacks=print), "not a list of callables"),
+    ],
+)
+def test_arguments_of_the_wrong_kind(options, message):
+    with regression(), pytest.raises(ConfigurationError, match=message):
+        fastvae.fit(1, progressbar=False, **options)
+
+
+def test_a_parameter_without_a_name_is_named_by_its_place():
+    vae = fastvae.MLPVAE(image_shape=(1, 4, 4), hidden=4, seed=1)
+    for param in vae.get_params():
+        param.name = None
+    with pytest.raises(NonFiniteError, match=r"the first that is not finite is parameter 0 of shape \(16, 4\)"):
+        vae.fit(np.zeros((8, 1, 4, 4)), n=20, batch_size=2, learning_rate=1e30, seed=1, progressbar=False)
+
+
+def test_under_debug_a_nan_is_one_error_with_the_history(python):
+    done = python(
+        "import fastvae, numpy as np\n"
+        "vae = fastvae.MLPVAE(image_shape=(1, 4, 4), hidden=4, seed=1)\n"
+        "try: vae.fit(np.random.rand(8, 1, 4, 4).astype('f'), n=9, batch_size=2, learning_rate=1e9, seed=1)\n"
+        "except fastvae.NonFiniteError as error: print(error, len(error.approx.hist))",
+        FASTVAE_PROFILE="cpu-blas:debug",
+    )
+    assert "NanGuardMode stopped step" in done.stdout, done.stderr
+    assert "Cannot compute test value" not in done.stderr
+
+
 def test_options_of_a_test_function_are_said_to_be_unused(capsys):
     with regression():
         fastvae.fit(1, tf_n_mc=3, progressbar=False)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from fastvae.errors import ConfigurationError
 
+MOST = 1024  # libraries crash on absurd numbers of threads
 CORES = "every core that affinity and cgroup quota leave"
 
 @dataclass(frozen=True)
@@ -130,8 +131,8 @@ def _count(name, value, text):
         count = int(text)
     except ValueError:
         count = 0
-    if count < 1:
-        raise ConfigurationError(f"{name}={value!r} is not a number of threads: give a whole number of at least 1")
+    if not 1 <= count <= MOST:
+        raise ConfigurationError(f"{name}={value!r} is not a number of threads: give a whole number from 1 to {MOST}")
     return count
 
 

@@ -9,6 +9,8 @@ Examples
 >>> collect_params(rate * (tt.dot(tt.matrix("x"), weight) + bias))
 [weight, bias]
 """
+import logging
+
 from pymc3.data import Minibatch
 from theano.compile import SharedVariable
 from theano.gof import Variable
@@ -41,8 +43,9 @@ def collect_params(expressions, exclude=()):
 
     Left out are: integers; states of random number generators and any other variable that the graph
     itself updates (it has a `default_update`); the data of `fastvae.Minibatch`, `pymc3.Minibatch`
-    (also in a cloned graph) and `pymc3.Data`; and what `not_trainable` marked. A scalar stays in
-    unless it is so marked: a learned standard deviation and a learning rate look alike.
+    (also in a cloned graph) and `pymc3.Data`; what `not_trainable` marked; and 0-d scalars, which are
+    how schedules (a KL weight, a learning rate) are kept. A learned scalar, say a standard deviation, is
+    added by hand, `collect_params(...) + [sd]`; a scalar without the mark is named in a warning of the log.
 
     Parameters
     ----------
@@ -62,15 +65,23 @@ def collect_params(expressions, exclude=()):
 
     Examples
     --------
-    >>> import theano
-    >>> a, b = theano.shared(1.0, name="a"), theano.shared(2.0, name="b")
+    >>> import numpy as np, theano
+    >>> a, b = theano.shared(np.ones(2), name="a"), theano.shared(np.ones(2), name="b")
     >>> collect_params([a * b, b], exclude="a")
     [b]
     """
     variables = _ancestors(_as_list(expressions))
     shared = [variable for variable in variables if isinstance(variable, SharedVariable)]
     left_out = _excluded(shared, _as_list(exclude)) | _minibatch_data(variables)
-    return [variable for variable in shared if _is_trainable(variable) and variable not in left_out]
+    trainable = [variable for variable in shared if _is_trainable(variable) and variable not in left_out]
+    scalars = [str(variable) for variable in trainable if variable.ndim == 0]
+    if scalars:
+        logging.getLogger("fastvae").warning(
+            "collect_params leaves out the scalar %s: add it to the list if it is to be trained, or mark it with "
+            "fastvae.not_trainable",
+            ", ".join(scalars),
+        )
+    return [variable for variable in trainable if variable.ndim]
 
 
 def _as_list(one_or_more):
@@ -81,7 +92,7 @@ def _ancestors(outputs):
     """Everything `outputs` depend on and they themselves, each once, in the order in which the nodes use them."""
     for output in outputs:
         if not isinstance(output, Variable):
-            raise ConfigurationError(f"collect_params: {output!r} is not a Theano variable")
+            raise ConfigurationError(f"collect_params: {output!r} is not a Theano variable; give one, or a list of them")
     found, seen = {}, set()
     stack = [(output, False) for output in reversed(outputs)]
     while stack:

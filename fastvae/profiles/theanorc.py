@@ -51,6 +51,10 @@ def parse_flags(text):
     flags = {}
     for entry in filter(None, entries):
         key, equals, value = entry.partition("=")
+        if key != key.strip():
+            raise ProfileError(
+                f"THEANO_FLAGS holds {entry!r}, which theano ignores: write {key.strip()}={value.strip()} without spaces"
+            )
         if not equals:
             raise ProfileError(
                 f"THEANO_FLAGS holds {entry!r} without a value: write {entry}=VALUE, and commas between the entries"

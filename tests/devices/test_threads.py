@@ -88,7 +88,7 @@ print(json.dumps([first, count(), profiles.active().blas_path]))
 
 
 def test_only_the_linked_blas_has_threads(python):
-    done = python(POOLS, OMP_NUM_THREADS="3", FASTVAE_PROFILE="cpu")
+    done = python(POOLS, OMP_NUM_THREADS="3", FASTVAE_PROFILE="cpu-blas")
     assert done.returncode == 0, done.stderr
     pools, after, linked = json.loads(done.stdout)
     assert pools.pop(linked) == 3
@@ -96,8 +96,17 @@ def test_only_the_linked_blas_has_threads(python):
     assert set(after.values()) == {1}
 
 
+def test_beside_onednn_no_blas_has_threads(python):
+    code = POOLS.replace('if pool.api == "blas"', "")
+    done = python(code, OMP_NUM_THREADS="3", FASTVAE_PROFILE="cpu")
+    assert done.returncode == 0, done.stderr
+    pools, *_ = json.loads(done.stdout)
+    assert {count for path, count in pools.items() if "libgomp" in path} == {3}
+    assert {count for path, count in pools.items() if "openblas" in path} == {1}
+
+
 def test_without_a_linked_blas_numpys_pool_computes(python):
-    done = python(POOLS, OMP_NUM_THREADS="3", flags="device=cpu,blas.ldflags=")
+    done = python(POOLS, OMP_NUM_THREADS="3", flags="blas.ldflags=", FASTVAE_PROFILE="cpu-blas")
     assert done.returncode == 0, done.stderr
     pools, _, linked = json.loads(done.stdout)
     assert linked is None

@@ -28,7 +28,7 @@ def test_order_is_that_of_the_layers():
 
 
 def test_each_parameter_comes_once_and_expressions_in_order():
-    a, b = shared("a"), shared("b")
+    a, b = shared("a", 2), shared("b", 2)
     assert fastvae.collect_params([b * 2, a + b, a]) == [b, a]
     assert fastvae.collect_params(a) == [a]
     assert fastvae.collect_params([]) == []
@@ -61,9 +61,12 @@ def test_variables_that_the_graph_updates_are_left_out():
     assert fastvae.collect_params(weight - running_mean) == [weight]
 
 
-def test_scalars_stay_in_unless_marked():
-    log_sd, temperature = shared("log_sd"), nn.not_trainable(shared("temperature"))
-    assert fastvae.collect_params(log_sd * temperature) == [log_sd]
+def test_scalars_are_schedules_and_unmarked_ones_are_named(caplog):
+    weight, kl_weight, rate = shared("w", 3), shared("kl_weight"), fastvae.not_trainable(shared("rate"))
+    assert fastvae.collect_params(weight * rate) == [weight] and not caplog.records
+    assert fastvae.collect_params(weight * kl_weight * rate) == [weight]
+    (record,) = caplog.records
+    assert "leaves out the scalar kl_weight: add it to the list" in record.getMessage()
 
 
 @pytest.mark.parametrize("cloned", [False, True])
@@ -114,7 +117,7 @@ def test_tables_of_embeddings_are_parameters():
 
 
 def test_a_whole_pymc3_model_with_a_minibatch():
-    weight, bias = shared("weight", 5), shared("bias")
+    weight, bias = shared("weight", 5), shared("bias", 4)
     with pm.Model() as model:
         scale = pm.HalfNormal("scale", 1)
         batch = pm.Minibatch(np.random.rand(20, 5).astype("float32"), 4)
@@ -162,7 +165,7 @@ def test_layers_with_other_libraries_conventions():
 
 
 def test_exclude_takes_variables_and_names():
-    a, b, c, data = shared("a"), shared("b"), shared("c"), nn.not_trainable(shared("data"))
+    a, b, c, data = shared("a", 2), shared("b", 2), shared("c", 2), nn.not_trainable(shared("data"))
     graph = a * b * c * data
     assert names(fastvae.collect_params(graph, exclude=["a", c])) == ["b"]
     assert names(fastvae.collect_params(graph, exclude=b)) == ["a", "c"]
