@@ -62,9 +62,19 @@ def vae_model(vae, batch_size, total_size, sd=0.1):
         xs.tag.test_value = np.zeros((batch_size, *vae.image_shape), dtype="float32")
     with _no_surrounding_model(), pm.Model() as model:
         zs = pm.Normal("zs", mu=0, sigma=1, shape=(batch_size, vae.n_latent), dtype="float32", total_size=total_size)
-        pm.Normal("xs_", mu=vae.decode(zs), sigma=np.float32(sd), observed=xs, total_size=total_size)
-    mean, rho = vae.encode(xs)
+        x_mean = _float32("decode", vae.decode(zs), 4)
+        pm.Normal("xs_", mu=x_mean, sigma=np.float32(sd), observed=xs, total_size=total_size)
+    mean, rho = (_float32("encode", part, 2) for part in vae.encode(xs))
     return model, {zs: dict(mu=mean, rho=rho)}, xs
+
+
+def _float32(half, expression, ndim):
+    if expression.dtype != "float32" or expression.ndim != ndim:
+        raise ConfigurationError(
+            f"{half} returns {expression.type}, not a float32 tensor of {ndim} axes: cast it with .astype('float32'), or "
+            "look for a float64 or integer constant in the network"
+        )
+    return expression
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ Examples
 True
 """
 
+import numbers
 from collections import OrderedDict
 from functools import partial
 
@@ -87,7 +88,8 @@ def adam(loss_or_grads=None, params=None, learning_rate=1e-3, beta1=0.9, beta2=0
 
 
 def _check(learning_rate, beta1, beta2, epsilon):
-    if not isinstance(learning_rate, theano.Variable) and not (np.ndim(learning_rate) == 0 and learning_rate > 0):
+    is_number = isinstance(learning_rate, numbers.Real) and learning_rate > 0
+    if not isinstance(learning_rate, theano.Variable) and not is_number:
         raise ConfigurationError(f"learning_rate must be a number above 0 or a theano scalar, got {learning_rate!r}")
     if isinstance(learning_rate, theano.Variable) and learning_rate.ndim:
         raise ConfigurationError(

@@ -121,6 +121,15 @@ def test_a_parameter_outside_the_loss_is_named():
         )
 
 
+def test_a_network_in_float64_is_refused_by_the_half_that_it_is_in():
+    class Wide(fastvae.MLPVAE):
+        def encode(self, x):
+            return [part.astype("float64") for part in super().encode(x)]
+
+    with pytest.raises(ConfigurationError, match="encode returns TensorType.float64, matrix., not a float32"):
+        vae_model(Wide(image_shape=(1, 4, 4)), BATCH, TOTAL)
+
+
 def test_a_surrounding_model_is_left_alone():
     with pm.Model() as surrounding:
         vae_model(problem("mlp")[0], BATCH, TOTAL)

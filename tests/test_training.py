@@ -185,7 +185,7 @@ def test_a_parameter_without_a_name_is_named_by_its_place():
     for param in vae.get_params():
         param.name = None
     with pytest.raises(NonFiniteError, match=r"the first that is not finite is parameter 0 of shape \(16, 4\)"):
-        vae.fit(np.zeros((8, 1, 4, 4)), n=20, batch_size=2, learning_rate=1e30, seed=1, progressbar=False)
+        vae.fit(np.ones((8, 1, 4, 4)), n=20, batch_size=2, learning_rate=1e30, seed=1, progressbar=False)
 
 
 def test_under_debug_a_nan_is_one_error_with_the_history(python):

@@ -133,7 +133,13 @@ def _resolve(name, environ):
     layers = [*theanorc.read_files(environ), ("THEANO_FLAGS", theanorc.parse_flags(environ.get("THEANO_FLAGS", "")))]
     user = _merged(layers)
     requested = name if name is not None else environ.get("FASTVAE_PROFILE") or _named_by(layers) or "auto"
-    parts = _parts(requested)
+    try:
+        parts = _parts(requested)
+    except ProfileError as error:
+        if name is not None or "FASTVAE_PROFILE" in environ:
+            raise
+        files = ", ".join(label for label, values in layers if "fastvae.name" in values)
+        raise ProfileError(f"{error} (it is the [fastvae] name in {files})") from None
     reason, missing = "", None
     if "auto" in parts:
         if "device" in user:

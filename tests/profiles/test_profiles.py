@@ -282,3 +282,10 @@ def test_explain_shows_every_key_with_its_layer_even_of_what_cannot_be_had(machi
     ):
         assert re.search(rf"^{re.escape(key)} += {value}  \[{layer}\]$", text, re.M), text
     assert profiles.explain(environ={"HOME": "/nobody"}).startswith("profile cpu: ")
+
+
+def test_an_unknown_name_in_a_file_is_said_to_be_there(tmp_path):
+    path = tmp_path / "my.theanorc"
+    path.write_text("[fastvae]\nname = mine\n")
+    with pytest.raises(ProfileError, match="'mine' is unknown.* .it is the .fastvae. name in THEANORC .*my.theanorc"):
+        resolve(THEANORC=str(path))
