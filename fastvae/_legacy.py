@@ -55,7 +55,7 @@ def scipy_private_names():
 
 
 def scan_in_python():
-    """theano's C for `scan` (written by Cython 0.28) does not compile from Python 3.11 on: take its Python loop."""
+    """theano's C for `scan` (Cython 0.28's) does not compile from Python 3.11 on: take its Python loop."""
     if sys.version_info < (3, 11):
         return False
     sys.modules.setdefault("theano.scan_module.scan_perform_ext", None)  # its import now fails, as theano expects it may

@@ -47,8 +47,9 @@ def evaluate(folder):
     vae = models.load(folder / run_folder.NETWORK)
     images, _, split = _held_out(config, vae)
     error = evaluation.reconstruction_error(vae, images)
+    which = "held-out" if split == "test" else "training"
     print(
-        f"{len(images):,} {'held-out' if split == 'test' else 'training'} images: reconstruction mean squared error {error.mse:.5f} per pixel, "
+        f"{len(images):,} {which} images: reconstruction mean squared error {error.mse:.5f} per pixel, "
         f"mean image {error.mse_of_mean_image:.5f}, ratio {error.ratio:.3f}"
     )
 

@@ -58,6 +58,7 @@ def start(profile=None, threads=None):
         importlib.import_module("theano")
         importlib.import_module("pymc3")
     _legacy.after_pymc3()
+    importlib.import_module("fastvae.precompiled").install()
     if active.backend == "onednn":
         onednn.register()
     limit(request.count, active.blas_path, active.backend)

@@ -81,7 +81,8 @@ def test_images_out_of_their_domain():
 
 def test_a_model_for_another_shape():
     class Cropping(Affine):
-        decode_mean = lambda self, z: super().decode_mean(z)[..., 1:]
+        def decode_mean(self, z):
+            return super().decode_mean(z)[..., 1:]
 
     with pytest.raises(DataError, match=r"\(23, 3, 4, 5\) as \(23, 3, 4, 4\): evaluate it on images of the shape"):
         reconstruction_error(Cropping(), IMAGES)

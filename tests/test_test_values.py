@@ -56,7 +56,9 @@ def logp(model):
     return theano.function(model.free_RVs, model.logpt, mode="FAST_COMPILE")(*point)
 
 
-@pytest.mark.parametrize("build", [hierarchical, mixture, categorical, multivariate, bounded, variables_of_a_distribution])
+@pytest.mark.parametrize(
+    "build", [hierarchical, mixture, categorical, multivariate, bounded, variables_of_a_distribution]
+)
 def test_the_test_point_is_the_one_of_stock(build):
     with pm.Model() as ours:
         build()

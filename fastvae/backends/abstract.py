@@ -22,8 +22,8 @@ import numpy as np
 import theano.tensor as tt
 from theano.gof import Apply
 
-from fastvae.backends.convolutions import Conv, ConvTransposed, ConvWeightsGradient
-from fastvae.backends.stock import AbstractOp, activate, relu_gradient
+from fastvae.backends.convolutions import Conv, ConvTransposed, ConvWeightsGradient  # noqa: F401
+from fastvae.backends.stock import AbstractOp, activate, relu_gradient  # noqa: F401
 from fastvae.errors import ConfigurationError
 
 __all__ = [

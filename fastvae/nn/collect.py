@@ -92,7 +92,7 @@ def _ancestors(outputs):
     """Everything `outputs` depend on and they themselves, each once, in the order in which the nodes use them."""
     for output in outputs:
         if not isinstance(output, Variable):
-            raise ConfigurationError(f"collect_params: {output!r} is not a Theano variable; give one, or a list of them")
+            raise ConfigurationError(f"collect_params: {output!r} is not a Theano variable; give one or a list")
     found, seen = {}, set()
     stack = [(output, False) for output in reversed(outputs)]
     while stack:

@@ -54,8 +54,8 @@ def activated(profile, threads=None):
         if not _raised_by_theanos_parser(error):
             raise
         raise ProfileError(
-            f"theano refused a setting: {error.args[0]} `fastvae profiles show {profile.name}` says where a setting comes "
-            "from; where HOME cannot be written set THEANO_FLAGS=base_compiledir=FOLDER; in a notebook restart the kernel"
+            f"theano refused a setting: {error.args[0]} `fastvae profiles show {profile.name}` says where it comes from; "
+            "if HOME cannot be written set THEANO_FLAGS=base_compiledir=FOLDER; in a notebook restart the kernel"
         ) from None
     finally:
         gpuarray.removeFilter(complaints)

@@ -53,7 +53,7 @@ def parse_flags(text):
         key, equals, value = entry.partition("=")
         if key != key.strip():
             raise ProfileError(
-                f"THEANO_FLAGS holds {entry!r}, which theano ignores: write {key.strip()}={value.strip()} without spaces"
+                f"THEANO_FLAGS holds {entry!r}, which theano ignores: write {key.strip()}={value.strip()}, no spaces"
             )
         if not equals:
             raise ProfileError(

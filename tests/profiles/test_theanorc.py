@@ -36,7 +36,10 @@ def test_flags_are_split_as_theano_splits_them(text):
     assert theanorc.parse_flags(text) == parse_config_string(text)
 
 
-@pytest.mark.parametrize("text, named", [("device = cpu", "without spaces"), ('device="cpu', "No closing"), ("floatX=float32,device", "'device'")])
+@pytest.mark.parametrize(
+    "text, named",
+    [("device = cpu", "no spaces"), ('device="cpu', "No closing"), ("floatX=float32,device", "'device'")],
+)
 def test_malformed_flags_are_an_error(text, named):
     with pytest.raises(ProfileError, match=f"THEANO_FLAGS.*{named}") as error:
         theanorc.parse_flags(text)

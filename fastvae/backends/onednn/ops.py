@@ -8,7 +8,7 @@ import numpy as np
 import theano.tensor as tt
 from theano.gof import Apply, Op
 
-from fastvae.backends import abstract, reference
+from fastvae.backends import abstract
 
 _HALF, _FULL = (-1, -1), (-2, -2)  # as in c_code/convolution.c
 

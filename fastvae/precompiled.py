@@ -1,0 +1,81 @@
+"""Compile theano's C modules faster: the headers that all of them include are compiled once.
+
+A cold start compiles dozens of small modules one after the other, and most of the time of each goes into the headers
+of Python, numpy and the C++ library. GCC takes a precompiled header in their place if every flag agrees; if one does
+not, it reads the headers as before, so the compiled module is the same either way.
+"""
+import collections
+import hashlib
+import logging
+import os
+import subprocess
+
+from theano import config
+from theano.gof.cmodule import GCC_compiler, std_include_dirs
+
+HEADERS = (
+    "<Python.h>",
+    "<iostream>",
+    '"theano_mod_helper.h"',
+    "<numpy/arrayobject.h>",
+    "<numpy/arrayscalars.h>",
+    "<math.h>",
+    "<vector>",
+    "<algorithm>",
+)
+_compiled_with = collections.Counter()
+
+
+def install():
+    """Let theano's compiler take precompiled headers, one for each set of flags that is used more than once."""
+    stock = GCC_compiler.compile_str
+
+    def compile_str(
+        module_name,
+        src_code,
+        location=None,
+        include_dirs=None,
+        lib_dirs=None,
+        libs=None,
+        preargs=None,
+        py_module=True,
+        hide_symbols=True,
+    ):
+        flags = [*(preargs or []), *([] if "-fPIC" in (preargs or []) else ["-fPIC"])]
+        header = _header(flags, [*(include_dirs or []), *std_include_dirs()]) if hide_symbols else None
+        extra = ["-include", header] if header else []
+        return stock(
+            module_name,
+            src_code,
+            location=location,
+            include_dirs=include_dirs,
+            lib_dirs=lib_dirs,
+            libs=libs,
+            preargs=[*(preargs or []), *extra],
+            py_module=py_module,
+            hide_symbols=hide_symbols,
+        )
+
+    GCC_compiler.compile_str = staticmethod(compile_str)
+
+
+def _header(flags, include_dirs):
+    """The header that is precompiled for these flags, made on their second use; None before, and where it fails."""
+    key = hashlib.sha256(repr((config.cxx, flags, include_dirs)).encode()).hexdigest()[:16]
+    path = os.path.join(config.compiledir, f"fastvae_{key}.h")
+    if os.path.exists(path + ".gch"):
+        return path
+    _compiled_with[key] += 1
+    if _compiled_with[key] != 2:  # one module alone would not pay for its header; one that failed is not tried again
+        return None
+    with open(path, "w", encoding="ascii") as file:
+        file.writelines(f"#include {name}\n" for name in HEADERS)
+    unfinished = f"{path}.{os.getpid()}"
+    includes = [f"-I{folder}" for folder in include_dirs]
+    command = [config.cxx, "-g", *flags, *includes, "-fvisibility=hidden", "-x", "c++-header", path, "-o", unfinished]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        logging.getLogger("fastvae").warning("headers are not precompiled, a cold start is slower: %s", done.stderr)
+        return None
+    os.replace(unfinished, path + ".gch")
+    return path
