@@ -85,9 +85,10 @@ def main(argv=None):
                 times[n].append(value)
             ratios.append(min(block[n] for n in stocks) / block[0])
         print(f"{args.model}, batch {args.batch_size}, {datetime.date.today()}, load before {load:.2f}")
-        print(f"fastvae, {args.threads} threads: {statistics.median(times[0]):.2f} ms a step, last loss {ours.loss:.0f}")
-        for n, worker in stocks.items():
-            print(f"stock, {n} threads: {statistics.median(times[n]):.2f} ms a step, last loss {worker.loss:.0f}")
+        rows = [(f"fastvae, {args.threads} threads", 0, ours)]
+        rows += [(f"stock, {n} threads", n, worker) for n, worker in stocks.items()]
+        for name, n, worker in rows:
+            print(f"{name}: {statistics.median(times[n]):.2f} ms a step, last loss {worker.loss:.0f}")
         print(f"stock / fastvae: median {statistics.median(ratios):.2f}, from {min(ratios):.2f} to {max(ratios):.2f}")
 
 

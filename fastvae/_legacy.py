@@ -55,10 +55,10 @@ def scipy_private_names():
 
 
 def scan_in_python():
-    """theano's C for `scan` (Cython 0.28's) does not compile from Python 3.11 on: take its Python loop."""
+    """theano's C for `scan` (Cython 0.28's) does not compile on Python 3.11: take its Python loop."""
     if sys.version_info < (3, 11):
         return False
-    sys.modules.setdefault("theano.scan_module.scan_perform_ext", None)  # its import now fails, as theano expects it may
+    sys.modules.setdefault("theano.scan_module.scan_perform_ext", None)  # its import then fails, as theano allows for
     return True
 
 

@@ -71,7 +71,7 @@ def vae_model(vae, batch_size, total_size, sd=0.1):
 def _float32(half, expression, ndim):
     if expression.dtype != "float32" or expression.ndim != ndim:
         raise ConfigurationError(
-            f"{half} returns {expression.type}, not a float32 tensor of {ndim} axes: cast it with .astype('float32') or "
+            f"{half} returns {expression.type}, not a float32 tensor of {ndim} axes: cast it by .astype('float32') or "
             "look for a float64 or integer constant in the network"
         )
     return expression

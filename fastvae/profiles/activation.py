@@ -54,7 +54,7 @@ def activated(profile, threads=None):
         if not _raised_by_theanos_parser(error):
             raise
         raise ProfileError(
-            f"theano refused a setting: {error.args[0]} `fastvae profiles show {profile.name}` says where it comes from; "
+            f"theano refused a setting: {error.args[0]} `fastvae profiles show {profile.name}` says where it is from; "
             "if HOME cannot be written set THEANO_FLAGS=base_compiledir=FOLDER; in a notebook restart the kernel"
         ) from None
     finally:
