@@ -25,12 +25,12 @@ import subprocess
 import sys
 import sysconfig
 
+from fastvae.backends.onednn import location
 from fastvae.devices import cuda_libraries, debian_pygpu
 from fastvae.devices.findings import Finding, ask, find_library, version_of
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 SCIPY = "scipy==1.10.1" if sys.version_info >= (3, 11) else "scipy==1.7.3"
-ONEDNN = "2023.2.0"
 VENDORS = pathlib.Path("/etc/OpenCL/vendors")
 APT = "apt-get install --no-install-recommends"
 
@@ -111,28 +111,12 @@ def blas():
 
 
 def onednn():
-    """oneDNN's library and headers, from PyPI's wheels."""
-    missing = []
-    paths = {}
-    for package, name in (("onednn-cpu-gomp", "libdnnl.so.3"), ("onednn-devel-cpu-gomp", "dnnl.h")):
-        try:
-            distribution = importlib.metadata.distribution(package)
-        except importlib.metadata.PackageNotFoundError:
-            missing.append(package)
-            continue
-        files = [distribution.locate_file(file) for file in distribution.files or () if file.name == name]
-        if files and os.path.exists(files[0]):
-            paths[package] = (distribution.version, os.path.realpath(files[0]))
-        else:
-            missing.append(package)
-    if missing:
-        return Finding(
-            "oneDNN",
-            False,
-            why=f"{' and '.join(missing)} not installed",
-            remedy="pip install " + " ".join(f"{package}=={ONEDNN}" for package in missing),
-        )
-    return Finding("oneDNN", True, *paths["onednn-cpu-gomp"])
+    """oneDNN's library and headers, from PyPI's wheels, and a processor that it has fast kernels for."""
+    reason = location.check()
+    if reason is not None:
+        return Finding("oneDNN", False, why=reason.why, remedy=f"{reason.remedy}, or take the profile 'cpu-blas'")
+    found = location.locate()
+    return Finding("oneDNN", True, found.version, found.library)
 
 
 def pygpu():

@@ -11,6 +11,7 @@ from fastvae.errors import StackError
 LIBRARY = pathlib.Path(devices.blas().path)
 
 PRODUCT = """
+import os; os.environ['FASTVAE_PROFILE'] = 'cpu-blas'
 import fastvae, numpy, theano, theano.tensor as tt
 x = tt.matrix()
 f = theano.function([x], tt.dot(x, x))

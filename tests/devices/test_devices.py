@@ -60,26 +60,11 @@ def test_without_wheels_the_systems_blas_or_a_remedy(bare, monkeypatch):
     assert devices.blas().path == "/usr/lib/libopenblas.so"
 
 
-def test_onednn_names_exactly_what_is_missing(tmp_path, monkeypatch):
-    import importlib.metadata as metadata
-
-    def distribution(name):
-        folder = tmp_path / "site" / f"{name.replace('-', '_')}-1.2.dist-info"
-        if not folder.exists():
-            raise metadata.PackageNotFoundError(name)
-        return metadata.PathDistribution(folder)
-
-    monkeypatch.setattr(metadata, "distribution", distribution)
-    both = devices.onednn()
-    assert not both.found and both.remedy.count("==2023.2.0") == 2
-    for name, file in (("onednn_cpu_gomp", "libdnnl.so.3"), ("onednn_devel_cpu_gomp", "dnnl.h")):
-        info = tmp_path / "site" / f"{name}-1.2.dist-info"
-        info.mkdir(parents=True)
-        (info / "METADATA").write_text(f"Name: {name}\nVersion: 1.2\n")
-        (info / "RECORD").write_text(f"../{file},,\n")
-        assert not devices.onednn().found
-        (tmp_path / file).touch()
-    assert devices.onednn() == devices.Finding("oneDNN", True, "1.2", str(tmp_path / "libdnnl.so.3"))
+def test_onednn_is_the_one_that_the_backend_takes(monkeypatch):
+    finding = devices.onednn()
+    assert finding.found and finding.version == "3.2.0" and finding.path.endswith("libdnnl.so.3")
+    monkeypatch.setattr(devices.location, "check", lambda: devices.location.Missing("it is not there", "install it"))
+    assert str(devices.onednn()) == "oneDNN: it is not there; install it, or take the profile 'cpu-blas'"
 
 
 def test_each_missing_package_of_opencl_is_named_by_itself(bare):

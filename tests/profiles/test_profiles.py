@@ -81,7 +81,7 @@ def test_cpu_and_cpu_blas_are_the_same_and_only_tf32_tells_the_cudas_apart():
         read = theanorc.read_file(profiles.folder() / f"{name}.theanorc")
         return {key: value for key, value in read.items() if key not in ("fastvae.name", "fastvae.about")}
 
-    assert values("cpu") == values("cpu-blas")
+    assert values("cpu") == {**values("cpu-blas"), "fastvae.backend": "onednn"}
     assert {**values("cuda"), "fastvae.tf32": "true"} == values("cuda-tf32")
     assert values("cuda")["fastvae.tf32"] == "false"
 
@@ -289,3 +289,20 @@ def test_an_unknown_name_in_a_file_is_said_to_be_there(tmp_path):
     path.write_text("[fastvae]\nname = mine\n")
     with pytest.raises(ProfileError, match="'mine' is unknown.* .it is the .fastvae. name in THEANORC .*my.theanorc"):
         resolve(THEANORC=str(path))
+
+
+def test_without_onednn_auto_takes_cpu_blas_and_cpu_by_name_is_an_error(machine, monkeypatch):
+    machine(cuda=False)
+    absent = Finding("oneDNN", False, why="it is not there", remedy="install it, or take the profile 'cpu-blas'")
+    monkeypatch.setattr(devices, "onednn", lambda: absent)
+    profile = resolve()
+    assert profile.name == "cpu-blas" and profile.backend == "stock"
+    assert "not cpu: it is not there; install it" in profile.reason
+    with pytest.raises(ProfileError, match="'cpu' cannot be had on this machine: oneDNN: .*'cpu-blas'"):
+        resolve("cpu")
+
+
+def test_the_backend_is_the_cpus_alone(machine):
+    machine(opencl=True)
+    assert resolve("cpu").backend == "onednn"
+    assert resolve("cpu", THEANO_FLAGS="device=opencl0:0").backend == "stock"

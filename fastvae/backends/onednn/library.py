@@ -14,7 +14,7 @@ import numpy as np
 import theano
 from theano.gof.cmodule import GCC_compiler
 
-from fastvae.backends.onednn.location import locate
+from fastvae.backends.onednn.location import Missing, locate
 from fastvae.errors import StackError
 
 NAME = "fastvae_onednn"
@@ -25,7 +25,7 @@ FLAGS = "-std=gnu11 -O3 -fno-math-errno -fno-trapping-math -fopenmp -shared -fPI
 
 def _command():
     found = locate()
-    if isinstance(found, str):
+    if isinstance(found, Missing):
         raise StackError(f"the oneDNN backend cannot be compiled: {found}")
     GCC_compiler.compile_args()  # finds out what -march=native stands for on this processor
     includes = [found.include, np.get_include(), sysconfig.get_path("include")]

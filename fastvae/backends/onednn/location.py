@@ -6,6 +6,8 @@ import site
 import sys
 from typing import NamedTuple
 
+RELEASE = "2023.2.0"  # of the wheels; oneDNN 3.2 itself
+
 
 class Location(NamedTuple):
     """The oneDNN that this Python environment carries."""
@@ -15,28 +17,37 @@ class Location(NamedTuple):
     version: str
 
 
+class Missing(NamedTuple):
+    """What keeps oneDNN from being used, and the remedy."""
+
+    why: str
+    remedy: str
+
+    def __str__(self):
+        return f"{self.why}: {self.remedy}"
+
+
 def locate():
     """Find the oneDNN of this Python environment (the wheels put it into the environment's lib/ and include/).
 
     Returns
     -------
-    Location or str
-        Where it is, or what is missing and how to get it.
+    Location or Missing
     """
-    remedy = "pip install onednn-cpu-gomp==2023.2.0 onednn-devel-cpu-gomp==2023.2.0"
+    remedy = f"pip install onednn-cpu-gomp=={RELEASE} onednn-devel-cpu-gomp=={RELEASE}"
     prefixes = [prefix for prefix in (sys.prefix, site.getuserbase()) if prefix]
     found = {}
     for part, name in (("lib", "libdnnl.so.3"), ("include", "oneapi/dnnl/dnnl.h")):
         folders = [f"{prefix}/{part}" for prefix in prefixes]
         found[part] = next((folder for folder in folders if os.path.exists(f"{folder}/{name}")), None)
         if found[part] is None:
-            return f"oneDNN's {name} is not in {' or '.join(folders)}: {remedy}"
+            return Missing(f"oneDNN's {name} is not in {' or '.join(folders)}", remedy)
     library, include = f"{found['lib']}/libdnnl.so.3", found["include"]
     with open(os.path.join(include, "oneapi", "dnnl", "dnnl_version.h"), encoding="ascii") as header:
         numbers = dict(re.findall(r"#define DNNL_VERSION_(MAJOR|MINOR|PATCH) (\d+)", header.read()))
     version = ".".join(numbers.get(part, "?") for part in ("MAJOR", "MINOR", "PATCH"))
     if numbers.get("MAJOR") != "3":
-        return f"oneDNN's headers in {include} are version {version}, and version 3 is needed: {remedy}"
+        return Missing(f"oneDNN's headers in {include} are version {version}, and version 3 is needed", remedy)
     return Location(library, include, version)
 
 
@@ -45,12 +56,12 @@ def check():
 
     Returns
     -------
-    str or None
-        What is missing and the remedy, in one line; None if nothing is.
+    Missing or None
+        None if nothing is missing.
     """
     with open("/proc/cpuinfo", encoding="utf-8") as cpuinfo:
         flags = next((line.split() for line in cpuinfo if line.startswith("flags")), [])
     if "avx2" not in flags:
-        return "this processor lacks AVX2, without which oneDNN has no fast float32 kernels"
+        return Missing("this processor lacks AVX2, which oneDNN's fast kernels need", "take another machine")
     found = locate()
-    return found if isinstance(found, str) else None
+    return found if isinstance(found, Missing) else None

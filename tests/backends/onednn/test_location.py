@@ -17,10 +17,11 @@ def test_this_environment_has_it():
 def test_missing_library_and_headers_are_named(monkeypatch, tmp_path):
     monkeypatch.setattr(location.sys, "prefix", str(tmp_path))
     monkeypatch.setattr(location.site, "getuserbase", lambda: None)
-    assert location.check().startswith(f"oneDNN's libdnnl.so.3 is not in {tmp_path}/lib: pip install onednn-cpu-gomp")
+    reason = str(location.check())
+    assert reason.startswith(f"oneDNN's libdnnl.so.3 is not in {tmp_path}/lib: pip install onednn-cpu-gomp")
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "libdnnl.so.3").touch()
-    assert location.check().startswith(f"oneDNN's oneapi/dnnl/dnnl.h is not in {tmp_path}/include: pip install")
+    assert str(location.check()).startswith(f"oneDNN's oneapi/dnnl/dnnl.h is not in {tmp_path}/include: pip install")
 
 
 def test_other_versions_are_refused(monkeypatch, tmp_path):
@@ -30,7 +31,7 @@ def test_other_versions_are_refused(monkeypatch, tmp_path):
         (tmp_path / name).touch()
     header = tmp_path / "include/oneapi/dnnl/dnnl_version.h"
     header.write_text("#define DNNL_VERSION_MAJOR 2\n#define DNNL_VERSION_MINOR 7\n#define DNNL_VERSION_PATCH 1\n")
-    assert "are version 2.7.1, and version 3 is needed" in location.check()
+    assert "are version 2.7.1, and version 3 is needed" in str(location.check())
 
 
 def test_processor_without_avx2_is_named(monkeypatch):
@@ -41,7 +42,7 @@ def test_processor_without_avx2_is_named(monkeypatch):
         "open",
         lambda path, *a, **k: io.StringIO(cpuinfo) if path == "/proc/cpuinfo" else opened(path, *a, **k),
     )
-    assert "lacks AVX2" in location.check()
+    assert "lacks AVX2" in str(location.check())
 
 
 def test_check_does_not_import_theano(python):
