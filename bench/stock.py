@@ -99,6 +99,7 @@ def main(kind, batch_size, problem):
     import theano
     import theano.tensor as tt
 
+    pm.Minibatch.make_static_slices = staticmethod(lambda size: (Ellipsis,))  # a list is no index for numpy >= 1.23
     problem = np.load(problem)
     images = problem["images"]
     weights = [theano.shared(problem[f"weight{i}"]) for i in range(len(problem.files) - 1)]

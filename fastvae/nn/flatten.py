@@ -10,6 +10,8 @@ Examples
 """
 import math
 
+import theano.tensor as tt
+
 from fastvae.nn.arguments import shape_of_images
 from fastvae.nn.layer import Layer
 
@@ -63,7 +65,8 @@ class Reshape(Layer):
     def __call__(self, x):
         """float32 (batch, channels, rows, columns) for float32 `x` (batch, channels * rows * columns)."""
         x = self.checked_input(x, ndim=2)
-        return x.reshape((x.shape[0], *self.shape))
+        # One channel is no broadcastable axis: a difference to images, whose axis is not, would be summed over it again.
+        return tt.unbroadcast(x.reshape((x.shape[0], *self.shape)), 1, 2, 3)
 
     def output_shape(self, input_shape):
         """(channels, rows, columns) for (channels * rows * columns,)."""
