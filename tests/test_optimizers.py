@@ -12,14 +12,14 @@ import fastvae
 from fastvae.backends import onednn
 from fastvae.errors import ConfigurationError
 from fastvae.optimizers import adam
+from tests.conftest import required_device
 
 
 @pytest.fixture(params=["stock", "onednn"])
 def mode(request):
     if request.param == "stock":
         return theano.compile.mode.get_default_mode().excluding("fastvae_onednn")
-    if onednn.check() is not None:
-        pytest.skip(f"no oneDNN here: {onednn.check()}")
+    required_device([reason for reason in [onednn.check()] if reason])
     onednn.register()
     return None
 
@@ -48,8 +48,7 @@ def test_equals_pymc3(mode):
 
 
 def test_one_fused_op_a_parameter_in_place():
-    if onednn.check() is not None:
-        pytest.skip(f"no oneDNN here: {onednn.check()}")
+    required_device([reason for reason in [onednn.check()] if reason])
     onednn.register()
     _, _, step, _ = trained(adam, None, steps=1, learning_rate=0.01)
     nodes = [node for node in step.maker.fgraph.apply_nodes if type(node.op).__name__ == "Adam"]

@@ -65,7 +65,7 @@ class Reshape(Layer):
     def __call__(self, x):
         """float32 (batch, channels, rows, columns) for float32 `x` (batch, channels * rows * columns)."""
         x = self.checked_input(x, ndim=2)
-        # One channel is no broadcastable axis: a difference to images, whose axis is not, would be summed over it again.
+        # A single channel is no broadcastable axis: the gradient of a difference to images would be summed over it.
         return tt.unbroadcast(x.reshape((x.shape[0], *self.shape)), 1, 2, 3)
 
     def output_shape(self, input_shape):

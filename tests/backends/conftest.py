@@ -5,13 +5,12 @@ import pytest
 import theano
 
 from fastvae.backends import onednn
+from tests.conftest import required_device
 
 
 @pytest.fixture(scope="session", autouse=True)
 def backend():
-    reason = onednn.check()
-    if reason is not None:
-        pytest.skip(f"no oneDNN here: {reason}")
+    required_device([reason for reason in [onednn.check()] if reason])
     onednn.register()
 
 

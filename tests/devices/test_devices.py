@@ -9,6 +9,7 @@ import threadpoolctl
 
 from fastvae import devices
 from fastvae.devices import debian_pygpu
+from tests.conftest import required_device
 
 PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 
@@ -77,8 +78,7 @@ def test_each_missing_package_of_opencl_is_named_by_itself(bare):
 
 def test_an_opencl_without_a_driver_names_pocl(monkeypatch, tmp_path):
     loader = devices.find_library("libOpenCL.so")
-    if loader is None:
-        pytest.skip("apt-get install --no-install-recommends ocl-icd-opencl-dev")
+    required_device([] if loader else ["apt-get install --no-install-recommends ocl-icd-opencl-dev"])
     monkeypatch.setenv("OCL_ICD_VENDORS", str(tmp_path))
     finding = devices.opencl()
     assert not finding.found and finding.path == loader and finding.remedy.endswith("pocl-opencl-icd")
