@@ -113,8 +113,9 @@ def _train(args):
     from fastvae.datasets import NAMES, held_out, load
     from fastvae.devices import threads
 
-    if args.data not in NAMES:
-        args.data = os.path.abspath(os.path.expanduser(args.data))  # so that the run is evaluated from anywhere
+    path = os.path.abspath(os.path.expanduser(args.data))
+    if args.data not in NAMES and os.path.exists(path):
+        args.data = path  # so that the run is evaluated from anywhere
     images = load(args.data)
     held_out(args.data, images.shape[1:])  # what is wrong with it is better known now than after the training
     profiles.resolve(args.profile)

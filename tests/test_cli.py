@@ -133,7 +133,7 @@ ARGUMENTS = {
     "rate of nan": (["train", "--learning-rate", "nan"], {}, "'nan' is not a number above 0"),
     "negative seed": (["train", "--seed", "-1"], {}, "'-1' is not a whole number from 0"),
     "huge seed": (["train", "--seed", str(2**32)], {}, "is not a whole number from 0 to 4294967295"),
-    "absurd threads": (["train", "--threads", "100000"], {}, "--threads='100000' is not a number of threads: give"),
+    "absurd threads": (["train", "--threads", "100000"], {}, "--threads=100000 is not a number of threads: give"),
     "splits of two shapes": (["train", "--data", "shapes.npz"], {}, "test images are .1, 5, 5., the model's .1, 4, 4."),
     "threads of text": (["train"], {"OMP_NUM_THREADS": "all"}, "OMP_NUM_THREADS='all' is not a number of threads"),
     "unknown profile": (["train", "--profile", "cup"], {}, "'cup' is unknown .did you mean 'cpu'"),

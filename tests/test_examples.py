@@ -6,7 +6,7 @@ import sys
 def test_the_blogs_script_trains_with_its_own_layers(run):
     done = run(
         sys.executable, "-m", "fastvae.examples.blog_vae",
-        "--iterations", 20, "--batch-size", 8, "--filters", 2, "--hidden", 8,
+        "--iterations", 1500, "--batch-size", 8, "--filters", 2, "--hidden", 8,
     )
     assert done.returncode == 0, done.stderr
     first, last = map(float, re.search(r"ELBO per image: (\S+) over .*?, (\S+) over", done.stdout).groups())
