@@ -19,7 +19,39 @@ def conv2d(x, weight, bias, stride, padding, activation):
     return activation(abstract.conv2d(x, weight, bias, stride, padding))
 
 
-class Conv2D(Layer):
+class Convolutional(Layer):
+    """What a convolution and its adjoint share: arguments, checked, and parameters.
+
+    A subclass names itself by default and orders the channels of its weight.
+    """
+
+    def __init__(
+        self,
+        n_in,
+        n_out,
+        kernel,
+        activation=identity,
+        stride=1,
+        padding="valid",
+        weight=glorot_uniform,
+        bias=zeros,
+        name=None,
+        rng=None,
+    ):
+        super().__init__(self.default_name if name is None else name, activation)
+        self.n_in = integer(self.owner, "n_in", n_in)
+        self.n_out = integer(self.owner, "n_out", n_out)
+        self.kernel = pair(self.owner, "kernel", kernel)
+        self.stride = pair(self.owner, "stride", stride)
+        self.padding = resolve_padding(self.owner, padding, self.kernel)
+        area = self.kernel[0] * self.kernel[1]
+        fans = self.n_in * area, self.n_out * area
+        rng = generator(self.owner, rng)
+        self.weight = self.add_parameter("weight", (*self.weight_channels(), *self.kernel), *fans, weight, rng)
+        self.bias = self.add_parameter("bias", (self.n_out,), *fans, bias, rng)
+
+
+class Conv2D(Convolutional):
     """Convolution layer, NCHW; a cross-correlation as in cuDNN, oneDNN and PyTorch (the kernel is not flipped).
 
     Parameters
@@ -59,30 +91,11 @@ class Conv2D(Layer):
     array([[[[40., 51.]]]], dtype=float32)
     """
 
-    def __init__(
-        self,
-        n_in,
-        n_out,
-        kernel,
-        activation=identity,
-        stride=1,
-        padding="valid",
-        weight=glorot_uniform,
-        bias=zeros,
-        name="conv",
-        rng=None,
-    ):
-        super().__init__(name, activation)
-        self.n_in = integer(self.owner, "n_in", n_in)
-        self.n_out = integer(self.owner, "n_out", n_out)
-        self.kernel = pair(self.owner, "kernel", kernel)
-        self.stride = pair(self.owner, "stride", stride)
-        self.padding = resolve_padding(self.owner, padding, self.kernel)
-        area = self.kernel[0] * self.kernel[1]
-        fans = self.n_in * area, self.n_out * area
-        rng = generator(self.owner, rng)
-        self.weight = self.add_parameter("weight", (self.n_out, self.n_in, *self.kernel), *fans, weight, rng)
-        self.bias = self.add_parameter("bias", (self.n_out,), *fans, bias, rng)
+    default_name = "conv"
+
+    def weight_channels(self):
+        """Channels of the weight: (n_out, n_in)."""
+        return self.n_out, self.n_in
 
     def __call__(self, x):
         """The layer's output, float32 (batch, n_out, rows', columns'), for float32 `x` (batch, n_in, rows, columns)."""

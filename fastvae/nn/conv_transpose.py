@@ -8,10 +8,7 @@ Examples
 """
 from fastvae.backends import abstract
 from fastvae.errors import ConfigurationError
-from fastvae.nn.activations import identity
-from fastvae.nn.arguments import generator, integer, pair, resolve_padding
-from fastvae.nn.initializers import glorot_uniform, zeros
-from fastvae.nn.layer import Layer
+from fastvae.nn.conv import Convolutional
 
 
 def conv_transpose2d(x, weight, bias, stride, padding, activation):
@@ -19,7 +16,7 @@ def conv_transpose2d(x, weight, bias, stride, padding, activation):
     return activation(abstract.conv_transpose2d(x, weight, bias, stride, padding))
 
 
-class ConvTranspose2D(Layer):
+class ConvTranspose2D(Convolutional):
     """Transposed convolution layer, NCHW: the gradient of `Conv2D` with respect to its input.
 
     With equal weights, stride and padding, ``<conv(x), y> = <x, conv_transpose(y)>`` (biases zero).
@@ -60,30 +57,11 @@ class ConvTranspose2D(Layer):
     array([[[[ 1., 12., 20.]]]], dtype=float32)
     """
 
-    def __init__(
-        self,
-        n_in,
-        n_out,
-        kernel,
-        activation=identity,
-        stride=1,
-        padding="valid",
-        weight=glorot_uniform,
-        bias=zeros,
-        name="conv_transpose",
-        rng=None,
-    ):
-        super().__init__(name, activation)
-        self.n_in = integer(self.owner, "n_in", n_in)
-        self.n_out = integer(self.owner, "n_out", n_out)
-        self.kernel = pair(self.owner, "kernel", kernel)
-        self.stride = pair(self.owner, "stride", stride)
-        self.padding = resolve_padding(self.owner, padding, self.kernel)
-        area = self.kernel[0] * self.kernel[1]
-        fans = self.n_in * area, self.n_out * area
-        rng = generator(self.owner, rng)
-        self.weight = self.add_parameter("weight", (self.n_in, self.n_out, *self.kernel), *fans, weight, rng)
-        self.bias = self.add_parameter("bias", (self.n_out,), *fans, bias, rng)
+    default_name = "conv_transpose"
+
+    def weight_channels(self):
+        """Channels of the weight, as the convolution whose adjoint this is holds it: (n_in, n_out)."""
+        return self.n_in, self.n_out
 
     def __call__(self, x):
         """The layer's output, float32 (batch, n_out, rows', columns'), for float32 `x` (batch, n_in, rows, columns)."""
