@@ -60,7 +60,7 @@ def start(profile=None, threads=None):
     _legacy.after_pymc3()
     importlib.import_module("fastvae.precompiled").install()
     if active.backend == "onednn":
-        onednn.register()
+        onednn.register(active.winograd)
     limit(request.count, active.blas_path, active.backend)
     if active.reason:
         print(f"fastvae: {active.reason}", file=sys.stderr)

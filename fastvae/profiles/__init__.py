@@ -75,6 +75,11 @@ class Profile:
         return self.options.get("backend", "stock") if self.device == "cpu" else "stock"
 
     @property
+    def winograd(self):
+        """Whether 3x3 convolutions on the CPU may go through Winograd's transform."""
+        return self.options.get("winograd", "true").lower() == "true"
+
+    @property
     def flags(self):
         """The THEANO_FLAGS under which theano takes every setting; those of THEANORC's files it reads itself."""
         return theanorc.format_flags(
@@ -153,6 +158,7 @@ def _resolve(name, environ):
     settings["fastvae.name"] = (":".join(parts), "resolved here")
     del settings["fastvae.about"]
     _check_float32(settings)
+    _check_boolean(settings, "fastvae.winograd")
     device, layer = settings["device"]
     family, (asked, profile_layer) = _family(device, layer), _merged(composed)["device"]
     if family != _family(asked, profile_layer):
@@ -248,6 +254,12 @@ def _check_float32(settings):
     value, layer = settings["floatX"]
     if value not in ("float32", "32"):
         raise ProfileError(f"floatX={value} (from {layer}): fastvae computes in float32 only; say floatX=float32 there")
+
+
+def _check_boolean(settings, key):
+    value, layer = settings.get(key, ("true", ""))
+    if value.lower() not in ("true", "false"):
+        raise ProfileError(f"{key}={value} (from {layer}): write true or false")
 
 
 def _unusable(profile, broken):

@@ -76,12 +76,21 @@ def test_comments_stand_on_their_own_lines(name):
         assert line.startswith("#") or not re.search("[#;]", line)
 
 
+def test_winograd_is_switched_by_theano_flags_and_takes_only_a_truth_value():
+    def winograd(value):
+        return profiles.resolve("cpu", environ={"THEANO_FLAGS": f"fastvae.winograd={value}"}).winograd
+
+    assert profiles.resolve("cpu", environ={}).winograd and winograd("True") and not winograd("false")
+    with pytest.raises(ProfileError, match="fastvae.winograd=off .from THEANO_FLAGS.: write true or false"):
+        winograd("off")
+
+
 def test_cpu_and_cpu_blas_are_the_same_and_only_tf32_tells_the_cudas_apart():
     def values(name):
         read = theanorc.read_file(profiles.folder() / f"{name}.theanorc")
         return {key: value for key, value in read.items() if key not in ("fastvae.name", "fastvae.about")}
 
-    assert values("cpu") == {**values("cpu-blas"), "fastvae.backend": "onednn"}
+    assert values("cpu") == {**values("cpu-blas"), "fastvae.backend": "onednn", "fastvae.winograd": "true"}
     assert {**values("cuda"), "fastvae.tf32": "true"} == values("cuda-tf32")
     assert values("cuda")["fastvae.tf32"] == "false"
 

@@ -60,15 +60,16 @@ def _nhwc(a):
 class Convolution(OneDNNOp):
     """An abstract convolution Op (`Conv`, `ConvTransposed` or `ConvWeightsGradient`) on images in NHWC.
 
-    Inputs and outputs are those of the abstract Op, its images in NHWC; an image given as `like` too.
+    Inputs and outputs are those of the abstract Op, its images in NHWC; an image given as `like` too. With `winograd`,
+    3x3 kernels of stride 1 over many channels go through c_code/winograd.c where the processor has AVX-512.
     """
 
     kind = "Convolution"
-    __props__ = ("meaning",)
+    __props__ = ("meaning", "winograd")
     directions = (abstract.Conv, abstract.ConvTransposed, abstract.ConvWeightsGradient)
 
-    def __init__(self, meaning):
-        self.meaning = meaning
+    def __init__(self, meaning, winograd=False):
+        self.meaning, self.winograd = meaning, winograd
         self.direction = self.directions.index(type(meaning))
 
     def __str__(self):
@@ -90,7 +91,7 @@ class Convolution(OneDNNOp):
         sum_of = {None: 0, "top": 1, "image": 2}[m.sum_of] if backward else 0
         pads = [p for pair in _pads(m.padding) for p in pair]
         return (self.direction, *m.stride, *m.dilation, m.groups, *pads, m.flip, relu, bool(bias) and not backward,
-                bool(like), sum_of)  # fmt: skip
+                bool(like), sum_of, self.winograd)  # fmt: skip
 
     def on_images(self, node, inputs, transpose):
         """The node's inputs (or their values, or shapes), of every image `transpose(image)`."""

@@ -45,6 +45,17 @@ def local_lower_convolution(node):
     return _replaced(node, outputs)
 
 
+@local_optimizer([ops.Convolution])
+def local_winograd(node):
+    """Let a convolution of stride 1 take Winograd's kernel, if its sizes suit that when it runs."""
+    op = node.op
+    if not isinstance(op, ops.Convolution) or op.winograd:
+        return False
+    if (op.meaning.stride, op.meaning.dilation, op.meaning.groups) != ((1, 1), (1, 1), 1):
+        return False
+    return _replaced(node, ops.Convolution(op.meaning, winograd=True)(*node.inputs, return_list=True))
+
+
 @local_optimizer([abstract.Dense, abstract.AdamStep])
 def local_lower_layer(node):
     """An abstract dense layer or Adam step -> oneDNN's."""
@@ -108,7 +119,7 @@ def _equilibrium(*rewrites):
     )
 
 
-def register():
+def register(winograd):
     """Put the rewrites into Theano's optdb, once a process."""
     if "fastvae_onednn_lower" in optdb.__db__:
         return
@@ -122,6 +133,8 @@ def register():
     add("fuse_early", 0.06, _equilibrium(fuse.local_fuse_bias, fuse.local_fuse_relu))
     add("fuse", 1.610, _equilibrium(fuse.local_fuse_bias, fuse.local_fuse_relu, fuse.local_fuse_bias_gradient))
     add("lower", 1.620, in2out(local_lower_convolution, local_lower_layer, name="fastvae_onednn_lower"))
+    if winograd:
+        add("winograd", 1.625, in2out(local_winograd, name="fastvae_onednn_winograd"))
     layouts = (layout.local_cancel_layouts, layout.local_sink_layout, layout.local_lift_layout, layout.local_sum_layout)
     add("layout", 1.630, _equilibrium(*layouts, layout.local_column_sum))
     add("relu", 1.640, in2out(local_lower_relu_gradient, name="fastvae_onednn_relu"))

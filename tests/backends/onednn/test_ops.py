@@ -1,5 +1,8 @@
 """oneDNN's Ops against float64 references, over shapes, geometries and memory layouts."""
 
+import pathlib
+from functools import partial
+
 import numpy as np
 import pytest
 import theano
@@ -11,6 +14,7 @@ from theano.compile.nanguardmode import NanGuardMode
 from fastvae.backends import abstract, reference
 from fastvae.backends.onednn import ops
 
+HAS_AVX512 = "avx512f" in pathlib.Path("/proc/cpuinfo").read_text()
 DIRECT = theano.Mode(linker="cvm", optimizer=None)  # the Op itself, without rewrites
 SWEEP = settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 LAYOUTS = {
@@ -98,6 +102,56 @@ def test_weights_gradient(close, case, sum_of, seed):
     close(gw, reference.weights_gradient(nchw(x), nchw(g), w_shape[2:], **geometry))
     if sum_of:
         close(sums[0], (x if sum_of == "image" else g).astype("float64").sum((0, 1, 2)))
+
+
+@st.composite
+def winograd_convolutions(draw):
+    """Sizes that Winograd's kernel takes, with tiles that stick out on every side."""
+    pad = st.tuples(st.integers(0, 2), st.integers(0, 2))
+    geometry = dict(
+        stride=(1, 1), padding=draw(st.tuples(pad, pad)), dilation=(1, 1), groups=1, flip=draw(st.booleans())
+    )
+    c, o = (draw(st.sampled_from([32, 48, 80])) for _ in range(2))
+    n, size = draw(st.sampled_from([1, 2, 5])), draw(st.tuples(*[st.integers(3, 13)] * 2))
+    top = reference.out_size(size, (3, 3), geometry["padding"], geometry["stride"], geometry["dilation"])
+    return geometry, (n, *size, c), (o, c, 3, 3), (n, *top, o), draw(st.sampled_from(sorted(LAYOUTS)))
+
+
+WINOGRAD_SWEEP = settings(SWEEP, max_examples=40)
+
+
+@WINOGRAD_SWEEP
+@given(winograd_convolutions(), st.booleans(), st.integers(0, 99))
+def test_winograd(close, case, relu, seed):
+    geometry, x_shape, w_shape, g_shape, layout = case
+    rng, arrange, relu = np.random.default_rng(seed), LAYOUTS[layout], "relu" if relu else None
+    x, w, g = drawn(rng, *x_shape), drawn(rng, *w_shape), drawn(rng, *g_shape) + np.float32(0.5)
+    b, c = drawn(rng, w_shape[0]), drawn(rng, w_shape[1])
+
+    def run(meaning, *values):
+        return compiled(ops.Convolution(meaning(**geometry), winograd=True), *values)
+
+    w64, rectified = w.astype("float64"), (lambda a: np.maximum(a, 0)) if relu else (lambda a: a)
+    (y,) = run(partial(abstract.Conv, relu), arrange(x), arrange(w), b)
+    close(y, rectified(nhwc(reference.forward(nchw(x), w64, **geometry)) + b))
+    (image,) = run(partial(abstract.ConvTransposed, relu), arrange(g), arrange(w), c, np.empty(x_shape, "float32"))
+    close(image, rectified(nhwc(reference.image_gradient(nchw(g), w64, x_shape[1:3], **geometry)) + c))
+    for name, summed in (("top", g), ("image", x)):
+        gradient = partial(abstract.ConvWeightsGradient, name)
+        dw, sums = run(gradient, arrange(x), arrange(g), np.empty(w_shape, "float32"))
+        close(dw, reference.weights_gradient(nchw(x), nchw(g), (3, 3), **geometry))
+        close(sums, summed.astype("float64").sum((0, 1, 2)))
+
+
+def test_winograd_leaves_other_sizes_to_onednn_and_keeps_nan(capfd, monkeypatch):
+    monkeypatch.setenv("ONEDNN_VERBOSE", "1")  # our own lines only: oneDNN has read the variable long ago
+    rng = np.random.default_rng(0)
+    for channels, size in ((32, 3), (30, 3), (32, 1)):
+        x, w = drawn(rng, 1, 8, 8, channels), drawn(rng, 32, channels, size, size)
+        x[0, 3, 3, 5] = np.nan
+        (y,) = compiled(ops.Convolution(abstract.Conv("relu"), winograd=True), x, w)
+        assert np.isnan(y).any()
+        assert ("fastvae_winograd" in capfd.readouterr().out) is ((channels, size) == (32, 3) and HAS_AVX512)
 
 
 @SWEEP

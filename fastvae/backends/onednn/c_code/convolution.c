@@ -7,6 +7,8 @@
  *     weights   inputs image, top, like                  -> weights' gradient [, sums of top or image over N, H, W]
  * `like` has the shape that cannot be told from the others: an image (weights) to copy it from, or a vector (h, w). */
 #include "fastvae.h"
+#include <omp.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,7 +17,7 @@ enum { SUM_NONE, SUM_TOP, SUM_IMAGE };
 enum { HALF = -1, FULL = -2 };
 
 typedef struct {
-    int direction, groups, flip, relu, bias, like, sum_of;
+    int direction, groups, flip, relu, bias, like, sum_of, winograd; /* winograd: allowed */
     npy_intp stride[2], dilation[2], pad[2][2];
 } convolution;
 
@@ -56,7 +58,8 @@ static void read_settings(const thunk *t, convolution *c) {
                        .relu = s[11],
                        .bias = s[12],
                        .like = s[13],
-                       .sum_of = s[14]};
+                       .sum_of = s[14],
+                       .winograd = s[15]};
 }
 
 /* The two sizes that an operand's shape, or the values of a vector, prescribe. */
@@ -286,6 +289,52 @@ static float *packed(PyArrayObject *a, char **at) {
     return copy;
 }
 
+/* Whether Winograd's kernel takes this convolution, and how it sees it. A transposed one is a convolution of the top by
+ * the weights read backwards, their two channels exchanged. */
+static int suits_winograd(const convolution *c, const geometry *g, fv_winograd *w) {
+    if (!c->winograd || g->kh != 3 || g->kw != 3 || c->groups != 1) return 0;
+    for (int i = 0; i < 2; i++)
+        if (c->stride[i] != 1 || c->dilation[i] != 1 || c->pad[i][0] > 2) return 0;
+    if (c->direction == DATA)
+        *w = (fv_winograd){.n = g->n, .in = g->o, .in_h = g->oh, .in_w = g->ow, .out = g->c, .out_h = g->h, .out_w = g->w,
+                           .pad = {2 - c->pad[0][0], 2 - c->pad[1][0]}, .in_stride = 9 * g->c, .out_stride = 9,
+                           .mirror = !c->flip};
+    else
+        *w = (fv_winograd){.n = g->n, .in = g->c, .in_h = g->h, .in_w = g->w, .out = g->o, .out_h = g->oh,
+                           .out_w = g->ow, .pad = {c->pad[0][0], c->pad[1][0]}, .in_stride = 9, .out_stride = 9 * g->c,
+                           .mirror = c->flip};
+    return fv_winograd_suits(w->in, w->out);
+}
+
+static size_t winograd_scratch(const convolution *c, const fv_winograd *w) {
+    return c->direction == WEIGHTS ? fv_winograd_weights_scratch(w) : fv_winograd_scratch(w);
+}
+
+/* Runs without the GIL. */
+static void execute_winograd(const convolution *c, const geometry *g, const fv_winograd *w, const operands *x,
+                             char *scratch) {
+    double started = fv_verbose() ? omp_get_wtime() : 0;
+    char *at = scratch, *room = carve(&at, winograd_scratch(c, w));
+    float *image = packed(x->image, &at), *top = packed(x->top, &at), *weights = packed(x->weights, &at);
+    if (c->direction == FORWARD)
+        fv_winograd_convolve(w, image, weights, x->bias, c->relu, top, room);
+    else if (c->direction == DATA)
+        fv_winograd_convolve(w, top, weights, x->bias, c->relu, image, room);
+    else {
+        fv_winograd_weights_gradient(w, image, top, weights, c->sum_of == SUM_TOP ? x->sum : NULL, room);
+        if (c->sum_of == SUM_IMAGE) fv_column_sum(x->sum, image, g->n * g->h * g->w, g->c, at);
+    }
+    if (fv_verbose()) { /* a line like those of oneDNN's own kernels */
+        static const char *kinds[] = {"convolution,fastvae_winograd,forward", "deconvolution,fastvae_winograd,forward",
+                                      "convolution,fastvae_winograd,backward_weights"};
+        printf("onednn_verbose,exec,cpu,%s,f32:acdb,,alg:convolution_winograd,mb%ld_ic%ldoc%ld_ih%ldoh%ldkh3sh1dh0ph%ld_"
+               "iw%ldow%ldkw3sw1dw0pw%ld,%g\n",
+               kinds[c->direction], (long)w->n, (long)w->in, (long)w->out, (long)w->in_h, (long)w->out_h,
+               (long)w->pad[0], (long)w->in_w, (long)w->out_w, (long)w->pad[1], 1e3 * (omp_get_wtime() - started));
+        fflush(stdout);
+    }
+}
+
 /* Runs without the GIL. */
 static dnnl_status_t execute(const convolution *c, const geometry *g, convolution_plan *p, const operands *x,
                              char *scratch, const char **step) {
@@ -374,10 +423,12 @@ static int run_convolution(thunk *t) {
         if (sum) fill_zero(sum);
         return 0;
     }
-    convolution_plan *p = (convolution_plan *)fv_find_plan(t, sizes, N_SIZES);
-    dnnl_status_t status;
+    fv_winograd w;
+    int winograd = suits_winograd(&c, &g, &w);
+    convolution_plan *p = winograd ? NULL : (convolution_plan *)fv_find_plan(t, sizes, N_SIZES);
+    dnnl_status_t status = dnnl_success;
     const char *step = "";
-    if (!p) {
+    if (!p && !winograd) {
         if (!(p = make_plan(&c, &g, &status, &step))) return fv_fail(t, step, status, sizes, N_SIZES);
         fv_keep_plan(t, &p->base, sizes, N_SIZES);
     }
@@ -388,17 +439,23 @@ static int run_convolution(thunk *t) {
         if (!(bias_copy = PyArray_GETCONTIGUOUS(bias))) return -1;
         x.bias = PyArray_DATA(bias_copy);
     }
-    size_t bytes = p->scratchpad_bytes + p->reorder_scratchpad_bytes + p->weights_bytes + copy_bytes(x.image) +
-                   copy_bytes(x.top) + fv_round(PyArray_NBYTES(x.weights)) +
-                   (c.sum_of == SUM_IMAGE ? fv_column_sum_scratch(g.c) : 0);
+    size_t bytes = copy_bytes(x.image) + copy_bytes(x.top) + fv_round(PyArray_NBYTES(x.weights)) +
+                   (c.sum_of == SUM_IMAGE ? fv_column_sum_scratch(g.c) : 0) +
+                   (winograd ? winograd_scratch(&c, &w)
+                             : p->scratchpad_bytes + p->reorder_scratchpad_bytes + p->weights_bytes);
     char *scratch = fv_scratch(bytes);
     if (!scratch) {
         Py_XDECREF(bias_copy);
         return fv_oom(bytes);
     }
-    Py_BEGIN_ALLOW_THREADS status = execute(&c, &g, p, &x, scratch, &step);
-    Py_END_ALLOW_THREADS Py_XDECREF(bias_copy);
+    Py_BEGIN_ALLOW_THREADS;
+    if (winograd)
+        execute_winograd(&c, &g, &w, &x, scratch);
+    else
+        status = execute(&c, &g, p, &x, scratch, &step);
+    Py_END_ALLOW_THREADS;
+    Py_XDECREF(bias_copy);
     return status ? fv_fail(t, step, status, sizes, N_SIZES) : 0;
 }
 
-const op_kind convolution_kind = {"Convolution", 15, run_convolution, free_plan};
+const op_kind convolution_kind = {"Convolution", 16, run_convolution, free_plan};

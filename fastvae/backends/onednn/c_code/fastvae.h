@@ -63,10 +63,25 @@ int fv_alias_output(const thunk *t, int i, PyArrayObject *a);
 plan *fv_find_plan(thunk *t, const npy_intp *key, int n);
 void fv_keep_plan(thunk *t, plan *p, const npy_intp *key, int n);
 size_t fv_round(size_t bytes);
+int fv_verbose(void);
 
 /* layout.c */
 void fv_pack(float *to, PyArrayObject *from);
 size_t fv_column_sum_scratch(npy_intp columns);
 void fv_column_sum(float *to, const float *from, npy_intp rows, npy_intp columns, char *scratch);
+
+/* winograd.c: sizes of a 3x3 convolution of stride 1, contiguous NHWC; the weights of (input channel, output channel)
+ * start at in_stride and out_stride times these, and are read backwards where mirrored */
+typedef struct {
+    npy_intp n, in, in_h, in_w, out, out_h, out_w, pad[2], in_stride, out_stride;
+    int mirror;
+} fv_winograd;
+int fv_winograd_suits(npy_intp in, npy_intp out);
+size_t fv_winograd_scratch(const fv_winograd *g);
+size_t fv_winograd_weights_scratch(const fv_winograd *g);
+void fv_winograd_convolve(const fv_winograd *g, const float *images, const float *weights, const float *bias, int relu,
+                          float *to, char *scratch);
+void fv_winograd_weights_gradient(const fv_winograd *g, const float *images, const float *top, float *gradient,
+                                  float *sums, char *scratch);
 
 #endif

@@ -121,6 +121,12 @@ void fv_scratch_release(void) {
     s->size = 0;
 }
 
+/* Whether oneDNN prints a line for every execution (ONEDNN_VERBOSE), so that our own kernels do too. */
+int fv_verbose(void) {
+    const char *level = getenv("ONEDNN_VERBOSE");
+    return level && atoi(level) > 0;
+}
+
 size_t fv_round(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
 int fv_oom(size_t bytes) {

@@ -1,0 +1,296 @@
+/* 3x3 convolutions of stride 1 by Winograd's minimal filtering F(4x4, 3x3), float32, NHWC: 36 products for a tile of
+ * 4x4 outputs where the direct way takes 144.
+ *
+ *     output    Y = A' [(G g G') . (B' d B)] A          d: a 6x6 tile of the input, g: a kernel, ".": by elements
+ *     weights   dg = G' [sum over tiles (B' d B) . (A dY A')] G
+ *
+ * after Lavin and Gray, 2015, arXiv:1509.09308, at the points 0, 1, -1, 2, -2 and infinity. Over the channels the products
+ * are 36 matrix products of a block of tiles, which stays in the second-level cache from its transform to its way back.
+ * An infinite input makes NaN of the whole tile. */
+#include "fastvae.h"
+#include <omp.h>
+#include <string.h>
+
+#define POINTS 36
+#define WIDTH 16 /* floats of a vector; channels are multiples of it */
+#define BLOCK 32 /* tiles that a thread takes from input to output at a time, a multiple of 4 */
+
+typedef float vector __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
+typedef int mask __attribute__((vector_size(4 * WIDTH)));
+#define INLINE static inline __attribute__((always_inline))
+
+/* Whether there is a kernel for these channels that beats the direct way. */
+int fv_winograd_suits(npy_intp in, npy_intp out) {
+#ifdef __AVX512F__
+    return in % WIDTH == 0 && out % WIDTH == 0 && in >= 32 && out >= 32 && in <= 256 && out <= 256;
+#else
+    return 0;
+#endif
+}
+
+static size_t weights_bytes(const fv_winograd *g) { return sizeof(float) * POINTS * g->in * g->out; }
+static size_t block_bytes(npy_intp channels) { return sizeof(float) * POINTS * BLOCK * channels; }
+static size_t team_bytes(const fv_winograd *g) { return block_bytes(g->in) + block_bytes(g->out); }
+
+/* Room for the transformed weights and the blocks of every thread. */
+size_t fv_winograd_scratch(const fv_winograd *g) {
+    return fv_round(weights_bytes(g) + omp_get_max_threads() * team_bytes(g));
+}
+
+/* Room for the blocks and sums of every thread. */
+size_t fv_winograd_weights_scratch(const fv_winograd *g) {
+    return fv_round(omp_get_max_threads() * (weights_bytes(g) + team_bytes(g) + sizeof(float) * g->out));
+}
+
+/* c[r][j] (+)= sum over k of a[r a_row + k a_k] b[k][j] for 4 rows and n vectors of columns. */
+INLINE void multiply_panel(const int n, const float *a, npy_intp a_row, npy_intp a_k, const float *b, float *c,
+                           npy_intp columns, npy_intp depth, const int add) {
+    vector sum[4][4];
+#pragma GCC unroll 4
+    for (int r = 0; r < 4; r++)
+#pragma GCC unroll 4
+        for (int j = 0; j < n; j++) sum[r][j] = add ? *(vector *)(c + r * columns + j * WIDTH) : (vector){0};
+    for (npy_intp k = 0; k < depth; k++, a += a_k, b += columns) {
+        vector row[4];
+#pragma GCC unroll 4
+        for (int j = 0; j < n; j++) row[j] = *(const vector *)(b + j * WIDTH);
+#pragma GCC unroll 4
+        for (int r = 0; r < 4; r++) {
+            float x = a[r * a_row];
+#pragma GCC unroll 4
+            for (int j = 0; j < n; j++) sum[r][j] += x * row[j];
+        }
+    }
+#pragma GCC unroll 4
+    for (int r = 0; r < 4; r++)
+#pragma GCC unroll 4
+        for (int j = 0; j < n; j++) *(vector *)(c + r * columns + j * WIDTH) = sum[r][j];
+}
+
+/* The same for any multiple of 4 rows and of WIDTH columns. */
+INLINE void multiply(npy_intp rows, npy_intp columns, const float *a, npy_intp a_row, npy_intp a_k, const float *b,
+                     float *c, npy_intp depth, const int add) {
+    for (npy_intp j = 0; j < columns; j += 4 * WIDTH)
+        for (npy_intp r = 0; r < rows; r += 4) {
+            const float *x = a + r * a_row, *y = b + j;
+            float *z = c + r * columns + j;
+            switch ((columns - j) / WIDTH) {
+                case 1: multiply_panel(1, x, a_row, a_k, y, z, columns, depth, add); break;
+                case 2: multiply_panel(2, x, a_row, a_k, y, z, columns, depth, add); break;
+                case 3: multiply_panel(3, x, a_row, a_k, y, z, columns, depth, add); break;
+                default: multiply_panel(4, x, a_row, a_k, y, z, columns, depth, add);
+            }
+        }
+}
+
+/* y = B' x for six vectors that lie xs (ys) apart. */
+INLINE void apply_bt(const vector *x, int xs, vector *y, int ys) {
+    vector a = x[4 * xs] - 4 * x[2 * xs], b = x[3 * xs] - 4 * x[xs];
+    vector c = x[4 * xs] - x[2 * xs], d = 2 * (x[3 * xs] - x[xs]);
+    y[0] = 4 * x[0] - 5 * x[2 * xs] + x[4 * xs];
+    y[ys] = a + b, y[2 * ys] = a - b, y[3 * ys] = c + d, y[4 * ys] = c - d;
+    y[5 * ys] = 4 * x[xs] - 5 * x[3 * xs] + x[5 * xs];
+}
+
+/* y = A' x, six vectors to four. */
+INLINE void apply_at(const vector *x, int xs, vector *y, int ys) {
+    vector a = x[xs] + x[2 * xs], b = x[xs] - x[2 * xs], c = x[3 * xs] + x[4 * xs], d = x[3 * xs] - x[4 * xs];
+    y[0] = x[0] + a + c, y[ys] = b + 2 * d, y[2 * ys] = a + 4 * c, y[3 * ys] = b + 8 * d + x[5 * xs];
+}
+
+/* y = A x, four vectors to six. */
+INLINE void apply_a(const vector *x, int xs, vector *y, int ys) {
+    vector a = x[0] + x[2 * xs], b = x[xs] + x[3 * xs], c = x[0] + 4 * x[2 * xs], d = 2 * x[xs] + 8 * x[3 * xs];
+    y[0] = x[0], y[ys] = a + b, y[2 * ys] = a - b, y[3 * ys] = c + d, y[4 * ys] = c - d, y[5 * ys] = x[3 * xs];
+}
+
+static const float G[6][3] = {{1 / 4.f, 0, 0},
+                              {-1 / 6.f, -1 / 6.f, -1 / 6.f},
+                              {-1 / 6.f, 1 / 6.f, -1 / 6.f},
+                              {1 / 24.f, 1 / 12.f, 1 / 6.f},
+                              {1 / 24.f, -1 / 12.f, 1 / 6.f},
+                              {0, 0, 1}};
+
+/* Where tile k lies: its image, and the row and column of its first output. */
+INLINE void locate(const fv_winograd *g, npy_intp k, npy_intp *image, npy_intp *y, npy_intp *x) {
+    npy_intp across = (g->out_w + 3) / 4, down = (g->out_h + 3) / 4;
+    *x = 4 * (k % across), *y = 4 * (k / across % down), *image = k / across / down;
+}
+
+static npy_intp count_tiles(const fv_winograd *g) { return g->n * ((g->out_h + 3) / 4) * ((g->out_w + 3) / 4); }
+
+/* WIDTH channels of the pixels (y, x) ... (y + size - 1, x + size - 1), zero outside of the image. */
+INLINE void read_tile(const int size, vector *tile, const float *image, npy_intp h, npy_intp w, npy_intp channels,
+                      npy_intp y, npy_intp x) {
+    int inside = y >= 0 && x >= 0 && y + size <= h && x + size <= w;
+#pragma GCC unroll 6
+    for (int i = 0; i < size; i++)
+#pragma GCC unroll 6
+        for (int j = 0; j < size; j++) {
+            int there = inside || (y + i >= 0 && y + i < h && x + j >= 0 && x + j < w);
+            tile[i * size + j] = there ? *(const vector *)(image + ((y + i) * w + x + j) * channels) : (vector){0};
+        }
+}
+
+/* B' d B of n tiles from the first on -> to[POINTS][BLOCK][in]. */
+static void transform_input(const fv_winograd *g, const float *images, npy_intp first, npy_intp n, float *to) {
+    for (npy_intp i = 0; i < n; i++) {
+        npy_intp image, y, x;
+        locate(g, first + i, &image, &y, &x);
+        for (npy_intp c = 0; c < g->in; c += WIDTH) {
+            vector tile[36], half[36];
+            read_tile(6, tile, images + image * g->in_h * g->in_w * g->in + c, g->in_h, g->in_w, g->in, y - g->pad[0],
+                      x - g->pad[1]);
+#pragma GCC unroll 6
+            for (int j = 0; j < 6; j++) apply_bt(tile + j, 6, half + j, 6);
+#pragma GCC unroll 6
+            for (int j = 0; j < 6; j++) apply_bt(half + 6 * j, 1, tile + 6 * j, 1);
+#pragma GCC unroll 36
+            for (int p = 0; p < POINTS; p++) *(vector *)(to + (p * BLOCK + i) * g->in + c) = tile[p];
+        }
+    }
+}
+
+/* A dY A' of n tiles from the first on -> to[POINTS][BLOCK][out]; the sums of dY are added to `sums`. */
+static void transform_gradient(const fv_winograd *g, const float *top, npy_intp first, npy_intp n, float *to,
+                               float *sums) {
+    for (npy_intp i = 0; i < n; i++) {
+        npy_intp image, y, x;
+        locate(g, first + i, &image, &y, &x);
+        for (npy_intp c = 0; c < g->out; c += WIDTH) {
+            vector tile[16], half[24], points[36], sum = *(vector *)(sums + c);
+            read_tile(4, tile, top + image * g->out_h * g->out_w * g->out + c, g->out_h, g->out_w, g->out, y, x);
+#pragma GCC unroll 16
+            for (int j = 0; j < 16; j++) sum += tile[j];
+            *(vector *)(sums + c) = sum;
+#pragma GCC unroll 4
+            for (int j = 0; j < 4; j++) apply_a(tile + j, 4, half + j, 4);
+#pragma GCC unroll 6
+            for (int j = 0; j < 6; j++) apply_a(half + 4 * j, 1, points + 6 * j, 1);
+#pragma GCC unroll 36
+            for (int p = 0; p < POINTS; p++) *(vector *)(to + (p * BLOCK + i) * g->out + c) = points[p];
+        }
+    }
+}
+
+/* activation(A' m A + bias) of n tiles, m in from[POINTS][BLOCK][out], into the output. */
+static void transform_output(const fv_winograd *g, const float *from, npy_intp first, npy_intp n, const float *bias,
+                             int relu, float *to) {
+    for (npy_intp i = 0; i < n; i++) {
+        npy_intp image, y, x;
+        locate(g, first + i, &image, &y, &x);
+        npy_intp rows = g->out_h - y < 4 ? g->out_h - y : 4, columns = g->out_w - x < 4 ? g->out_w - x : 4;
+        for (npy_intp c = 0; c < g->out; c += WIDTH) {
+            vector points[36], half[24], tile[16], b = bias ? *(const vector *)(bias + c) : (vector){0};
+#pragma GCC unroll 36
+            for (int p = 0; p < POINTS; p++) points[p] = *(const vector *)(from + (p * BLOCK + i) * g->out + c);
+#pragma GCC unroll 6
+            for (int j = 0; j < 6; j++) apply_at(points + j, 6, half + j, 6);
+#pragma GCC unroll 4
+            for (int j = 0; j < 4; j++) apply_at(half + 6 * j, 1, tile + 4 * j, 1);
+            float *out = to + ((image * g->out_h + y) * g->out_w + x) * g->out + c;
+            for (npy_intp r = 0; r < rows; r++)
+                for (npy_intp s = 0; s < columns; s++) {
+                    vector v = tile[4 * r + s] + b;
+                    if (relu) { /* 0 v keeps a NaN */
+                        mask positive = v > 0;
+                        v = (vector)((positive & (mask)v) | (~positive & (mask)(0 * v)));
+                    }
+                    *(vector *)(out + (r * g->out_w + s) * g->out) = v;
+                }
+        }
+    }
+}
+
+/* G g G' of every kernel -> to[POINTS][in][out]. */
+static void transform_weights(const fv_winograd *g, const float *weights, float *to) {
+#pragma omp parallel for
+    for (npy_intp c = 0; c < g->in; c++)
+        for (npy_intp o = 0; o < g->out; o++) {
+            const float *w = weights + c * g->in_stride + o * g->out_stride;
+            float half[6][3];
+            for (int i = 0; i < 6; i++)
+                for (int j = 0; j < 3; j++) {
+                    half[i][j] = 0;
+                    for (int k = 0; k < 3; k++) half[i][j] += G[i][k] * w[g->mirror ? 8 - 3 * k - j : 3 * k + j];
+                }
+            for (int i = 0; i < 6; i++)
+                for (int j = 0; j < 6; j++)
+                    to[((6 * i + j) * g->in + c) * g->out + o] =
+                        half[i][0] * G[j][0] + half[i][1] * G[j][1] + half[i][2] * G[j][2];
+        }
+}
+
+/* The convolution of n images by the weights, plus a bias (or NULL), then ReLU where asked. */
+void fv_winograd_convolve(const fv_winograd *g, const float *images, const float *weights, const float *bias, int relu,
+                          float *to, char *scratch) {
+    npy_intp tiles = count_tiles(g);
+    float *kernels = (float *)scratch;
+    char *teams = scratch + weights_bytes(g);
+    transform_weights(g, weights, kernels);
+#pragma omp parallel
+    {
+        float *in = (float *)(teams + omp_get_thread_num() * team_bytes(g)), *out = in + POINTS * BLOCK * g->in;
+        memset(in, 0, block_bytes(g->in)); /* rows behind the last tile are multiplied too */
+#pragma omp for schedule(static)
+        for (npy_intp first = 0; first < tiles; first += BLOCK) {
+            npy_intp n = tiles - first < BLOCK ? tiles - first : BLOCK;
+            transform_input(g, images, first, n, in);
+            for (int p = 0; p < POINTS; p++)
+                multiply((n + 3) / 4 * 4, g->out, in + p * BLOCK * g->in, g->in, 1, kernels + p * g->in * g->out,
+                         out + p * BLOCK * g->out, g->in, 0);
+            transform_output(g, out, first, n, bias, relu, to);
+        }
+    }
+}
+
+/* The gradient by the weights, and the sums of `top` over all but its channels (or NULL). */
+void fv_winograd_weights_gradient(const fv_winograd *g, const float *images, const float *top, float *gradient,
+                                  float *sums, char *scratch) {
+    npy_intp tiles = count_tiles(g), kernels = POINTS * g->in * g->out;
+    size_t bytes = weights_bytes(g) + team_bytes(g) + sizeof(float) * g->out;
+    int team = 1;
+#pragma omp parallel
+    {
+        float *total = (float *)(scratch + omp_get_thread_num() * bytes), *own_sums = total + kernels;
+        float *in = own_sums + g->out, *out = in + POINTS * BLOCK * g->in;
+        memset(total, 0, weights_bytes(g) + sizeof(float) * g->out);
+#pragma omp single nowait
+        team = omp_get_num_threads();
+#pragma omp for schedule(static)
+        for (npy_intp first = 0; first < tiles; first += BLOCK) {
+            npy_intp n = tiles - first < BLOCK ? tiles - first : BLOCK;
+            transform_input(g, images, first, n, in);
+            transform_gradient(g, top, first, n, out, own_sums);
+            for (int p = 0; p < POINTS; p++)
+                multiply(g->in, g->out, in + p * BLOCK * g->in, 1, g->in, out + p * BLOCK * g->out,
+                         total + p * g->in * g->out, n, 1);
+        }
+#pragma omp for schedule(static)
+        for (npy_intp c = 0; c < g->in; c++)
+            for (npy_intp o = 0; o < g->out; o++) {
+                float points[6][6], half[3][6], *w = gradient + c * g->in_stride + o * g->out_stride;
+                for (int p = 0; p < POINTS; p++) {
+                    float sum = 0;
+                    for (int i = 0; i < team; i++)
+                        sum += ((float *)(scratch + i * bytes))[(p * g->in + c) * g->out + o];
+                    points[p / 6][p % 6] = sum;
+                }
+                for (int i = 0; i < 3; i++)
+                    for (int j = 0; j < 6; j++) {
+                        half[i][j] = 0;
+                        for (int k = 0; k < 6; k++) half[i][j] += G[k][i] * points[k][j];
+                    }
+                for (int i = 0; i < 3; i++)
+                    for (int j = 0; j < 3; j++) {
+                        float sum = 0;
+                        for (int k = 0; k < 6; k++) sum += half[i][k] * G[k][j];
+                        w[g->mirror ? 8 - 3 * i - j : 3 * i + j] = sum;
+                    }
+            }
+    }
+    for (npy_intp o = 0; sums && o < g->out; o++) {
+        sums[o] = 0;
+        for (int i = 0; i < team; i++) sums[o] += ((float *)(scratch + i * bytes))[kernels + o];
+    }
+}
