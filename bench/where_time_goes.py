@@ -1,0 +1,128 @@
+"""Where the time of fastvae's step goes: milliseconds of each group of Ops against what this machine could do.
+
+    python bench/where_time_goes.py conv --batch-size 64 --steps 30
+
+Prints a Markdown table. A group's bound is its arithmetic at the speed of a large matrix product, or its memory traffic at
+the speed of a threaded copy, whichever is longer; both speeds are measured first, with the same threads. Arithmetic is
+that of the direct algorithm, so Winograd's convolutions can beat their bound.
+"""
+import argparse
+import concurrent.futures
+import datetime
+import math
+import os
+import time
+
+import fastvae  # isort: skip  (before theano)
+import numpy as np
+import pymc3 as pm
+import theano
+import theano.tensor as tt
+
+from fastvae import elbo
+from fastvae.backends.onednn import ops
+from fastvae.devices import threads
+
+
+def product_speed(n=2048):
+    """GFLOP/s of an n x n matrix product through the backend."""
+    a, b = (theano.shared(np.random.rand(n, n).astype("float32")) for _ in range(2))
+    return 2 * n**3 / _shortest(theano.function([], ops.MatMul()(a, b))) / 1e9
+
+
+def copy_speed(megabytes=256):
+    """GB/s, read and written, of a copy by all threads."""
+    source = np.ones((len(os.sched_getaffinity(0)), megabytes << 18), "float32")
+    target = np.empty_like(source)
+    with concurrent.futures.ThreadPoolExecutor(len(source)) as pool:
+        return 2 * source.nbytes / _shortest(lambda: list(pool.map(np.copyto, target, source))) / 1e9
+
+
+def _shortest(call, repeats=5):
+    times = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        call()
+        times.append(time.perf_counter() - started)
+    return min(times)
+
+
+def group_and_work(node, shape):
+    """The group that a node belongs to, and its floating point operations; `shape(variable)` is what it had."""
+    op = node.op
+    if isinstance(op, ops.Convolution):
+        images = node.inputs[:2] if op.direction == 2 else [node.inputs[0], node.outputs[0]]
+        weights = shape(node.outputs[0] if op.direction == 2 else node.inputs[1])
+        pixels = min(math.prod(shape(v)[:3]) for v in images) if op.direction != 1 else math.prod(shape(images[0])[:3])
+        rows, columns = weights[2:]
+        if min(weights[:2]) < 4:
+            name = "convolutions from or to the image's channels"
+        else:
+            name = f"{rows}x{columns} convolutions"
+        return name, 2 * pixels * math.prod(weights)
+    if isinstance(op, (ops.MatMul, ops.Gemm)):
+        x, w = (node.inputs[:2] if isinstance(op, ops.MatMul) else node.inputs[2:4])
+        inner = shape(x)[0 if getattr(op, "transposed", (False,))[0] else 1]
+        return "matrix products of the dense layers", 2 * inner * math.prod(shape(node.outputs[0]))
+    names = {ops.Adam: "Adam", ops.Layout: "changes of layout", ops.ReluGradient: "ReLU gradients"}
+    return names.get(type(op), "everything else"), 0
+
+
+def traffic(node, shape):
+    """Bytes that a node reads and writes at least once; what it overwrites counts twice."""
+    return sum(4 * math.prod(shape(v)) for v in [*node.inputs, *node.outputs] if getattr(v, "dtype", "") == "float32")
+
+
+def profiled_step(kind, batch_size):
+    """The compiled step of a seed model with Theano's profiler in it."""
+    images = fastvae.datasets.load("fashion-mnist-sample")
+    vae = {"conv": fastvae.ConvVAE, "mlp": fastvae.MLPVAE}[kind](seed=0)
+    model, local_rv, xs = elbo.vae_model(vae, batch_size, len(images))
+    loss, updates = elbo.step_updates(
+        pm.ADVI(model=model, local_rv=local_rv).objective,
+        obj_optimizer=fastvae.adam(learning_rate=1e-4),
+        more_obj_params=vae.get_params(),
+        more_replacements={xs: fastvae.Minibatch(images, batch_size)},
+    )
+    return theano.function([], loss, updates=updates, profile=True)
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", choices=("conv", "mlp"))
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--steps", type=int, default=30)
+    args = parser.parse_args(argv)
+    gflops, bandwidth = product_speed(), copy_speed()
+    step = profiled_step(args.model, args.batch_size)
+    for _ in range(3):
+        step()
+    before = dict(step.profile.apply_time)
+    started = time.perf_counter()
+    for _ in range(args.steps):
+        step()
+    elapsed = time.perf_counter() - started
+
+    def shape(variable):
+        return np.shape(step.fn.storage_map[variable][0])
+
+    groups = {}
+    for node, seconds in step.profile.apply_time.items():
+        name, work = group_and_work(node, shape)
+        bound = max(work / gflops / 1e9, traffic(node, shape) / bandwidth / 1e9)
+        row = groups.setdefault(name, [0, 0.0, 0.0, 0.0])
+        for i, value in enumerate((1, 1e3 * (seconds - before.get(node, 0)) / args.steps, work / 1e9, 1e3 * bound)):
+            row[i] += value
+    print(
+        f"{args.model}, batch {args.batch_size}, {threads.describe()}, {datetime.date.today()}: {gflops:.0f} GFLOP/s, "
+        f"{bandwidth:.0f} GB/s, {1e3 * elapsed / args.steps:.2f} ms a step\n"
+    )
+    print("| Ops | nodes | ms | GFLOP | bound, ms | ms / bound |\n|---|---|---|---|---|---|")
+    for name, (nodes, ms, work, bound) in sorted(groups.items(), key=lambda item: -item[1][1]):
+        print(f"| {name} | {nodes} | {ms:.2f} | {work:.2f} | {bound:.2f} | {ms / bound:.1f} |")
+    between = 1e3 * elapsed / args.steps - sum(row[1] for row in groups.values())
+    print(f"| between the Ops | | {between:.2f} | | | |")
+
+
+if __name__ == "__main__":
+    main()
