@@ -2,9 +2,9 @@
 
     python bench/where_time_goes.py conv --batch-size 64 --steps 30
 
-Prints a Markdown table. A group's bound is its arithmetic at the speed of a large matrix product, or its memory traffic at
-the speed of a threaded copy, whichever is longer; both speeds are measured first, with the same threads. Arithmetic is
-that of the direct algorithm, so Winograd's convolutions can beat their bound.
+Prints a Markdown table. A group's bound is its arithmetic at the speed of a large matrix product, or its memory traffic
+at the speed of a threaded copy, whichever is longer; both speeds are measured first, with the same threads. Arithmetic
+is that of the direct algorithm, so Winograd's convolutions can beat their bound.
 """
 import argparse
 import concurrent.futures
@@ -17,7 +17,6 @@ import fastvae  # isort: skip  (before theano)
 import numpy as np
 import pymc3 as pm
 import theano
-import theano.tensor as tt
 
 from fastvae import elbo
 from fastvae.backends.onednn import ops
