@@ -303,7 +303,7 @@ static int suits_winograd(const convolution *c, const geometry *g, fv_winograd *
         *w = (fv_winograd){.n = g->n, .in = g->c, .in_h = g->h, .in_w = g->w, .out = g->o, .out_h = g->oh,
                            .out_w = g->ow, .pad = {c->pad[0][0], c->pad[1][0]}, .in_stride = 9, .out_stride = 9 * g->c,
                            .mirror = c->flip};
-    return fv_winograd_suits(w->in, w->out);
+    return fv_winograd_suits(w);
 }
 
 static size_t winograd_scratch(const convolution *c, const fv_winograd *w) {

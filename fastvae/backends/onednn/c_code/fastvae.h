@@ -76,7 +76,7 @@ typedef struct {
     npy_intp n, in, in_h, in_w, out, out_h, out_w, pad[2], in_stride, out_stride;
     int mirror;
 } fv_winograd;
-int fv_winograd_suits(npy_intp in, npy_intp out);
+int fv_winograd_suits(const fv_winograd *g);
 size_t fv_winograd_scratch(const fv_winograd *g);
 size_t fv_winograd_weights_scratch(const fv_winograd *g);
 void fv_winograd_convolve(const fv_winograd *g, const float *images, const float *weights, const float *bias, int relu,

@@ -6,23 +6,32 @@
  *
  * after Lavin and Gray, 2015, arXiv:1509.09308, at the points 0, 1, -1, 2, -2 and infinity. Over the channels the products
  * are 36 matrix products of a block of tiles, which stays in the second-level cache from its transform to its way back.
- * An infinite input makes NaN of the whole tile. */
+ * An infinite input makes NaN of the whole tile. Where all that an output sees is 0 (black borders) it is exactly its
+ * bias, as with direct convolution: a ReLU behind it looks at the sign, and the transforms would leave rounding there. */
 #include "fastvae.h"
+#include <immintrin.h>
 #include <omp.h>
+#include <stdint.h>
 #include <string.h>
 
 #define POINTS 36
 #define WIDTH 16 /* floats of a vector; channels are multiples of it */
+#define ALL_POINTS ((UINT64_C(1) << POINTS) - 1)
+#define SEEN UINT64_C(0x71C7) /* of a tile's 6x6 pixels, those that its first output sees */
 #define BLOCK 32 /* tiles that a thread takes from input to output at a time, a multiple of 4 */
 
 typedef float vector __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
 typedef int mask __attribute__((vector_size(4 * WIDTH)));
 #define INLINE static inline __attribute__((always_inline))
 
-/* Whether there is a kernel for these channels that beats the direct way. */
-int fv_winograd_suits(npy_intp in, npy_intp out) {
+static npy_intp count_tiles(const fv_winograd *g) { return g->n * ((g->out_h + 3) / 4) * ((g->out_w + 3) / 4); }
+
+/* Whether there is a kernel for these channels, and tiles enough to pay for the transform of the weights (measured). */
+int fv_winograd_suits(const fv_winograd *g) {
 #ifdef __AVX512F__
-    return in % WIDTH == 0 && out % WIDTH == 0 && in >= 32 && out >= 32 && in <= 256 && out <= 256;
+    npy_intp tiles = count_tiles(g), channels = g->in * g->out;
+    return g->in % WIDTH == 0 && g->out % WIDTH == 0 && g->in >= 32 && g->out >= 32 && g->in <= 256 && g->out <= 256 &&
+           tiles >= 200 && tiles >= channels / 128;
 #else
     return 0;
 #endif
@@ -117,8 +126,6 @@ INLINE void locate(const fv_winograd *g, npy_intp k, npy_intp *image, npy_intp *
     *x = 4 * (k % across), *y = 4 * (k / across % down), *image = k / across / down;
 }
 
-static npy_intp count_tiles(const fv_winograd *g) { return g->n * ((g->out_h + 3) / 4) * ((g->out_w + 3) / 4); }
-
 /* WIDTH channels of the pixels (y, x) ... (y + size - 1, x + size - 1), zero outside of the image. */
 INLINE void read_tile(const int size, vector *tile, const float *image, npy_intp h, npy_intp w, npy_intp channels,
                       npy_intp y, npy_intp x) {
@@ -132,15 +139,29 @@ INLINE void read_tile(const int size, vector *tile, const float *image, npy_intp
         }
 }
 
-/* B' d B of n tiles from the first on -> to[POINTS][BLOCK][in]. */
-static void transform_input(const fv_winograd *g, const float *images, npy_intp first, npy_intp n, float *to) {
+INLINE int is_zero(vector v) {
+#ifdef __AVX512F__
+    return !_mm512_cmp_ps_mask((__m512)v, _mm512_setzero_ps(), _CMP_NEQ_UQ);
+#else
+    for (int i = 0; i < WIDTH; i++)
+        if (v[i] != 0) return 0;
+    return 1;
+#endif
+}
+
+/* B' d B of n tiles from the first on -> to[POINTS][BLOCK][in]; a bit of nonzero[tile] for each pixel that is not 0. */
+static void transform_input(const fv_winograd *g, const float *images, npy_intp first, npy_intp n, float *to,
+                            uint64_t *nonzero) {
     for (npy_intp i = 0; i < n; i++) {
         npy_intp image, y, x;
         locate(g, first + i, &image, &y, &x);
+        nonzero[i] = 0;
         for (npy_intp c = 0; c < g->in; c += WIDTH) {
             vector tile[36], half[36];
             read_tile(6, tile, images + image * g->in_h * g->in_w * g->in + c, g->in_h, g->in_w, g->in, y - g->pad[0],
                       x - g->pad[1]);
+            if (nonzero[i] != ALL_POINTS)
+                for (int p = 0; p < POINTS; p++) nonzero[i] |= (uint64_t)!is_zero(tile[p]) << p;
 #pragma GCC unroll 6
             for (int j = 0; j < 6; j++) apply_bt(tile + j, 6, half + j, 6);
 #pragma GCC unroll 6
@@ -174,8 +195,8 @@ static void transform_gradient(const fv_winograd *g, const float *top, npy_intp 
 }
 
 /* activation(A' m A + bias) of n tiles, m in from[POINTS][BLOCK][out], into the output. */
-static void transform_output(const fv_winograd *g, const float *from, npy_intp first, npy_intp n, const float *bias,
-                             int relu, float *to) {
+static void transform_output(const fv_winograd *g, const float *from, const uint64_t *nonzero, npy_intp first,
+                             npy_intp n, const float *bias, int relu, float *to) {
     for (npy_intp i = 0; i < n; i++) {
         npy_intp image, y, x;
         locate(g, first + i, &image, &y, &x);
@@ -191,7 +212,8 @@ static void transform_output(const fv_winograd *g, const float *from, npy_intp f
             float *out = to + ((image * g->out_h + y) * g->out_w + x) * g->out + c;
             for (npy_intp r = 0; r < rows; r++)
                 for (npy_intp s = 0; s < columns; s++) {
-                    vector v = tile[4 * r + s] + b;
+                    vector v = b;
+                    if (nonzero[i] & SEEN << (6 * r + s)) v += tile[4 * r + s];
                     if (relu) { /* 0 v keeps a NaN */
                         mask positive = v > 0;
                         v = (vector)((positive & (mask)v) | (~positive & (mask)(0 * v)));
@@ -231,15 +253,16 @@ void fv_winograd_convolve(const fv_winograd *g, const float *images, const float
 #pragma omp parallel
     {
         float *in = (float *)(teams + omp_get_thread_num() * team_bytes(g)), *out = in + POINTS * BLOCK * g->in;
+        uint64_t nonzero[BLOCK];
         memset(in, 0, block_bytes(g->in)); /* rows behind the last tile are multiplied too */
 #pragma omp for schedule(static)
         for (npy_intp first = 0; first < tiles; first += BLOCK) {
             npy_intp n = tiles - first < BLOCK ? tiles - first : BLOCK;
-            transform_input(g, images, first, n, in);
+            transform_input(g, images, first, n, in, nonzero);
             for (int p = 0; p < POINTS; p++)
                 multiply((n + 3) / 4 * 4, g->out, in + p * BLOCK * g->in, g->in, 1, kernels + p * g->in * g->out,
                          out + p * BLOCK * g->out, g->in, 0);
-            transform_output(g, out, first, n, bias, relu, to);
+            transform_output(g, out, nonzero, first, n, bias, relu, to);
         }
     }
 }
@@ -254,13 +277,14 @@ void fv_winograd_weights_gradient(const fv_winograd *g, const float *images, con
     {
         float *total = (float *)(scratch + omp_get_thread_num() * bytes), *own_sums = total + kernels;
         float *in = own_sums + g->out, *out = in + POINTS * BLOCK * g->in;
+        uint64_t nonzero[BLOCK];
         memset(total, 0, weights_bytes(g) + sizeof(float) * g->out);
 #pragma omp single nowait
         team = omp_get_num_threads();
 #pragma omp for schedule(static)
         for (npy_intp first = 0; first < tiles; first += BLOCK) {
             npy_intp n = tiles - first < BLOCK ? tiles - first : BLOCK;
-            transform_input(g, images, first, n, in);
+            transform_input(g, images, first, n, in, nonzero);
             transform_gradient(g, top, first, n, out, own_sums);
             for (int p = 0; p < POINTS; p++)
                 multiply(g->in, g->out, in + p * BLOCK * g->in, 1, g->in, out + p * BLOCK * g->out,
