@@ -98,8 +98,8 @@ class MLPVAE(_LayeredVAE):
 class ConvVAE(_LayeredVAE):
     """The convolutional VAE of the PyMC3 blog post; the decoder mirrors the encoder.
 
-    Encoder: conv 3x3, conv 1x1, conv 3x3, flatten, dense, dense (mean, rho). Decoder: dense, dense,
-    reshape, transposed conv 3x3, 1x1, 3x3, sigmoid. ReLU after every layer but the last of each half.
+    Encoder: three convolutions (3x3, 1x1, 3x3), flatten, dense, dense (mean, rho). Decoder: dense, dense,
+    reshape, three transposed convolutions, sigmoid. ReLU after every layer but the last of each half.
 
     Parameters
     ----------
@@ -111,6 +111,8 @@ class ConvVAE(_LayeredVAE):
         Filters of every convolution.
     hidden : int, optional
         Units of the dense layer of each half.
+    kernels : int, (int, int), or three of these, optional
+        Rows and columns of the kernels of the three convolutions: one for all, or one each.
     strides : int, (int, int), or three of these, optional
         Stride of the three convolutions: one for all, or one each.
     padding : {"valid", "same"}, int, (int, int), or three of these, optional
@@ -131,20 +133,28 @@ class ConvVAE(_LayeredVAE):
 
     Examples
     --------
-    >>> vae = ConvVAE(image_shape=(3, 35, 35), filters=8, hidden=32, strides=(2, 1, 2))
+    >>> vae = ConvVAE((3, 64, 64), filters=8, hidden=32, kernels=(4, 1, 4), strides=(2, 1, 2), padding=(1, 0, 1))
     >>> [stage.output_shape for stage in vae.stages[:4]]
-    [(8, 17, 17), (8, 17, 17), (8, 8, 8), (512,)]
+    [(8, 32, 32), (8, 32, 32), (8, 16, 16), (2048,)]
     """
 
     def __init__(
-        self, image_shape=(1, 28, 28), n_latent=2, filters=64, hidden=128, strides=1, padding=0, seed=None
+        self,
+        image_shape=(1, 28, 28),
+        n_latent=2,
+        filters=64,
+        hidden=128,
+        kernels=(3, 1, 3),
+        strides=1,
+        padding=0,
+        seed=None,
     ):
         super().__init__(image_shape, n_latent)
         _check_channels("ConvVAE", self.image_shape)
         filters = integer("ConvVAE", "filters", filters)
         hidden = integer("ConvVAE", "hidden", hidden)
         rng = generator("ConvVAE", seed)
-        steps = list(zip((3, 1, 3), _three("strides", strides), _three("padding", padding)))
+        steps = list(zip(_three("kernels", kernels), _three("strides", strides), _three("padding", padding)))
 
         channels = n_in = self.image_shape[0]
         encoder = []
@@ -154,6 +164,7 @@ class ConvVAE(_LayeredVAE):
         self.config.update(
             filters=filters,
             hidden=hidden,
+            kernels=[layer.kernel for layer in encoder],
             strides=[layer.stride for layer in encoder],
             padding=[layer.padding for layer in encoder],
         )
@@ -177,8 +188,8 @@ class ConvVAE(_LayeredVAE):
         decoded = self.stages[-1].output_shape
         if decoded != self.image_shape:
             raise ConfigurationError(
-                f"ConvVAE: with strides={strides!r} and padding={padding!r} images of shape {self.image_shape} become "
-                f"feature maps {maps}, which the decoder takes back to {decoded}, not {self.image_shape}: choose "
+                f"ConvVAE: with kernels={kernels!r}, strides={strides!r} and padding={padding!r} images of shape "
+                f"{self.image_shape} become feature maps {maps}, which the decoder takes back to {decoded}: choose "
                 "sizes for which (size + 2 padding - kernel) is a multiple of the stride at each convolution"
             )
 

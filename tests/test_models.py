@@ -170,15 +170,31 @@ def test_expressions_hold_no_float64(small_conv):
         dict(image_shape=(1, 25, 17), strides=2, padding="same"),
         dict(image_shape=(3, 17, 9), strides=(2, 1), padding=(1, 0, 1)),
         dict(image_shape=(1, 11, 11), strides=(2, (1, 1), (2, 2)), padding=["valid", 0, (1, 1)]),
+        dict(image_shape=(3, 64, 64), kernels=(4, 1, 4), strides=(2, 1, 2), padding=(1, 0, 1)),
+        dict(image_shape=(3, 22, 24), kernels=4, strides=(2, 1, 1)),
+        dict(image_shape=(1, 9, 8), kernels=((2, 3), 1, [3, 1]), padding="valid"),
     ],
     ids=str,
 )
-def test_strides_and_padding_round_trip(arguments):
+def test_kernels_strides_and_padding_round_trip(arguments):
     vae = fastvae.ConvVAE(filters=2, hidden=3, **arguments)
     shape = arguments["image_shape"]
     assert vae.reconstruct(np.zeros((2, *shape), "float32")).shape == (2, *shape)
-    assert [layer.stride for layer in vae.encoder[:3]] == [layer.stride for layer in vae.decoder[:2:-1]]
-    assert [layer.padding for layer in vae.encoder[:3]] == [layer.padding for layer in vae.decoder[:2:-1]]
+    for argument in ("kernel", "stride", "padding"):
+        halves = vae.encoder[:3], vae.decoder[:2:-1]
+        encoder, decoder = ([getattr(layer, argument) for layer in half] for half in halves)
+        assert encoder == decoder
+
+
+def test_kernels_are_one_for_all_or_one_each():
+    def kernels(**arguments):
+        vae = fastvae.ConvVAE(image_shape=(1, 12, 12), filters=2, hidden=3, **arguments)
+        return [layer.kernel for layer in vae.encoder[:3]]
+
+    assert kernels() == [(3, 3), (1, 1), (3, 3)]
+    assert kernels(kernels=2) == [(2, 2)] * 3
+    assert kernels(kernels=(2, 3)) == [(2, 3)] * 3
+    assert kernels(kernels=(4, (1, 2), 3)) == [(4, 4), (1, 2), (3, 3)]
 
 
 def test_collect_params_finds_what_get_params_names():
@@ -207,6 +223,9 @@ def test_a_seed_repeats_the_initial_parameters_bit_for_bit(model):
         dict(filters=0),
         dict(hidden=-1),
         dict(hidden="128"),
+        dict(kernels=0),
+        dict(kernels=(3, 1, 3, 1)),
+        dict(kernels=(3, "1", 3)),
         dict(strides=0),
         dict(strides=(1, 2, 3, 4)),
         dict(strides=(1, 1, 1.5)),
@@ -220,7 +239,7 @@ def test_a_seed_repeats_the_initial_parameters_bit_for_bit(model):
 def test_arguments_are_checked(arguments):
     small = dict(image_shape=(1, 8, 8), filters=2, hidden=2)
     (name,) = arguments
-    name = "strides?" if name == "strides" else name
+    name = f"{name}?" if name in ("kernels", "strides") else name
     with pytest.raises(ConfigurationError, match=rf"^(ConvVAE|Conv2D 'encoder.conv\d'): {name}=[^\n]*$"):
         fastvae.ConvVAE(**{**small, **arguments})
     if name in ("image_shape", "n_latent", "hidden", "seed"):
@@ -232,9 +251,9 @@ def test_strides_that_leave_a_remainder_are_refused_with_the_shapes():
     with pytest.raises(ConfigurationError) as refused:
         fastvae.ConvVAE(image_shape=(1, 28, 28), strides=(2, 1, 1), filters=4, hidden=8)
     message = str(refused.value)
-    assert "strides=(2, 1, 1)" in message
+    assert "kernels=(3, 1, 3), strides=(2, 1, 1) and padding=0" in message
     assert "images of shape (1, 28, 28) become feature maps (4, 11, 11)" in message
-    assert "takes back to (1, 27, 27), not (1, 28, 28)" in message
+    assert "takes back to (1, 27, 27)" in message
 
 
 def test_images_that_vanish_are_refused_with_the_shapes():
@@ -246,7 +265,9 @@ def test_images_that_vanish_are_refused_with_the_shapes():
     "vae",
     [
         fastvae.MLPVAE(image_shape=(3, 4, 5), n_latent=3, hidden=6),
-        fastvae.ConvVAE((1, 9, 7), n_latent=1, filters=3, hidden=4, strides=(1, np.int64(2), 1), padding="same"),
+        fastvae.ConvVAE(
+            (1, 9, 7), 1, filters=3, hidden=4, kernels=(5, 1, np.int64(3)), strides=(1, np.int64(2), 1), padding="same"
+        ),
     ],
     ids=["mlp", "conv"],
 )
@@ -256,6 +277,13 @@ def test_save_and_load_round_trip_bit_for_bit(vae, tmp_path):
     assert type(again) is type(vae) and again.stages == vae.stages and again.config == vae.config
     for (name, value), (name_again, value_again) in zip(values(vae).items(), values(again).items(), strict=True):
         assert name == name_again and value.dtype == value_again.dtype and value.tobytes() == value_again.tobytes()
+
+
+def test_a_file_from_before_the_kernels_had_an_argument_loads(tmp_path):
+    vae = fastvae.ConvVAE(image_shape=(1, 6, 6), filters=2, hidden=3)
+    config = {name: value for name, value in vae.config.items() if name != "kernels"}
+    persistence.write(tmp_path / "vae.npz", "fastvae.models.ConvVAE", config, list(values(vae).items()))
+    assert fastvae.load(tmp_path / "vae.npz").config == vae.config
 
 
 @pytest.mark.parametrize(
