@@ -20,6 +20,7 @@ from theano.sandbox.rng_mrg import MRG_RandomStreams
 from fastvae.errors import DataError
 from fastvae.nn.arguments import integer
 from fastvae.nn.collect import not_trainable
+from fastvae.pipelines import Resident
 
 BITS = 24  # a float32 uniform in [0, 1) holds this many whole bits
 
@@ -97,6 +98,9 @@ def Minibatch(data, batch_size, seed=42):
     with theano.change_flags(compute_test_value="off"):
         indices = draw_indices(lengths[0], batch_size, _random_streams(seed))
         batches = tuple(rows[indices] for rows in shared)
+    pipeline = Resident()
+    for variable in (*shared, *batches):
+        variable.tag.pipeline = pipeline
     for batch, array in zip(batches, arrays):
         batch.name = "minibatch"
         batch.tag.test_value = array[np.arange(batch_size) % len(array)]
