@@ -20,6 +20,7 @@ _HOME = {
     "NonFiniteError": "fastvae.errors",
     "FastvaeError": "fastvae.errors",
     "Minibatch": "fastvae.minibatch",
+    "on_disk": "fastvae.sources",
     "adam": "fastvae.optimizers",
     "collect_params": "fastvae.nn.collect",
     "not_trainable": "fastvae.nn.collect",

@@ -1,12 +1,14 @@
 """Read arrays from IDX, .npy and .npz files, with an error that names the file for everything that can be wrong in one.
 
 Every reader returns the array (read-only, in the file's dtype and shape, at least one element, rank 1 to 4) and what
-to call it in an error message. Whether it is a set of images or labels is for `fastvae.datasets` to judge.
+to call it in an error message. Whether it is a set of images or labels is for `fastvae.datasets` to judge. Checksums of
+gzip and zip are verified to the end; a file without one can hide a changed value, but no changed length.
 """
 import contextlib
 import gzip
 import io
 import math
+import mmap
 import struct
 import tokenize
 import zipfile
@@ -16,15 +18,18 @@ import numpy as np
 
 from fastvae.errors import DataError
 
+HEADER = 2**20  # no .npy header is longer
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
 
-def read_idx(path):
+def read_idx(path, mapped=False):
     """Read an IDX file [1]_, plain or gzipped (told by its content): 0, 0, type, rank, big-endian sizes, values.
 
     Parameters
     ----------
     path : str
+    mapped : bool
+        Whether to leave the values on disk, mapped for access in random order; a gzipped file cannot be.
 
     Returns
     -------
@@ -40,12 +45,14 @@ def read_idx(path):
     ----------
     .. [1] Y. LeCun, C. Cortes, C. J. C. Burges: The MNIST database, http://yann.lecun.com/exdb/mnist
     """
-    data, source = _contents(path), repr(path)
+    data, source = _contents(path, mapped), repr(path)
     if data[:2] == b"\x1f\x8b":
+        if mapped:
+            raise DataError(f"{source} is compressed, so its rows cannot be read one by one: gunzip it first")
         try:
             data = gzip.decompress(data)
         except (EOFError, OSError, zlib.error, struct.error) as error:
-            raise DataError(f"{source} is a truncated or damaged gzip file ({_reason(error)}): get it again") from error
+            raise DataError(f"{source} is a truncated or damaged gzip file ({reason(error)}): get it again") from error
     if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _IDX_TYPES or not 1 <= data[3] <= 4:
         raise DataError(
             f"{source}: wrong magic number 0x{data[:4].hex()}, an IDX file starts with 0x00000803 (uint8 images), "
@@ -58,9 +65,9 @@ def read_idx(path):
     return values, source
 
 
-def read_npy(path):
+def read_npy(path, mapped=False):
     """Read an .npy file of numpy's format 1.0 or 2.0, no pickles; parameters, returns and errors as for `read_idx`."""
-    return _npy(_contents(path), repr(path)), repr(path)
+    return _npy(_contents(path, mapped), repr(path)), repr(path)
 
 
 def npz_keys(path):
@@ -77,12 +84,16 @@ def read_npz(path, key):
     return _npy(data, source), source
 
 
-def _contents(path):
+def _contents(path, mapped=False):
     try:
         with open(path, "rb") as file:
-            return file.read()
-    except OSError as error:
-        raise DataError(f"{path!r} cannot be read ({_reason(error)}): it must be a readable file") from error
+            if not mapped:
+                return file.read()
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            data.madvise(mmap.MADV_RANDOM)  # otherwise each row of a shuffle reads 128 kB around it
+            return data
+    except (OSError, ValueError) as error:  # an empty file cannot be mapped
+        raise DataError(f"{path!r} cannot be read ({reason(error)}): it must be a readable file") from error
 
 
 @contextlib.contextmanager
@@ -92,12 +103,12 @@ def _unzipped(path):
         with zipfile.ZipFile(path) as archive:
             yield archive
     except (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, zlib.error, struct.error) as error:
-        raise DataError(f"{path!r} cannot be read as .npz ({_reason(error)}): write it with numpy.savez") from error
+        raise DataError(f"{path!r} cannot be read as .npz ({reason(error)}): write it with numpy.savez") from error
 
 
 def _npy(data, source):
     """Parse the bytes of an .npy file (numpy's format 1.0 or 2.0)."""
-    stream = io.BytesIO(data)
+    stream = io.BytesIO(data[:HEADER])
     try:
         version = np.lib.format.read_magic(stream)
         headers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -124,6 +135,6 @@ def _values(data, start, dtype, shape, source, order="C"):
     return np.frombuffer(data, dtype, math.prod(shape), start).reshape(shape, order=order)
 
 
-def _reason(error):
+def reason(error):
     """An error of the standard library in one line."""
     return " ".join(str(error).split()) or type(error).__name__

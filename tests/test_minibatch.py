@@ -7,7 +7,8 @@ import theano.tensor as tt
 from theano.sandbox.rng_mrg import MRG_RandomStreams
 
 from fastvae.errors import ConfigurationError, DataError
-from fastvae.minibatch import Minibatch, draw_indices
+from fastvae.minibatch import Minibatch
+from fastvae.orders import draw_indices
 
 
 def draws(n_rows, batch_size, calls, seed=3):
