@@ -27,7 +27,7 @@ from fastvae.errors import ConfigurationError
 from fastvae.nn.collect import not_trainable
 
 BITS = 24  # a float32 uniform in [0, 1) holds this many whole bits
-ROUNDS = 48  # of the shuffle; from 24 on no test of ours tells it from random
+ROUNDS = 48  # of the shuffle
 GOLDEN = 0x9E3779B97F4A7C15
 WORD = 2**64 - 1
 

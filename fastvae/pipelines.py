@@ -33,13 +33,33 @@ import numpy as np
 import theano
 import theano.tensor as tt
 
-from fastvae.errors import DataError
+from fastvae.errors import ConfigurationError, DataError
 from fastvae.nn.collect import not_trainable
 
 NOT_ADVANCED = (
     "this streamed fastvae.Minibatch has no new batch: the step is run by something else than fastvae.fit, such as "
     "stock pm.fit; train with fastvae.fit, or call variable.tag.pipeline.advance() before every step"
 )
+
+
+def refuse_fixed_batch(pipelines, model):
+    """Raise ConfigurationError if a latent variable has the batch size in its `shape=`, but some batch is smaller.
+
+    Parameters
+    ----------
+    pipelines : iterable of pipelines
+    model : pymc3.Model
+    """
+    sizes = {pipeline.batch_size: pipeline for pipeline in pipelines if pipeline.varies}
+    for variable in model.free_RVs:
+        if variable.total_size is not None and variable.dshape[:1] and variable.dshape[0] in sizes:
+            n_rows = variable.total_size if isinstance(variable.total_size, int) else variable.total_size[0]
+            shape = (n_rows, *variable.dshape[1:])
+            raise ConfigurationError(
+                f"{variable.name} has shape={variable.dshape}, which fixes the batch size, but not every batch of the "
+                f"{sizes[variable.dshape[0]]!r} has it: take last='drop', or declare shape={shape} (the size of a "
+                "batch then comes from the encoder)"
+            )
 
 
 class Resident:

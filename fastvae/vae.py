@@ -29,6 +29,7 @@ from fastvae.errors import DataError
 from fastvae.minibatch import Minibatch
 from fastvae.nn.arguments import generator, integer, shape_of_images
 from fastvae.optimizers import adam
+from fastvae.sources import Rows
 
 CHUNK = 500  # images in one call of a compiled function: bounds the memory that activations take
 
@@ -102,8 +103,9 @@ class VAE(abc.ABC):
 
         Parameters
         ----------
-        images : array, (N, C, H, W)
-            Floats in [0, 1] or uint8.
+        images : array or fastvae.sources.Rows, (N, C, H, W)
+            Floats in [0, 1] or uint8, which stay uint8 in memory and are divided by 255 within the step. Rows on disk
+            (`fastvae.on_disk`) are streamed.
         n : int
             Steps.
         batch_size : int
@@ -146,7 +148,8 @@ class VAE(abc.ABC):
         (3,)
         """
         owner = f"{type(self).__name__}.fit"
-        images = self._checked("images", as_images(images, owner), self.image_shape)
+        images = self._to_train_on(images, owner)
+        scale = 1 / 255 if images.dtype == np.uint8 else None
         batch_size = integer(owner, "batch_size", batch_size)
         minibatch_seed, noise_seed = (int(word) for word in generator(owner, seed).integers(1, 2**31 - 1, size=2))
         model, local_rv, xs = elbo.vae_model(self, batch_size, len(images), sd)
@@ -161,7 +164,7 @@ class VAE(abc.ABC):
             batch_size=batch_size,
             obj_optimizer=adam(learning_rate=learning_rate) if obj_optimizer is None else obj_optimizer,
             more_obj_params=self.get_params(),
-            more_replacements={xs: Minibatch(images, batch_size, minibatch_seed)},
+            more_replacements={xs: Minibatch(images, batch_size, minibatch_seed, scale=scale)},
         )
 
     def encode_mean(self, images):
@@ -249,6 +252,17 @@ class VAE(abc.ABC):
     def _decode_mean(self):
         z = tt.matrix("z", dtype="float32")
         return theano.function([z], self.decode(z))
+
+    def _to_train_on(self, images, owner):
+        """Images, float32 or uint8, or rows on disk of these, of the model's shape."""
+        if not isinstance(images, Rows):
+            images = as_images(images, owner, keep_bytes=True)
+        if images.shape[1:] != self.image_shape or images.dtype not in (np.uint8, np.float32):
+            raise DataError(
+                f"{owner}: found images of {images.dtype} {images.shape}, the model takes float32 or uint8 (N, "
+                f"{', '.join(map(str, self.image_shape))}): convert them, or build a model of their shape"
+            )
+        return images
 
     def _checked(self, what, values, shape):
         """`values` as a float32 array (N, *shape) of finite numbers."""

@@ -222,6 +222,23 @@ def test_nothing_to_convert_is_not_copied():
     assert np.shares_memory(datasets.as_images(images), images)
 
 
+def test_bytes_may_stay_bytes():
+    images = datasets.as_images(PIXELS, keep_bytes=True)
+    assert images.dtype == np.uint8
+    np.testing.assert_array_equal(images[:, 0], PIXELS)
+    assert datasets.as_images(FLOATS, keep_bytes=True).dtype == np.float32
+
+
+def test_binarized_images_are_bernoulli():
+    images = np.full((100, 1, 10, 10), 0.3, "float32")
+    drawn = datasets.binarized(images, seed=1)
+    assert drawn.dtype == bool and drawn.shape == images.shape
+    assert abs(drawn.mean() - 0.3) < 4 * (0.3 * 0.7 / images.size) ** 0.5
+    assert np.array_equal(drawn, datasets.binarized(images, seed=1))
+    assert not np.array_equal(drawn, datasets.binarized(images, seed=2))
+    assert datasets.binarized(np.eye(4)[None]).tolist() == (np.eye(4)[None, None] == 1).tolist()
+
+
 # Errors: each case is a function that makes the file and returns load's first argument, its options, and the message.
 
 
@@ -262,6 +279,12 @@ def zip_of(member, data):
     return make
 
 
+def npy_as_bool(path):
+    np.save(path / "a.npy", PIXELS)
+    (path / "a.npy").write_bytes((path / "a.npy").read_bytes().replace(b"|u1", b"|b1"))
+    return path / "a.npy"
+
+
 def symlink_loop(path):
     (path / "loop").symlink_to(path / "loop")
     return path / "loop"
@@ -300,6 +323,7 @@ MALFORMED = {
     "gzip cut": (file("a.gz", GZIPPED[:-20]), {}, "a.gz' is a truncated or damaged gzip file"),
     "gzip of wrong checksum": (file("a.gz", GZIPPED[:-8] + bytes(8)), {}, "damaged gzip file .CRC check failed"),
     "gzip with garbage": (file("a.gz", GZIPPED + b"more"), {}, "damaged gzip file .Not a gzipped file"),
+    "npy of bool with other bytes": (npy_as_bool, {}, "announces bool, but some bytes are neither 0 nor 1"),
     "idx without images": (file("a", idx(PIXELS[:0])), {}, r"found uint8 \(0, 4, 6\), at least one image"),
     "npy of rank 5": (npy(PIXELS[None, None]), {}, r"uint8 \(1, 1, 5, 4, 6\), at least one image .*rank 3 or 4"),
     "idx of labels": (file("a", idx(LABELS)), {}, r"a': found rank 1, shape \(5,\), images are \(N, H, W\)"),
@@ -369,6 +393,8 @@ def test_every_error_is_reached(monkeypatch, tmp_path):
         run(datasets.as_images, array)
     run(absent_full_set, monkeypatch, tmp_path)
     run(datasets.held_out, "fashion-mnist-sample", (1, 4, 4))
+    (tmp_path / "a.gz").write_bytes(GZIPPED)
+    run(formats.read_idx, str(tmp_path / "a.gz"), mapped=True)
     raises = {
         (os.path.basename(module.__file__), node.lineno)
         for module in (datasets, formats)

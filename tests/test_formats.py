@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fastvae import formats
+from fastvae import datasets, formats
 from fastvae.errors import DataError
 
 VALUES = (np.arange(24) * 5).reshape(2, 3, 4)
@@ -63,3 +63,49 @@ def test_damage_is_a_data_error_or_does_no_harm(tmp_path, name, data):
     else:
         for array in arrays:
             assert isinstance(array, np.ndarray) and 1 <= array.ndim <= 4 and array.size
+
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (3, 5, 4)).astype("uint8")
+
+
+def sound(path, kind):
+    """Write the images; return where values without a checksum begin."""
+    if kind == "npy":
+        np.save(path, IMAGES)
+        return len(path.read_bytes()) - IMAGES.size
+    if kind.startswith("npz"):
+        with open(path, "wb") as file:
+            (np.savez_compressed if kind == "npz, deflated" else np.savez)(file, x=IMAGES)
+        return None
+    content = struct.pack(">4B3I", 0, 0, 8, 3, *IMAGES.shape) + IMAGES.tobytes()
+    path.write_bytes(gzip.compress(content) if kind == "idx, gzipped" else content)
+    return None if kind == "idx, gzipped" else 16
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz, stored", "npz, deflated", "idx", "idx, gzipped"])
+@pytest.mark.parametrize("flip", [0x01, 0x20, 0x0B, 0xFF])
+def test_a_changed_byte_is_an_error_or_without_effect(tmp_path, kind, flip):
+    """Every byte in turn; the values of an uncompressed file have no checksum."""
+    path = tmp_path / {"npy": "a.npy", "npz": "a.npz", "idx": "a"}[kind[:3]]
+    values = sound(path, kind)
+    content, expected, errors = path.read_bytes(), datasets.load(path), 0
+    for place in range(len(content))[:values]:
+        path.write_bytes(content[:place] + bytes([content[place] ^ flip]) + content[place + 1 :])
+        try:
+            np.testing.assert_array_equal(datasets.load(path), expected)
+        except DataError as error:
+            assert "\n" not in str(error)
+            errors += 1
+    assert errors > len(content[:values]) / 3
+
+
+@pytest.mark.parametrize("kind", ["npy", "npz, stored", "npz, deflated", "idx", "idx, gzipped"])
+def test_every_other_length_is_an_error(tmp_path, kind):
+    path = tmp_path / {"npy": "a.npy", "npz": "a.npz", "idx": "a"}[kind[:3]]
+    sound(path, kind)
+    content = path.read_bytes()
+    longer = [content + b"x"] if not kind.startswith("npz") else []  # a zip file may be followed by a comment
+    for other in [*(content[:end] for end in range(len(content))), *longer]:
+        path.write_bytes(other)
+        with pytest.raises(DataError):
+            datasets.load(path)

@@ -4,43 +4,9 @@ import pytest
 import scipy.stats
 import theano
 import theano.tensor as tt
-from theano.sandbox.rng_mrg import MRG_RandomStreams
 
 from fastvae.errors import ConfigurationError, DataError
 from fastvae.minibatch import Minibatch
-from fastvae.orders import draw_indices
-
-
-def draws(n_rows, batch_size, calls, seed=3):
-    step = theano.function([], draw_indices(n_rows, batch_size, MRG_RandomStreams(seed)))
-    return np.concatenate([step() for _ in range(calls)])
-
-
-def uniform_pvalue(values, bins):
-    return scipy.stats.chisquare(np.bincount(values, minlength=bins)).pvalue
-
-
-@pytest.mark.parametrize("n_rows", [1, 7, 1000, 1024])
-def test_indices_are_uniform(n_rows):
-    indices = draws(n_rows, 20_000, calls=5)
-    assert indices.min() >= 0 and indices.max() < n_rows
-    assert n_rows == 1 or uniform_pvalue(indices, n_rows) > 0.001
-
-
-def test_indices_of_forty_million_rows_reach_all_of_them():
-    n_rows = 40_000_000
-    indices = draws(n_rows, 50_000, calls=4)
-    assert indices.dtype == np.int64 and indices.min() >= 0 and indices.max() < n_rows
-    assert uniform_pvalue(indices * 64 // n_rows, 64) > 0.001
-    assert uniform_pvalue(indices % 64, 64) > 0.001  # scaled float32 uniforms hit even rows only
-
-
-def test_indices_are_the_integer_arithmetic_of_their_uniforms():
-    n_rows = 40_000_000
-    indices = draw_indices(n_rows, 100, MRG_RandomStreams(5)).eval()
-    uniforms = MRG_RandomStreams(5).uniform((2, 100), dtype="float32").eval()
-    high, low = ([int(float(u) * 2**24) for u in row] for row in uniforms)
-    assert indices.tolist() == [(a * 2**24 + b) % n_rows for a, b in zip(high, low)]
 
 
 def test_rows_are_rows_of_the_data_and_change_at_each_call():
