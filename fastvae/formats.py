@@ -132,7 +132,7 @@ def _values(data, start, dtype, shape, source, order="C"):
         raise DataError(
             f"{source}: found {dtype} {shape}, at least one image (rank 3 or 4 in all) or label (rank 1) is needed"
         )
-    if dtype == bool and np.frombuffer(data, np.uint8, math.prod(shape), start).max() > 1:
+    if dtype.kind == "b" and np.frombuffer(data, np.uint8, math.prod(shape), start).max() > 1:
         raise DataError(f"{source}: its header announces bool, but some bytes are neither 0 nor 1: it is damaged")
     return np.frombuffer(data, dtype, math.prod(shape), start).reshape(shape, order=order)
 

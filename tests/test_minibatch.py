@@ -1,3 +1,4 @@
+import h5py
 import numpy as np
 import pymc3 as pm
 import pytest
@@ -5,6 +6,7 @@ import scipy.stats
 import theano
 import theano.tensor as tt
 
+from fastvae import on_disk
 from fastvae.errors import ConfigurationError, DataError
 from fastvae.minibatch import Minibatch
 
@@ -105,7 +107,82 @@ def test_it_is_taken_as_observed():
     assert abs(np.mean(losses) - expected) < 0.2 * abs(expected)
 
 
-@pytest.mark.parametrize("batch_size", [0, -1, 2.0, "64", None, True])
+# Bytes, epochs, and data that are not arrays in memory
+
+BYTES = np.random.default_rng(0).integers(0, 256, (20, 1, 3, 4)).astype("uint8")
+
+
+def test_bytes_stay_bytes_in_memory_and_are_scaled_in_the_step():
+    x = Minibatch(BYTES, 6, seed=1, scale=1 / 255)
+    step = theano.function([], x)
+    (data,) = [shared for shared in step.get_shared() if shared.ndim == 4]
+    assert data.get_value(borrow=True).nbytes == BYTES.nbytes == BYTES.astype("float32").nbytes // 4
+    assert x.dtype == "float32" and x.tag.test_value.max() <= 1
+    same = theano.function([], Minibatch(BYTES / 255, 6, seed=1))
+    np.testing.assert_allclose(step(), same(), rtol=1e-6)
+
+
+def test_options_of_several_arrays_are_given_one_by_one():
+    images, labels = Minibatch((BYTES, np.arange(20)), 6, order="epochs", scale=(1 / 255, None), binarize=(True, False))
+    images_now, labels_now = theano.function([], [images, labels])()
+    assert set(images_now.ravel()) == {0, 1} and labels_now.dtype == np.int64
+    assert not images_now[BYTES[labels_now] == 0].any() and images_now[BYTES[labels_now] == 255].all()
+
+
+def test_binarized_pixels_do_not_follow_the_rows():
+    """The draws of rows and of pixels come from different streams."""
+    x = Minibatch(np.linspace(0, 1, 1000, dtype="float32"), 500, seed=1, binarize=True)
+    rows = Minibatch(np.linspace(0, 1, 1000, dtype="float32"), 500, seed=1)
+    step = theano.function([], [x, rows])
+    drawn, intensity = map(np.concatenate, zip(*(step() for _ in range(20))))
+    for low in np.arange(0, 1, 0.25):
+        inside = (intensity >= low) & (intensity < low + 0.25)
+        ones = int(drawn[inside].sum())
+        assert scipy.stats.binomtest(ones, int(inside.sum()), float(intensity[inside].mean())).pvalue > 0.001
+
+
+def test_rows_on_disk_are_streamed(tmp_path):
+    np.save(tmp_path / "x.npy", BYTES)
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["x"] = BYTES
+        path = tmp_path / "x.npy"
+        sources = [path, on_disk(path), np.load(path, mmap_mode="r"), file["x"]]
+        expected = theano.function([], Minibatch(BYTES, 6, order="epochs"))()
+        for source in sources:
+            x = Minibatch(source, 6, order="epochs")
+            x.tag.pipeline.advance()
+            np.testing.assert_array_equal(theano.function([], x)(), expected)
+            x.tag.pipeline.close()
+
+
+def test_a_function_of_tuples_gives_several_minibatches():
+    images, labels = Minibatch(lambda epoch, start: zip(BYTES[start:], range(start, 20)), 5, scale=(1 / 255, None))
+    images.tag.pipeline.advance()
+    assert images.tag.pipeline is labels.tag.pipeline
+    images_now, labels_now = theano.function([], [images, labels])()
+    np.testing.assert_allclose(images_now, BYTES[:5] / 255, rtol=1e-6)
+    assert labels_now.tolist() == [0, 1, 2, 3, 4]
+    images.tag.pipeline.close()
+
+
+@pytest.mark.parametrize(
+    "data, options, message",
+    [
+        (BYTES, {"order": "shuffle"}, "order='shuffle' is unknown; give 'replacement' or 'epochs'"),
+        (BYTES, {"last": "pad"}, "last='pad' is unknown; give 'drop' or 'keep'"),
+        (lambda epoch, start: [1], {"order": "epochs"}, "a function or iterator has an order of its own"),
+        (BYTES, {"batch_size": None}, "batch_size=None is for functions that yield minibatches"),
+        ((BYTES, BYTES), {"scale": 0.5}, "scale=0.5 must be a tuple of 2"),
+        ((BYTES, BYTES), {"binarize": (True,)}, r"binarize=\(True,\) must be a tuple of 2"),
+        (BYTES, {"scale": (0.5,)}, r"scale=\(0.5,\) must be one value"),
+    ],
+)
+def test_options_are_checked(data, options, message):
+    with pytest.raises(ConfigurationError, match=message):
+        Minibatch(data, **{"batch_size": 2, **options})
+
+
+@pytest.mark.parametrize("batch_size", [0, -1, 2.0, "64", True])
 def test_batch_size_is_checked(batch_size):
     with pytest.raises(ConfigurationError, match="Minibatch: batch_size="):
         Minibatch(np.ones(3), batch_size)

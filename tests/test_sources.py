@@ -121,7 +121,7 @@ MALFORMED = {
     "hdf5 damaged": (file("a.h5", b"\x89HDF\r\n\x1a\n" + bytes(60)), "cannot be read as HDF5"),
     "hdf5 cut": (cut("hdf5", 900), "cannot be read as HDF5"),
     "no images": (lambda path: path, "holds no images: their names end in"),
-    "image of another size": (folder_with("001.png", LARGER), r"001.png', row 1: found \(6, 4\), the first .* \(5, 4\)"),
+    "image of another size": (folder_with("001.png", LARGER), r"001.png', row 1: found \(6, 4\).* the first"),
     "image of another mode": (folder_with("001.png", LARGER.convert("RGBA")), "row 1: found an image of mode RGBA"),
     "no image": (folder_with("002.png", b"text"), "002.png', row 2: cannot be read as an image"),
     "image cut": (folder_with("000.png", b"\x89PNG\r\n\x1a\n"), "000.png', row 0: cannot be read as an image"),

@@ -7,6 +7,7 @@ import fastvae
 from fastvae import nn
 from fastvae import vae as vae_module
 from fastvae.errors import ConfigurationError, DataError
+from fastvae.models import MLPVAE
 
 
 class LinearVAE(fastvae.VAE):
@@ -167,3 +168,17 @@ def test_a_diverged_model_is_not_saved(tmp_path):
     with pytest.raises(DataError, match=r"parameter 3 \(out.bias\) holds NaN or infinity"):
         model.save(tmp_path / "own.npz")
     assert not (tmp_path / "own.npz").exists()
+
+
+def test_bytes_train_as_floats_do():
+    images = np.random.default_rng(0).integers(0, 256, (20, 1, 2, 3)).astype("uint8")
+    first, second = (
+        MLPVAE(image_shape=(1, 2, 3), hidden=4, seed=0).fit(data, n=5, batch_size=4, seed=1, progressbar=False).hist
+        for data in (images, images / np.float32(255))
+    )
+    np.testing.assert_allclose(first, second, rtol=1e-4)
+
+
+def test_images_of_another_shape_are_not_trained_on(model):
+    with pytest.raises(DataError, match=r"found images of float32 \(3, 1, 3, 2\), the model takes float32 or uint8"):
+        model.fit(np.zeros((3, 1, 3, 2), "float32"), n=1)
