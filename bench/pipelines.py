@@ -44,10 +44,9 @@ def rate(step, advance, seconds):
 
 
 def feed(torch, seconds, blocks):
+    import fastvae  # isort: skip  (before theano)
     import pymc3 as pm
     import theano
-
-    import fastvae
 
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (60_000, *ROW), dtype=np.uint8)
@@ -86,10 +85,10 @@ def feed(torch, seconds, blocks):
 
 def seed_step(minibatch, n_rows):
     """A training step of the seed model, fed by a minibatch."""
+    import fastvae  # isort: skip  (before theano)
     import pymc3 as pm
     import theano
 
-    import fastvae
     from fastvae import elbo
 
     vae = fastvae.ConvVAE(seed=1)

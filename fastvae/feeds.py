@@ -8,7 +8,9 @@ from which another call continues behind that minibatch.
 
 Examples
 --------
+>>> from fastvae.values import Values
 >>> feed = FactoryFeed(lambda epoch, start: range(start, 5), batch_size=2)
+>>> feed.values = [Values.of(example) for example in feed.peek()]
 >>> batches = feed.batches()
 >>> [next(batches) for _ in range(2)]
 [((array([0, 1]),), {'epoch': 0, 'start': 2}), ((array([2, 3]),), {'epoch': 0, 'start': 4})]

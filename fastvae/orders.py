@@ -154,7 +154,7 @@ class ShuffledRow(scalar.ScalarOp):
     Examples
     --------
     >>> [ShuffledRow.impl(None, place, 5, 1, 0) for place in range(5)]
-    [2, 4, 0, 1, 3]
+    [1, 0, 2, 3, 4]
     """
 
     nin = 4

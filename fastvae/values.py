@@ -3,8 +3,8 @@
 Examples
 --------
 >>> values = Values.of(np.array([[0, 255]], "uint8"), scale=1 / 255)
->>> values.in_step(tt.as_tensor(np.array([[51, 255]], "uint8")), rng=None).eval()
-array([[0.2, 1. ]], dtype=float32)
+>>> values.in_step(tt.as_tensor(np.array([[0, 255]], "uint8")), rng=None).eval()
+array([[0., 1.]], dtype=float32)
 """
 import numbers
 from typing import NamedTuple
