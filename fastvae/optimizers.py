@@ -22,6 +22,8 @@ from pymc3.variational.updates import get_or_compute_grads
 from fastvae.backends.abstract import AdamStep
 from fastvae.errors import ConfigurationError
 
+SMALL = 2**16  # elements
+
 
 def adam(loss_or_grads=None, params=None, learning_rate=1e-3, beta1=0.9, beta2=0.999, epsilon=1e-8):
     """Adam updates: `pymc3.updates.adam`, as one threaded pass over memory a parameter where the device has one.
@@ -78,13 +80,25 @@ def adam(loss_or_grads=None, params=None, learning_rate=1e-3, beta1=0.9, beta2=0
     correction = tt.sqrt(one - np.float32(beta2) ** t) / (one - np.float32(beta1) ** t)
     rate = tt.cast(learning_rate, "float32") * correction
     step, updates = AdamStep(float(beta1), float(beta2), float(epsilon)), OrderedDict()
-    for param, gradient in zip(params, gradients):
-        zeros = np.zeros_like(param.get_value(borrow=True))
-        m, v = (theano.shared(zeros.copy(), broadcastable=param.broadcastable) for _ in range(2))
-        gradient = tt.patternbroadcast(tt.cast(gradient, param.dtype), param.broadcastable)
-        updates[param], updates[m], updates[v] = step(param, gradient, m, v, tt.cast(rate, param.dtype))
+    for group in _groups(params, gradients):
+        inputs = []
+        for param, gradient in group:
+            zeros = np.zeros_like(param.get_value(borrow=True))
+            m, v = (theano.shared(zeros.copy(), broadcastable=param.broadcastable) for _ in range(2))
+            inputs += [param, tt.patternbroadcast(tt.cast(gradient, param.dtype), param.broadcastable), m, v]
+        dtype = group[0][0].dtype
+        updates.update(zip(step.updated(inputs), step(tt.cast(rate, dtype), *inputs, return_list=True)))
     updates[previous] = t
     return updates
+
+
+def _groups(params, gradients):
+    """(parameter, gradient) pairs that share one Op: the small ones of a dtype; a large gradient is used while hot."""
+    groups = {}
+    for i, (param, gradient) in enumerate(zip(params, gradients)):
+        small = param.get_value(borrow=True).size < SMALL
+        groups.setdefault(param.dtype if small else i, []).append((param, gradient))
+    return list(groups.values())
 
 
 def _check(learning_rate, beta1, beta2, epsilon):

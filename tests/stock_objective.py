@@ -8,6 +8,7 @@ Run in a process that never imports fastvae. The network is stock's of `bench/st
 import sys
 
 import numpy as np
+
 from bench.stock import objective, repair_stack
 
 

@@ -2,8 +2,9 @@
 
     conv2d, conv_transpose2d, dense    the layers: product, bias and activation in one Op
     Conv, ConvTransposed, ConvWeightsGradient, Dense    their Ops (the first three in `convolutions`)
+    Unflatten                          rows as images, without broadcastable axes
     relu_gradient                      the gradient of ReLU from its output: g where y > 0, else 0
-    AdamStep                           one Adam update of one parameter
+    AdamStep                           one Adam update of some parameters
 
 A backend's rewrites lower them to its own Ops; what no backend takes becomes stock Ops (`fastvae.backends.stock`), so a
 model runs on every device. Images are (N, C, H, W).
@@ -22,13 +23,14 @@ import numpy as np
 import theano.tensor as tt
 from theano.gof import Apply
 
+from fastvae.backends import reference
 from fastvae.backends.convolutions import Conv, ConvTransposed, ConvWeightsGradient  # noqa: F401
-from fastvae.backends.stock import AbstractOp, activate, relu_gradient  # noqa: F401
+from fastvae.backends.stock import ACTIVATIONS, AbstractOp, activate, relu_gradient  # noqa: F401
 from fastvae.errors import ConfigurationError
 
 __all__ = [
     *["conv2d", "conv_transpose2d", "dense", "relu_gradient"],
-    *["Conv", "ConvTransposed", "ConvWeightsGradient", "Dense", "AdamStep"],
+    *["Conv", "ConvTransposed", "ConvWeightsGradient", "Dense", "Unflatten", "AdamStep"],
 ]
 
 
@@ -46,8 +48,7 @@ class Dense(AbstractOp):
 
     def perform(self, node, inputs, outputs):
         x, w, *bias = inputs
-        y = sum(bias, np.dot(x, w))
-        outputs[0][0] = np.maximum(y, 0, out=y) if self.activation else y
+        outputs[0][0] = reference.activate(sum(bias, np.dot(x, w)), self.activation)
 
     def stock(self, x, w, *bias):
         return activate(sum(bias, tt.dot(x, w)), self.activation)
@@ -61,8 +62,33 @@ class Dense(AbstractOp):
         return [(shapes[0][0], shapes[1][1])]
 
 
+class Unflatten(AbstractOp):
+    """Each row of a matrix as an image: (n, C * H * W) -> (n, C, H, W), no axis of it broadcastable."""
+
+    __props__ = ("shape",)
+
+    def __init__(self, shape):
+        self.shape = tuple(shape)
+
+    def make_node(self, x):
+        x = tt.as_tensor_variable(x)
+        return Apply(self, [x], [tt.TensorType(x.dtype, [x.broadcastable[0], False, False, False])()])
+
+    def perform(self, node, inputs, outputs):
+        outputs[0][0] = inputs[0].reshape((-1, *self.shape)).copy()
+
+    def stock(self, x):
+        return tt.unbroadcast(x.reshape((x.shape[0], *self.shape)), 1, 2, 3)
+
+    def grad(self, inputs, gradients):
+        return [gradients[0].reshape(inputs[0].shape)]
+
+    def infer_shape(self, node, shapes):
+        return [(shapes[0][0], *map(tt.constant, self.shape))]
+
+
 class AdamStep(AbstractOp):
-    """One Adam update: parameter, gradient, m, v, rate () -> the new parameter, m and v.
+    """One Adam update of some parameters: rate (), then p, gradient, m, v of each -> the new p, m and v of each.
 
     ``m = beta1 m + (1 - beta1) g``, ``v = beta2 v + (1 - beta2) g**2``, ``p -= rate m / (sqrt(v) + epsilon)``; `rate`
     is the learning rate times the step's bias correction. Kingma and Ba, 2014, arXiv:1412.6980, end of section 2.
@@ -73,25 +99,33 @@ class AdamStep(AbstractOp):
     def __init__(self, beta1=0.9, beta2=0.999, epsilon=1e-8):
         self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
 
-    def make_node(self, *inputs):
-        p, g, m, v, rate = map(tt.as_tensor_variable, inputs)
-        return Apply(self, [p, g, m, v, rate], [p.type(), m.type(), v.type()])
+    def make_node(self, rate, *parameters):
+        rate, *parameters = map(tt.as_tensor_variable, (rate, *parameters))
+        return Apply(self, [rate, *parameters], [v.type() for v in self.updated(parameters)])
 
-    def _next(self, p, g, m, v, rate, sqrt):
-        beta1, beta2, epsilon, one = (np.array(c, p.dtype) for c in (self.beta1, self.beta2, self.epsilon, 1))
-        m = beta1 * m + (one - beta1) * g
-        v = beta2 * v + (one - beta2) * g**2
-        return [p - rate * m / (sqrt(v) + epsilon), m, v]
+    @staticmethod
+    def updated(parameters):
+        """p, m and v of each, without the gradients."""
+        return [v for i, v in enumerate(parameters) if i % 4 != 1]
+
+    def _next(self, rate, parameters, sqrt):
+        new = []
+        for p, g, m, v in zip(*(parameters[i::4] for i in range(4))):
+            beta1, beta2, epsilon, one = (np.array(c, p.dtype) for c in (self.beta1, self.beta2, self.epsilon, 1))
+            m = beta1 * m + (one - beta1) * g
+            v = beta2 * v + (one - beta2) * g**2
+            new += [p - rate * m / (sqrt(v) + epsilon), m, v]
+        return new
 
     def perform(self, node, inputs, outputs):
-        for cell, value, variable in zip(outputs, self._next(*inputs, np.sqrt), node.outputs):
+        for cell, value, variable in zip(outputs, self._next(inputs[0], inputs[1:], np.sqrt), node.outputs):
             cell[0] = np.asarray(value, variable.dtype)
 
-    def stock(self, *inputs):
-        return self._next(*inputs, tt.sqrt)
+    def stock(self, rate, *parameters):
+        return self._next(rate, parameters, tt.sqrt)
 
     def infer_shape(self, node, shapes):
-        return [shapes[0], shapes[2], shapes[3]]
+        return self.updated(shapes[1:])
 
 
 def _pair(name, value, least):
@@ -102,8 +136,10 @@ def _pair(name, value, least):
 
 
 def _settings(stride, padding, dilation, groups, activation):
-    if activation not in (None, "relu"):
-        raise ConfigurationError(f"activation must be None or 'relu', got {activation!r}: apply others to the result")
+    if activation not in ACTIVATIONS:
+        raise ConfigurationError(
+            f"activation must be None, 'relu' or 'sigmoid', got {activation!r}: apply others to the result"
+        )
     if not isinstance(groups, (int, np.integer)) or groups < 1:
         raise ConfigurationError(f"groups must be an integer of at least 1, got {groups!r}")
     if padding not in ("half", "full"):
@@ -138,7 +174,7 @@ def conv2d(x, w, b=None, stride=1, padding=0, dilation=1, groups=1, activation=N
     stride, dilation : int or pair of int
     padding : int, pair of int, pair of pairs ((top, bottom), (left, right)), "half" or "full"
     groups : int
-    activation : None or "relu"
+    activation : None, "relu" or "sigmoid"
         ReLU's gradient at exactly 0 is 0 (``tt.nnet.relu``: 0.5).
 
     Returns
@@ -198,7 +234,7 @@ def dense(x, w, b=None, activation=None):
     x : float matrix, shape (N, n_in)
     w : float matrix, shape (n_in, n_out)
     b : float vector, shape (n_out,), optional
-    activation : None or "relu"
+    activation : None, "relu" or "sigmoid"
 
     Returns
     -------

@@ -11,7 +11,6 @@ Examples
 array([0.], dtype=float32)
 """
 
-import numpy as np
 import theano.tensor as tt
 from theano.gof import Apply
 from theano.gradient import DisconnectedType
@@ -80,7 +79,7 @@ class Conv(_Convolution):
         y = reference.forward(x, w, **self.geometry)
         for b in bias:
             y += b[:, None, None]
-        outputs[0][0] = np.maximum(y, 0, out=y) if self.activation else y
+        outputs[0][0] = reference.activate(y, self.activation)
 
     def stock(self, x, w, *bias):
         y = AbstractConv2d(**self.theano_geometry)(x, w)
@@ -139,7 +138,7 @@ class ConvTransposed(_Convolution):
         y = reference.image_gradient(g, w, image_size=size, **self.geometry)
         if bias:
             y += rest[0][:, None, None]
-        outputs[0][0] = np.maximum(y, 0, out=y) if self.activation else y
+        outputs[0][0] = reference.activate(y, self.activation)
 
     def stock(self, g, w, *rest):
         bias, like = self.options((g, w, *rest))

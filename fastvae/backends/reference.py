@@ -1,10 +1,18 @@
-"""What a convolution is, in numpy: the definition behind the abstract Ops' `perform`.
+"""What convolutions and activations are, in numpy: the definition behind the abstract Ops' `perform`.
 
 Plain loops over the kernel's positions; exact in whatever dtype they are given, and slow. All in the convolution's own
 terms: an image (N, C, H, W), weights (O, C / groups, kh, kw) and the convolution's output (N, O, H', W').
 """
 
 import numpy as np
+from scipy.special import expit
+
+
+def activate(y, activation):
+    """y, or in its place its ReLU or sigmoid."""
+    if activation is None:
+        return y
+    return np.maximum(y, 0, out=y) if activation == "relu" else expit(y, out=y)
 
 
 def pads(padding, kernel, dilation):

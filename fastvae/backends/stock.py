@@ -10,6 +10,7 @@ Examples
 array([0., 5.], dtype=float32)
 """
 
+import numpy as np
 import theano.tensor as tt
 from theano.compile import optdb
 from theano.gof import Op, local_optimizer
@@ -17,10 +18,12 @@ from theano.gof.opt import copy_stack_trace, in2out
 
 from fastvae.backends.relu import elementwise_relu, relu_gradient
 
+ACTIVATIONS = (None, "relu", "sigmoid")
+
 
 def activate(y, activation):
-    """ReLU of y where an activation is asked for, else y."""
-    return elementwise_relu(y) if activation else y
+    """The activation of y, one of ACTIVATIONS."""
+    return {None: lambda y: y, "relu": elementwise_relu, "sigmoid": tt.nnet.sigmoid}[activation](y)
 
 
 class AbstractOp(Op):
@@ -30,7 +33,10 @@ class AbstractOp(Op):
         return str(self)
 
     def grad_of_activation(self, inputs, g):
-        return relu_gradient(self(*inputs), g) if self.activation else g
+        if self.activation is None:
+            return g
+        y = self(*inputs)
+        return relu_gradient(y, g) if self.activation == "relu" else g * y * (np.array(1, y.dtype) - y)
 
 
 @local_optimizer(None)

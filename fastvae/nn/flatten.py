@@ -10,8 +10,7 @@ Examples
 """
 import math
 
-import theano.tensor as tt
-
+from fastvae.backends import abstract
 from fastvae.nn.arguments import shape_of_images
 from fastvae.nn.layer import Layer
 
@@ -64,9 +63,7 @@ class Reshape(Layer):
 
     def __call__(self, x):
         """float32 (batch, channels, rows, columns) for float32 `x` (batch, channels * rows * columns)."""
-        x = self.checked_input(x, ndim=2)
-        # A single channel is no broadcastable axis: the gradient of a difference to images would be summed over it.
-        return tt.unbroadcast(x.reshape((x.shape[0], *self.shape)), 1, 2, 3)
+        return abstract.Unflatten(self.shape)(self.checked_input(x, ndim=2))
 
     def output_shape(self, input_shape):
         """(channels, rows, columns) for (channels * rows * columns,)."""

@@ -59,7 +59,7 @@ def test_nan_stays_nan(rng):
         (dict(padding="same"), "padding must be an integer, a pair, 'half' or 'full', got 'same'"),
         (dict(padding=-1), "padding must be"),
         (dict(groups=0), "groups must be"),
-        (dict(activation="tanh"), "activation must be None or 'relu', got 'tanh'"),
+        (dict(activation="tanh"), "activation must be None, 'relu' or 'sigmoid', got 'tanh'"),
     ],
 )
 def test_refuses_bad_arguments(options, message):

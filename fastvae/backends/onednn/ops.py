@@ -8,7 +8,7 @@ import numpy as np
 import theano.tensor as tt
 from theano.gof import Apply, Op
 
-from fastvae.backends import abstract
+from fastvae.backends import abstract, reference
 
 _HALF, _FULL = (-1, -1), (-2, -2)  # as in c_code/convolution.c
 
@@ -87,11 +87,11 @@ class Convolution(OneDNNOp):
     def settings(self, node):
         m, backward = self.meaning, self.direction == 2
         bias, like = abstract.ConvTransposed.options(node.inputs)
-        relu = not backward and m.activation is not None
+        activation = 0 if backward else abstract.ACTIVATIONS.index(m.activation)
         sum_of = {None: 0, "top": 1, "image": 2}[m.sum_of] if backward else 0
         pads = [p for pair in _pads(m.padding) for p in pair]
-        return (self.direction, *m.stride, *m.dilation, m.groups, *pads, m.flip, relu, bool(bias) and not backward,
-                bool(like), sum_of, self.winograd)  # fmt: skip
+        return (self.direction, *m.stride, *m.dilation, m.groups, *pads, m.flip, activation,
+                bool(bias) and not backward, bool(like), sum_of, self.winograd)  # fmt: skip
 
     def on_images(self, node, inputs, transpose):
         """The node's inputs (or their values, or shapes), of every image `transpose(image)`."""
@@ -118,25 +118,24 @@ class Convolution(OneDNNOp):
 
 
 class MatMul(OneDNNOp):
-    """x w [+ bias] [then ReLU], each matrix transposed first where asked."""
+    """x w [+ bias] [then an activation], each matrix transposed first where asked."""
 
     kind = "MatMul"
-    __props__ = ("relu", "transposed")
+    __props__ = ("activation", "transposed")
 
-    def __init__(self, relu=False, transposed=(False, False)):
-        self.relu, self.transposed = relu, transposed
+    def __init__(self, activation=None, transposed=(False, False)):
+        self.activation, self.transposed = activation, transposed
 
     def make_node(self, x, w, *bias):
         rows, columns = (v.broadcastable[i ^ t] for i, (v, t) in enumerate(zip((x, w), self.transposed)))
         return Apply(self, [x, w, *bias], [tt.TensorType("float32", [rows, columns])()])
 
     def settings(self, node):
-        return (len(node.inputs) == 3, self.relu, *self.transposed)
+        return (len(node.inputs) == 3, abstract.ACTIVATIONS.index(self.activation), *self.transposed)
 
     def perform(self, node, inputs, outputs):
         x, w = (a.T if t else a for a, t in zip(inputs, self.transposed))
-        y = sum(inputs[2:], np.dot(x, w))
-        outputs[0][0] = np.maximum(y, 0, out=y) if self.relu else y
+        outputs[0][0] = reference.activate(sum(inputs[2:], np.dot(x, w)), self.activation)
 
     def infer_shape(self, node, shapes):
         (x, w), (tx, tw) = shapes[:2], self.transposed
@@ -220,6 +219,48 @@ class ReshapeLike(OneDNNOp):
         return [shapes[1]]
 
 
+class Unflatten(OneDNNOp):
+    """An `abstract.Unflatten`: a view of a contiguous matrix."""
+
+    kind = "Unflatten"
+    __props__ = ("meaning",)
+    view_map = {0: [0]}
+
+    def __init__(self, meaning):
+        self.meaning = meaning
+
+    def make_node(self, x):
+        return Apply(self, [x], [v.type() for v in self.meaning.make_node(x).outputs])
+
+    def settings(self, node):
+        return self.meaning.shape
+
+    def perform(self, node, inputs, outputs):
+        outputs[0][0] = inputs[0].reshape((-1, *self.meaning.shape))
+
+    def infer_shape(self, node, shapes):
+        return self.meaning.infer_shape(node, shapes)
+
+
+class TakeRows(OneDNNOp):
+    """x[numbers], rows by their int64 numbers, in one threaded copy; x is float32 or uint8."""
+
+    kind = "TakeRows"
+    __props__ = ()
+
+    def make_node(self, x, numbers):
+        return Apply(self, [x, numbers], [tt.TensorType(x.dtype, numbers.broadcastable + x.broadcastable[1:])()])
+
+    def settings(self, node):
+        return (np.dtype(node.inputs[0].dtype).num,)
+
+    def perform(self, node, inputs, outputs):
+        outputs[0][0] = inputs[0].take(inputs[1], axis=0)
+
+    def infer_shape(self, node, shapes):
+        return [shapes[1] + shapes[0][1:]]
+
+
 class ColumnSum(OneDNNOp):
     """The sum over all axes but the last."""
 
@@ -237,6 +278,25 @@ class ColumnSum(OneDNNOp):
 
     def infer_shape(self, node, shapes):
         return [(shapes[0][-1],)]
+
+
+class Total(OneDNNOp):
+    """The sum over all axes."""
+
+    kind = "Total"
+    __props__ = ()
+
+    def make_node(self, x):
+        return Apply(self, [x], [tt.fscalar()])
+
+    def settings(self, node):
+        return (node.inputs[0].ndim,)
+
+    def perform(self, node, inputs, outputs):
+        outputs[0][0] = np.asarray(inputs[0].sum(dtype="float64"), "float32")
+
+    def infer_shape(self, node, shapes):
+        return [()]
 
 
 class ReluGradient(OneDNNOp):
@@ -265,29 +325,33 @@ class ReluGradient(OneDNNOp):
 
 
 class Adam(OneDNNOp):
-    """An `abstract.AdamStep` in one threaded pass; in place of parameter, m and v where asked."""
+    """An `abstract.AdamStep` in one threaded pass; in place of every parameter, m and v where asked."""
 
     kind = "Adam"
-    __props__ = ("meaning", "inplace")
+    __props__ = ("meaning", "n_parameters", "inplace")
 
-    def __init__(self, meaning, inplace=False):
-        self.meaning, self.inplace = meaning, inplace
+    def __init__(self, meaning, n_parameters, inplace=False):
+        self.meaning, self.n_parameters, self.inplace = meaning, n_parameters, inplace
         if inplace:
-            self.destroy_map = {0: [0], 1: [2], 2: [3]}
+            self.destroy_map = {i: [source] for i, source in enumerate(self._sources())}
+
+    def _sources(self):
+        """Which input becomes which output."""
+        return self.meaning.updated(range(1, 4 * self.n_parameters + 1))
 
     def make_node(self, *inputs):
-        return Apply(self, list(inputs), [inputs[i].type() for i in (0, 2, 3)])
+        return Apply(self, list(inputs), [inputs[i].type() for i in self._sources()])
 
     def settings(self, node):
         m = self.meaning
-        return (node.inputs[0].ndim, self.inplace, m.beta1, m.beta2, m.epsilon)
+        return (self.inplace, m.beta1, m.beta2, m.epsilon)
 
     def perform(self, node, inputs, outputs):
         self.meaning.perform(node, inputs, outputs)
         if self.inplace:
-            for cell, i in zip(outputs, (0, 2, 3)):
+            for cell, i in zip(outputs, self._sources()):
                 inputs[i][...] = cell[0]
                 cell[0] = inputs[i]
 
     def infer_shape(self, node, shapes):
-        return [shapes[0], shapes[2], shapes[3]]
+        return self.meaning.infer_shape(node, shapes)

@@ -1,4 +1,4 @@
-"""A bias and a ReLU that follow a convolution or a matrix product become part of its Op.
+"""A bias and a ReLU or sigmoid that follow a convolution or a matrix product become part of its Op.
 
 Only where nobody else looks at the value in between: the gradient of stock's `tt.nnet.relu` (0.5 at exactly 0) needs
 that value, so in a training graph a user's ReLU stays as it is and keeps its gradient.
@@ -10,6 +10,7 @@ from theano.gof import local_optimizer
 from theano.gof.opt import copy_stack_trace
 from theano.scalar import basic as scalar
 from theano.tensor.basic import NotScalarConstantError, get_scalar_constant_value
+from theano.tensor.nnet.sigm import ScalarSigmoid
 
 from fastvae.backends import abstract
 from fastvae.backends.relu import Relu
@@ -118,6 +119,13 @@ def _relu_argument(node):
     return None
 
 
+def _activated(product, activation):
+    """The product's node with an activation."""
+    if isinstance(product.op, (tt.Dot, abstract.Dense)):
+        return abstract.Dense(activation)(*product.inputs)
+    return type(product.op)(activation, **product.op.geometry)(*product.inputs)
+
+
 @local_optimizer([tt.Elemwise])
 def local_fuse_relu(node):
     """relu(product) -> product with ReLU, where nothing else uses the product.
@@ -128,17 +136,31 @@ def local_fuse_relu(node):
     if not found or _product(found[0]) is None or not _only_for(*found[:2]):
         return False
     x, _, positive = found
-    if isinstance(x.owner.op, (tt.Dot, abstract.Dense)):
-        new = abstract.Dense("relu")(*x.owner.inputs)
-    else:
-        new = type(x.owner.op)("relu", **x.owner.op.geometry)(*x.owner.inputs)
-    new = tt.patternbroadcast(new, node.outputs[0].broadcastable)
+    new = tt.patternbroadcast(_activated(x.owner, "relu"), node.outputs[0].broadcastable)
     if new.type != node.outputs[0].type:
         return False
     copy_stack_trace(node.outputs[0], new)
     if positive is None:
         return [new]
     return {node.outputs[0]: new, positive: tt.gt(new, np.float32(0))}
+
+
+@local_optimizer([tt.Elemwise])
+def local_fuse_sigmoid(node):
+    """sigmoid(product), or sigmoid(reshaped product) -> product with sigmoid, where nothing else uses the product."""
+    if not _is(node.outputs[0], ScalarSigmoid):
+        return False
+    (x,) = node.inputs
+    reshape = x.owner if x.owner and isinstance(x.owner.op, tt.Reshape) and _only_for(x, [node]) else None
+    product = x if reshape is None else reshape.inputs[0]
+    if _product(product) is None or not _only_for(product, [reshape or node]):
+        return False
+    new = tt.patternbroadcast(_activated(product.owner, "sigmoid"), product.broadcastable)
+    result = new if reshape is None else reshape.op(new, *reshape.inputs[1:])
+    if result.type != node.outputs[0].type:
+        return False
+    copy_stack_trace(node.outputs[0], [new, result])
+    return [result]
 
 
 def _sums_over_images(variable):

@@ -8,10 +8,11 @@ from theano.compile import optdb
 from theano.gof import EquilibriumOptimizer, MergeOptimizer, TopoOptimizer, local_optimizer
 from theano.gof.opt import copy_stack_trace, in2out
 from theano.tensor.blas import Dot22, Dot22Scalar, Gemm
+from theano.tensor.subtensor import AdvancedSubtensor1
 
 from fastvae.backends import abstract
 from fastvae.backends.onednn import ops
-from fastvae.backends.rewrites import fuse, layout, lift
+from fastvae.backends.rewrites import fuse, layout, lift, reshape, vectorize
 
 
 def _replaced(node, new):
@@ -56,19 +57,26 @@ def local_winograd(node):
     return _replaced(node, ops.Convolution(op.meaning, winograd=True)(*node.inputs, return_list=True))
 
 
-@local_optimizer([abstract.Dense, abstract.AdamStep])
+LAYERS = (abstract.Dense, abstract.Unflatten, abstract.AdamStep)
+
+
+@local_optimizer(LAYERS)
 def local_lower_layer(node):
-    """An abstract dense layer or Adam step -> oneDNN's."""
-    if not isinstance(node.op, (abstract.Dense, abstract.AdamStep)) or not _all_float32(node.inputs):
+    """An abstract dense layer, Unflatten or Adam step -> oneDNN's."""
+    if not isinstance(node.op, LAYERS) or not _all_float32(node.inputs):
         return False
+    if isinstance(node.op, abstract.Unflatten):
+        return _replaced(node, [ops.Unflatten(node.op)(*node.inputs)])
     if isinstance(node.op, abstract.AdamStep):
-        if len({(v.type.broadcastable) for v in node.inputs[:4]}) > 1 or node.inputs[4].ndim:
+        rate, *rest = node.inputs
+        parameters = [rest[i : i + 4] for i in range(0, len(rest), 4)]
+        if rate.ndim or any(len({v.broadcastable for v in parameter}) > 1 for parameter in parameters):
             return False
-        return _replaced(node, ops.Adam(node.op)(*node.inputs, return_list=True))
-    return _replaced(node, [_matmul(*node.inputs, relu=node.op.activation is not None)])
+        return _replaced(node, ops.Adam(node.op, len(parameters))(*node.inputs, return_list=True))
+    return _replaced(node, [_matmul(*node.inputs, activation=node.op.activation)])
 
 
-def _matmul(x, w, *bias, relu=False):
+def _matmul(x, w, *bias, activation=None):
     """x w, taking matrices from under a transposition."""
 
     def is_transposed(v):
@@ -76,7 +84,7 @@ def _matmul(x, w, *bias, relu=False):
 
     transposed = is_transposed(x), is_transposed(w)
     x, w = (v.owner.inputs[0] if t else v for v, t in zip((x, w), transposed))
-    return ops.MatMul(relu, transposed)(x, w, *bias)
+    return ops.MatMul(activation, transposed)(x, w, *bias)
 
 
 @local_optimizer([tt.Elemwise])
@@ -88,6 +96,26 @@ def local_lower_relu_gradient(node):
     if not 1 <= g.ndim <= 4 or any(y.broadcastable) or any(g.broadcastable):
         return False
     return _replaced(node, [ops.ReluGradient()(y, g)])
+
+
+@local_optimizer([tt.elemwise.Sum])
+def local_lower_total(node):
+    """the sum of a float32 tensor over all its axes -> one threaded pass"""
+    x = node.inputs[0]
+    if not isinstance(node.op, tt.elemwise.Sum) or x.dtype != "float32" or x.ndim < 2 or node.outputs[0].ndim:
+        return False
+    return _replaced(node, [ops.Total()(x)])
+
+
+@local_optimizer([AdvancedSubtensor1])
+def local_lower_rows(node):
+    """x[row numbers], as a minibatch draws them -> one threaded copy"""
+    if not isinstance(node.op, AdvancedSubtensor1):
+        return False
+    x, numbers = node.inputs
+    if x.dtype not in ("float32", "uint8") or numbers.dtype != "int64":
+        return False
+    return _replaced(node, [ops.TakeRows()(x, numbers)])
 
 
 @local_optimizer([Dot22, Dot22Scalar, Gemm])
@@ -106,8 +134,8 @@ def local_inplace(node):
     """ReLU gradient, Gemm and Adam overwrite their operands where nobody needs these any more."""
     if not isinstance(node.op, (ops.ReluGradient, ops.Gemm, ops.Adam)) or node.op.inplace:
         return False
-    props = [node.op.meaning] if isinstance(node.op, ops.Adam) else []
-    new = type(node.op)(*props, inplace=True)(*node.inputs, return_list=True)
+    settings = [getattr(node.op, name) for name in node.op.__props__ if name != "inplace"]
+    new = type(node.op)(*settings, inplace=True)(*node.inputs, return_list=True)
     copy_stack_trace(node.outputs, new)
     return new
 
@@ -131,13 +159,20 @@ def register(winograd):
     # Once on the graph as its author wrote it (later Theano moves a ReLU behind the reshape that follows it), once
     # where simplification has removed what else looked at a product.
     add("fuse_early", 0.06, _equilibrium(fuse.local_fuse_bias, fuse.local_fuse_relu))
-    add("fuse", 1.610, _equilibrium(fuse.local_fuse_bias, fuse.local_fuse_relu, fuse.local_fuse_bias_gradient))
+    # A sigmoid only then: until simplification is done its logarithm may still become a softplus.
+    late = (fuse.local_fuse_bias, fuse.local_fuse_relu, fuse.local_fuse_sigmoid, fuse.local_fuse_bias_gradient)
+    add("fuse", 1.610, _equilibrium(*late))
     add("lower", 1.620, in2out(local_lower_convolution, local_lower_layer, name="fastvae_onednn_lower"))
     if winograd:
         add("winograd", 1.625, in2out(local_winograd, name="fastvae_onednn_winograd"))
     layouts = (layout.local_cancel_layouts, layout.local_sink_layout, layout.local_lift_layout, layout.local_sum_layout)
     add("layout", 1.630, _equilibrium(*layouts, layout.local_column_sum))
-    add("relu", 1.640, in2out(local_lower_relu_gradient, name="fastvae_onednn_relu"))
+    views = (reshape.local_sink_unflatten, reshape.local_cancel_unflatten, reshape.local_sum_unflatten)
+    add("reshape", 1.635, _equilibrium(*views))
+    passes = (local_lower_relu_gradient, local_lower_rows, local_lower_total)
+    add("passes", 1.640, in2out(*passes, name="fastvae_onednn_passes"))
     add("product", 1.720, in2out(local_lower_product, name="fastvae_onednn_product"))
+    # After Theano's fusion of element-wise Ops (49).
+    add("vectorize", 49.100, in2out(vectorize.local_vectorize, name="fastvae_onednn_vectorize"))
     # After AddDestroyHandler (49.5), where Theano's own BLAS goes in place (70).
     add("inplace", 70.100, TopoOptimizer(local_inplace, failure_callback=TopoOptimizer.warn_inplace), "inplace")

@@ -175,14 +175,15 @@ def test_winograd_is_exactly_the_bias_where_all_that_it_sees_is_zero():
 @SWEEP
 @given(st.data())
 def test_matmul(close, data):
-    m, k, n = (data.draw(st.sampled_from([1, 2, 5, 16, 33])) for _ in range(3))
-    relu, bias, tx, tw = (data.draw(st.booleans()) for _ in range(4))
+    m, k, n = (data.draw(st.sampled_from([1, 2, 5, 16, 33, 260])) for _ in range(3))
+    activation = data.draw(st.sampled_from(abstract.ACTIVATIONS))
+    bias, tx, tw = (data.draw(st.booleans()) for _ in range(3))
     rng = np.random.default_rng(data.draw(st.integers(0, 99)))
     x, w, b = drawn(rng, *((k, m) if tx else (m, k))), drawn(rng, *((n, k) if tw else (k, n))), drawn(rng, n)
     layout = LAYOUTS[data.draw(st.sampled_from(sorted(LAYOUTS)))]
-    (y,) = compiled(ops.MatMul(relu, (tx, tw)), layout(x), layout(w), *([b] if bias else []))
+    (y,) = compiled(ops.MatMul(activation, (tx, tw)), layout(x), layout(w), *([b] if bias else []))
     expected = (x.T if tx else x).astype("float64") @ (w.T if tw else w) + (b if bias else 0)
-    close(y, np.maximum(expected, 0) if relu else expected)
+    close(y, reference.activate(expected, activation))
 
 
 @SWEEP
@@ -295,7 +296,7 @@ def test_sizes_that_do_not_fit_are_refused(op, values, message):
         compiled(op, *values)
 
 
-@pytest.mark.parametrize("op", [ops.Convolution(abstract.Conv("relu")), ops.MatMul(relu=True)])
+@pytest.mark.parametrize("op", [ops.Convolution(abstract.Conv("relu")), ops.MatMul("relu")])
 def test_python_mode_computes_the_same(op, rng, close):
     shapes = [(2, 5, 5, 3), (4, 3, 2, 2), (4,)] if isinstance(op, ops.Convolution) else [(3, 4), (4, 5), (5,)]
     values = [rng.randn(*s).astype("float32") for s in shapes]
@@ -315,12 +316,24 @@ def test_results_of_a_call_survive_the_next_one(rng):
 
 
 @pytest.mark.parametrize("channels, filters", [(1, 16), (16, 16), (3, 5), (16, 1)])
+def test_sigmoid_saturates_and_keeps_nan(channels, filters):
+    image, weights = np.zeros((2, 5, 5, channels), "float32"), np.ones((filters, channels, 3, 3), "float32")
+    image[0, 0, 0, 0], image[0, 4, 4, 0], image[1, 0, 0, 0], image[1, 4, 4, 0] = np.nan, 100, -100, 2
+    (y,) = compiled(ops.Convolution(abstract.Conv("sigmoid")), image, weights)
+    assert np.isnan(y[0, 0, 0]).all() and (y[0, 2, 2] == 1).all() and (abs(y[1, 0, 0]) < 1e-37).all()
+    np.testing.assert_allclose(y[1, 2, 2], 1 / (1 + np.exp(-2)), rtol=1e-6)
+    values = np.array([[np.nan], [np.inf], [-np.inf], [100], [-100], [0]], "float32")
+    (y,) = compiled(ops.MatMul("sigmoid"), values, np.ones((1, 1), "float32"))
+    np.testing.assert_allclose(y.ravel(), [np.nan, 1, 0, 1, 0, 0.5], atol=1e-37)
+
+
+@pytest.mark.parametrize("channels, filters", [(1, 16), (16, 16), (3, 5), (16, 1)])
 def test_relu_keeps_nan_and_denormals(channels, filters):
     image, weights = np.ones((2, 5, 5, channels), "float32"), np.ones((filters, channels, 3, 3), "float32")
     image[0, 0, 0, 0] = np.nan
     (y,) = compiled(ops.Convolution(abstract.Conv("relu")), image, weights)
     assert np.isnan(y[0, 0, 0]).all() and not np.isnan(y[1]).any()
-    (y,) = compiled(ops.MatMul(relu=True), np.array([[1e-40], [np.nan], [-1]], "float32"), np.ones((1, 1), "float32"))
+    (y,) = compiled(ops.MatMul("relu"), np.array([[1e-40], [np.nan], [-1]], "float32"), np.ones((1, 1), "float32"))
     assert y[0] == np.float32(1e-40) and np.isnan(y[1]) and y[2] == 0
 
 

@@ -42,7 +42,7 @@ def nodes(function):
 
 
 def has_relu(node):
-    return node.op.relu if isinstance(node.op, ops.MatMul) else getattr(node.op.meaning, "activation", None) == "relu"
+    return (node.op if isinstance(node.op, ops.MatMul) else node.op.meaning).__dict__.get("activation") == "relu"
 
 
 @pytest.mark.parametrize("activation", sorted(RELUS))
@@ -76,6 +76,37 @@ def test_gradient_equals_stocks_with_many_exact_zeros(kind, activation, stock, r
         close(value, oracle)
     assert any(map(has_relu, nodes(function))) == (activation in ("fastvae", "switch"))
     assert len(nodes(function)) == 3
+
+
+@pytest.mark.parametrize("kind", sorted(PRODUCTS))
+def test_sigmoid_is_fused_and_its_gradient_comes_from_the_output(kind, stock, rng, close):
+    x, w, b = operands(rng, kind)
+    y = layer(kind, tt.nnet.sigmoid, x, w, b)
+    outputs = [y, *theano.grad(tt.sum(y**3), [x, w, b])]
+    function = theano.function([], outputs)
+    for value, expected in zip(function(), theano.function([], outputs, mode=stock)()):
+        close(value, expected)
+    assert len(nodes(function)) == 3
+    assert sum("sigmoid" in str(n.op).lower() for n in function.maker.fgraph.apply_nodes) == 1
+
+
+def test_sigmoid_behind_a_reshape(stock, rng, close):
+    x, w, b = operands(rng, "dense")
+    y = tt.nnet.sigmoid((tt.dot(x, w) + b).reshape((3, 2, 2)))
+    function = theano.function([], y)
+    (node,) = nodes(function)
+    assert node.op.activation == "sigmoid"
+    close(function(), theano.function([], y, mode=stock)())
+
+
+def test_a_logarithm_of_sigmoid_stays_stable(rng):
+    x, w, b = operands(rng, "dense")
+    b.set_value(np.full_like(b.get_value(), -200))
+    p = tt.nnet.sigmoid(tt.dot(x, w) + b)
+    function = theano.function([], [tt.log(p), tt.log(1 - p)])
+    inside, outside = function()
+    assert np.isfinite(inside).all() and (inside < -150).all() and not outside.any()
+    assert all(node.op.activation is None for node in nodes(function))
 
 
 def test_a_product_that_is_used_elsewhere_stays_whole(stock, rng, close):

@@ -17,7 +17,7 @@ enum { SUM_NONE, SUM_TOP, SUM_IMAGE };
 enum { HALF = -1, FULL = -2 };
 
 typedef struct {
-    int direction, groups, flip, relu, bias, like, sum_of, winograd; /* winograd: allowed */
+    int direction, groups, flip, activation, bias, like, sum_of, winograd; /* winograd: allowed */
     npy_intp stride[2], dilation[2], pad[2][2];
 } convolution;
 
@@ -55,7 +55,7 @@ static void read_settings(const thunk *t, convolution *c) {
                        .groups = s[5],
                        .pad = {{s[6], s[7]}, {s[8], s[9]}},
                        .flip = s[10],
-                       .relu = s[11],
+                       .activation = s[11],
                        .bias = s[12],
                        .like = s[13],
                        .sum_of = s[14],
@@ -198,7 +198,7 @@ static convolution_plan *make_plan(const convolution *c, const geometry *g, dnnl
     TRY("set attributes", dnnl_primitive_attr_create(&reorder_attr));
     TRY("set attributes", dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user));
     TRY("set attributes", dnnl_primitive_attr_set_scratchpad_mode(reorder_attr, dnnl_scratchpad_mode_user));
-    if (c->relu) TRY("set attributes", fv_relu(attr));
+    if (c->activation) TRY("set attributes", fv_activation(attr, c->activation));
     const char *choose = "choose a kernel";
     if (c->direction == FORWARD)
         TRY(choose, dnnl_convolution_forward_primitive_desc_create(&pd, engine, dnnl_forward_inference,
@@ -292,7 +292,7 @@ static float *packed(PyArrayObject *a, char **at) {
 /* Whether Winograd's kernel takes this convolution, and how it sees it. A transposed one is a convolution of the top by
  * the weights read backwards, their two channels exchanged. */
 static int suits_winograd(const convolution *c, const geometry *g, fv_winograd *w) {
-    if (!c->winograd || g->kh != 3 || g->kw != 3 || c->groups != 1) return 0;
+    if (!c->winograd || c->activation == SIGMOID || g->kh != 3 || g->kw != 3 || c->groups != 1) return 0;
     for (int i = 0; i < 2; i++)
         if (c->stride[i] != 1 || c->dilation[i] != 1 || c->pad[i][0] > 2) return 0;
     if (c->direction == DATA)
@@ -317,9 +317,9 @@ static void execute_winograd(const convolution *c, const geometry *g, const fv_w
     char *at = scratch, *room = carve(&at, winograd_scratch(c, w));
     float *image = packed(x->image, &at), *top = packed(x->top, &at), *weights = packed(x->weights, &at);
     if (c->direction == FORWARD)
-        fv_winograd_convolve(w, image, weights, x->bias, c->relu, top, room);
+        fv_winograd_convolve(w, image, weights, x->bias, c->activation == RELU, top, room);
     else if (c->direction == DATA)
-        fv_winograd_convolve(w, top, weights, x->bias, c->relu, image, room);
+        fv_winograd_convolve(w, top, weights, x->bias, c->activation == RELU, image, room);
     else {
         fv_winograd_weights_gradient(w, image, top, weights, c->sum_of == SUM_TOP ? x->sum : NULL, room);
         if (c->sum_of == SUM_IMAGE) fv_column_sum(x->sum, image, g->n * g->h * g->w, g->c, at);
@@ -382,7 +382,7 @@ static dnnl_status_t execute(const convolution *c, const geometry *g, convolutio
                                    {DNNL_ARG_SCRATCHPAD, p->scratchpad}};
         int n = 4;
         if (p->bias) args[n++] = (dnnl_exec_arg_t){DNNL_ARG_BIAS, p->bias};
-        if (c->relu) args[n++] = fv_relu_argument();
+        if (c->activation == RELU) args[n++] = fv_relu_argument();
         TRY("compute", dnnl_primitive_execute(p->compute, stream, n, args));
     }
     TRY("finish", dnnl_stream_wait(stream));

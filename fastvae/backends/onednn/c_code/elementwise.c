@@ -1,7 +1,7 @@
 /* Element-wise Ops in one threaded pass over memory: the gradient of ReLU and the Adam update. */
 #include "fastvae.h"
 #include <math.h>
-#include <string.h>
+#include <stdlib.h>
 
 /* Start an in-place Op on input `from`: its own memory if it is contiguous (and the Op may), else a packed copy. */
 static PyArrayObject *destination(thunk *t, int out, PyArrayObject *from, int in_place) {
@@ -20,6 +20,14 @@ static int same_shape(const thunk *t, PyArrayObject *a, PyArrayObject *b) {
     return 0;
 }
 
+static void relu_gradient(float *to, const float *y, const float *g, npy_intp from, npy_intp end) {
+#pragma omp simd
+    for (npy_intp i = from; i < end; i++) {
+        float value = g[i]; /* read in any case: a masked read is many times slower */
+        to[i] = y[i] > 0.f ? value : 0.f;
+    }
+}
+
 /* ReluGradient: inputs y (a ReLU's output), g -> g where y > 0, else 0. Settings: axes, in place of g. */
 static int run_relu_gradient(thunk *t) {
     int ndim = t->settings[0];
@@ -35,42 +43,89 @@ static int run_relu_gradient(thunk *t) {
     npy_intp n = PyArray_SIZE(g);
     Py_BEGIN_ALLOW_THREADS if (y_copy) fv_pack(value = (float *)scratch, y);
     if (g_copy) fv_pack(from = (float *)(scratch + y_copy), g);
-#pragma omp parallel for simd schedule(static) if (n > PARALLEL_MIN)
-    for (npy_intp i = 0; i < n; i++) to[i] = value[i] > 0.f ? from[i] : 0.f;
-    Py_END_ALLOW_THREADS return 0;
-}
-
-/* Adam: inputs parameter, gradient, m, v, rate () -> their new values; rate holds the bias corrections.
- * Settings: axes, in place, beta1, beta2, epsilon. */
-static int run_adam(thunk *t) {
-    int ndim = t->settings[0], in_place = t->settings[1];
-    PyArrayObject *in[4], *out[3];
-    for (int i = 0; i < 4; i++)
-        if (!(in[i] = fv_input(t, i, ndim)) || !same_shape(t, in[0], in[i])) return -1;
-    PyArrayObject *rate = fv_input(t, 4, 0);
-    if (!rate) return -1;
-    const int source[3] = {0, 2, 3};
-    for (int i = 0; i < 3; i++)
-        if (!(out[i] = destination(t, i, in[source[i]], in_place))) return -1;
-    size_t copy = fv_is_contiguous(in[1]) ? 0 : fv_round(PyArray_NBYTES(in[1]));
-    char *scratch = fv_scratch(copy);
-    if (!scratch) return fv_oom(copy);
-    float *restrict p = PyArray_DATA(out[0]), *restrict m = PyArray_DATA(out[1]), *restrict v = PyArray_DATA(out[2]);
-    const float *restrict g = copy ? (float *)scratch : PyArray_DATA(in[1]);
-    float a = *(float *)PyArray_DATA(rate), beta1 = t->settings[2], beta2 = t->settings[3], epsilon = t->settings[4];
-    float rest1 = 1.f - beta1, rest2 = 1.f - beta2;
-    npy_intp n = PyArray_SIZE(in[0]);
-    Py_BEGIN_ALLOW_THREADS if (copy) fv_pack((float *)scratch, in[1]);
-    for (int i = 0; i < 3; i++)
-        if (out[i] != in[source[i]]) fv_pack(PyArray_DATA(out[i]), in[source[i]]);
-#pragma omp parallel for simd schedule(static) if (n > PARALLEL_MIN)
-    for (npy_intp i = 0; i < n; i++) {
-        m[i] = beta1 * m[i] + rest1 * g[i];
-        v[i] = beta2 * v[i] + rest2 * g[i] * g[i];
-        p[i] -= a * m[i] / (sqrtf(v[i]) + epsilon);
+if (n <= PARALLEL_MIN) relu_gradient(to, value, from, 0, n);
+    else {
+#pragma omp parallel
+        {
+            npy_intp i, j;
+            fv_share(n, &i, &j);
+            relu_gradient(to, value, from, i, j);
+        }
     }
     Py_END_ALLOW_THREADS return 0;
 }
 
+typedef struct {
+    float *restrict p, *restrict m, *restrict v;
+    const float *restrict g;
+    npy_intp n;
+} adam_parameter;
+
+static void adam(adam_parameter q, npy_intp from, npy_intp to, float rate, float beta1, float beta2, float epsilon) {
+    float *restrict p = q.p, *restrict m = q.m, *restrict v = q.v, rest1 = 1.f - beta1, rest2 = 1.f - beta2;
+    const float *restrict g = q.g;
+    for (npy_intp i = from; i < to; i++) {
+        m[i] = beta1 * m[i] + rest1 * g[i];
+        v[i] = beta2 * v[i] + rest2 * g[i] * g[i];
+        p[i] -= rate * m[i] / (sqrtf(v[i]) + epsilon);
+    }
+}
+
+/* Adam: inputs rate (), which holds the bias corrections, then parameter, gradient, m, v of each parameter -> the new
+ * parameter, m and v of each. Settings: in place, beta1, beta2, epsilon. */
+static int run_adam(thunk *t) {
+    int in_place = t->settings[0], n = t->n_outputs / 3, status = -1;
+    float beta1 = t->settings[1], beta2 = t->settings[2], epsilon = t->settings[3];
+    PyArrayObject *rate = fv_input(t, 0, 0);
+    adam_parameter *all = calloc(n, sizeof *all);
+    size_t copies = 0;
+    npy_intp total = 0;
+    if (!rate || !all) goto done;
+    for (int i = 0; i < n; i++) {
+        PyArrayObject *in[4];
+        for (int j = 0; j < 4; j++)
+            if (!(in[j] = fv_input(t, 1 + 4 * i + j, -1)) || !same_shape(t, in[0], in[j])) goto done;
+        PyArrayObject *from[3] = {in[0], in[2], in[3]}, *out[3];
+        for (int j = 0; j < 3; j++) {
+            if (!(out[j] = destination(t, 3 * i + j, from[j], in_place))) goto done;
+            if (out[j] != from[j]) fv_pack(PyArray_DATA(out[j]), from[j]);
+        }
+        npy_intp size = PyArray_SIZE(in[0]);
+        const float *g = fv_is_contiguous(in[1]) ? PyArray_DATA(in[1]) : NULL;
+        all[i] = (adam_parameter){PyArray_DATA(out[0]), PyArray_DATA(out[1]), PyArray_DATA(out[2]), g, size};
+        total += size;
+        if (!g) copies += fv_round(PyArray_NBYTES(in[1]));
+    }
+    char *at = fv_scratch(copies);
+    if (!at) {
+        fv_oom(copies);
+        goto done;
+    }
+    for (int i = 0; i < n; i++)
+        if (!all[i].g) {
+            PyArrayObject *g = fv_input(t, 2 + 4 * i, -1);
+            fv_pack((float *)at, g);
+            all[i].g = (float *)at;
+            at += fv_round(PyArray_NBYTES(g));
+        }
+    float a = *(float *)PyArray_DATA(rate);
+    Py_BEGIN_ALLOW_THREADS if (total <= PARALLEL_MIN) {
+        for (int i = 0; i < n; i++) adam(all[i], 0, all[i].n, a, beta1, beta2, epsilon);
+    }
+    else {
+#pragma omp parallel
+        for (int i = 0; i < n; i++) {
+            npy_intp from, to;
+            fv_share(all[i].n, &from, &to);
+            adam(all[i], from, to, a, beta1, beta2, epsilon);
+        }
+    }
+    Py_END_ALLOW_THREADS status = 0;
+done:
+    if (!rate || !all) status = all ? -1 : fv_oom(n * sizeof *all);
+    free(all);
+    return status;
+}
+
 const op_kind relu_gradient_kind = {"ReluGradient", 2, run_relu_gradient, NULL};
-const op_kind adam_kind = {"Adam", 5, run_adam, NULL};
+const op_kind adam_kind = {"Adam", 4, run_adam, NULL};

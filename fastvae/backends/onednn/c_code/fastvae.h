@@ -12,10 +12,11 @@
 #include <numpy/arrayobject.h>
 #include <oneapi/dnnl/dnnl.h>
 
-#define MAX_OPERANDS 6
 #define MAX_SETTINGS 16
 #define MAX_PLANS 16 /* shapes that one Op instance keeps prepared; the least recently used one goes */
 #define PARALLEL_MIN 32768 /* elements below which a second thread costs more than it brings */
+
+enum { RELU = 1, SIGMOID = 2 }; /* activations; 0 is none */
 
 typedef struct thunk thunk;
 typedef struct plan plan;
@@ -38,32 +39,36 @@ struct thunk {
     PyObject *error; /* list of three: type, value, traceback */
     const op_kind *kind;
     int n_inputs, n_outputs;
-    PyObject *inputs[MAX_OPERANDS], *outputs[MAX_OPERANDS]; /* Theano's one-element storage lists */
+    PyObject **inputs, **outputs; /* Theano's one-element storage lists */
     double settings[MAX_SETTINGS];
     plan *plans;
 };
 
 extern const op_kind convolution_kind, matmul_kind, gemm_kind, contiguous_kind, relu_gradient_kind, column_sum_kind,
-    reshape_like_kind, adam_kind;
+    reshape_like_kind, adam_kind, take_rows_kind, unflatten_kind, total_kind;
 
 /* runtime.c */
 int fv_enter(void);
 dnnl_engine_t fv_engine(void);
 dnnl_stream_t fv_stream(void);
-dnnl_status_t fv_relu(dnnl_primitive_attr_t attr);
+dnnl_status_t fv_activation(dnnl_primitive_attr_t attr, int activation);
 dnnl_exec_arg_t fv_relu_argument(void);
 char *fv_scratch(size_t bytes);
 void fv_scratch_release(void);
 int fv_oom(size_t bytes);
 int fv_fail(const thunk *t, const char *step, dnnl_status_t status, const npy_intp *shape, int n);
 PyArrayObject *fv_input(const thunk *t, int i, int ndim);
+PyArrayObject *fv_input_of(const thunk *t, int i, int type, int ndim);
 int fv_is_contiguous(PyArrayObject *a);
 PyArrayObject *fv_output(const thunk *t, int i, int ndim, const npy_intp *shape);
+PyArrayObject *fv_output_of(const thunk *t, int i, int type, int ndim, const npy_intp *shape);
 int fv_alias_output(const thunk *t, int i, PyArrayObject *a);
 plan *fv_find_plan(thunk *t, const npy_intp *key, int n);
 void fv_keep_plan(thunk *t, plan *p, const npy_intp *key, int n);
 size_t fv_round(size_t bytes);
 int fv_verbose(void);
+void fv_share_of(npy_intp me, npy_intp threads, npy_intp n, npy_intp *from, npy_intp *to);
+void fv_share(npy_intp n, npy_intp *from, npy_intp *to);
 
 /* layout.c */
 void fv_pack(float *to, PyArrayObject *from);

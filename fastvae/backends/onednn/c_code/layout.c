@@ -4,7 +4,7 @@
 #include <string.h>
 
 #define TILE 16
-#define ROWS 256 /* rows summed in float before they go into a double */
+#define ROWS 256 /* rows, or numbers, summed in float before they go into a double */
 
 #ifdef __AVX512F__
 typedef float vector __attribute__((vector_size(64), aligned(4), may_alias));
@@ -117,8 +117,23 @@ size_t fv_column_sum_scratch(npy_intp columns) {
     return omp_get_max_threads() * fv_round(row_stretch(columns) * (sizeof(double) + sizeof(float)));
 }
 
+static void sum_few_rows(float *to, const float *from, npy_intp rows, npy_intp columns) {
+#pragma omp parallel if (rows * columns > PARALLEL_MIN)
+    {
+        npy_intp first, end;
+        fv_share(columns, &first, &end);
+        for (npy_intp c = first; c < end; c++) to[c] = 0;
+        for (npy_intp r = 0; r < rows; r++)
+            for (npy_intp c = first; c < end; c++) to[c] += from[r * columns + c];
+    }
+}
+
 /* to[c] = sum of from[r][c] over r, in doubles from block to block. */
 void fv_column_sum(float *to, const float *from, npy_intp rows, npy_intp columns, char *scratch) {
+    if (rows <= ROWS) {
+        sum_few_rows(to, from, rows, columns);
+        return;
+    }
     npy_intp width = row_stretch(columns);
     size_t stretch = fv_round(width * (sizeof(double) + sizeof(float)));
     int threads = 1;
@@ -184,6 +199,16 @@ static int run_reshape_like(thunk *t) {
     return view ? PyList_SetItem(t->outputs[0], 0, view) : -1;
 }
 
+/* Unflatten: input (n, c h w) -> (n, c, h, w); a view where it is contiguous. Settings: c, h, w. */
+static int run_unflatten(thunk *t) {
+    PyArrayObject *a = fv_input(t, 0, 2);
+    if (!a) return -1;
+    npy_intp dims[] = {PyArray_DIM(a, 0), t->settings[0], t->settings[1], t->settings[2]};
+    PyArray_Dims shape = {dims, 4};
+    PyObject *view = PyArray_Newshape(a, &shape, NPY_CORDER);
+    return view ? PyList_SetItem(t->outputs[0], 0, view) : -1;
+}
+
 /* ColumnSum: sum over all axes but the last. */
 static int run_column_sum(thunk *t) {
     PyArrayObject *x = fv_input(t, 0, (int)t->settings[0]);
@@ -200,6 +225,31 @@ static int run_column_sum(thunk *t) {
     Py_END_ALLOW_THREADS return 0;
 }
 
+/* Total: the sum over all axes, in doubles from block to block. */
+static int run_total(thunk *t) {
+    PyArrayObject *x = fv_input(t, 0, (int)t->settings[0]), *y = x ? fv_output(t, 0, 0, NULL) : NULL;
+    if (!y) return -1;
+    size_t copy = fv_is_contiguous(x) ? 0 : fv_round(PyArray_NBYTES(x));
+    char *scratch = fv_scratch(copy);
+    if (!scratch) return fv_oom(copy);
+    const float *from = PyArray_DATA(x);
+    npy_intp n = PyArray_SIZE(x);
+    double total = 0;
+    Py_BEGIN_ALLOW_THREADS if (copy) fv_pack((float *)scratch, x), from = (float *)scratch;
+#pragma omp parallel for schedule(static) reduction(+ : total) if (n > PARALLEL_MIN)
+    for (npy_intp i = 0; i < n; i += ROWS) {
+        npy_intp end = i + ROWS < n ? i + ROWS : n;
+        float block = 0;
+#pragma omp simd reduction(+ : block)
+        for (npy_intp j = i; j < end; j++) block += from[j];
+        total += block;
+    }
+    Py_END_ALLOW_THREADS *(float *)PyArray_DATA(y) = (float)total;
+    return 0;
+}
+
 const op_kind contiguous_kind = {"Contiguous", 5, run_contiguous, NULL};
 const op_kind reshape_like_kind = {"ReshapeLike", 2, run_reshape_like, NULL};
+const op_kind unflatten_kind = {"Unflatten", 3, run_unflatten, NULL};
+const op_kind total_kind = {"Total", 1, run_total, NULL};
 const op_kind column_sum_kind = {"ColumnSum", 1, run_column_sum, NULL};

@@ -1,24 +1,41 @@
-/* Products of float32 matrices: with bias and ReLU for dense layers, and alpha * x y + beta * z in place. */
+/* Products of float32 matrices: with bias and activation for dense layers, and alpha * x y + beta * z in place. */
 #include "fastvae.h"
+#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 
+/* Every product shares out its longest axis, rows of x, columns of w, or the terms that are summed, and so do the other
+ * Ops on the same arrays: the same thread then meets the same numbers again, and they need not move between cores. */
+enum { ROWS, COLUMNS, TERMS, NONE };
+#define SHARE_MIN 64        /* below this width of a share oneDNN divides the work itself */
+#define SERIAL_MAX (1 << 18) /* products of two numbers below which one thread is faster */
+
+typedef struct {
+    dnnl_primitive_t compute;
+    dnnl_stream_t stream;
+    dnnl_memory_t x, w, bias, y, scratchpad;
+    npy_intp from, to; /* its share of the axis */
+    size_t scratchpad_bytes;
+} part;
+
 typedef struct {
     plan base;
-    dnnl_primitive_t compute;
-    dnnl_memory_t x, w, bias, y, scratchpad;
-    size_t scratchpad_bytes;
-    int relu;
+    npy_intp m, n, k;
+    int axis, activation, n_parts;
+    part parts[];
 } matmul_plan;
 
 static void free_plan(plan *p) {
     matmul_plan *q = (matmul_plan *)p;
-    dnnl_memory_destroy(q->x);
-    dnnl_memory_destroy(q->w);
-    dnnl_memory_destroy(q->bias);
-    dnnl_memory_destroy(q->y);
-    dnnl_memory_destroy(q->scratchpad);
-    dnnl_primitive_destroy(q->compute);
+    for (part *r = q->parts; r < q->parts + q->n_parts; r++) {
+        dnnl_memory_destroy(r->x);
+        dnnl_memory_destroy(r->w);
+        dnnl_memory_destroy(r->bias);
+        dnnl_memory_destroy(r->y);
+        dnnl_memory_destroy(r->scratchpad);
+        dnnl_primitive_destroy(r->compute);
+        dnnl_stream_destroy(r->stream);
+    }
     free(q);
 }
 
@@ -66,18 +83,15 @@ static int bad_shapes(const thunk *t, PyArrayObject *x, PyArrayObject *w, const 
         }                        \
     } while (0)
 
-static matmul_plan *make_plan(npy_intp m, npy_intp n, npy_intp k, const matrix *a, const matrix *b, int with_bias,
-                              int relu, dnnl_status_t *result, const char **step) {
+static dnnl_status_t make_part(part *p, npy_intp m, npy_intp n, npy_intp k, npy_intp y_row, const matrix *a,
+                               const matrix *b, int with_bias, int activation, const char **step) {
     dnnl_status_t status = dnnl_success;
     dnnl_memory_desc_t x = NULL, w = NULL, bias = NULL, y = NULL;
     dnnl_primitive_attr_t attr = NULL;
     dnnl_primitive_desc_t pd = NULL;
     dnnl_engine_t engine = fv_engine();
     dnnl_dims_t x_dims = {m, k}, x_strides = {a->row, a->column}, w_dims = {k, n}, w_strides = {b->row, b->column};
-    dnnl_dims_t y_dims = {m, n}, y_strides = {n, 1}, bias_dims = {1, n};
-    matmul_plan *p = calloc(1, sizeof *p);
-    if (!p) TRY("allocate a plan", dnnl_out_of_memory);
-    p->relu = relu;
+    dnnl_dims_t y_dims = {m, n}, y_strides = {y_row, 1}, bias_dims = {1, n};
     TRY("describe the input", dnnl_memory_desc_create_with_strides(&x, 2, x_dims, dnnl_f32, x_strides));
     TRY("describe the weights", dnnl_memory_desc_create_with_strides(&w, 2, w_dims, dnnl_f32, w_strides));
     TRY("describe the output", dnnl_memory_desc_create_with_strides(&y, 2, y_dims, dnnl_f32, y_strides));
@@ -85,9 +99,10 @@ static matmul_plan *make_plan(npy_intp m, npy_intp n, npy_intp k, const matrix *
         TRY("describe the bias", dnnl_memory_desc_create_with_strides(&bias, 2, bias_dims, dnnl_f32, y_strides));
     TRY("set attributes", dnnl_primitive_attr_create(&attr));
     TRY("set attributes", dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user));
-    if (relu) TRY("set attributes", fv_relu(attr));
+    if (activation) TRY("set attributes", fv_activation(attr, activation));
     TRY("choose a kernel", dnnl_matmul_primitive_desc_create(&pd, engine, x, w, bias, y, attr));
     TRY("build a kernel", dnnl_primitive_create(&p->compute, pd));
+    TRY("create a stream", dnnl_stream_create(&p->stream, engine, dnnl_stream_default_flags));
     const_dnnl_memory_desc_t pad = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
     p->scratchpad_bytes = fv_round(dnnl_memory_desc_get_size(pad));
     TRY("make memory", dnnl_memory_create(&p->x, x, engine, DNNL_MEMORY_NONE));
@@ -102,38 +117,114 @@ done:
     dnnl_memory_desc_destroy(w);
     dnnl_memory_desc_destroy(y);
     dnnl_memory_desc_destroy(bias);
-    if (status && p) {
-        free_plan(&p->base);
-        p = NULL;
+    return status;
+}
+
+static matmul_plan *make_plan(npy_intp m, npy_intp n, npy_intp k, const matrix *a, const matrix *b, int with_bias,
+                              int activation, dnnl_status_t *status, const char **step) {
+    int threads = omp_get_max_threads(), serial = m * n * k <= SERIAL_MAX, axis = NONE;
+    npy_intp sizes[] = {m, n, k};
+    if (!serial && threads > 1) {
+        axis = n >= m ? COLUMNS : ROWS;
+        if (k > sizes[axis] && activation != SIGMOID) axis = TERMS; /* ReLU can be done after the sum */
+        if (sizes[axis] < SHARE_MIN * threads) axis = NONE;
     }
-    *result = status;
+    int n_parts = axis == NONE ? 1 : threads;
+    matmul_plan *p = calloc(1, sizeof *p + n_parts * sizeof *p->parts);
+    *step = "allocate a plan";
+    *status = dnnl_out_of_memory;
+    if (!p) return NULL;
+    p->m = m, p->n = n, p->k = k, p->axis = axis, p->activation = activation, p->n_parts = n_parts;
+    if (serial || axis != NONE) omp_set_num_threads(1); /* oneDNN plans for the threads that it sees */
+    for (int i = 0; i < n_parts; i++) {
+        part *q = &p->parts[i];
+        if (axis != NONE) fv_share_of(i, n_parts, sizes[axis], &q->from, &q->to);
+        npy_intp size[] = {m, n, k};
+        if (axis != NONE) size[axis] = q->to - q->from;
+        *status = make_part(q, size[0], size[1], size[2], n, a, b, with_bias && (axis != TERMS || i == 0),
+                            axis == TERMS ? 0 : activation, step);
+        if (*status) break;
+    }
+    omp_set_num_threads(threads);
+    if (*status) {
+        free_plan(&p->base);
+        return NULL;
+    }
     return p;
 }
 
-/* Runs without the GIL. */
-static dnnl_status_t execute(matmul_plan *p, const matrix *a, const matrix *b, float *bias, float *y, char *scratch,
-                             const char **step) {
+static size_t scratch_bytes(const matmul_plan *p) {
+    size_t bytes = p->axis == TERMS ? (p->n_parts - 1) * fv_round(p->m * p->n * sizeof(float)) : 0;
+    for (int i = 0; i < p->n_parts; i++) bytes += p->parts[i].scratchpad_bytes;
+    return bytes;
+}
+
+static dnnl_status_t execute_part(part *p, int has_relu, float *x, float *w, float *bias, float *y, char *scratchpad,
+                                  const char **step) {
     dnnl_status_t status = dnnl_success;
-    char *at = scratch + p->scratchpad_bytes;
-    TRY("set memory", dnnl_memory_set_data_handle(p->scratchpad, scratch));
-    TRY("set memory", dnnl_memory_set_data_handle(p->x, data(a, &at)));
-    TRY("set memory", dnnl_memory_set_data_handle(p->w, data(b, &at)));
+    TRY("set memory", dnnl_memory_set_data_handle(p->scratchpad, scratchpad));
+    TRY("set memory", dnnl_memory_set_data_handle(p->x, x));
+    TRY("set memory", dnnl_memory_set_data_handle(p->w, w));
     TRY("set memory", dnnl_memory_set_data_handle(p->y, y));
     if (p->bias) TRY("set memory", dnnl_memory_set_data_handle(p->bias, bias));
     dnnl_exec_arg_t args[6] = {
         {DNNL_ARG_SRC, p->x}, {DNNL_ARG_WEIGHTS, p->w}, {DNNL_ARG_DST, p->y}, {DNNL_ARG_SCRATCHPAD, p->scratchpad}};
     int n = 4;
     if (p->bias) args[n++] = (dnnl_exec_arg_t){DNNL_ARG_BIAS, p->bias};
-    if (p->relu) args[n++] = fv_relu_argument();
-    TRY("compute", dnnl_primitive_execute(p->compute, fv_stream(), n, args));
-    TRY("finish", dnnl_stream_wait(fv_stream()));
+    if (has_relu) args[n++] = fv_relu_argument();
+    TRY("compute", dnnl_primitive_execute(p->compute, p->stream, n, args));
+    TRY("finish", dnnl_stream_wait(p->stream));
 done:
     return status;
 }
 
-/* MatMul: inputs x (m, k), w (k, n) [, bias (n,)] -> relu(x w + bias). Settings: bias, relu, x and w transposed. */
+/* y = relu or nothing of the sum of y and the further partial sums, this thread's share of it. */
+static void add_up(const matmul_plan *p, float *y, const float *partial, size_t stretch) {
+    npy_intp from, to;
+    fv_share(p->m * p->n, &from, &to);
+    for (int i = 0; i < p->n_parts - 1; i++)
+#pragma omp simd
+        for (npy_intp j = from; j < to; j++) y[j] += partial[i * stretch + j];
+    if (p->activation == RELU)
+#pragma omp simd
+        for (npy_intp j = from; j < to; j++) y[j] = y[j] < 0.f ? 0.f : y[j];
+}
+
+/* Runs without the GIL. */
+static dnnl_status_t execute(matmul_plan *p, const matrix *a, const matrix *b, float *bias, float *y, char *scratch,
+                             const char **step) {
+    char *at = scratch + scratch_bytes(p), *pads[p->n_parts];
+    float *x = data(a, &at), *w = data(b, &at), *partial = (float *)scratch;
+    size_t stretch = fv_round(p->m * p->n * sizeof(float)) / sizeof(float);
+    at = scratch + (p->axis == TERMS ? (p->n_parts - 1) * stretch * sizeof(float) : 0);
+    for (int i = 0; i < p->n_parts; at += p->parts[i++].scratchpad_bytes) pads[i] = at;
+    if (p->axis == NONE) return execute_part(p->parts, p->activation == RELU, x, w, bias, y, scratch, step);
+    dnnl_status_t status = dnnl_success;
+#pragma omp parallel num_threads(p->n_parts)
+    {
+#pragma omp for schedule(static, 1)
+        for (int i = 0; i < p->n_parts; i++) {
+            part *q = &p->parts[i];
+            npy_intp row = p->axis == ROWS ? q->from : 0, column = p->axis == COLUMNS ? q->from : 0,
+                     term = p->axis == TERMS ? q->from : 0;
+            float *out = p->axis == TERMS && i ? partial + (i - 1) * stretch : y + row * p->n + column;
+            const char *my_step = "";
+            float *my_x = x + row * a->row + term * a->column, *my_w = w + term * b->row + column * b->column;
+            dnnl_status_t mine = execute_part(q, p->axis != TERMS && p->activation == RELU, my_x, my_w,
+                                              bias ? bias + column : NULL, out, pads[i], &my_step);
+            if (mine)
+#pragma omp critical
+                status = mine, *step = my_step;
+        }
+        if (p->axis == TERMS) add_up(p, y, partial, stretch);
+    }
+    return status;
+}
+
+/* MatMul: inputs x (m, k), w (k, n) [, bias (n,)] -> activation(x w + bias). Settings: bias, activation, x and w
+ * transposed. */
 static int run_matmul(thunk *t) {
-    int with_bias = t->settings[0], relu = t->settings[1];
+    int with_bias = t->settings[0], activation = t->settings[1];
     PyArrayObject *x = fv_input(t, 0, 2), *w = x ? fv_input(t, 1, 2) : NULL, *bias = NULL;
     if (!w) return -1;
     matrix a = look_at(x), b = look_at(w);
@@ -153,15 +244,16 @@ static int run_matmul(thunk *t) {
         memset(PyArray_DATA(y), 0, PyArray_NBYTES(y));
         return 0;
     }
-    npy_intp key[] = {m, n, k, a.row, a.column, b.row, b.column};
-    matmul_plan *p = (matmul_plan *)fv_find_plan(t, key, 7);
+    npy_intp key[] = {m, n, k, a.row, a.column, b.row, b.column, omp_get_max_threads()};
+    matmul_plan *p = (matmul_plan *)fv_find_plan(t, key, 8);
     dnnl_status_t status;
     const char *step = "";
     if (!p) {
-        if (!(p = make_plan(m, n, k, &a, &b, with_bias, relu, &status, &step))) return fv_fail(t, step, status, key, 7);
-        fv_keep_plan(t, &p->base, key, 7);
+        if (!(p = make_plan(m, n, k, &a, &b, with_bias, activation, &status, &step)))
+            return fv_fail(t, step, status, key, 7);
+        fv_keep_plan(t, &p->base, key, 8);
     }
-    size_t bytes = p->scratchpad_bytes + copy_bytes(&a) + copy_bytes(&b);
+    size_t bytes = scratch_bytes(p) + copy_bytes(&a) + copy_bytes(&b);
     char *scratch = fv_scratch(bytes);
     if (!scratch) return fv_oom(bytes);
     PyArrayObject *bias_copy = NULL;
@@ -202,9 +294,13 @@ static int run_gemm(thunk *t) {
     float *x_data = data(&a, &at), *y_data = data(&b, &at);
     if (k == 0) {
         for (npy_intp i = 0; i < m * n; i++) to[i] = keep == 0.f ? 0.f : keep * to[i];
-    } else
+    } else {
+        int threads = omp_get_max_threads();
+        if (m * n * k <= SERIAL_MAX) omp_set_num_threads(1);
         status = dnnl_sgemm(a.column == 1 ? 'N' : 'T', b.column == 1 ? 'N' : 'T', m, n, k, scale, x_data,
                             a.column == 1 ? a.row : a.column, y_data, b.column == 1 ? b.row : b.column, keep, to, n);
+        omp_set_num_threads(threads);
+    }
     Py_END_ALLOW_THREADS return status ? fv_fail(t, "compute", status, (npy_intp[]){m, n, k}, 3) : 0;
 }
 

@@ -5,7 +5,8 @@
 #include <string.h>
 
 static const op_kind *kinds[] = {&convolution_kind,   &matmul_kind,     &gemm_kind,         &contiguous_kind,
-                                 &relu_gradient_kind, &column_sum_kind, &reshape_like_kind, &adam_kind};
+                                 &relu_gradient_kind, &column_sum_kind, &reshape_like_kind, &adam_kind,
+                                 &take_rows_kind,     &unflatten_kind,  &total_kind};
 static Py_ssize_t live_thunks;
 
 static int run(thunk *t) { return fv_enter() ? -1 : t->kind->run(t); }
@@ -32,22 +33,21 @@ static void free_thunk(PyObject *capsule) {
     Py_XDECREF(t->error);
     for (int i = 0; i < t->n_inputs; i++) Py_DECREF(t->inputs[i]);
     for (int i = 0; i < t->n_outputs; i++) Py_DECREF(t->outputs[i]);
+    free(t->inputs);
+    free(t->outputs);
     free(t);
     if (--live_thunks == 0) fv_scratch_release();
 }
 
-static int take_cells(PyObject *list, PyObject **to, int *n) {
-    if (PyList_GET_SIZE(list) > MAX_OPERANDS) {
-        PyErr_SetString(PyExc_ValueError, "too many operands");
-        return -1;
-    }
+static int take_cells(PyObject *list, PyObject ***to, int *n) {
+    if (!(*to = calloc(PyList_GET_SIZE(list) + 1, sizeof **to))) return fv_oom(PyList_GET_SIZE(list) * sizeof **to);
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(list); i++) {
         PyObject *cell = PyList_GET_ITEM(list, i);
         if (!PyList_Check(cell) || PyList_GET_SIZE(cell) != 1) {
             PyErr_SetString(PyExc_TypeError, "a storage cell must be a list of one element");
             return -1;
         }
-        Py_INCREF(to[(*n)++] = cell);
+        Py_INCREF((*to)[(*n)++] = cell);
     }
     return 0;
 }
@@ -73,7 +73,7 @@ static PyObject *make_thunk(PyObject *self, PyObject *args) {
     }
     live_thunks++;
     t->kind = kind;
-    int failed = take_cells(inputs, t->inputs, &t->n_inputs) || take_cells(outputs, t->outputs, &t->n_outputs);
+    int failed = take_cells(inputs, &t->inputs, &t->n_inputs) || take_cells(outputs, &t->outputs, &t->n_outputs);
     for (int i = 0; i < kind->n_settings && !failed; i++) {
         t->settings[i] = PyFloat_AsDouble(PyTuple_GET_ITEM(settings, i));
         failed = PyErr_Occurred() != NULL;

@@ -1,5 +1,6 @@
 /* Engine, streams, memory and errors: what every Op of the backend stands on. */
 #include "fastvae.h"
+#include <omp.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,19 +47,20 @@ static dnnl_status_t make_slope(void) {
     return status;
 }
 
-/* Let a primitive end with ReLU. As x > 0 ? x : 0 x, a parametric ReLU, which keeps NaN; oneDNN's own ReLU makes it 0.
- */
-dnnl_status_t fv_relu(dnnl_primitive_attr_t attr) {
+/* Let a primitive end with ReLU or sigmoid. ReLU as x > 0 ? x : 0 x, a parametric ReLU, which keeps NaN; oneDNN's own
+ * makes it 0. */
+dnnl_status_t fv_activation(dnnl_primitive_attr_t attr, int activation) {
     dnnl_post_ops_t post;
     dnnl_status_t status = dnnl_post_ops_create(&post);
     if (status) return status;
-    status = dnnl_post_ops_append_prelu(post, 0);
+    status = activation == RELU ? dnnl_post_ops_append_prelu(post, 0)
+                                : dnnl_post_ops_append_eltwise(post, dnnl_eltwise_logistic, 0.f, 0.f);
     if (!status) status = dnnl_primitive_attr_set_post_ops(attr, post);
     dnnl_post_ops_destroy(post);
     return status;
 }
 
-/* The argument that such a primitive takes. */
+/* The argument that a primitive with ReLU takes. */
 dnnl_exec_arg_t fv_relu_argument(void) {
     return (dnnl_exec_arg_t){DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_WEIGHTS, slope};
 }
@@ -155,33 +157,50 @@ int fv_fail(const thunk *t, const char *step, dnnl_status_t status, const npy_in
     return -1;
 }
 
-/* Borrowed reference to input i, a float32 array of so many axes. */
-PyArrayObject *fv_input(const thunk *t, int i, int ndim) {
+/* One of so many threads' share of n elements: whole cache lines, the same ones in every Op. */
+void fv_share_of(npy_intp me, npy_intp threads, npy_intp n, npy_intp *from, npy_intp *to) {
+    *from = n * me / threads / 16 * 16;
+    *to = me + 1 == threads ? n : n * (me + 1) / threads / 16 * 16;
+}
+
+/* This OpenMP thread's. */
+void fv_share(npy_intp n, npy_intp *from, npy_intp *to) {
+    fv_share_of(omp_get_thread_num(), omp_get_num_threads(), n, from, to);
+}
+
+/* Borrowed reference to input i, an array of that type and so many axes (any number: -1). */
+PyArrayObject *fv_input_of(const thunk *t, int i, int type, int ndim) {
     PyObject *value = PyList_GET_ITEM(t->inputs[i], 0);
-    if (!PyArray_Check(value) || PyArray_TYPE((PyArrayObject *)value) != NPY_FLOAT32 ||
-        PyArray_NDIM((PyArrayObject *)value) != ndim || !PyArray_ISBEHAVED_RO((PyArrayObject *)value)) {
-        PyErr_Format(PyExc_TypeError, "%s: input %d must be an aligned float32 array of %d axes, got %R", t->kind->name,
-                     i, ndim, (PyObject *)Py_TYPE(value));
+    PyArrayObject *a = PyArray_Check(value) ? (PyArrayObject *)value : NULL;
+    if (!a || PyArray_TYPE(a) != type || (ndim >= 0 && PyArray_NDIM(a) != ndim) || !PyArray_ISBEHAVED_RO(a)) {
+        PyArray_Descr *wanted = PyArray_DescrFromType(type);
+        PyErr_Format(PyExc_TypeError, "%s: input %d must be an aligned %S array of %d axes, got %R", t->kind->name, i,
+                     (PyObject *)wanted, ndim, (PyObject *)Py_TYPE(value));
+        Py_DECREF(wanted);
         return NULL;
     }
-    return (PyArrayObject *)value;
+    return a;
 }
+
+PyArrayObject *fv_input(const thunk *t, int i, int ndim) { return fv_input_of(t, i, NPY_FLOAT32, ndim); }
 
 /* C-contiguous, by the strides that matter (axes of length 1 have none). */
 int fv_is_contiguous(PyArrayObject *a) { return PyArray_IS_C_CONTIGUOUS(a); }
 
 static void free_data(PyObject *capsule) { free(PyCapsule_GetPointer(capsule, NULL)); }
 
-/* Borrowed reference to output i: last call's array if it fits, else a new one aligned to cache lines. */
-PyArrayObject *fv_output(const thunk *t, int i, int ndim, const npy_intp *shape) {
+/* Borrowed reference to output i (float32 or uint8): last call's array if it fits, else a new one aligned to cache
+ * lines. */
+PyArrayObject *fv_output_of(const thunk *t, int i, int type, int ndim, const npy_intp *shape) {
     PyObject *old = PyList_GET_ITEM(t->outputs[i], 0);
     if (PyArray_Check(old)) {
         PyArrayObject *a = (PyArrayObject *)old;
-        if (PyArray_NDIM(a) == ndim && PyArray_TYPE(a) == NPY_FLOAT32 && fv_is_contiguous(a) && PyArray_ISBEHAVED(a) &&
+        if (PyArray_NDIM(a) == ndim && PyArray_TYPE(a) == type && fv_is_contiguous(a) && PyArray_ISBEHAVED(a) &&
             PyArray_CompareLists(PyArray_DIMS(a), shape, ndim))
             return a;
     }
-    size_t bytes = fv_round(sizeof(float) * (PyArray_MultiplyList(shape, ndim) + 1));
+    size_t size = type == NPY_UINT8 ? 1 : sizeof(float);
+    size_t bytes = fv_round(size * (PyArray_MultiplyList(shape, ndim) + 1));
     void *data = aligned_alloc(64, bytes);
     if (!data) {
         fv_oom(bytes);
@@ -192,7 +211,7 @@ PyArrayObject *fv_output(const thunk *t, int i, int ndim, const npy_intp *shape)
         free(data);
         return NULL;
     }
-    PyArrayObject *a = (PyArrayObject *)PyArray_SimpleNewFromData(ndim, (npy_intp *)shape, NPY_FLOAT32, data);
+    PyArrayObject *a = (PyArrayObject *)PyArray_SimpleNewFromData(ndim, (npy_intp *)shape, type, data);
     if (!a) {
         Py_DECREF(owner);
         return NULL;
@@ -203,6 +222,10 @@ PyArrayObject *fv_output(const thunk *t, int i, int ndim, const npy_intp *shape)
     }
     PyList_SetItem(t->outputs[i], 0, (PyObject *)a);
     return a;
+}
+
+PyArrayObject *fv_output(const thunk *t, int i, int ndim, const npy_intp *shape) {
+    return fv_output_of(t, i, NPY_FLOAT32, ndim, shape);
 }
 
 /* Make an input the output (an in-place Op, or a view). */
