@@ -1,12 +1,13 @@
 """Repairs that theano 1.0.5 and pymc3 3.9.3 need on today's numpy, scipy and Python.
 
 One function a fault. A function looks first whether its fault is there and returns whether it repaired anything, so
-it is harmless on a stack that does not need it (Python 3.10 with numpy 1.21 needs only the last two, which are faults
-of PyMC3 itself). `tests/test_legacy.py` holds each to stock: where a repair is needed its test fails once stock works
+it is harmless on a stack that does not need it (Python 3.10 with numpy 1.21 needs only the last five, which are faults
+of theano and PyMC3 themselves). `tests/test_legacy.py` holds each to stock: where a repair is needed its test fails once stock works
 without it.
 
     before theano is imported    numpy_asscalar, inspect_getargspec, scipy_private_names, scan_in_python
-    after pymc3 is imported      minibatch_static_slices, model_test_values, global_variable_order
+    after pymc3 is imported      minibatch_static_slices, versions_without_properties, versions_of_c_files,
+                                 vanishing_folders, model_test_values, global_variable_order
 
 The remaining fault of the import, numpy's missing `blas_opt_info`, is covered by the profile, which
 always sets `blas.ldflags` (`fastvae/profiles/`).
@@ -86,6 +87,55 @@ def minibatch_static_slices():
     return False
 
 
+def versions_without_properties():
+    """theano takes an Op whose `__props__` are empty for one without a version: every process compiles it again."""
+    from theano.gof import CLinker
+
+    stock = CLinker.cmodule_key_
+
+    def cmodule_key_(self, fgraph, *args, **kwargs):
+        key = stock(self, fgraph, *args, **kwargs)
+        if key is None or key[0]:
+            return key
+        version = []
+        for node in self.schedule(fgraph):
+            if hasattr(node.op, "c_code_cache_version_apply"):
+                version.append(node.op.c_code_cache_version_apply(node))
+            version += [variable.type.c_code_cache_version() for variable in node.inputs + node.outputs]
+        return (tuple(version) if all(version) else ()), key[1]
+
+    CLinker.cmodule_key_ = cmodule_key_
+    return True
+
+
+def versions_of_c_files():
+    """theano's version of an Op in C files is `hash(text)`, another number in each process: it is compiled again."""
+    from theano.gof.op import COp
+    from theano.gof.utils import hash_from_code
+
+    stock = COp.c_code_cache_version
+    COp.c_code_cache_version = lambda self: (hash_from_code("".join(self.func_codes)), *stock(self)[1:])
+    return True
+
+
+def vanishing_folders():
+    """theano's walk through its compiled modules dies where another process removes one meanwhile: walk again."""
+    from theano.gof.cmodule import ModuleCache
+
+    stock = ModuleCache.refresh
+
+    def refresh(self, *args, **kwargs):
+        for _ in range(100):
+            try:
+                return stock(self, *args, **kwargs)
+            except FileNotFoundError:
+                pass  # what was loaded until then is kept
+        return stock(self, *args, **kwargs)
+
+    ModuleCache.refresh = refresh
+    return True
+
+
 def model_test_values():
     """`pm.Model` evaluates every expression as it is written and refuses inputs without a test value."""
     from fastvae import _test_values
@@ -112,5 +162,12 @@ def global_variable_order():
 
 def after_pymc3():
     """Make every repair that needs pymc3 to be imported."""
-    repairs = (minibatch_static_slices, model_test_values, global_variable_order)
+    repairs = (
+        minibatch_static_slices,
+        versions_without_properties,
+        versions_of_c_files,
+        vanishing_folders,
+        model_test_values,
+        global_variable_order,
+    )
     return [repair.__name__ for repair in repairs if repair()]

@@ -9,6 +9,7 @@ import hashlib
 import logging
 import os
 import subprocess
+import threading
 
 from theano import config
 from theano.gof.cmodule import GCC_compiler, std_include_dirs
@@ -24,6 +25,7 @@ HEADERS = (
     "<algorithm>",
 )
 _compiled_with = collections.Counter()
+_one_at_a_time = threading.Lock()
 
 
 def install():
@@ -41,8 +43,10 @@ def install():
         py_module=True,
         hide_symbols=True,
     ):
-        flags = [*(preargs or []), *([] if "-fPIC" in (preargs or []) else ["-fPIC"])]
-        header = _header(flags, [*(include_dirs or []), *std_include_dirs()]) if hide_symbols else None
+        preargs = ["-g0", *(preargs or [])]  # half of the remaining time goes into debugging information
+        flags = [*preargs, *([] if "-fPIC" in preargs else ["-fPIC"])]
+        with _one_at_a_time:
+            header = _header(flags, [*(include_dirs or []), *std_include_dirs()]) if hide_symbols else None
         extra = ["-include", header] if header else []
         return stock(
             module_name,
@@ -51,7 +55,7 @@ def install():
             include_dirs=include_dirs,
             lib_dirs=lib_dirs,
             libs=libs,
-            preargs=[*(preargs or []), *extra],
+            preargs=[*preargs, *extra],
             py_module=py_module,
             hide_symbols=hide_symbols,
         )

@@ -59,6 +59,7 @@ def start(profile=None, threads=None):
         importlib.import_module("pymc3")
     _legacy.after_pymc3()
     importlib.import_module("fastvae.precompiled").install()
+    importlib.import_module("fastvae.compilation").install(min(request.count, request.available))
     if active.backend == "onednn":
         onednn.register(active.winograd)
     limit(request.count, active.blas_path, active.backend)

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sysconfig
 import tempfile
+import threading
 
 import numpy as np
 import theano
@@ -21,6 +22,8 @@ NAME = "fastvae_onednn"
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "c_code")
 # Only flags that leave NaN tests and denormals alone; -ffast-math at link time would flush denormals process-wide.
 FLAGS = "-std=gnu11 -O3 -fno-math-errno -fno-trapping-math -fopenmp -shared -fPIC -fvisibility=hidden".split()
+
+_one_at_a_time = threading.Lock()
 
 
 def _command():
@@ -48,32 +51,47 @@ def _digest(command):
     return digest.hexdigest()[:16]
 
 
-@functools.lru_cache(maxsize=None)
-def load():
-    """The compiled module: ``make_thunk(op, settings, inputs, outputs)`` and ``call_thunk(capsule)``.
+def compiled():
+    """The path of the compiled module, in Theano's compile directory.
 
-    It lies in Theano's compile directory and is compiled again only when its sources, oneDNN, numpy, the
-    compiler's flags or the processor change.
+    It is compiled again only when its sources, oneDNN, numpy, the compiler's flags or the processor change.
 
     Raises
     ------
     fastvae.errors.StackError
         If oneDNN is missing or the compiler refuses; the message ends with the compiler's own.
     """
-    command = _command()
-    path = os.path.join(theano.config.compiledir, f"{NAME}_{_digest(command)}.so")
-    if not os.path.exists(path):
-        handle, temporary = tempfile.mkstemp(suffix=".so", dir=theano.config.compiledir)
-        os.close(handle)
-        result = subprocess.run([*command, "-o", temporary], capture_output=True, text=True)
-        if result.returncode:
-            os.unlink(temporary)
-            raise StackError(
-                f"the oneDNN backend did not compile with {theano.config.cxx!r} (install g++ 9 or later, or take "
-                f"the profile 'cpu-blas'): {result.stderr.strip()[-2000:]}"
-            )
-        os.replace(temporary, path)  # at once, so that a second process never loads half a file
-    loader = importlib.machinery.ExtensionFileLoader(NAME, path)
+    with _one_at_a_time:
+        command = _command()
+        path = os.path.join(theano.config.compiledir, f"{NAME}_{_digest(command)}.so")
+        if not os.path.exists(path):
+            _compile(command, path)
+        return path
+
+
+def _compile(command, path):
+    handle, temporary = tempfile.mkstemp(suffix=".so", dir=theano.config.compiledir)
+    os.close(handle)
+    result = subprocess.run([*command, "-o", temporary], capture_output=True, text=True)
+    if result.returncode:
+        os.unlink(temporary)
+        raise StackError(
+            f"the oneDNN backend did not compile with {theano.config.cxx!r} (install g++ 9 or later, or take "
+            f"the profile 'cpu-blas'): {result.stderr.strip()[-2000:]}"
+        )
+    os.replace(temporary, path)  # at once, so that a second process never loads half a file
+
+
+@functools.lru_cache(maxsize=None)
+def load():
+    """The compiled module: ``make_thunk(op, settings, inputs, outputs)`` and ``call_thunk(capsule)``.
+
+    Raises
+    ------
+    fastvae.errors.StackError
+        As `compiled` does.
+    """
+    loader = importlib.machinery.ExtensionFileLoader(NAME, compiled())
     module = importlib.util.module_from_spec(importlib.util.spec_from_loader(NAME, loader))
     loader.exec_module(module)
     return module

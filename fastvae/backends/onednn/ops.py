@@ -9,6 +9,7 @@ import theano.tensor as tt
 from theano.gof import Apply, Op
 
 from fastvae.backends import abstract, reference
+from fastvae.backends.onednn import library
 
 _HALF, _FULL = (-1, -1), (-2, -2)  # as in c_code/convolution.c
 
@@ -33,12 +34,11 @@ class OneDNNOp(Op):
     """An Op of the compiled module: `kind` names it there, `settings(node)` are its constants."""
 
     kind = None
+    compile_ahead = staticmethod(library.compiled)
 
     def make_thunk(self, node, storage_map, compute_map, no_recycling, impl=None):
         if impl == "py":
             return super().make_thunk(node, storage_map, compute_map, no_recycling, impl)
-        from fastvae.backends.onednn import library
-
         module = library.load()
         cells = [[storage_map[v] for v in variables] for variables in (node.inputs, node.outputs)]
         capsule = module.make_thunk(self.kind, tuple(map(float, self.settings(node))), *cells)
