@@ -1,17 +1,18 @@
 """Repairs that theano 1.0.5 and pymc3 3.9.3 need on today's numpy, scipy and Python.
 
 One function a fault. A function looks first whether its fault is there and returns whether it repaired anything, so
-it is harmless on a stack that does not need it (Python 3.10 with numpy 1.21 needs only the last five, which are faults
-of theano and PyMC3 themselves). `tests/test_legacy.py` holds each to stock: where a repair is needed its test fails once stock works
-without it.
+it is harmless on a stack that does not need it (Python 3.10 with numpy 1.21 needs only the last six, which are faults
+of theano and PyMC3 themselves). `tests/test_legacy.py` holds each to stock: where a repair is needed its test fails
+once stock works without it.
 
     before theano is imported    numpy_asscalar, inspect_getargspec, scipy_private_names, scan_in_python
     after pymc3 is imported      minibatch_static_slices, versions_without_properties, versions_of_c_files,
-                                 vanishing_folders, model_test_values, global_variable_order
+                                 vanishing_folders, lock_after_errors, model_test_values, global_variable_order
 
 The remaining fault of the import, numpy's missing `blas_opt_info`, is covered by the profile, which
 always sets `blas.ldflags` (`fastvae/profiles/`).
 """
+import contextlib
 import importlib
 import inspect
 import sys
@@ -136,6 +137,25 @@ def vanishing_folders():
     return True
 
 
+def lock_after_errors():
+    """A module that does not compile leaves theano's compile folder locked, and other processes wait for minutes."""
+    from theano.gof import compilelock
+
+    @contextlib.contextmanager
+    def lock_ctx(lock_dir=None, keep_lock=False, **kwargs):
+        compilelock.get_lock(lock_dir=lock_dir, **kwargs)
+        try:
+            yield
+        except BaseException:
+            compilelock.release_lock()
+            raise
+        if not keep_lock:
+            compilelock.release_lock()
+
+    compilelock.lock_ctx = lock_ctx
+    return True
+
+
 def model_test_values():
     """`pm.Model` evaluates every expression as it is written and refuses inputs without a test value."""
     from fastvae import _test_values
@@ -167,6 +187,7 @@ def after_pymc3():
         versions_without_properties,
         versions_of_c_files,
         vanishing_folders,
+        lock_after_errors,
         model_test_values,
         global_variable_order,
     )

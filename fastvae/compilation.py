@@ -11,8 +11,9 @@ Examples
 --------
 >>> import theano, theano.tensor as tt
 >>> from fastvae.compilation import watched
->>> with watched(lambda done, total: print(f"{done} of {total} modules")):
-...     f = theano.function([], tt.zeros(()))  # in theano's cache, or else a line for each module
+>>> seen = []
+>>> with watched(lambda done, total: seen.append((done, total))):
+...     f = theano.function([], tt.zeros(()))  # one entry for each module that theano's cache lacked
 """
 import contextlib
 import functools
@@ -69,7 +70,7 @@ def fold_constants_in_python():
         )
 
     def is_single(self, node):
-        return len(node.inputs) < 32 and all(node.outputs[0].broadcastable)  # numpy takes at most 31 inputs
+        return len(node.inputs) < 32 and all(np.size(v.data) == 1 for v in node.inputs)  # numpy takes at most 31
 
     Op.python_constant_folding = is_small
     tt.Elemwise.python_constant_folding = is_single

@@ -1,12 +1,16 @@
 """Progress of a fit: one updating line in a terminal or notebook, a line now and then elsewhere."""
+import contextlib
 import sys
 import time
 
 import numpy as np
 from tqdm import tqdm
 
+from fastvae import compilation
+
 REWRITE_EVERY = 0.1  # seconds between two states of a line that is rewritten
 LINE_EVERY = 10.0  # seconds between two lines where it cannot be
+COMPILING_LINE_EVERY = 2.0  # the same while the step is compiled
 AVERAGE_OVER = 100  # steps in the loss shown
 
 
@@ -73,6 +77,42 @@ class Progress:
             return ""
         loss = float(np.mean(losses[-AVERAGE_OVER:]))
         return f"loss {loss:.5g}" if self.batch_size is None else f"ELBO/image {-loss / self.batch_size:.3f}"
+
+
+@contextlib.contextmanager
+def compiling(stream=None):
+    """Inside this context, show how many of the C modules that Theano's cache lacks are compiled.
+
+    Parameters
+    ----------
+    stream : file, optional
+        Where to write; by default the standard error.
+
+    Examples
+    --------
+    >>> import theano, theano.tensor as tt
+    >>> with compiling():
+    ...     f = theano.function([], tt.zeros(()))  # nothing is shown where the cache has all
+    """
+    stream = sys.stderr if stream is None else stream
+    with contextlib.ExitStack() as closing:
+        bar, shown, before = None, -COMPILING_LINE_EVERY, None
+
+        def show(done, total):
+            nonlocal bar, shown, before
+            if (done, total) == before:
+                return
+            before = done, total
+            if _rewrites_lines(stream):
+                if bar is None:
+                    bar = closing.enter_context(tqdm(total=total, file=stream, desc="compiling", leave=False))
+                bar.update(done - bar.n)
+            elif done == total or time.monotonic() - shown >= COMPILING_LINE_EVERY:
+                shown = time.monotonic()
+                print(f"compiled {done} of {total} C modules", file=stream, flush=True)
+
+        closing.enter_context(compilation.watched(show))
+        yield
 
 
 def _rewrites_lines(stream):

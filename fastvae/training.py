@@ -11,7 +11,7 @@ from fastvae import elbo, profiles
 from fastvae.devices import threads
 from fastvae.errors import ConfigurationError, NonFiniteError
 from fastvae.interrupts import after_the_step
-from fastvae.progress import Progress
+from fastvae.progress import Progress, compiling
 
 METHODS = ("advi", "fullrank_advi", "svgd", "asvgd", "nfvi")
 FAST_METHODS = {"advi": pm.ADVI, "fullrank_advi": pm.FullRankADVI}
@@ -117,7 +117,8 @@ def fit(
         profile = profiles.active().name
         print(f"compiling the step (slow the first time); profile: {profile}; {pools}", file=sys.stderr)
     loss, updates = elbo.step_updates(inference.objective, **kwargs)
-    step = theano.function([], loss if score else None, updates=updates, **(fn_kwargs or {}))
+    with compiling() if progressbar else contextlib.nullcontext():
+        step = theano.function([], loss if score else None, updates=updates, **(fn_kwargs or {}))
     trained = inference.approx.params + list(kwargs.get("more_obj_params") or [])
     run(inference, step, n, trained, score=score, callbacks=callbacks, progressbar=progressbar, batch_size=batch_size)
     return inference.approx

@@ -21,6 +21,42 @@ PROBES = {
         "assert list(theano.function([], xs)()) == [2, 4, 8]",
     ),
     "minibatch_static_slices": (PY311, "import pymc3, numpy; pymc3.Minibatch(numpy.zeros((4, 2)), 2)"),
+    "versions_without_properties": (
+        True,
+        "import theano.tensor as tt\nfrom theano.gof import CLinker, FunctionGraph\n"
+        "x = tt.lscalar()\n"
+        "assert CLinker().accept(FunctionGraph([x], [tt.scalar_from_tensor(x)])).cmodule_key()[0]",
+    ),
+    "versions_of_c_files": (
+        True,
+        "import theano\nop = theano.tensor.DimShuffle((), ['x'])\n"
+        "here = op.c_code_cache_version()\n"
+        "theano.gof.op.hash = lambda value: hash(value) + 1  # as in a process with another PYTHONHASHSEED\n"
+        "assert op.c_code_cache_version() == here",
+    ),
+    "vanishing_folders": (
+        True,
+        "import os, tempfile, theano\n"
+        "from theano.gof.cmodule import ModuleCache\n"
+        "cache = tempfile.mkdtemp()\n"
+        "gone = os.path.join(cache, 'tmp1')\n"
+        "os.mkdir(gone)\n"
+        "isdir = os.path.isdir\n"
+        "def removed_meanwhile(path):\n"
+        "    there = isdir(path)\n"
+        "    if path == gone and there: os.rmdir(path)\n"
+        "    return there\n"
+        "os.path.isdir = removed_meanwhile\n"
+        "ModuleCache(cache)",
+    ),
+    "lock_after_errors": (
+        True,
+        "from theano.gof import compilelock\n"
+        "try:\n"
+        "    with compilelock.lock_ctx(): raise KeyError\n"
+        "except KeyError: pass\n"
+        "assert compilelock.get_lock.n_lock == 0",
+    ),
     "model_test_values": (
         True,
         "import pymc3, theano.tensor as tt\nwith pymc3.Model(): pymc3.Normal('x', 0, 1, observed=tt.vector())",
