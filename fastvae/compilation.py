@@ -5,8 +5,6 @@ first missing module makes the C code of all that are missing, and as many g++ a
 folder of this process. Where the linker then asks for a module, its finished file is moved to where g++ would have
 written it: theano's cache and its lock work as before, and what is compiled is the same.
 
-An Op that compiles a library of its own may have a function `compile_ahead`, which is then called beside the rest.
-
 Examples
 --------
 >>> import theano, theano.tensor as tt
@@ -31,9 +29,12 @@ from theano.gof.utils import MethodNotDefined
 from theano.gof.vm import VM_Linker
 from theano.scalar import Scalar
 
+from fastvae import precompiled
+
 SMALL = 100  # elements of a constant that Python computes at once
 _batches = []  # of the functions that are being linked, the innermost last
 _watchers = []
+_preparations = [precompiled.prepare]
 
 
 def install(workers):
@@ -46,6 +47,24 @@ def install(workers):
     """
     fold_constants_in_python()
     compile_side_by_side(workers)
+
+
+def prepare_with(function):
+    """Let `function()` compile what every function of this profile needs, from the next `preparing` on."""
+    if function not in _preparations:
+        _preparations.append(function)
+
+
+@contextlib.contextmanager
+def preparing():
+    """Inside this context, what every function needs is compiled in threads while Python makes and rewrites graphs.
+
+    What fails there is tried again, and raised, where it is needed.
+    """
+    with ThreadPoolExecutor() as pool:
+        for preparation in _preparations:
+            pool.submit(preparation)
+        yield
 
 
 @contextlib.contextmanager
@@ -135,8 +154,8 @@ class _Batch:
         pool = ThreadPoolExecutor(self.workers)
         self.open.callback(pool.shutdown, cancel_futures=True)
         nodes = self.nodes()
-        for compile_library in {node.op.compile_ahead for node in nodes if hasattr(node.op, "compile_ahead")}:
-            pool.submit(compile_library)
+        for preparation in _preparations:
+            pool.submit(preparation)
         for module, arguments in _missing(nodes):
             if module.code_hash not in self.jobs:
                 folder = os.path.join(home, module.code_hash)

@@ -12,6 +12,7 @@ import subprocess
 import threading
 
 from theano import config
+from theano.gof import CLinker, FunctionGraph
 from theano.gof.cmodule import GCC_compiler, std_include_dirs
 
 HEADERS = (
@@ -63,14 +64,23 @@ def install():
     GCC_compiler.compile_str = staticmethod(compile_str)
 
 
-def _header(flags, include_dirs):
+def prepare():
+    """Compile the headers for the flags that most modules have, unless that is done already."""
+    linker = CLinker().accept(FunctionGraph([], []))
+    with _one_at_a_time:
+        _header(["-g0", *linker.compile_args()], [*linker.header_dirs(), *std_include_dirs()], uses=2)
+
+
+def _header(flags, include_dirs, uses=1):
     """The header that is precompiled for these flags, made on their second use; None before, and where it fails."""
     key = hashlib.sha256(repr((config.cxx, flags, include_dirs)).encode()).hexdigest()[:16]
     path = os.path.join(config.compiledir, f"fastvae_{key}.h")
     if os.path.exists(path + ".gch"):
         return path
-    _compiled_with[key] += 1
-    if _compiled_with[key] != 2:  # one module alone would not pay for its header; one that failed is not tried again
+    before = _compiled_with[key]
+    _compiled_with[key] += uses
+    # One module alone would not pay for its header; one that failed is not tried again.
+    if not before < 2 <= before + uses:
         return None
     with open(path, "w", encoding="ascii") as file:
         file.writelines(f"#include {name}\n" for name in HEADERS)

@@ -7,7 +7,7 @@ import pymc3 as pm
 import theano
 from pymc3.variational.inference import State
 
-from fastvae import elbo, profiles
+from fastvae import compilation, elbo, profiles
 from fastvae.devices import threads
 from fastvae.errors import ConfigurationError, NonFiniteError
 from fastvae.interrupts import after_the_step
@@ -116,8 +116,8 @@ def fit(
         pools = threads.describe()
         profile = profiles.active().name
         print(f"compiling the step (slow the first time); profile: {profile}; {pools}", file=sys.stderr)
-    loss, updates = elbo.step_updates(inference.objective, **kwargs)
-    with compiling() if progressbar else contextlib.nullcontext():
+    with compilation.preparing(), compiling() if progressbar else contextlib.nullcontext():
+        loss, updates = elbo.step_updates(inference.objective, **kwargs)
         step = theano.function([], loss if score else None, updates=updates, **(fn_kwargs or {}))
     trained = inference.approx.params + list(kwargs.get("more_obj_params") or [])
     run(inference, step, n, trained, score=score, callbacks=callbacks, progressbar=progressbar, batch_size=batch_size)

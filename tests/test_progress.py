@@ -4,7 +4,8 @@ import re
 import pytest
 
 from fastvae import progress
-from fastvae.progress import Progress
+from fastvae.compilation import _watchers
+from fastvae.progress import Progress, compiling
 
 
 class Terminal(io.StringIO):
@@ -56,3 +57,19 @@ def test_a_notebook_rewrites_its_line(monkeypatch, shell, rewrites):
 
     monkeypatch.setitem(progress.sys.modules, "IPython", IPython)
     assert ("\r" in show(io.StringIO())) is rewrites
+
+
+@pytest.mark.parametrize("stream, rewrites", [(Terminal(), True), (io.StringIO(), False)])
+def test_compiling_counts_modules_and_says_nothing_without_any(stream, rewrites):
+    with compiling(stream):
+        pass
+    assert stream.getvalue() == ""
+    with compiling(stream):
+        (watcher,) = _watchers
+        for done in (1, 2, 3, 3):
+            watcher(done, 3)
+    assert not _watchers
+    text = stream.getvalue()
+    assert ("\r" in text and "compiling" in text and "/3" in text) if rewrites else text.splitlines() == [
+        "compiled 1 of 3 C modules", "compiled 3 of 3 C modules"
+    ]

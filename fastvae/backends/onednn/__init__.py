@@ -64,7 +64,10 @@ def register(winograd=True):
     reason = check()
     if reason is not None:
         raise ProfileError(f"the oneDNN backend cannot be used: {reason}; or take the profile 'cpu-blas'")
+    from fastvae import compilation
+    from fastvae.backends.onednn import library
     from fastvae.backends.rewrites import onednn as rewrites
 
     ctypes.CDLL(location.locate().library)  # a pool of threads can be limited only once it is there
     rewrites.register(winograd)
+    compilation.prepare_with(library.compiled)

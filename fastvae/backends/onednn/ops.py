@@ -34,7 +34,6 @@ class OneDNNOp(Op):
     """An Op of the compiled module: `kind` names it there, `settings(node)` are its constants."""
 
     kind = None
-    compile_ahead = staticmethod(library.compiled)
 
     def make_thunk(self, node, storage_map, compute_map, no_recycling, impl=None):
         if impl == "py":
