@@ -204,7 +204,7 @@ class VAE(abc.ABC):
             obj_optimizer=adam(learning_rate=learning_rate) if obj_optimizer is None else obj_optimizer,
             total_grad_norm_constraint=total_grad_norm_constraint,
             more_obj_params=self.get_params(),
-            more_replacements={xs: Minibatch(images, batch_size, minibatch_seed, scale=scale)},
+            more_replacements={xs: Minibatch(images, batch_size, minibatch_seed, order=order, scale=scale)},
         )
 
     def encode_mean(self, images):
