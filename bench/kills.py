@@ -95,8 +95,8 @@ def main():
     resumed = train(n, checkpoint=folder, checkpoint_every=EVERY, resume=True)
     same = all(np.array_equal(a, b) for a, b in zip(resumed, train(n)))
     print(
-        f"{args.kills} kills, {aimed} aimed at a write, {landed} found inside one; {n:,} steps, at most {most_lost} lost at "
-        f"a kill (interval {EVERY}); parameters {'identical to' if same else 'DIFFERENT FROM'} a run in one go"
+        f"{args.kills} kills, {aimed} aimed at a write, {landed} found inside one; {n:,} steps, at most {most_lost} lost "
+        f"at a kill (interval {EVERY}); parameters {'identical to' if same else 'DIFFERENT FROM'} a run in one go"
     )
     return 0 if same and most_lost <= EVERY and 2 * aimed >= args.kills else 1
 

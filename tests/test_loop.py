@@ -63,7 +63,7 @@ def test_a_loss_that_is_not_finite_names_its_step_and_leaves_the_last_good_state
         return run.step()
 
     loop = run.loop(9, step, checkpoints=run.checkpoints(tmp_path), history=tmp_path / "h.csv")
-    with pytest.raises(NonFiniteError, match="loss became inf at step 6;.* is 'w'.*state is in .*00000004.ckpt") as error:
+    with pytest.raises(NonFiniteError, match="became inf at step 6;.* is 'w'.*state is in .*00000004.ckpt") as error:
         loop.run(progressbar=False)
     assert len(error.value.approx.hist) == 5 == len(history.read(tmp_path / "h.csv"))
     state = checkpoint.newest(tmp_path)

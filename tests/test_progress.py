@@ -56,3 +56,15 @@ def test_a_notebook_rewrites_its_line(monkeypatch, shell, rewrites):
 
     monkeypatch.setitem(progress.sys.modules, "IPython", IPython)
     assert ("\r" in show(io.StringIO())) is rewrites
+
+
+def test_skipped_steps_are_left_out_and_the_held_out_elbo_stays():
+    stream = io.StringIO()
+    with Progress(3, batch_size=2, stream=stream, done=2) as bar:
+        bar.interval = 0
+        bar.update(2, [4.0, float("nan")], held_out_elbo=-7.5)
+        bar.update(3, [4.0, float("nan"), float("nan")])
+        bar.update(3, [float("nan")])
+    lines = stream.getvalue().splitlines()
+    assert all("ELBO/image -2.000, held-out ELBO/image -7.500" in line for line in lines[:2])
+    assert "ELBO" not in lines[2]
