@@ -41,7 +41,8 @@ def error(what, step, params, approx, checkpoints=None):
     """
     bad = first_bad(params)
     where = "all parameters are still finite" if bad is None else f"the first that is not finite is {bad}"
-    good = "" if checkpoints is None else f"; the last good state is in {checkpoints.path(checkpoints.saved)}"
+    saved = None if checkpoints is None else checkpoints.saved
+    good = "" if saved is None else f"; the last good state is in {checkpoints.path(saved)}"
     advice = "try a smaller learning rate, or the profile `debug` to find the Op"
     return NonFiniteError(f"{what} at step {step}; {where}; {advice}{good}", approx)
 
