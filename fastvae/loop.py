@@ -68,10 +68,10 @@ class Loop:
                 for pipeline in self.pipelines:
                     stack.callback(pipeline.close)
                 interrupted = stack.enter_context(after_the_step())
+                self._check_and_save()  # a folder that cannot be written is known before the first step
                 if self.history is not None:
                     history = History(self.history, self.batch_size, self.losses[: self.done], self.measured)
                     self.history = stack.enter_context(history)
-                self._check_and_save()  # a folder that cannot be written is known before the first step
                 with self._progress(progressbar) as progress:
                     self.approx.ended_by = self._steps(interrupted, progress)
                 self._check_and_save()

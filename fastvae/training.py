@@ -153,13 +153,14 @@ def fit(
     inference = _inference(method, local_rv, model, random_seed, start, inf_kwargs)
     _drop_unused(kwargs)
     replacements = kwargs.get("more_replacements") or {}
+    checkpoints = _checkpoints(checkpoint, checkpoint_every, resume, configuration)
     loss, updates = elbo.step_updates(inference.objective, **kwargs)
     if bad_steps == "skip":
         loss, updates = nonfinite.skip_bad_steps(loss, updates)
     pipelines = _pipelines([loss, *replacements.values()])
     n = _number_of_steps(n, epochs, pipelines)
-    checkpoints = _checkpoints(checkpoint, checkpoint_every, resume, configuration, pipelines)
     if checkpoints is not None:
+        _check_restorable(pipelines, checkpoint)
         checkpoints.check_length(n)
         history = os.path.join(checkpoint, HISTORY) if history is None else history
     if progressbar:
@@ -206,18 +207,21 @@ def _number_of_steps(n, epochs, pipelines):
     return epochs * lengths.pop()
 
 
-def _checkpoints(folder, every, resume, configuration, pipelines):
+def _checkpoints(folder, every, resume, configuration):
     if folder is None:
         if resume:
             raise ConfigurationError("fit: resume=True needs checkpoint=FOLDER, the folder of the run to go on with")
         return None
+    return Checkpoints(folder, integer("fit", "checkpoint_every", every), resume, configuration or {})
+
+
+def _check_restorable(pipelines, folder):
     lost = [pipeline for pipeline in pipelines if not pipeline.restorable]
     if lost:
         raise ConfigurationError(
             f"fit: checkpoint={str(folder)!r} cannot be had with a {lost[0]!r}, whose iterator cannot be read again: "
             "give a factory make(epoch, start) or a file in its place, or leave checkpoint out"
         )
-    return Checkpoints(folder, integer("fit", "checkpoint_every", every), resume, configuration or {})
 
 
 def _is_fast(method):

@@ -134,13 +134,27 @@ def test_a_loss_that_is_not_finite_exits_with_3_and_the_last_good_state_loads(cl
     assert state["step"] == 1 and all(np.isfinite(entry["value"]).all() for entry in state["variables"])
 
 
-def test_a_full_disk_is_one_line_and_status_2(clean_environ, images, tmp_path):
-    done = subprocess.run(
-        f"ulimit -f 8; {sys.executable} -m fastvae train --data {images} --model mlp --iterations 3 --out run",
-        shell=True, cwd=tmp_path, env=clean_environ, text=True, capture_output=True,
-    )
-    assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert re.search("error: run/checkpoint-00000000.ckpt: cannot be written .File too large", done.stderr)
+FULL = """
+import resource, sys
+sys.argv = ["fastvae", *sys.argv[1:]]
+from fastvae import cli, interrupts
+real = interrupts.after_the_step
+
+def full():  # from the first checkpoint on; before that theano may compile
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, resource.RLIM_INFINITY))
+    return real()
+
+interrupts.after_the_step = full
+sys.exit(cli.main())
+"""
+
+
+def test_a_full_disk_is_one_line_and_status_2(run, images, tmp_path):
+    done = run(sys.executable, "-c", FULL, "train", "--data", images, *TINY, "--out", "run")
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert "error: run/checkpoint-00000000.ckpt: cannot be written (File too large)" in last
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_closed_pipe_is_no_error(clean_environ, tmp_path):
