@@ -18,6 +18,8 @@ _HOME = {
     "load": "fastvae.models",
     "fit": "fastvae.training",
     "NonFiniteError": "fastvae.errors",
+    "CheckpointError": "fastvae.errors",
+    "checkpoint": "fastvae.checkpoint",
     "FastvaeError": "fastvae.errors",
     "Minibatch": "fastvae.minibatch",
     "on_disk": "fastvae.sources",

@@ -1,28 +1,33 @@
 """The command line: `fastvae train | evaluate | plot | profiles | devices`.
 
 Arguments are parsed, and everything that can be wrong with them is found, before theano is imported: an error is one
-line and exit status 2 (3 if the loss stopped being finite), and the profile is set before the stack starts.
+line and exit status 2 (3 if loss or parameters stopped being finite, 130 after Ctrl-C, 143 after SIGTERM), and the
+profile is set before the stack starts.
 """
 import argparse
 import math
 import os
+import pathlib
 import sys
 
-from fastvae.errors import FastvaeError, NonFiniteError
-
-MODELS = ("conv", "mlp")
+from fastvae.errors import ConfigurationError, FastvaeError, NonFiniteError
+from fastvae.interrupts import Terminated, termination_raises
 
 
 def main(argv=None):
     """Run one command and return its exit status."""
     try:
         args = _parser().parse_args(argv)
-        args.command(args)
+        with termination_raises():
+            status = args.command(args)
         sys.stdout.flush()
+        return status or 0
     except NonFiniteError as error:
         return _fail(error, 3)
     except FastvaeError as error:
         return _fail(error, 2)
+    except Terminated:
+        return _fail("terminated", 143)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
     except MemoryError as error:
@@ -47,17 +52,14 @@ def _parser():
     commands = parser.add_subparsers(title="commands", dest="name", required=True, parser_class=_Parser)
 
     train = commands.add_parser("train", help="train a VAE on images")
-    for name, kind, default, text in (
-        ("--data", str, "fashion-mnist-sample", "a data set's name, an IDX, .npy or .npz file, or a folder of IDX"),
-        ("--iterations", _count, 1000, "gradient steps"),
-        ("--batch-size", _count, 64, "images in a minibatch"),
-        ("--learning-rate", _positive, 1e-4, "learning rate of Adam"),
-        ("--latent", _count, 2, "latent dimensions"),
-        ("--seed", _seed, 1, "of parameters, minibatches and noise: one seed makes a run repeat exactly"),
-    ):
-        train.add_argument(name, type=kind, default=default, help=f"{text} (default: %(default)s)")
-    train.add_argument("--model", choices=MODELS, default="conv", help="the seed model or the MLP (default: conv)")
+    for name, (kind, default, text) in TRAIN.items():
+        train.add_argument(_option(name), type=kind, help=f"{text} (default: {default})")
     train.add_argument("--out", help="a new folder for the run (default: runs/MODEL-DATE-TIME)")
+    train.add_argument(
+        "--resume", metavar="RUN",
+        help="go on with the run in this folder, as it was configured; --iterations (of the whole run), "
+        "--learning-rate and --checkpoint-every may be given anew",
+    )
     _add_device_options(train)
     train.set_defaults(command=_train)
 
@@ -108,27 +110,59 @@ def _number(kind, text, admissible, wanted):
     return value
 
 
+def _model(text):
+    if text not in MODELS:
+        raise argparse.ArgumentTypeError(f"invalid choice: {text!r} (choose from {', '.join(MODELS)})")
+    return text
+
+
+MODELS = ("conv", "mlp")
+TRAIN = {  # option: kind, default, help
+    "data": (str, "fashion-mnist-sample", "a data set's name, an IDX, .npy or .npz file, or a folder of IDX"),
+    "model": (_model, "conv", "conv, the seed model, or mlp"),
+    "iterations": (_count, 1000, "gradient steps"),
+    "batch_size": (_count, 64, "images in a minibatch"),
+    "learning_rate": (_positive, 1e-4, "learning rate of Adam"),
+    "latent": (_count, 2, "latent dimensions"),
+    "seed": (_seed, 1, "of parameters, minibatches and noise: one seed makes a run repeat exactly"),
+    "checkpoint_every": (_count, 1000, "steps from one checkpoint to the next, of which the last three are kept"),
+}
+MAY_CHANGE = ("iterations", "learning_rate", "checkpoint_every")  # when a run is resumed
+
+
+def _option(name):
+    return "--" + name.replace("_", "-")
+
+
 def _train(args):
     from fastvae import profiles, run_folder
     from fastvae.datasets import NAMES, held_out, load
     from fastvae.devices import threads
 
-    path = os.path.abspath(os.path.expanduser(args.data))
-    if args.data not in NAMES and os.path.exists(path):
-        args.data = path  # so that the run is evaluated from anywhere
-    images = load(args.data)
-    held_out(args.data, images.shape[1:])  # what is wrong with it is better known now than after the training
+    given = {name: getattr(args, name) for name in TRAIN if getattr(args, name) is not None}
+    if args.resume is None:
+        options = {name: given.get(name, default) for name, (_, default, _) in TRAIN.items()}
+    else:
+        fixed = [_option(name) for name in given if name not in MAY_CHANGE] + ["--out"] * (args.out is not None)
+        if fixed:
+            raise ConfigurationError(f"{fixed[0]} cannot be given with --resume: the run goes on as it was configured")
+        options = {**run_folder.configuration(args.resume), **given}
+    path = os.path.abspath(os.path.expanduser(options["data"]))
+    if options["data"] not in NAMES and os.path.exists(path):
+        options["data"] = path  # so that the run is evaluated from anywhere
+    images = load(options["data"])
+    held_out(options["data"], images.shape[1:])  # what is wrong with it is better known now than after the training
     profiles.resolve(args.profile)
     threads.requested(args.threads)
-    options = ("data", "model", "iterations", "batch_size", "learning_rate", "latent", "seed")
-    folder = run_folder.create(args.out, {name: getattr(args, name) for name in options})
+    folder = run_folder.create(args.out, options) if args.resume is None else pathlib.Path(args.resume)
     try:
         _start(args)
         from fastvae import commands
 
-        commands.train(folder, images)
+        return commands.train(folder, images, options, resume=args.resume is not None)
     except BaseException:
-        run_folder.discard_untrained(folder)
+        if args.resume is None:
+            run_folder.discard_untrained(folder)
         raise
 
 

@@ -1,24 +1,34 @@
 """What `fastvae train`, `evaluate` and `plot` do once the stack has started."""
+import signal
 import sys
 
-from fastvae import datasets, evaluation, models, plots, profiles, run_folder
-from fastvae.errors import DataError, NonFiniteError
+from fastvae import checkpoint, datasets, evaluation, history, models, plots, profiles, run_folder
+from fastvae.errors import CheckpointError, ConfigurationError, DataError
 
 MODELS = {"conv": models.ConvVAE, "mlp": models.MLPVAE}
 SHOWN = 10  # images in the picture of reconstructions
 
 
-def train(folder, images):
-    """Train the model that a run folder's configuration names, and write what came out, whatever ends the training.
+def train(folder, images, config, resume=False):
+    """Train a model, and write what came out into the run's folder, whatever ends the training.
 
     Parameters
     ----------
     folder : pathlib.Path
-        A run folder with its configuration.
     images : numpy.ndarray
         Float32 (N, C, H, W) in [0, 1].
+    config : dict
+        Of the run, see `run_folder.OPTIONS`.
+    resume : bool
+        Whether to go on from the folder's newest checkpoint.
+
+    Returns
+    -------
+    int
+        Exit status: 0, or 128 + the number of the signal that ended the training.
     """
-    config = run_folder.configuration(folder)
+    if resume:
+        _reconfigure(folder, config)
     vae = MODELS[config["model"]](image_shape=images.shape[1:], n_latent=config["latent"], seed=config["seed"])
     _describe(config, images, vae)
     try:
@@ -28,17 +38,26 @@ def train(folder, images):
             batch_size=config["batch_size"],
             learning_rate=config["learning_rate"],
             seed=config["seed"],
+            checkpoint=folder,
+            checkpoint_every=config["checkpoint_every"],
+            resume=resume,
         )
-    except NonFiniteError as error:
-        run_folder.write_history(folder, error.approx.hist, config["batch_size"])
+    except CheckpointError as error:
+        if error.step:  # the network is a third of a checkpoint and may still find room
+            vae.save(folder / run_folder.NETWORK)
+            print(f"the network after step {error.step:,} is in {folder / run_folder.NETWORK}", file=sys.stderr)
         raise
-    run_folder.write_history(folder, approx.hist, config["batch_size"])
     vae.save(folder / run_folder.NETWORK)
-    done = len(approx.hist)
-    if done < config["iterations"]:
-        print(f"interrupted after {done:,} of {config['iterations']:,} iterations", file=sys.stderr)
+    if approx.ended_by in signal.Signals.__members__:
+        print(
+            f"fastvae: {approx.ended_by} after {len(approx.hist):,} of {config['iterations']:,} iterations; "
+            f"`fastvae train --resume {folder}` goes on, `fastvae plot {folder}` draws the pictures",
+            file=sys.stderr,
+        )
+        return 128 + signal.Signals[approx.ended_by]
     draw(folder, vae, config, approx.hist)
     print(f"run written to {folder}")
+    return 0
 
 
 def evaluate(folder):
@@ -57,7 +76,7 @@ def evaluate(folder):
 def plot(folder):
     """Draw the pictures of a run folder again."""
     vae = models.load(folder / run_folder.NETWORK)
-    draw(folder, vae, run_folder.configuration(folder), run_folder.read_history(folder))
+    draw(folder, vae, run_folder.configuration(folder), history.read(folder / history.HISTORY))
     print(f"pictures written to {folder}")
 
 
@@ -80,6 +99,16 @@ def draw(folder, vae, config, hist):
             figure.savefig(path, dpi=120)
         except OSError as error:
             raise DataError(f"{str(path)!r} cannot be written: {error.strerror}; make room there") from error
+
+
+def _reconfigure(folder, config):
+    """Bring the configuration of a run that goes on up to date."""
+    done = max(checkpoint.steps(folder), default=0)
+    if config["iterations"] < done:
+        raise ConfigurationError(
+            f"--iterations {config['iterations']} counts those of the whole run, which has {done:,}: give more"
+        )
+    run_folder.configure(folder, config)
 
 
 def _held_out(config, vae):

@@ -20,6 +20,14 @@ class DataError(FastvaeError, ValueError):
     """A data file or array cannot be read as images or labels."""
 
 
+class CheckpointError(DataError):
+    """The checkpoint after `.step` cannot be written; those before it stay."""
+
+    def __init__(self, message, step):
+        super().__init__(message)
+        self.step = step
+
+
 class ConfigurationError(FastvaeError, ValueError):
     """An argument of a model, a fit or a command is out of its domain."""
 

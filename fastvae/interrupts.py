@@ -1,27 +1,50 @@
-"""Ctrl-C between two steps, never inside one, so that no parameter is left half updated."""
+"""Ctrl-C and SIGTERM: between two steps of a training, never inside one, and as an exception elsewhere."""
 import contextlib
 import signal
 import threading
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 
 @contextlib.contextmanager
 def after_the_step():
-    """Turn Ctrl-C into a flag for the block: yields a callable that tells whether it was pressed.
+    """Turn Ctrl-C and SIGTERM into a value for the block: yields a callable that returns the signal, or None.
 
-    Outside the main thread Python delivers no signal, and the flag stays down.
+    Outside the main thread Python delivers no signal, and it stays None; a signal that the process ignores (as a
+    background job of a shell ignores Ctrl-C) is left ignored.
 
     Examples
     --------
     >>> with after_the_step() as interrupted:
-    ...     interrupted()
-    False
+    ...     print(interrupted())
+    None
     """
-    pressed = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield pressed.is_set
-        return
-    before = signal.signal(signal.SIGINT, lambda *_: pressed.set())
+    caught = []
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                before[number] = signal.signal(number, lambda number, frame: caught.append(signal.Signals(number)))
     try:
-        yield pressed.is_set
+        yield lambda: caught[0] if caught else None
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came outside a training."""
+
+
+@contextlib.contextmanager
+def termination_raises():
+    """Make SIGTERM raise `Terminated` within the block, so that the process ends in order (main thread only)."""
+
+    def terminate(number, frame):
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -75,7 +75,7 @@ def adam(loss_or_grads=None, params=None, learning_rate=1e-3, beta1=0.9, beta2=0
         given = "loss_or_grads" if params is None else "params"
         raise ConfigurationError(f"adam got only {given}: pass loss_or_grads and params, or neither for an optimizer")
     gradients = get_or_compute_grads(loss_or_grads, params)
-    previous = theano.shared(np.float32(0))
+    previous = theano.shared(np.float32(0), name="adam.t")
     t, one = previous + np.float32(1), np.float32(1)
     correction = tt.sqrt(one - np.float32(beta2) ** t) / (one - np.float32(beta1) ** t)
     rate = tt.cast(learning_rate, "float32") * correction
@@ -84,7 +84,10 @@ def adam(loss_or_grads=None, params=None, learning_rate=1e-3, beta1=0.9, beta2=0
         inputs = []
         for param, gradient in group:
             zeros = np.zeros_like(param.get_value(borrow=True))
-            m, v = (theano.shared(zeros.copy(), broadcastable=param.broadcastable) for _ in range(2))
+            m, v = (
+                theano.shared(zeros.copy(), name=f"adam.{moment}({param.name})", broadcastable=param.broadcastable)
+                for moment in "mv"
+            )
             inputs += [param, tt.patternbroadcast(tt.cast(gradient, param.dtype), param.broadcastable), m, v]
         dtype = group[0][0].dtype
         updates.update(zip(step.updated(inputs), step(tt.cast(rate, dtype), *inputs, return_list=True)))

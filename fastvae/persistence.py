@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastvae import atomic
 from fastvae.errors import DataError
 
 FORMAT = 1
@@ -61,22 +62,9 @@ def write(path, model_class, config, params):
     header = {"format": FORMAT, "class": model_class, "config": config, "names": [name for name, _ in params]}
     arrays = {f"param_{index:04d}": value for index, (_, value) in enumerate(params)}
     path = os.fspath(path)
-    draft = f"{path}.{os.getpid()}.part"
     try:
-        try:
-            with open(draft, "xb") as file:
-                np.savez(file, header=np.array(json.dumps(header)), **arrays)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(draft, path)
-        finally:
-            if os.path.exists(draft):
-                os.remove(draft)
-        folder = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        with atomic.replacing(path) as file:
+            np.savez(file, header=np.array(json.dumps(header)), **arrays)
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror}): give a file in a writable folder") from error
 

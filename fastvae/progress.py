@@ -25,6 +25,8 @@ class Progress:
         Images in a minibatch; given, the ELBO per image (`-loss / batch_size`, nats) is shown in place of the loss.
     stream : file, optional
         Where to write; by default the standard error.
+    done : int
+        Steps of a resumed fit that are behind already.
 
     Examples
     --------
@@ -35,15 +37,15 @@ class Progress:
     2/2 [...ELBO/image -3.000]
     """
 
-    def __init__(self, n, batch_size=None, stream=None):
-        self.n = n
+    def __init__(self, n, batch_size=None, stream=None, done=0):
+        self.n, self.before = n, done
         self.batch_size = batch_size
         self.stream = sys.stderr if stream is None else stream
-        self.bar = None
+        self.bar = self.held_out_elbo = None
 
     def __enter__(self):
         if _rewrites_lines(self.stream):
-            self.bar = tqdm(total=self.n, file=self.stream, unit="it", dynamic_ncols=True)
+            self.bar = tqdm(total=self.n, initial=self.before, file=self.stream, unit="it", dynamic_ncols=True)
         self.interval = REWRITE_EVERY if self.bar is not None else LINE_EVERY
         self.started = self.shown = time.monotonic()
         return self
@@ -52,8 +54,12 @@ class Progress:
         if self.bar is not None:
             self.bar.close()
 
-    def update(self, done, losses):
-        """Show that `done` steps are behind, and their losses (a sequence that ends with the newest; may be empty)."""
+    def update(self, done, losses, held_out_elbo=None):
+        """Show that `done` steps are behind, and their losses (a sequence that ends with the newest; may be empty).
+
+        The last `held_out_elbo` (nats per image) is shown beside them.
+        """
+        self.held_out_elbo = self.held_out_elbo if held_out_elbo is None else held_out_elbo
         now = time.monotonic()
         if now - self.shown < self.interval and done != self.n:
             return
@@ -67,16 +73,20 @@ class Progress:
             done,
             self.n,
             now - self.started,
+            initial=self.before,
             postfix=score,
             bar_format="{n_fmt}/{total_fmt} [{elapsed}<{remaining}, {rate_fmt}{postfix}]",
         )
         print(line, file=self.stream, flush=True)
 
     def _score(self, losses):
-        if not len(losses):
+        window = np.asarray(losses[-AVERAGE_OVER:])
+        window = window[np.isfinite(window)]  # a skipped step is NaN
+        if not len(window):
             return ""
-        loss = float(np.mean(losses[-AVERAGE_OVER:]))
-        return f"loss {loss:.5g}" if self.batch_size is None else f"ELBO/image {-loss / self.batch_size:.3f}"
+        loss = float(np.mean(window))
+        shown = f"loss {loss:.5g}" if self.batch_size is None else f"ELBO/image {-loss / self.batch_size:.3f}"
+        return shown if self.held_out_elbo is None else f"{shown}, held-out ELBO/image {self.held_out_elbo:.3f}"
 
 
 @contextlib.contextmanager

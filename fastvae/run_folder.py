@@ -2,20 +2,21 @@
 
     config.json     arguments of the run and the version that made it
     vae.npz         the trained network (`fastvae.load` reads it)
-    history.csv     the loss of every iteration
+    history.csv     the loss of every iteration (`fastvae.history`), during the run too
+    checkpoint-*    the last three states of the training (`fastvae.checkpoint`), from which it is resumed
     *.png           pictures (`fastvae plot` draws them again)
 """
-import csv
 import datetime
 import json
-import os
 import pathlib
 
-from fastvae import __version__
+from fastvae import __version__, atomic
 from fastvae.errors import ConfigurationError, DataError
 
-CONFIG, NETWORK, HISTORY = "config.json", "vae.npz", "history.csv"
-OPTIONS = dict(data=str, model=str, iterations=int, batch_size=int, learning_rate=float, latent=int, seed=int)
+CONFIG, NETWORK = "config.json", "vae.npz"
+OPTIONS = dict(
+    data=str, model=str, iterations=int, batch_size=int, learning_rate=float, latent=int, seed=int, checkpoint_every=int
+)
 RESTORE = "restore the file that `fastvae train` wrote"
 
 
@@ -47,8 +48,13 @@ def create(path, options):
     except OSError as error:
         what = f"cannot write to run folder {str(folder)!r}: {error.strerror}; give --out another"
         raise ConfigurationError(what) from error
-    write_text(folder / CONFIG, json.dumps({"fastvae": __version__, **options}, indent=2) + "\n")
+    configure(folder, options)
     return folder
+
+
+def configure(folder, options):
+    """Write the configuration of a run."""
+    write_text(pathlib.Path(folder, CONFIG), json.dumps({"fastvae": __version__, **options}, indent=2) + "\n")
 
 
 def discard_untrained(folder):
@@ -69,7 +75,9 @@ def existing(path):
     folder = pathlib.Path(path)
     configuration(folder)
     if not (folder / NETWORK).is_file():
-        raise DataError(f"run folder {path!r} holds no {NETWORK}: its training did not end; train again")
+        raise DataError(
+            f"run folder {path!r} holds no {NETWORK}: its training did not end; go on: fastvae train --resume {path}"
+        )
     return folder
 
 
@@ -89,30 +97,10 @@ def configuration(folder):
     return options
 
 
-def write_history(folder, hist, batch_size):
-    """Write the loss of every iteration (nats per minibatch) and the ELBO per image (nats)."""
-    lines = [f"{i},{loss!r},{-loss / batch_size!r}\n" for i, loss in enumerate(map(float, hist), start=1)]
-    write_text(pathlib.Path(folder, HISTORY), "iteration,loss,elbo_per_image\n" + "".join(lines))
-
-
-def read_history(folder):
-    """The losses of a run, as a list of floats."""
-    path = pathlib.Path(folder, HISTORY)
-    try:
-        with open(path, newline="", encoding="utf-8") as file:
-            return [float(row["loss"]) for row in csv.DictReader(file)]
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{str(path)!r} is not a history of losses ({error}); {RESTORE}") from error
-
-
 def write_text(path, text):
     """Write a file so that a crash leaves the old one or the new one, never a part."""
-    temporary = path.with_name(path.name + ".tmp")
     try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with atomic.replacing(path) as file:
+            file.write(text.encode("utf-8"))
     except OSError as error:
         raise DataError(f"{str(path)!r} cannot be written: {error.strerror}; make room there") from error

@@ -1,24 +1,31 @@
-"""Training: PyMC3's `fit` on the fast path, a pure step function and a thin loop around it."""
+"""Training: PyMC3's `fit` on the fast path, a pure step function, which `fastvae.loop` then calls."""
 import contextlib
+import os
 import sys
 
 import numpy as np
 import pymc3 as pm
 import theano
-from pymc3.variational.inference import State
+from theano.gof.graph import ancestors
 
-from fastvae import compilation, elbo, profiles
+from fastvae import compilation, elbo, nonfinite, profiles
+from fastvae.checkpoint import Checkpoints
 from fastvae.devices import threads
-from fastvae.errors import ConfigurationError, NonFiniteError
-from fastvae.interrupts import after_the_step
-from fastvae.progress import Progress, compiling
+from fastvae.errors import ConfigurationError
+from fastvae.held_out import HeldOut
+from fastvae.history import HISTORY
+from fastvae.loop import Loop
+from fastvae.nn.arguments import integer
+from fastvae.pipelines import refuse_fixed_batch
+from fastvae.progress import compiling
 
 METHODS = ("advi", "fullrank_advi", "svgd", "asvgd", "nfvi")
 FAST_METHODS = {"advi": pm.ADVI, "fullrank_advi": pm.FullRankADVI}
+STEPS = 10_000
 
 
 def fit(
-    n=10_000,
+    n=None,
     local_rv=None,
     method="advi",
     model=None,
@@ -26,11 +33,21 @@ def fit(
     start=None,
     inf_kwargs=None,
     *,
+    epochs=None,
     score=None,
     callbacks=None,
     progressbar=True,
     batch_size=None,
     fn_kwargs=None,
+    held_out=None,
+    held_out_every=1_000,
+    patience=None,
+    bad_steps="stop",
+    history=None,
+    checkpoint=None,
+    checkpoint_every=1_000,
+    resume=False,
+    configuration=None,
     **kwargs,
 ):
     """Fit a PyMC3 model as `pm.fit` does, on the fast path.
@@ -41,8 +58,8 @@ def fit(
 
     Parameters
     ----------
-    n : int
-        Steps.
+    n : int, optional
+        Steps, those of a resumed run included; by default 10,000.
     local_rv : dict, optional
         `{latent: dict(mu=mean, rho=rho)}`: the encoder's outputs, float32 (batch, n_latent), for each latent
         variable of an amortised posterior; its standard deviation is softplus(rho).
@@ -57,8 +74,10 @@ def fit(
         Starting point of the global variables.
     inf_kwargs : dict, optional
         Further arguments of the inference.
+    epochs : int, optional
+        In place of `n`: passes over the data of the minibatches, which must be drawn without replacement.
     score : bool, optional
-        Whether to compute the loss; by default yes. Without it `.hist` stays empty.
+        Whether to keep the loss; by default yes. Without it `.hist` stays empty and callbacks get None.
     callbacks : list of callable, optional
         Called as `callback(approx, losses so far, step number from 1)` after every step; StopIteration ends the fit.
     progressbar : bool
@@ -67,23 +86,48 @@ def fit(
         Ours: images in a minibatch, with which progress shows the ELBO per image in place of the loss.
     fn_kwargs : dict, optional
         Further arguments of `theano.function`.
+    held_out : dict, optional
+        `{x: rows}` for every `x` in `more_replacements`: rows (N, ...) on which to measure the ELBO during the fit, see
+        `fastvae.held_out`.
+    held_out_every : int
+        Steps from one measurement to the next.
+    patience : int, optional
+        Ends the fit when so many measurements in a row were no better than the best before them. By default never.
+    bad_steps : {"stop", "skip"}
+        What to do when a loss or a new parameter is not finite: end the fit with an error, or leave parameters and
+        optimizer as they were, record NaN as the loss and go on (slower: every step is then checked).
+    history : path-like, optional
+        A CSV file that gets every loss during the run; by default `history.csv` in the folder of the checkpoints.
+    checkpoint : path-like, optional
+        A folder for the last three checkpoints: before the first step, every `checkpoint_every` steps, and at the end.
+    checkpoint_every : int
+        Steps from one checkpoint to the next: what a killed run loses at most.
+    resume : bool
+        Whether to go on from the newest checkpoint in that folder (from step 1 if it has none). Give the arguments of
+        the first run; the result is the same, bit for bit, as in one go on the same machine, profile and number of
+        threads. What differs is said in one line.
+    configuration : dict, optional
+        JSON values that describe the run, kept in its checkpoints. Another `model` is refused when it is resumed.
     **kwargs
         `obj_n_mc`, `obj_optimizer`, `more_obj_params`, `more_updates`, `more_replacements` and
-        `total_grad_norm_constraint` of `pm.fit`.
+        `total_grad_norm_constraint` (the largest 2-norm of the whole gradient, to which it is scaled down) of `pm.fit`.
 
     Returns
     -------
     pymc3.Approximation
-        With `.hist`, the losses in PyMC3's scale: nats per minibatch, one entry a step. After Ctrl-C it holds
-        the steps taken until then.
+        With `.hist`, the losses in PyMC3's scale: nats per minibatch, one entry a step; `.held_out_hist`, float64
+        (m, 2): step and ELBO per row (nats) of each measurement; and `.ended_by`: ``"steps"``, ``"patience"``,
+        ``"callback"``, ``"SIGINT"`` (Ctrl-C) or ``"SIGTERM"``. After a signal it holds the steps taken until then.
 
     Raises
     ------
     NonFiniteError
-        If the loss, or without a score a parameter, stops being finite. Its message names the step and the first bad
-        parameter, its `approx` is the approximation with the history until then.
+        If the loss or a parameter stops being finite. Its message names the step, the first bad parameter and the last
+        checkpoint, which is always of a finite state; its `approx` is the approximation with the history until then.
     ConfigurationError
         If there is nothing to train or an argument is out of its domain.
+    DataError
+        If a checkpoint cannot be written (older ones stay), or none in the folder can be used.
 
     Notes
     -----
@@ -96,86 +140,93 @@ def fit(
     ...     mu = pm.Normal("mu", 0, 10)
     ...     x = pm.Normal("x", mu, 1, observed=np.full(50, 3.0, dtype="float32"))
     ...     approx = fastvae.fit(200, random_seed=1, progressbar=False, obj_optimizer=fastvae.adam(learning_rate=0.1))
-    >>> len(approx.hist)
-    200
+    >>> len(approx.hist), approx.ended_by
+    (200, 'steps')
     """
-    _check_arguments(n, method, callbacks)
+    _check_arguments(n, epochs, method, callbacks, bad_steps)
     if not _is_fast(method):
-        name = method if isinstance(method, str) else type(method).__name__
-        print(f"fastvae.fit: method {name!r} runs through stock pm.fit", file=sys.stderr)
+        ours = dict(epochs=epochs, held_out=held_out, patience=patience, history=history, checkpoint=checkpoint)
+        _say_stock(method, [name for name, value in ours.items() if value is not None])
         if fn_kwargs is not None:
             kwargs["fn_kwargs"] = fn_kwargs
         return pm.fit(
-            n, local_rv, method, model, random_seed, start, inf_kwargs,
+            STEPS if n is None else n, local_rv, method, model, random_seed, start, inf_kwargs,
             score=score, callbacks=callbacks, progressbar=progressbar, **kwargs,
         )
     inference = _inference(method, local_rv, model, random_seed, start, inf_kwargs)
     _drop_unused(kwargs)
-    score = score is None or bool(score)
-    if progressbar:
-        pools = threads.describe()
-        profile = profiles.active().name
-        print(f"compiling the step (slow the first time); profile: {profile}; {pools}", file=sys.stderr)
+    replacements = kwargs.get("more_replacements") or {}
+    checkpoints = _checkpoints(checkpoint, checkpoint_every, resume, configuration)
     with compilation.preparing(), compiling() if progressbar else contextlib.nullcontext():
         loss, updates = elbo.step_updates(inference.objective, **kwargs)
-        step = theano.function([], loss if score else None, updates=updates, **(fn_kwargs or {}))
+        if bad_steps == "skip":
+            loss, updates = nonfinite.skip_bad_steps(loss, updates)
+        pipelines = _pipelines([loss, *replacements.values()])
+        refuse_fixed_batch(pipelines, inference.approx.model)
+        n = _number_of_steps(n, epochs, pipelines)
+        if checkpoints is not None:
+            _check_restorable(pipelines, checkpoint)
+            checkpoints.check_length(n)
+            history = os.path.join(checkpoint, HISTORY) if history is None else history
+        if progressbar:
+            pools = threads.describe()
+            profile = profiles.active().name
+            print(f"compiling the step (slow the first time); profile: {profile}; {pools}", file=sys.stderr)
+        step = theano.function([], loss, updates=updates, **(fn_kwargs or {}))
     trained = inference.approx.params + list(kwargs.get("more_obj_params") or [])
-    run(inference, step, n, trained, score=score, callbacks=callbacks, progressbar=progressbar, batch_size=batch_size)
+    if held_out is not None:
+        held_out = HeldOut(inference.objective, held_out, replacements, held_out_every, patience)
+    if checkpoints is not None:
+        checkpoints.bind(step, trained, pipelines)
+    Loop(
+        inference, step, n, trained, score=score is None or bool(score), callbacks=callbacks, batch_size=batch_size,
+        pipelines=pipelines, skip=bad_steps == "skip", held_out=held_out, history=history, checkpoints=checkpoints,
+    ).run(progressbar)
     return inference.approx
 
 
-def run(inference, step, n, params, score=True, callbacks=None, progressbar=True, batch_size=None):
-    """Call a step function n times and keep the losses: the loop under `fit`.
-
-    Parameters
-    ----------
-    inference : pymc3.variational.inference.Inference
-        Gets `.hist` (and its approximation too) and `.state`, so that `inference.refine` goes on from here.
-    step : callable
-        Takes one training step and returns the loss, float32, or None without a score.
-    n : int
-        Steps.
-    params : list of theano.compile.SharedVariable
-        What is trained, to name the first that is not finite.
-    score, callbacks, progressbar, batch_size
-        As in `fit`.
-    """
-    approx = inference.approx
-    callbacks = list(callbacks or [])
-    losses = np.empty(n if score else 0)
-    before = inference.hist
-    done = 0
-    try:
-        with after_the_step() as interrupted, _progress(progressbar, n, batch_size) as progress:
-            while done < n and not interrupted():
-                loss = _take(step, done + 1, approx)
-                if score:
-                    losses[done] = loss
-                    if not np.isfinite(losses[done]):
-                        raise NonFiniteError(_culprit(f"the loss became {losses[done]}", done + 1, params), approx)
-                done += 1
-                seen = losses[:done]
-                if progress is not None:
-                    progress.update(done, seen)
-                for callback in callbacks:
-                    callback(approx, seen if score else None, done)
-    except (KeyboardInterrupt, StopIteration):
-        pass  # as in pm.fit: the fit ends here, and what was trained is returned
-    finally:
-        inference.hist = approx.hist = np.concatenate([before, losses[:done]])
-        inference.state = State(done - 1, step=step, callbacks=callbacks, score=score)
-    if not score and _first_bad(params) is not None:
-        raise NonFiniteError(_culprit("a parameter stopped being finite", done, params), approx)
+def _say_stock(method, refused):
+    name = method if isinstance(method, str) else type(method).__name__
+    if refused:
+        raise ConfigurationError(
+            f"fit: {', '.join(refused)} cannot be had with method={name!r}, which runs through stock pm.fit"
+        )
+    print(f"fastvae.fit: method {name!r} runs through stock pm.fit", file=sys.stderr)
 
 
-def _take(step, number, approx):
-    """One step; under the profile `debug` a NaN, infinity or huge value in any Op ends it."""
-    try:
-        return step()
-    except AssertionError as error:
-        if theano.config.mode != "NanGuardMode":
-            raise
-        raise NonFiniteError(f"NanGuardMode stopped step {number}: {' '.join(str(error).split())}", approx) from error
+def _pipelines(expressions):
+    """The pipelines of the minibatches among the ancestors of the expressions, each once."""
+    found = [getattr(variable.tag, "pipeline", None) for variable in ancestors(expressions)]
+    return list({id(pipeline): pipeline for pipeline in found if pipeline is not None}.values())
+
+
+def _number_of_steps(n, epochs, pipelines):
+    if epochs is None:
+        return STEPS if n is None else n
+    lengths = {pipeline.batches_per_epoch for pipeline in pipelines}
+    if len(lengths) != 1 or None in lengths:
+        raise ConfigurationError(
+            f"fit: epochs={epochs} needs minibatches that visit every row once an epoch, all of one length, not "
+            f"{lengths or 'no fastvae.Minibatch'} batches an epoch; give n, the number of steps, or such minibatches"
+        )
+    return epochs * lengths.pop()
+
+
+def _checkpoints(folder, every, resume, configuration):
+    if folder is None:
+        if resume:
+            raise ConfigurationError("fit: resume=True needs checkpoint=FOLDER, the folder of the run to go on with")
+        return None
+    return Checkpoints(folder, integer("fit", "checkpoint_every", every), resume, configuration or {})
+
+
+def _check_restorable(pipelines, folder):
+    lost = [pipeline for pipeline in pipelines if not pipeline.restorable]
+    if lost:
+        raise ConfigurationError(
+            f"fit: checkpoint={str(folder)!r} cannot be had with a {lost[0]!r}, whose iterator cannot be read again: "
+            "give a factory make(epoch, start) or a file in its place, or leave checkpoint out"
+        )
 
 
 def _is_fast(method):
@@ -211,11 +262,7 @@ def _drop_unused(kwargs):
             print(f"fastvae.fit: {name} is not used, ADVI has no test function", file=sys.stderr)
 
 
-def _progress(progressbar, n, batch_size):
-    return Progress(n, batch_size) if progressbar else contextlib.nullcontext()
-
-
-def _check_arguments(n, method, callbacks):
+def _check_arguments(n, epochs, method, callbacks, bad_steps):
     if callbacks is not None and not isinstance(callbacks, (list, tuple)):
         raise ConfigurationError(f"callbacks={callbacks!r} is not a list of callables; write callbacks=[...]")
     known = isinstance(method, pm.variational.inference.Inference) or (
@@ -226,20 +273,11 @@ def _check_arguments(n, method, callbacks):
             f"method={method!r} is unknown; give one of {', '.join(METHODS)}, nfvi=FORMULA, or an Inference instance "
             "such as pm.ADVI()"
         )
-    if not isinstance(n, (int, np.integer)) or isinstance(n, bool) or n < 0:
+    if n is not None and (not isinstance(n, (int, np.integer)) or isinstance(n, bool) or n < 0):
         raise ConfigurationError(f"n={n!r} is not a number of steps; give an integer of at least 0")
-
-
-def _first_bad(params):
-    """The name of the first parameter that is not finite (its place and shape if it has none), or None."""
-    for i, param in enumerate(params):
-        value = param.get_value(borrow=True)
-        if not np.isfinite(value).all():
-            return repr(param.name) if param.name else f"parameter {i} of shape {np.shape(value)}"
-    return None
-
-
-def _culprit(what, step, params):
-    bad = _first_bad(params)
-    where = "all parameters are still finite" if bad is None else f"the first that is not finite is {bad}"
-    return f"{what} at step {step}; {where}; try a smaller learning rate, or the profile `debug` to find the Op"
+    if epochs is not None:
+        integer("fit", "epochs", epochs)
+        if n is not None:
+            raise ConfigurationError(f"fit: n={n} and epochs={epochs} both say how long to train; give one of them")
+    if bad_steps not in ("stop", "skip"):
+        raise ConfigurationError(f"fit: bad_steps={bad_steps!r} is neither 'stop' nor 'skip'")

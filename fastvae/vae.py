@@ -88,16 +88,26 @@ class VAE(abc.ABC):
     def fit(
         self,
         images,
-        n=10_000,
+        n=None,
         batch_size=64,
         learning_rate=1e-4,
         seed=None,
         *,
+        epochs=None,
         sd=0.1,
         obj_optimizer=None,
+        total_grad_norm_constraint=None,
         score=None,
         callbacks=None,
         progressbar=True,
+        held_out=None,
+        held_out_every=1_000,
+        patience=None,
+        bad_steps="stop",
+        history=None,
+        checkpoint=None,
+        checkpoint_every=1_000,
+        resume=False,
     ):
         """Train on images by maximising the ELBO (see `fastvae.elbo`), from the parameters as they are.
 
@@ -106,34 +116,41 @@ class VAE(abc.ABC):
         images : array or fastvae.sources.Rows, (N, C, H, W)
             Floats in [0, 1] or uint8, which stay uint8 in memory and are divided by 255 within the step. Rows on disk
             (`fastvae.on_disk`) are streamed.
-        n : int
-            Steps.
+        n : int, optional
+            Steps, those of a resumed run included; by default 10,000.
         batch_size : int
-            Images in a minibatch, drawn uniformly with replacement.
+            Images in a minibatch: drawn uniformly with replacement, or with `epochs` shuffled anew in each.
         learning_rate : float
             Of Adam.
         seed : int, optional
             Seeds minibatches and noise: with the model's own seed, a run repeats exactly. By default fresh entropy.
+        epochs : int, optional
+            In place of `n`: times that every image is seen (images that do not fill a minibatch sit out an epoch).
         sd : float
             Standard deviation of a pixel around the decoder's mean.
         obj_optimizer : callable, optional
             Takes the place of `fastvae.adam(learning_rate=learning_rate)`.
-        score, callbacks, progressbar
+        total_grad_norm_constraint : float, optional
+            Largest 2-norm of the whole gradient, to which it is scaled down; by default as it comes.
+        held_out : array, (M, C, H, W), optional
+            Images as the first ones, but not among them, on which to measure the ELBO during the fit.
+        score, callbacks, progressbar, held_out_every, patience, bad_steps : optional
+        history, checkpoint, checkpoint_every, resume : optional
             As in `fastvae.fit`.
 
         Returns
         -------
         pymc3.Approximation
-            With `.hist`, the losses in nats per minibatch.
+            With `.hist`, the losses in nats per minibatch, and the other attributes that `fastvae.fit` gives it.
 
         Raises
         ------
         DataError
-            If the images are not of the model's shape, not in [0, 1] or not finite.
+            If the images are not of the model's shape, not in [0, 1] or not finite, or a checkpoint cannot be written.
         ConfigurationError
             If another argument is out of its domain.
         NonFiniteError
-            If the loss stops being finite.
+            If the loss or a parameter stops being finite.
 
         Notes
         -----
@@ -153,18 +170,41 @@ class VAE(abc.ABC):
         batch_size = integer(owner, "batch_size", batch_size)
         minibatch_seed, noise_seed = (int(word) for word in generator(owner, seed).integers(1, 2**31 - 1, size=2))
         model, local_rv, xs = elbo.vae_model(self, batch_size, len(images), sd)
+        if held_out is not None:
+            held_out = {xs: self._checked("held-out images", as_images(held_out, owner), self.image_shape)}
+        order = "replacement" if epochs is None else "epochs"
+        configuration = {
+            "model": {"class": full_name(type(self)), **self.config},
+            "images": len(images),
+            "batch_size": batch_size,
+            "learning_rate": learning_rate if obj_optimizer is None else "of the obj_optimizer",
+            "sd": sd,
+            "seed": seed,
+            "order": order,
+        }
         return training.fit(
             n,
             local_rv,
             model=model,
             random_seed=noise_seed,
+            epochs=epochs,
             score=score,
             callbacks=callbacks,
             progressbar=progressbar,
             batch_size=batch_size,
+            held_out=held_out,
+            held_out_every=held_out_every,
+            patience=patience,
+            bad_steps=bad_steps,
+            history=history,
+            checkpoint=checkpoint,
+            checkpoint_every=checkpoint_every,
+            resume=resume,
+            configuration=configuration,
             obj_optimizer=adam(learning_rate=learning_rate) if obj_optimizer is None else obj_optimizer,
+            total_grad_norm_constraint=total_grad_norm_constraint,
             more_obj_params=self.get_params(),
-            more_replacements={xs: Minibatch(images, batch_size, minibatch_seed, scale=scale)},
+            more_replacements={xs: Minibatch(images, batch_size, minibatch_seed, order=order, scale=scale)},
         )
 
     def encode_mean(self, images):

@@ -11,6 +11,7 @@ import time
 import numpy as np
 import pytest
 
+from fastvae import checkpoint
 from tests.test_datasets import MALFORMED
 
 CLI = (sys.executable, "-m", "fastvae")
@@ -70,29 +71,90 @@ def test_data_without_a_test_split_is_evaluated_on_itself_and_says_so(cli, tmp_p
     assert "no test images: using the training images" in done.stderr and "9 training images" in done.stdout
 
 
-def test_ctrl_c_ends_with_everything_written(clean_environ, images, tmp_path):
-    process = subprocess.Popen(
-        [*CLI, "train", "--data", str(images), "--model", "mlp", "--iterations", "100000000", "--out", "run"],
-        cwd=tmp_path, env=clean_environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-    )
-    for line in process.stdout:
-        if line.startswith("profile"):
-            break
-    for line in process.stderr:  # the first line of progress
-        if "it/s" in line:
-            break
-    process.send_signal(signal.SIGINT)
+@pytest.fixture
+def endless(clean_environ, images, tmp_path):
+    """A training in the folder `run` that has shown its first line of progress."""
+    processes = []
+
+    def start():
+        process = subprocess.Popen(
+            [*CLI, "train", "--data", str(images), "--model", "mlp", "--iterations", "100000000", "--out", "run"],
+            cwd=tmp_path, env=clean_environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        processes.append(process)
+        for line in process.stderr:
+            if "it/s" in line:
+                return process
+        raise AssertionError("the training ended by itself")
+
+    yield start
+    for process in processes:
+        process.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_with_everything_written(cli, endless, tmp_path, number):
+    process = endless()
+    process.send_signal(number)
     out, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
-    assert "interrupted after" in err and "Traceback" not in err
-    assert {"config.json", "vae.npz", "history.csv", "latent_grid.png"} <= set(os.listdir(tmp_path / "run"))
+    assert process.returncode == 128 + number, err
+    done = int(re.search(rf"fastvae: {number.name} after ([\d,]+) of 100,000,000 iterations", err)[1].replace(",", ""))
+    assert "Traceback" not in err
+    written = set(os.listdir(tmp_path / "run"))
+    assert {"config.json", "vae.npz", "history.csv", f"checkpoint-{done:08d}.ckpt"} <= written
+    if number == signal.SIGINT:
+        resumed = cli("train", "--resume", "run", "--iterations", done + 5)
+        assert resumed.returncode == 0, resumed.stderr
+        assert f"resuming after step {done:,}" in resumed.stderr and "Traceback" not in resumed.stderr
+        assert len((tmp_path / "run" / "history.csv").read_text().splitlines()) == 1 + done + 5
+        assert (tmp_path / "run" / "latent_grid.png").is_file()
+        assert json.loads((tmp_path / "run" / "config.json").read_text())["iterations"] == done + 5
 
 
-def test_a_loss_that_is_not_finite_keeps_the_history_and_exits_with_3(cli, images, tmp_path):
-    done = cli("train", "--data", images, *TINY, "--learning-rate", 1e30, "--out", "run")
+def test_a_run_in_parts_is_the_run_in_one_go(cli, images, tmp_path):
+    tiny = ("--data", images, "--model", "mlp", "--batch-size", 4)
+    assert cli("train", *tiny, "--iterations", 9, "--out", "whole").returncode == 0
+    assert cli("train", *tiny, "--iterations", 4, "--out", "parts").returncode == 0
+    damaged = tmp_path / "parts" / "checkpoint-00000004.ckpt"
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    done = cli("train", "--resume", "parts", "--iterations", 9)
+    assert done.returncode == 0 and "its checksum is wrong" in done.stderr and "resuming after step 0" in done.stderr
+    for name in ("vae.npz", "history.csv"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+
+
+def test_a_loss_that_is_not_finite_exits_with_3_and_the_last_good_state_loads(cli, images, tmp_path):
+    done = cli("train", "--data", images, *TINY, "--learning-rate", 1e30, "--checkpoint-every", 1, "--out", "run")
     assert done.returncode == 3
-    assert "at step" in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
-    assert (tmp_path / "run" / "history.csv").is_file()
+    last = done.stderr.splitlines()[-1]
+    assert re.search("became (nan|inf) at step 2; the first that is not finite is 'encoder.dense1.weight'", last), last
+    assert "the last good state is in run/checkpoint-00000001.ckpt" in last and "Traceback" not in done.stderr
+    assert len((tmp_path / "run" / "history.csv").read_text().splitlines()) == 2
+    state = checkpoint.newest(tmp_path / "run")
+    assert state["step"] == 1 and all(np.isfinite(entry["value"]).all() for entry in state["variables"])
+
+
+FULL = """
+import resource, sys
+sys.argv = ["fastvae", *sys.argv[1:]]
+from fastvae import cli, interrupts
+real = interrupts.after_the_step
+
+def full():  # from the first checkpoint on; before that theano may compile
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, resource.RLIM_INFINITY))
+    return real()
+
+interrupts.after_the_step = full
+sys.exit(cli.main())
+"""
+
+
+def test_a_full_disk_is_one_line_and_status_2(run, images, tmp_path):
+    done = run(sys.executable, "-c", FULL, "train", "--data", images, *TINY, "--out", "run")
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    last = done.stderr.splitlines()[-1]
+    assert "error: run/checkpoint-00000000.ckpt: cannot be written (File too large)" in last
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_closed_pipe_is_no_error(clean_environ, tmp_path):
@@ -117,7 +179,10 @@ def folder_with(**files):
 
 
 CONFIG = json.dumps(
-    dict(data="fashion-mnist-sample", model="mlp", iterations=1, batch_size=1, learning_rate=0.1, latent=2, seed=1)
+    dict(
+        data="fashion-mnist-sample", model="mlp", iterations=1, batch_size=1, learning_rate=0.1, latent=2, seed=1,
+        checkpoint_every=1,
+    )
 )
 THEANORC = {"THEANORC": "no.theanorc"}
 ARGUMENTS = {
@@ -146,6 +211,17 @@ ARGUMENTS = {
     "no such theanorc": (["train"], THEANORC, "no.theanorc"),
     "folder in use": (["train", "--out", folder_with(a="")], {}, "is not empty; give --out a new folder"),
     "file as folder": (["train", "--out", lambda path: sys.executable], {}, "cannot write to run folder"),
+    "resume nothing": (["train", "--resume", "nowhere"], {}, "'nowhere' is not a run folder"),
+    "resume another model": (["train", "--resume", "a", "--latent", "3"], {}, "--latent cannot be given with --resume"),
+    "resume elsewhere": (["train", "--resume", "a", "--out", "b"], {}, "--out cannot be given with --resume"),
+    "resume and shorten": (
+        ["train", "--iterations", "1", "--resume", folder_with(config_json=CONFIG, **{"checkpoint-00000002_ckpt": ""})],
+        {}, "--iterations 1 counts those of the whole run, which has 2",
+    ),
+    "resume what is damaged": (
+        ["train", "--resume", folder_with(config_json=CONFIG, **{"checkpoint-00000001_ckpt": ""})],
+        {}, "none of its 1 checkpoints is whole: begin again",
+    ),
     "no run": (["evaluate", "nowhere"], {}, "'nowhere' is not a run folder"),
     "damaged configuration": (["plot", folder_with(config_json="{")], {}, "is not JSON"),
     "configuration of others": (["plot", folder_with(config_json="{}")], {}, "lacks a valid 'data'"),
@@ -157,7 +233,8 @@ ARGUMENTS = {
 
 def one_line(done, message):
     assert done.returncode == 2, (done.returncode, done.stdout, done.stderr)
-    lines = [line for line in done.stderr.splitlines() if not line.startswith("fastvae: profile auto")]
+    notice = "^fastvae: profile auto|; trying the checkpoint before it$"
+    lines = [line for line in done.stderr.splitlines() if not re.search(notice, line)]
     assert len(lines) == 1 and lines[0].startswith("fastvae: error: "), done.stderr
     assert re.search(message, lines[0]), lines[0]
 

@@ -2,16 +2,36 @@ import os
 import signal
 import threading
 
-from fastvae.interrupts import after_the_step
+import pytest
+
+from fastvae.interrupts import Terminated, after_the_step, termination_raises
 
 
-def test_ctrl_c_becomes_a_flag_and_the_old_handler_returns():
-    before = signal.getsignal(signal.SIGINT)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_becomes_a_value_and_the_old_handler_returns(number):
+    before = signal.getsignal(number)
     with after_the_step() as interrupted:
-        assert not interrupted()
-        os.kill(os.getpid(), signal.SIGINT)
-        assert interrupted()
-    assert signal.getsignal(signal.SIGINT) is before
+        assert interrupted() is None
+        os.kill(os.getpid(), number)
+        assert interrupted() is number
+    assert signal.getsignal(number) is before
+
+
+def test_a_signal_that_the_process_ignores_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with after_the_step() as interrupted:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert interrupted() is None
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_termination_raises_elsewhere():
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(Terminated), termination_raises():
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_other_threads_get_no_handler():
@@ -25,4 +45,4 @@ def test_other_threads_get_no_handler():
     thread = threading.Thread(target=body)
     thread.start()
     thread.join()
-    assert seen == [(False, before)]
+    assert seen == [(None, before)]

@@ -17,7 +17,8 @@ def network(x, w):
     return tt.tanh(tt.dot(tt.tanh(tt.dot(x, w)), w))
 
 
-def test_copies_become_one_and_keep_their_value(rng=np.random.RandomState(0)):
+def test_copies_become_one_and_keep_their_value():
+    rng = np.random.RandomState(0)
     x, w = tt.matrix("x"), theano.shared(rng.randn(3, 3).astype("float32"), name="w")
     one, two = network(x, w), network(x, w)
     loss = tt.sum(one * two) + tt.sum(one)
@@ -28,7 +29,8 @@ def test_copies_become_one_and_keep_their_value(rng=np.random.RandomState(0)):
     np.testing.assert_allclose(merged.eval({x: value}), loss.eval({x: value}), rtol=1e-6)
 
 
-def test_gradient_runs_once_through_a_network_that_occurs_twice(rng=np.random.RandomState(0)):
+def test_gradient_runs_once_through_a_network_that_occurs_twice():
+    rng = np.random.RandomState(0)
     x, w = tt.matrix("x"), theano.shared(rng.randn(3, 3).astype("float32"), name="w")
     loss = tt.sum(network(x, w) ** 2) + tt.sum(tt.exp(network(x, w)))
 

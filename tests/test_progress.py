@@ -73,3 +73,15 @@ def test_compiling_counts_modules_and_says_nothing_without_any(stream, rewrites)
     assert ("\r" in text and "compiling" in text and "/3" in text) if rewrites else text.splitlines() == [
         "compiled 1 of 3 C modules", "compiled 3 of 3 C modules"
     ]
+
+
+def test_skipped_steps_are_left_out_and_the_held_out_elbo_stays():
+    stream = io.StringIO()
+    with Progress(3, batch_size=2, stream=stream, done=2) as bar:
+        bar.interval = 0
+        bar.update(2, [4.0, float("nan")], held_out_elbo=-7.5)
+        bar.update(3, [4.0, float("nan"), float("nan")])
+        bar.update(3, [float("nan")])
+    lines = stream.getvalue().splitlines()
+    assert all("ELBO/image -2.000, held-out ELBO/image -7.500" in line for line in lines[:2])
+    assert "ELBO" not in lines[2]

@@ -14,7 +14,7 @@ def blocks(language):
 
 def test_the_python_runs_as_one_script(python):
     script = "\n".join(blocks("python"))
-    assert script.count("1_000") == 2
+    assert script.count("1_000") == 3
     done = python(script.replace("1_000", "2"), FASTVAE_PROFILE="cpu", timeout=600)
     assert done.returncode == 0, done.stderr
 
@@ -23,7 +23,7 @@ def test_the_commands_run(run):
     fastvae = (sys.executable, "-m", "fastvae")
     assert run(*fastvae, "train", *TINY).returncode == 0
     lines = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("fastvae ")]
-    assert [line.split()[1] for line in lines] == ["evaluate", "plot", "train"]
+    assert [line.split()[1] for line in lines] == ["evaluate", "plot", "train", "train"]
     for line in lines:
         done = run(*fastvae, *shlex.split(line, comments=True)[1:])
         assert done.returncode == 0, (line, done.stderr)

@@ -5,7 +5,9 @@ import pytest
 from fastvae import run_folder
 from fastvae.errors import ConfigurationError, DataError
 
-OPTIONS = dict(data="x", model="mlp", iterations=3, batch_size=2, learning_rate=0.5, latent=2, seed=1)
+OPTIONS = dict(
+    data="x", model="mlp", iterations=3, batch_size=2, learning_rate=0.5, latent=2, seed=1, checkpoint_every=5
+)
 
 
 def test_a_configuration_comes_back(tmp_path):
@@ -20,26 +22,19 @@ def test_the_default_folder_names_model_and_time(tmp_path, monkeypatch):
     assert folder.parts[0] == "runs" and folder.name.startswith("mlp-20")
 
 
-def test_a_history_comes_back(tmp_path):
-    run_folder.write_history(tmp_path, [4.0, 1 / 3], batch_size=2)
-    assert run_folder.read_history(tmp_path) == [4.0, 1 / 3]
-    assert (tmp_path / "history.csv").read_text().splitlines()[1] == "1,4.0,-2.0"
-    assert not list(tmp_path.glob("*.tmp"))
-
-
 def test_a_run_without_a_step_leaves_its_name_free(tmp_path):
     folder = run_folder.create(tmp_path / "run", OPTIONS)
     run_folder.discard_untrained(folder)
     assert not folder.exists()
-    run_folder.write_history(run_folder.create(folder, OPTIONS), [1.0], 2)
+    (run_folder.create(folder, OPTIONS) / "checkpoint-00000000.ckpt").touch()
     run_folder.discard_untrained(folder)
     assert folder.exists()
 
 
 def test_what_cannot_be_written_is_named(tmp_path):
-    (tmp_path / "history.csv").mkdir()
-    with pytest.raises(DataError, match="history.csv' cannot be written"):
-        run_folder.write_history(tmp_path, [1.0], 2)
+    (tmp_path / "config.json").mkdir()
+    with pytest.raises(DataError, match="config.json' cannot be written"):
+        run_folder.configure(tmp_path, OPTIONS)
 
 
 def test_a_run_is_never_written_over(tmp_path):
@@ -68,15 +63,5 @@ def test_a_damaged_configuration_is_named(tmp_path, text, message):
 
 def test_a_run_that_did_not_end_is_named(tmp_path):
     run_folder.create(tmp_path / "run", OPTIONS)
-    with pytest.raises(DataError, match="holds no vae.npz"):
+    with pytest.raises(DataError, match="holds no vae.npz: .* go on: fastvae train --resume"):
         run_folder.existing(tmp_path / "run")
-
-
-@pytest.mark.parametrize("text", ["", "a,b\n1,2\n", "iteration,loss,elbo_per_image\n1,x,2\n"])
-def test_a_damaged_history_is_named(tmp_path, text):
-    (tmp_path / "history.csv").write_text(text)
-    if text:
-        with pytest.raises(DataError, match="not a history"):
-            run_folder.read_history(tmp_path)
-    else:
-        assert run_folder.read_history(tmp_path) == []

@@ -1,5 +1,6 @@
 import os
 import signal
+import sys
 
 import numpy as np
 import pymc3 as pm
@@ -120,6 +121,128 @@ def test_callbacks_see_what_pymc3_gives_them():
     assert tracker["step"] == [1, 2, 3]
 
 
+RESUMED = """
+import fastvae, hashlib, numpy as np, sys
+images = np.random.default_rng(0).random((22, 1, 6, 6)).astype("float32")
+for model, more in [("MLPVAE", {}), ("ConvVAE", dict(filters=2))]:
+    for length in (dict(n=13), dict(epochs=3)):  # replacement; 3 epochs of 5 batches
+        vae = getattr(fastvae, model)(image_shape=(1, 6, 6), hidden=4, seed=1, **more)
+        folder = None if sys.argv[1] == "one go" else f"{model}-{'-'.join(length)}"
+
+        def end(approx, losses, i):
+            if i == int(sys.argv[2]):
+                raise StopIteration
+
+        approx = vae.fit(images, batch_size=4, seed=7, progressbar=False, callbacks=[end], **length,
+                         checkpoint=folder, resume=folder is not None)
+        state = b"".join(p.get_value().tobytes() for p in vae.get_params()) + approx.hist.tobytes()
+        print(model, *length, len(approx.hist), hashlib.sha256(state).hexdigest())
+"""
+
+
+def test_stopped_and_resumed_in_a_new_process_is_bit_for_bit_one_go(run):
+    """Both models, minibatches with replacement and in epochs; equal threads on one machine are what it needs."""
+    runs = [
+        run(sys.executable, "-c", RESUMED, *arguments, FASTVAE_PROFILE="cpu")
+        for arguments in (["one go", "0"], ["parts", "7"], ["parts", "0"])
+    ]
+    assert runs[2].returncode == 0, runs[2].stderr
+    one_go, first, resumed = (done.stdout.splitlines() for done in runs)
+    assert [line.split()[:3] for line in one_go] == [
+        [model, length, steps] for model in ("MLPVAE", "ConvVAE") for length, steps in (("n", "13"), ("epochs", "15"))
+    ]
+    assert [line.split()[2] for line in first] == ["7"] * 4
+    assert resumed == one_go
+    assert runs[2].stderr.count("resuming after step 7") == 4 and "not bit for bit" not in runs[2].stderr
+
+
+@pytest.fixture(scope="module")
+def images():
+    return np.random.default_rng(0).random((24, 1, 3, 3)).astype("float32")
+
+
+def small_fit(images, **options):
+    vae = fastvae.MLPVAE(image_shape=(1, 3, 3), hidden=4, seed=1)
+    options = {"n": 6, "batch_size": 4, "seed": 1, "learning_rate": 0.01, "progressbar": False, **options}
+    approx = vae.fit(images, **options)
+    return approx, [param.get_value() for param in vae.get_params()]
+
+
+def test_held_out_elbos_and_checkpoints_change_nothing_in_the_training(images, tmp_path):
+    plain, params = small_fit(images)
+    watched, same = small_fit(images, held_out=images, held_out_every=2, checkpoint=tmp_path, checkpoint_every=2)
+    assert plain.hist.tobytes() == watched.hist.tobytes() and all(map(np.array_equal, params, same))
+    assert watched.held_out_hist[:, 0].tolist() == [2, 4, 6] and np.isfinite(watched.held_out_hist).all()
+
+
+def test_patience_ends_the_fit(images):
+    approx, _ = small_fit(images, n=50, learning_rate=1e-12, held_out=images, held_out_every=2, patience=3)
+    assert approx.ended_by == "patience" and len(approx.hist) < 50
+
+
+def test_the_gradient_norm_is_clipped(images):
+    """One step of gradient descent moves the parameters by the rate times the norm, here at its limit."""
+    start = [p.get_value() for p in fastvae.MLPVAE(image_shape=(1, 3, 3), hidden=4, seed=1).get_params()]
+    _, params = small_fit(images, n=1, obj_optimizer=pm.sgd(learning_rate=0.5), total_grad_norm_constraint=0.02)
+    moved = np.sqrt(sum(np.sum((a - b) ** 2) for a, b in zip(params, start)))
+    assert moved == pytest.approx(0.01, rel=1e-3)
+
+
+def test_bad_steps_are_skipped_only_when_asked_for(images):
+    with pytest.raises(NonFiniteError):
+        small_fit(images, n=20, learning_rate=1e30)
+    approx, params = small_fit(images, n=20, learning_rate=1e30, bad_steps="skip")
+    assert len(approx.hist) == 20 and np.isnan(approx.hist).any()
+    assert all(np.isfinite(param).all() for param in params)
+    usual, same = small_fit(images)[1], small_fit(images, bad_steps="skip")[1]
+    assert all(map(np.array_equal, usual, same))
+
+
+def test_a_model_of_ones_own_is_resumed_too(tmp_path):
+    weight, options = mixed()
+    approx = fastvae.fit(9, random_seed=1, **options)
+    states = [param.get_value() for param in [weight, *approx.params]]
+    for n in (4, 9):
+        weight, options = mixed()
+        resumed = fastvae.fit(n, random_seed=1, checkpoint=tmp_path, resume=n == 9, **options)
+    assert approx.hist.tobytes() == resumed.hist.tobytes()
+    assert all(map(np.array_equal, states, [param.get_value() for param in [weight, *resumed.params]]))
+
+
+def test_epochs_count_the_batches_of_the_data(images):
+    approx, _ = small_fit(images[:23], n=None, epochs=2)
+    assert len(approx.hist) == 2 * 5
+    with pytest.raises(ConfigurationError, match="n=3 and epochs=2 both say how long"):
+        small_fit(images, n=3, epochs=2)
+    with pytest.raises(ConfigurationError, match="epochs=2 needs minibatches that visit every row"):
+        fastvae.fit(epochs=2, **mixed()[1])
+
+
+def test_checkpoints_of_an_iterator_are_refused_before_the_first_step(tmp_path):
+    _, options = mixed()
+    (xs,) = options["more_replacements"]
+    options["more_replacements"] = {xs: fastvae.Minibatch(iter(DATA), 5)}
+    with pytest.raises(ConfigurationError, match="cannot be had with a .*whose iterator cannot be read again: give"):
+        fastvae.fit(3, checkpoint=tmp_path, **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_streamed_minibatch_is_resumed_where_it_was(tmp_path):
+    def make(epoch, start):
+        return np.random.default_rng(epoch).permutation(DATA)[start:]
+
+    hists = []
+    for stops in ([7], [4, 7]):
+        for n in stops:
+            _, options = mixed()
+            (xs,) = options["more_replacements"]
+            options["more_replacements"] = {xs: fastvae.Minibatch(make, 5)}
+            folder = tmp_path / str(len(stops))
+            approx = fastvae.fit(n, random_seed=1, checkpoint=folder, resume=True, **options)
+        hists.append(approx.hist)
+    assert np.array_equal(*hists)
+
+
 @pytest.mark.parametrize("end", [StopIteration, KeyboardInterrupt])
 def test_a_callback_can_end_the_fit(end):
     def stop(approx, losses, i):
@@ -173,6 +296,10 @@ def test_an_inference_takes_a_seed_and_nothing_that_it_has_already():
         (dict(method="nuts"), "method='nuts' is unknown; give one of advi"),
         (dict(method=pm.ADVI), "or an Inference instance such as pm.ADVI"),
         (dict(callbacks=print), "not a list of callables"),
+        (dict(bad_steps="ignore"), "bad_steps='ignore' is neither 'stop' nor 'skip'"),
+        (dict(resume=True), "resume=True needs checkpoint=FOLDER"),
+        (dict(checkpoint="run", checkpoint_every=0), "checkpoint_every=0 must be an integer of at least 1"),
+        (dict(method="svgd", checkpoint="run"), "checkpoint cannot be had with method='svgd'"),
     ],
 )
 def test_arguments_of_the_wrong_kind(options, message):

@@ -1,0 +1,111 @@
+"""One file for nested dicts and lists of JSON values and numpy arrays: no pickle, and a checksum over the whole.
+
+    magic line          b"fastvae container\\n"
+    length of the JSON  8 bytes, little endian
+    JSON                the values, arrays replaced by their place, dtype and shape
+    array bytes         one array after the other, C order, little endian
+    SHA-256             32 bytes, of everything before
+
+Examples
+--------
+>>> import tempfile
+>>> path = os.path.join(tempfile.mkdtemp(), "state")
+>>> write(path, {"step": 3, "weights": [np.ones(2, "float32")]})
+>>> read(path)
+{'step': 3, 'weights': [array([1., 1.], dtype=float32)]}
+"""
+import hashlib
+import json
+import os
+
+import numpy as np
+
+from fastvae import atomic
+from fastvae.errors import DataError
+
+MAGIC = b"fastvae container\n"
+DIGEST = hashlib.sha256().digest_size
+ARRAY = "array at"  # the key by which the JSON names an array
+
+
+class DamagedError(DataError):
+    """A container is not what was written: it is truncated, changed, of another program, or cannot be read."""
+
+
+def write(path, values):
+    """Write a container, replacing the file at once or not at all.
+
+    Parameters
+    ----------
+    path : str or path-like
+    values : dict
+        Of JSON values, numpy scalars (which become Python's), numpy arrays without objects, lists and dicts of them.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; an older file is then as it was.
+    TypeError
+        If a value is of another kind.
+    """
+    arrays, end = [], 0
+
+    def encode(value):
+        nonlocal end
+        if isinstance(value, np.generic):
+            return value.item()
+        if not isinstance(value, np.ndarray) or value.dtype.hasobject:
+            raise TypeError(f"{value!r} is neither a JSON value nor a numpy array without objects")
+        value = np.asarray(value, dtype=value.dtype.newbyteorder("<"), order="C")
+        place = {ARRAY: end, "dtype": value.dtype.str, "shape": value.shape}
+        arrays.append(value)
+        end += value.nbytes
+        return place
+
+    header = json.dumps(values, default=encode).encode()
+    digest = hashlib.sha256()
+    with atomic.replacing(path) as file:
+        for part in (MAGIC, len(header).to_bytes(8, "little"), header, *(a.reshape(-1).view(np.uint8) for a in arrays)):
+            digest.update(part)
+            file.write(part)
+        file.write(digest.digest())
+
+
+def read(path):
+    """The values of a container, every byte of which was verified.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    DamagedError
+        If a byte is not what was written, or the file cannot be read.
+    """
+    path = os.fspath(path)
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+    except OSError as error:
+        raise DamagedError(f"{path}: cannot be read ({error.strerror})") from error
+    body = memoryview(content)[:-DIGEST]
+    if not content.startswith(MAGIC):
+        raise DamagedError(f"{path}: does not begin as a checkpoint of fastvae: it is damaged or of another program")
+    if hashlib.sha256(body).digest() != content[-DIGEST:]:
+        raise DamagedError(f"{path}: its checksum is wrong: the file is damaged or truncated")
+    start = len(MAGIC) + 8
+    first = start + int.from_bytes(body[len(MAGIC) : start], "little")
+
+    def decode(value):
+        if ARRAY not in value:
+            return value
+        count = int(np.prod(value["shape"], dtype=np.int64))
+        array = np.frombuffer(body, value["dtype"], count, first + value[ARRAY])
+        return array.reshape(value["shape"]).copy()
+
+    return json.loads(bytes(body[start:first]), object_hook=decode)

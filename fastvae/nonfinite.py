@@ -1,0 +1,85 @@
+"""Losses and parameters that are not finite: who is to blame, and steps that are skipped.
+
+Examples
+--------
+>>> import theano
+>>> first_bad([theano.shared(np.float32(1), name="a"), theano.shared(np.float32(np.inf), name="b")])
+"'b'"
+"""
+import numpy as np
+import theano.tensor as tt
+
+from fastvae.errors import NonFiniteError
+
+
+def first_bad(params):
+    """The name of the first parameter that is not finite (its place and shape if it has none), or None."""
+    for i, param in enumerate(params):
+        value = param.get_value(borrow=True)
+        if not np.isfinite(value).all():
+            return repr(param.name) if param.name else f"parameter {i} of shape {np.shape(value)}"
+    return None
+
+
+def error(what, step, params, approx, checkpoints=None):
+    """The error that ends a run, its message one line.
+
+    Parameters
+    ----------
+    what : str
+        For example ``"the loss became nan"``.
+    step : int
+        At which it did.
+    params : list of theano.compile.SharedVariable
+    approx : pymc3.Approximation
+    checkpoints : fastvae.checkpoint.Checkpoints, optional
+        To name the last one.
+
+    Returns
+    -------
+    NonFiniteError
+    """
+    bad = first_bad(params)
+    where = "all parameters are still finite" if bad is None else f"the first that is not finite is {bad}"
+    saved = None if checkpoints is None else checkpoints.saved
+    good = "" if saved is None else f"; the last good state is in {checkpoints.path(saved)}"
+    advice = "try a smaller learning rate, or the profile `debug` to find the Op"
+    return NonFiniteError(f"{what} at step {step}; {where}; {advice}{good}", approx)
+
+
+def skip_bad_steps(loss, updates):
+    """A step that changes nothing where the loss or a new value would not be finite.
+
+    Parameters
+    ----------
+    loss : theano scalar
+    updates : dict
+        New value of every parameter and state of the optimizer. Random streams and minibatches, which the graph
+        updates by itself, move on, so that the next step is another one.
+
+    Returns
+    -------
+    loss : theano scalar
+        NaN for a step that was skipped.
+    updates : dict
+        A skipped step keeps every value as it is.
+
+    Examples
+    --------
+    >>> import theano
+    >>> x, rate = theano.shared(np.float32(1)), tt.fscalar()
+    >>> step = theano.function([rate], *skip_bad_steps(x, {x: x + rate}))
+    >>> [float(step(rate)) for rate in (1, np.inf, 1)], float(x.get_value())
+    ([1.0, nan, 2.0], 3.0)
+    """
+    floats = [new for new in updates.values() if new.dtype.startswith("float")]
+    good = tt.all(tt.stack([_is_finite(value) for value in (loss, *floats)]))
+    guarded = {
+        shared: tt.patternbroadcast(tt.switch(good, new, shared), shared.broadcastable)
+        for shared, new in updates.items()
+    }
+    return tt.switch(good, loss, np.array(np.nan, loss.dtype)), type(updates)(guarded)
+
+
+def _is_finite(value):
+    return tt.invert(tt.any(tt.or_(tt.isnan(value), tt.isinf(value))))

@@ -1,0 +1,48 @@
+"""A training run so small that nothing is compiled twice: one parameter, one random stream, one counter."""
+from collections import OrderedDict
+from types import SimpleNamespace
+
+import numpy as np
+import theano
+import theano.tensor as tt
+from theano.sandbox.rng_mrg import MRG_RandomStreams
+
+from fastvae.checkpoint import Checkpoints
+from fastvae.loop import Loop
+
+
+class Run:
+    """`loss = sum(w) + noise`; every step adds noise to w, and counts."""
+
+    def __init__(self):
+        noise = MRG_RandomStreams(5).normal((3,), dtype="float32")
+        self.w = theano.shared(np.ones(3, "float32"), name="w")
+        self.count = theano.shared(np.int64(0), name="count")
+        self.scale = theano.shared(np.float32(1), name="scale")
+        updates = OrderedDict([(self.w, self.w + noise * self.scale), (self.count, self.count + 1)])
+        self.step = theano.function([], tt.sum(self.w) + noise[0], updates=updates)
+        self.start = [entry.variable.get_value() for entry in self.step.maker.inputs if entry.implicit]
+
+    def again(self):
+        """As it was before the first step."""
+        for entry, value in zip([entry for entry in self.step.maker.inputs if entry.implicit], self.start):
+            entry.variable.set_value(value)
+        self.w.name = "w"
+        return self
+
+    def checkpoints(self, folder, every=2, resume=False, pipelines=(), **configuration):
+        checkpoints = Checkpoints(folder, every, resume, configuration)
+        checkpoints.bind(self.step, [self.w], list(pipelines))
+        return checkpoints
+
+    def loop(self, n, step=None, **options):
+        inference = SimpleNamespace(approx=SimpleNamespace(), hist=np.array([]))
+        return Loop(inference, self.step if step is None else step, n, [self.w], **options)
+
+    def train(self, n, **options):
+        loop = self.loop(n, **options)
+        loop.run(progressbar=False)
+        return loop.approx
+
+    def bits(self):
+        return [entry.variable.get_value().tobytes() for entry in self.step.maker.inputs if entry.implicit]
