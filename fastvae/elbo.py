@@ -20,7 +20,7 @@ import theano.tensor as tt
 from theano.configparser import change_flags
 
 from fastvae.errors import ConfigurationError
-from fastvae.merge import merge_equal_nodes
+from fastvae.objective import Options, build
 
 
 def vae_model(vae, batch_size, total_size, sd=0.1):
@@ -90,22 +90,26 @@ def _no_surrounding_model():
 
 @change_flags(compute_test_value="off")
 def step_updates(
-    objective,
+    pm_objective,
     obj_n_mc=None,
     obj_optimizer=pm.adagrad_window,
     more_obj_params=None,
     more_updates=None,
     more_replacements=None,
     total_grad_norm_constraint=None,
+    n_samples=None,
+    **options,
 ):
     """Loss and parameter updates of one step on a PyMC3 objective, its equal nodes merged before the gradient.
 
     Parameters
     ----------
-    objective : pymc3.variational.opvi.ObjectiveFunction
+    pm_objective : pymc3.variational.opvi.ObjectiveFunction
         `inference.objective` of ADVI or FullRankADVI.
     obj_n_mc, obj_optimizer, more_obj_params, more_updates, more_replacements, total_grad_norm_constraint
         As `pm.fit` takes them.
+    n_samples, **options
+        `objective`, `kl`, `kl_weight`, `estimator`, `fold`: as `fastvae.fit` takes them.
 
     Returns
     -------
@@ -117,18 +121,23 @@ def step_updates(
     Raises
     ------
     ConfigurationError
-        If there is no parameter to train, or one on which the loss does not depend.
+        If there is no parameter to train, or one on which the loss does not depend, or an option is out of its domain.
     """
-    params = objective.obj_params + list(more_obj_params or [])
+    params = pm_objective.obj_params + list(more_obj_params or [])
     if not params:
         raise ConfigurationError(
             "there is nothing to train: all random variables are local and more_obj_params is empty; pass the "
             "networks' parameters, for example more_obj_params=fastvae.collect_params([mean, rho, x_mean])"
         )
-    loss = objective(obj_n_mc, more_obj_params=more_obj_params, more_replacements=more_replacements)
-    (loss,) = merge_equal_nodes([loss])
+    if n_samples is not None and obj_n_mc is not None:
+        raise ConfigurationError(
+            f"n_samples={n_samples!r} and obj_n_mc={obj_n_mc!r} are two names of one number: give one of them"
+        )
+    given = [number for number in (n_samples, obj_n_mc) if number is not None]
+    options = Options(n_samples=given[0] if given else 1, **options)
+    loss, known_gradients = build(pm_objective.op, options, more_replacements)
     try:
-        gradients = pm.updates.get_or_compute_grads(loss, params)
+        gradients = tt.grad(loss, params, known_grads=known_gradients)
     except theano.gradient.DisconnectedInputError as error:
         used = set(theano.gof.graph.inputs([loss]))
         idle = ", ".join(repr(param.name or str(param)) for param in params if param not in used)
