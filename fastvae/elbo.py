@@ -1,11 +1,11 @@
 """The ELBO: PyMC3 models of VAEs, and the updates of one gradient step on their objective.
 
-The objective is PyMC3's own (`pymc3.variational.operators.KL`): for a minibatch of B out of N images,
+For a minibatch of B out of N images the loss is by default PyMC3's own (`pymc3.variational.operators.KL`),
 
     loss = -(log p(x | z) + log p(z) - log q(z | x)),   z ~ q(z | x) = Normal(mean, softplus(rho)),
 
 summed over the batch. PyMC3 scales every term by N / B (`total_size`) and divides the sum by the same factor, so
-the loss counts nats per minibatch and the ELBO of one image is `-loss / B`.
+the loss counts nats per minibatch and the ELBO of one image is `-loss / B`. `fastvae.objective` has the others.
 
 PyMC3 copies the encoder, once for log q and once for the sample of z. The copies are equal, but theano merges them
 only after the gradient was taken, and the encoder's backward pass then runs twice; here they are merged before.
@@ -97,8 +97,13 @@ def step_updates(
     more_updates=None,
     more_replacements=None,
     total_grad_norm_constraint=None,
+    *,
+    objective="elbo",
+    kl="monte-carlo",
     n_samples=None,
-    **options,
+    kl_weight=1.0,
+    estimator="pathwise",
+    fold=None,
 ):
     """Loss and parameter updates of one step on a PyMC3 objective, its equal nodes merged before the gradient.
 
@@ -108,8 +113,8 @@ def step_updates(
         `inference.objective` of ADVI or FullRankADVI.
     obj_n_mc, obj_optimizer, more_obj_params, more_updates, more_replacements, total_grad_norm_constraint
         As `pm.fit` takes them.
-    n_samples, **options
-        `objective`, `kl`, `kl_weight`, `estimator`, `fold`: as `fastvae.fit` takes them.
+    objective, kl, n_samples, kl_weight, estimator, fold
+        As `fastvae.fit` takes them.
 
     Returns
     -------
@@ -133,8 +138,8 @@ def step_updates(
         raise ConfigurationError(
             f"n_samples={n_samples!r} and obj_n_mc={obj_n_mc!r} are two names of one number: give one of them"
         )
-    given = [number for number in (n_samples, obj_n_mc) if number is not None]
-    options = Options(n_samples=given[0] if given else 1, **options)
+    n_samples = next((number for number in (n_samples, obj_n_mc) if number is not None), 1)
+    options = Options(objective, kl, n_samples, kl_weight, estimator, fold)
     loss, known_gradients = build(pm_objective.op, options, more_replacements)
     try:
         gradients = tt.grad(loss, params, known_grads=known_gradients)

@@ -42,15 +42,18 @@ from fastvae.merge import merge_equal_nodes
 from fastvae.nn.arguments import integer
 
 
+ONE = tt.constant(1, dtype="float32")
+
+
 class Options(NamedTuple):
     """What `fastvae.fit` takes about the objective; see there."""
 
-    objective: str = "elbo"
-    kl: str = "monte-carlo"
-    n_samples: int = 1
-    kl_weight: object = 1.0
-    estimator: str = "pathwise"
-    fold: object = None
+    objective: str
+    kl: str
+    n_samples: int
+    kl_weight: object
+    estimator: str
+    fold: object
 
 
 class _Term(NamedTuple):
@@ -134,10 +137,10 @@ class _Bound:
     def _terms(self):
         local = {variable for group in self.local_groups for variable in group.group}
         group_of = {variable: group for group in self.approx.groups for variable in group.group}
-        model, one = self.approx.model, np.float32(1)
-        factors = [(potential, potential, one, one) for potential in model.potentials]
+        model = self.approx.model
+        factors = [(potential, potential, ONE, ONE) for potential in model.potentials]
         for variable in model.observed_RVs:
-            factors.append((variable, variable.logp_elemwiset, _scaling(variable), one))
+            factors.append((variable, variable.logp_elemwiset, _scaling(variable), ONE))
         for variable in model.free_RVs:
             density = variable.logp_elemwiset
             if variable in self.closed:
@@ -271,7 +274,7 @@ class _Bound:
 
 
 def _scaling(variable):
-    return variable.scaling if variable.total_size is not None else np.float32(1)
+    return variable.scaling if variable.total_size is not None else ONE
 
 
 def _rows_in_all(variable):

@@ -11,6 +11,7 @@ from fastvae import elbo, profiles
 from fastvae.devices import threads
 from fastvae.errors import ConfigurationError, NonFiniteError
 from fastvae.interrupts import after_the_step
+from fastvae.objective import Options
 from fastvae.progress import Progress
 
 METHODS = ("advi", "fullrank_advi", "svgd", "asvgd", "nfvi")
@@ -68,8 +69,24 @@ def fit(
     fn_kwargs : dict, optional
         Further arguments of `theano.function`.
     **kwargs
-        `obj_n_mc`, `obj_optimizer`, `more_obj_params`, `more_updates`, `more_replacements` and
-        `total_grad_norm_constraint` of `pm.fit`.
+        `obj_optimizer`, `more_obj_params`, `more_updates`, `more_replacements` and `total_grad_norm_constraint` of
+        `pm.fit`, and what `fastvae.objective` is about:
+
+        objective : {"elbo", "iwae"}
+            The bound on log p(x) that is maximised. "iwae" needs local variables, and a `total_size` on all that
+            belongs to a datum; their log densities are summed over all axes but the first.
+        kl : {"monte-carlo", "analytic"}
+            "analytic" takes the KL of each Normal posterior (mean-field or `L_tril`) to a Normal prior in closed form;
+            one line of the log names the variables that have none. The local ones have none in the IWAE bound.
+        n_samples : int
+            Draws of the posterior a step, by default 1; `obj_n_mc` is the same. They share the encoder.
+        kl_weight : float, theano scalar or schedule of `fastvae.schedules`
+            Factor of log q - log p(z), by default 1. With another the loss is no bound on log p(x).
+        estimator : {"pathwise", "dreg"}
+            "dreg" is the doubly reparameterised gradient of the IWAE bound by the encoder, for `dict(mu=, rho=)`.
+        fold : bool, optional
+            Whether the samples share one batch of n_samples * B rows, or the model is copied for each. By default they
+            do where the model provably works row by row (`fastvae.rowwise`); a line of the log says why it does not.
 
     Returns
     -------
@@ -102,6 +119,12 @@ def fit(
     _check_arguments(n, method, callbacks)
     if not _is_fast(method):
         name = method if isinstance(method, str) else type(method).__name__
+        refused = [option for option in Options._fields if option in kwargs]
+        if refused:
+            raise ConfigurationError(
+                f"fit: {', '.join(refused)} cannot be had with method={name!r}, which runs through stock pm.fit: leave "
+                "them out, or take method='advi'"
+            )
         print(f"fastvae.fit: method {name!r} runs through stock pm.fit", file=sys.stderr)
         if fn_kwargs is not None:
             kwargs["fn_kwargs"] = fn_kwargs

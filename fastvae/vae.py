@@ -98,6 +98,7 @@ class VAE(abc.ABC):
         score=None,
         callbacks=None,
         progressbar=True,
+        **options,
     ):
         """Train on images by maximising the ELBO (see `fastvae.elbo`), from the parameters as they are.
 
@@ -110,7 +111,7 @@ class VAE(abc.ABC):
             Steps.
         batch_size : int
             Images in a minibatch, drawn uniformly with replacement.
-        learning_rate : float
+        learning_rate : float, theano scalar or schedule of `fastvae.schedules`
             Of Adam.
         seed : int, optional
             Seeds minibatches and noise: with the model's own seed, a run repeats exactly. By default fresh entropy.
@@ -120,6 +121,9 @@ class VAE(abc.ABC):
             Takes the place of `fastvae.adam(learning_rate=learning_rate)`.
         score, callbacks, progressbar
             As in `fastvae.fit`.
+        **options
+            `objective`, `kl`, `n_samples`, `kl_weight`, `estimator` of `fastvae.fit`. The decoder takes all samples as
+            one batch of n_samples * batch_size latents.
 
         Returns
         -------
@@ -165,6 +169,7 @@ class VAE(abc.ABC):
             obj_optimizer=adam(learning_rate=learning_rate) if obj_optimizer is None else obj_optimizer,
             more_obj_params=self.get_params(),
             more_replacements={xs: Minibatch(images, batch_size, minibatch_seed, scale=scale)},
+            **{"fold": True, **options},
         )
 
     def encode_mean(self, images):

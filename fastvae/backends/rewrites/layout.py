@@ -84,7 +84,8 @@ def local_sum_layout(node):
     if kept == [3]:
         new = ops.ColumnSum()(x)
     elif kept == sorted(kept):
-        new = node.op.clone(axis=tuple(sorted(order[a] for a in axes)))(x) if kept else tt.sum(x)
+        axes = tuple(sorted(order[a] for a in axes)) if kept else None
+        new = tt.elemwise.Sum(axes, node.op.dtype, node.op.acc_dtype)(x)
     else:
         return False
     if new.type != node.outputs[0].type:
