@@ -10,7 +10,7 @@ import theano
 import theano.tensor as tt
 
 import fastvae
-from fastvae.backends.convolutions import Conv, ConvTransposed, ConvWeightsGradient
+from fastvae import schedules
 from fastvae.elbo import step_updates, vae_model
 from fastvae.errors import ConfigurationError
 from fastvae.merge import merge_equal_nodes
@@ -304,3 +304,214 @@ def test_the_log_names_the_variables_whose_kl_stays_monte_carlo(with_global, cap
     noise = noise_of(1)[:, :, :1]
     with_global.loss(noise[0, :1, :1].repeat(2, axis=1), noise, kl="analytic")
     assert "the KL of scale_log__ stays Monte Carlo" in caplog.text
+
+
+CONVOLUTIONS = ("Convolution", "Conv", "ConvTransposed", "ConvWeightsGradient", "CorrMM", "CorrMM_gradWeights")
+CONVOLUTIONS += ("CorrMM_gradInputs",)
+
+
+class Steps:
+    """Compiled steps of a small convolutional VAE, on the active profile."""
+
+    def __init__(self):
+        self.vae = fastvae.ConvVAE(image_shape=(1, 12, 12), filters=4, hidden=8, seed=3)
+        self.images = theano.shared(np.random.default_rng(0).random((B, 1, 12, 12), dtype="float32"))
+
+    def compiled(self, stock=False, **options):
+        model, local_rv, xs = vae_model(self.vae, B, N)
+        objective, params = pm.ADVI(model=model, local_rv=local_rv).objective, self.vae.get_params()
+        given = dict(more_obj_params=params, more_replacements={xs: self.images})
+        optimizer = fastvae.adam(learning_rate=1e-3)
+        with theano.change_flags(on_opt_error="raise"):
+            if stock:
+                with theano.change_flags(compute_test_value="off"):
+                    (loss,) = merge_equal_nodes([objective(None, **given)])
+                    updates = optimizer(theano.grad(loss, params), params)
+            else:
+                loss, updates = step_updates(objective, obj_optimizer=optimizer, **given, **options)
+            return theano.function([], loss, updates=updates)
+
+
+@pytest.fixture(scope="module")
+def steps():
+    return Steps()
+
+
+def nodes(step):
+    return step.maker.fgraph.toposort()
+
+
+def convolutions(step):
+    return sum(type(node.op).__name__ in CONVOLUTIONS for node in nodes(step))
+
+
+def check_ops(step):
+    assert not [v for node in nodes(step) for v in node.outputs if v.dtype == "float64"]
+    assert not any(isinstance(node.op, theano.scan_module.scan_op.Scan) for node in nodes(step))
+
+
+def test_one_sample_takes_no_node_more_than_stock(steps):
+    ours, stock = steps.compiled(), steps.compiled(stock=True)
+    check_ops(ours)
+    assert len(nodes(ours)) <= len(nodes(stock))
+    assert convolutions(ours) == convolutions(stock) == 17
+
+
+@pytest.mark.parametrize(
+    "options, expected",
+    [
+        # Encoder: 3 forward, 3 of weights, 2 of data. Decoder: 3 of each.
+        (dict(n_samples=3, kl="analytic"), 8 + 9),
+        (dict(n_samples=3, objective="iwae", estimator="dreg"), 8 + 9),
+        (dict(n_samples=3, objective="iwae", fold=False), 8 + 3 * 9),
+    ],
+    ids=["elbo", "dreg", "unrolled"],
+)
+def test_the_encoder_runs_once_and_only_the_decoder_is_unrolled(steps, options, expected):
+    step = steps.compiled(**options, kl_weight=schedules.linear(0, 1, 10))
+    check_ops(step)
+    assert convolutions(step) == expected
+    assert np.isfinite(step())
+
+
+def test_a_weight_that_changes_changes_the_next_step(toy):
+    noise = noise_of(1)
+    expressions = toy.expressions(noise, kl_weight=schedules.linear(0, 1, 2))
+    shared = theano.shared(0.5)  # float64, as a user's may be
+    loss_at = theano.function([], toy.expressions(noise, kl_weight=shared)[0], mode=QUICK)
+    step = theano.function([], expressions[0], mode=QUICK)
+    for weight in (0, 0.5, 1, 1):
+        shared.set_value(weight)
+        np.testing.assert_allclose(step(), loss_at(), rtol=1e-6)
+
+
+def folding(build, caplog, replacements=None):
+    """Whether three samples of `build(zs, xs)`, the likelihood's mean, are folded; and the log."""
+    xs = tt.fmatrix("xs")
+    with pm.Model() as model:
+        zs = pm.Normal("zs", 0, 1, shape=(B, LATENT), dtype="float32", total_size=N)
+        pm.Normal("xs_", build(zs), 1, observed=xs, total_size=N)
+    rho = theano.shared(np.zeros((B, LATENT), "float32"))
+    inference = pm.ADVI(model=model, local_rv={zs: dict(mu=xs[:, :LATENT], rho=rho)})
+    images = np.random.default_rng(0).random((B, LATENT), dtype="float32")
+    given = {xs: theano.shared(images), **(replacements or {})}
+    noise = noise_of(3)
+    losses = {
+        fold: loss_and_gradients(inference, [rho], given, noise, n_samples=3, fold=fold)[0] for fold in (None, False)
+    }
+    copies = {
+        fold: sum(node.op == tt.nnet.sigmoid for node in theano.gof.graph.io_toposort([], [loss]))
+        for fold, loss in losses.items()
+    }
+    a, b = evaluate(list(losses.values()))
+    np.testing.assert_allclose(a, b, rtol=1e-6)
+    assert (copies[None] < copies[False]) == (not caplog.text)
+    return copies[None] < copies[False], caplog.text
+
+
+def test_a_model_that_follows_its_rows_is_folded(caplog):
+    weight = theano.shared(np.ones((LATENT, LATENT), "float32"))
+    assert folding(lambda z: tt.nnet.sigmoid(tt.dot(z, weight)).reshape((z.shape[0], LATENT)), caplog)[0]
+
+
+@pytest.mark.parametrize(
+    "build, op",
+    [
+        (lambda z: tt.nnet.sigmoid(z).reshape((B, LATENT)), "Reshape"),
+        (lambda z: tt.nnet.sigmoid(z - z.mean(axis=0)), "Sum{axis=[0]"),
+        (lambda z: tt.nnet.sigmoid(z) + theano.shared(np.ones((B, LATENT), "float32")), "add"),
+    ],
+    ids=["fixed shape", "batch normalisation", "a constant a row"],
+)
+def test_a_model_that_does_not_is_copied_and_the_log_says_why(build, op, caplog):
+    folded, log = folding(build, caplog)
+    assert not folded and op in log and "copied for each of the 3 samples" in log
+
+
+def test_labels_from_a_minibatch_follow_their_images(caplog):
+    labels = tt.fmatrix("labels")
+    batch = fastvae.Minibatch(np.ones((N, LATENT), "float32"), B)
+    batch.tag.pipeline = "of a minibatch"
+    assert folding(lambda z: tt.nnet.sigmoid(z + labels), caplog, {labels: batch})[0]
+
+
+def simple(total_size=N, observed_size=N, potential=False, **posterior):
+    x = np.ones((B, LATENT), "float32")
+    with pm.Model() as model:
+        zs = pm.Normal("zs", 0, 1, shape=(B, LATENT), dtype="float32", total_size=total_size)
+        pm.Normal("xs_", zs, 1, observed=x, total_size=observed_size)
+        if potential:
+            pm.Potential("penalty", -tt.sum(zs**2))
+    params = {name: theano.shared(value) for name, value in posterior.items()} or dict(
+        mu=theano.shared(x), rho=theano.shared(x)
+    )
+    return pm.ADVI(model=model, local_rv={zs: params}).objective
+
+
+@pytest.mark.parametrize(
+    "objective, options, match",
+    [
+        (simple, dict(objective="vae"), "objective='vae' is unknown; give one of 'elbo', 'iwae'"),
+        (simple, dict(kl="closed"), "kl='closed' is unknown"),
+        (simple, dict(estimator="dreg"), "estimator='dreg' is one of the IWAE bound"),
+        (simple, dict(n_samples=0), "n_samples=0 must be an integer of at least 1"),
+        (simple, dict(n_samples=2, obj_n_mc=2), "n_samples=2 and obj_n_mc=2 are two names of one number"),
+        (simple, dict(kl_weight=-1), "kl_weight=-1 must be a number of at least 0"),
+        (simple, dict(kl_weight=tt.fvector("w")), "kl_weight=w must be"),
+        (simple, dict(fold="yes"), "fold='yes' must be None, True or False"),
+        (lambda: simple(total_size=None), dict(objective="iwae"), "'zs' has no density for each datum.*total_size=N"),
+        (lambda: simple(observed_size=None), dict(objective="iwae"), "'xs_' has no density for each datum"),
+        (lambda: simple(potential=True), dict(objective="iwae"), "'penalty' has no density for each datum"),
+        (lambda: simple(observed_size=2 * N), dict(objective="iwae"), "needs one total_size"),
+        (
+            lambda: simple(mu=np.zeros((B, 2), "float32"), L_tril=np.ones((B, 3), "float32")),
+            dict(objective="iwae", estimator="dreg"),
+            r"needs a posterior given as dict\(mu=, rho=\) for 'zs', got \['L_tril', 'mu'\]",
+        ),
+        (lambda: WithGlobal().inference.objective, dict(fold=True), "fold=True: each sample of the ELBO has its own"),
+    ],
+)
+def test_options_are_checked_in_one_line(objective, options, match):
+    with pytest.raises(ConfigurationError, match=match) as error:
+        step_updates(objective(), **options)
+    assert "\n" not in str(error.value)
+
+
+def test_iwae_needs_a_local_variable():
+    with pm.Model() as model:
+        pm.Normal("x", pm.Normal("mu", 0, 1), 1, observed=np.ones(3, "float32"), total_size=N)
+    with pytest.raises(ConfigurationError, match="needs a local latent variable"):
+        step_updates(pm.ADVI(model=model).objective, objective="iwae")
+
+
+def test_obj_n_mc_is_the_number_of_samples(toy):
+    noise = theano.shared(noise_of(3))
+    (local,) = [group for group in toy.inference.approx.groups if group.local]
+    given = {toy.xs: theano.shared(toy.x), local.symbolic_initial: noise}
+    losses = [
+        step_updates(toy.inference.objective, more_obj_params=toy.params, more_replacements=given, **{name: 3})[0]
+        for name in ("obj_n_mc", "n_samples")
+    ]
+    assert theano.gof.graph.is_same_graph(*losses)
+
+
+def test_other_methods_refuse_our_options():
+    with pm.Model():
+        pm.Normal("mu", 0, 1)
+        with pytest.raises(ConfigurationError, match="kl, n_samples cannot be had with method='svgd'"):
+            fastvae.fit(1, method="svgd", n_samples=2, kl="analytic")
+
+
+def test_both_fits_take_the_options():
+    vae = fastvae.MLPVAE(image_shape=(1, 4, 4), hidden=8, seed=0)
+    images = np.random.default_rng(0).random((20, 1, 4, 4), dtype="float32")
+    options = dict(objective="iwae", n_samples=3, estimator="dreg", kl_weight=schedules.linear(0.1, 1, 10))
+    rate = schedules.cosine(1e-2, 1e-4, 10)
+    approx = vae.fit(images, 4, batch_size=5, learning_rate=rate, seed=1, progressbar=False, **options)
+    assert np.isfinite(approx.hist).all()
+    model, local_rv, xs = vae_model(vae, 5, 20)
+    approx = fastvae.fit(
+        4, local_rv, model=model, progressbar=False, more_obj_params=vae.get_params(), kl="analytic", obj_n_mc=3,
+        more_replacements={xs: fastvae.Minibatch(images, 5)}, obj_optimizer=fastvae.adam(learning_rate=rate),
+    )  # fmt: skip
+    assert np.isfinite(approx.hist).all()
