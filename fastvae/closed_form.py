@@ -20,7 +20,9 @@ HALF_LOG_2PI = np.float32(0.5 * np.log(2 * np.pi))
 
 def is_normal(group):
     """Whether `log_q` knows the group: mean-field, or full covariance of a local variable."""
-    return type(group) is MeanFieldGroup and group.local == group.batched or type(group) is FullRankGroup and group.local
+    if type(group) is MeanFieldGroup:
+        return group.local == group.batched
+    return type(group) is FullRankGroup and group.local
 
 
 def has_closed_form(group, variable):

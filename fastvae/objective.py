@@ -8,9 +8,9 @@ w ~ q(w), per datum and sample
     "elbo"   loss = -sum_b 1/k sum_s log w_bs              + B/N beta (log q(w) - log p(w))
     "iwae"   loss = -sum_b log(1/k sum_s exp(log w_bs))    + B/N beta (log q(w) - log p(w))
 
-in nats per minibatch, PyMC3's scale: without global variables ``-loss / B`` is the bound of one datum. The ELBO averages
-over k draws of w too; IWAE's samples share one draw, without which the sum would not be a bound. beta is `kl_weight`.
-With ``kl="analytic"`` log q and log p of every Normal variable with a Normal prior are their expectations
+in nats per minibatch, PyMC3's scale: without global variables ``-loss / B`` is the bound of one datum. The ELBO
+averages over k draws of w too; IWAE's samples share one draw, without which the sum would not be a bound. beta is
+`kl_weight`. With ``kl="analytic"`` log q and log p of every Normal variable with a Normal prior are their expectations
 (`fastvae.closed_form`); in the IWAE bound those of the local ones stand inside the logarithm, where no closed form
 exists, and stay Monte Carlo.
 
@@ -40,7 +40,6 @@ from fastvae import closed_form, draws
 from fastvae.errors import ConfigurationError
 from fastvae.merge import merge_equal_nodes
 from fastvae.nn.arguments import integer
-
 
 ONE = tt.constant(1, dtype="float32")
 

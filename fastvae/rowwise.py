@@ -18,7 +18,7 @@ import enum
 
 import theano
 from theano.compile import ops as compile_ops
-from theano.tensor import basic, blas, elemwise, extra_ops, opt, subtensor
+from theano.tensor import basic, blas, elemwise, opt, subtensor
 from theano.tensor.nnet import abstract_conv, nnet
 
 from fastvae.backends import abstract
@@ -182,10 +182,6 @@ def _gather(node, found):
     return ROWS if found == [FREE, ROWS] else None
 
 
-def _repeat(node, found):
-    return _first_input(node, found) if (node.op.axis or 0) > 0 else None
-
-
 def _batched(node, found):
     return ROWS if set(found) == {ROWS} else None
 
@@ -207,6 +203,5 @@ _RULES = [
     (basic.Join, _join),
     (subtensor.Subtensor, _subtensor),
     (subtensor.AdvancedSubtensor1, _gather),
-    (extra_ops.RepeatOp, _repeat),
     (blas.BatchedDot, _batched),
 ]

@@ -1,15 +1,15 @@
 """Schedules: values that change from step to step, without a new compilation.
 
-A schedule is a theano scalar, computed in the step's own graph from a counter that the step counts up. It goes wherever a
-theano scalar goes: the learning rate of `fastvae.adam`, the `kl_weight` of `fastvae.fit`, an expression of your own. The
-counter is a shared variable like any other, so that a checkpoint holds it.
+A schedule is a theano scalar, computed in the step's own graph from a counter that the step counts up. It goes wherever
+a theano scalar goes: the learning rate of `fastvae.adam`, the `kl_weight` of `fastvae.fit`, an expression of your own.
+The counter is a shared variable like any other, so that a checkpoint holds it.
 
     linear         a straight line: a warm-up
     cosine         half a wave: a decay that begins and ends flat
     exponential    a constant factor a step
 
-Schedules combine by arithmetic, as any expressions do. One schedule serves one fit: a second fit goes on where the first
-ended. For a weight that your own code sets, a plain ``theano.shared(np.float32(0))`` serves, `set_value` changes it.
+Schedules combine by arithmetic, as any expressions do. One schedule serves one fit: a second fit goes on where the
+first ended. For a weight that your own code sets, ``theano.shared(np.float32(0))`` serves; `set_value` changes it.
 
 Examples
 --------
@@ -62,7 +62,21 @@ def linear(start, stop, steps):
 def cosine(start, stop, steps):
     """From `start` to `stop` along half a cosine wave over `steps` steps, then `stop`.
 
-    Parameters, Returns, Raises : as `linear`.
+    Parameters
+    ----------
+    start, stop : float
+        Values at step 0, the first, and from step number `steps` on.
+    steps : int
+
+    Returns
+    -------
+    theano.tensor.TensorVariable
+        Float32 scalar.
+
+    Raises
+    ------
+    ConfigurationError
+        If a value is not finite, or `steps` is not an integer of at least 1.
 
     Notes
     -----
@@ -89,7 +103,15 @@ def exponential(start, factor):
     factor : float
         Above 0: 0.999 halves the value every 693 steps.
 
-    Returns, Raises : as `linear`.
+    Returns
+    -------
+    theano.tensor.TensorVariable
+        Float32 scalar.
+
+    Raises
+    ------
+    ConfigurationError
+        If a value is not finite, or `factor` is not above 0.
 
     Examples
     --------

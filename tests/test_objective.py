@@ -13,112 +13,21 @@ import fastvae
 from fastvae import schedules
 from fastvae.elbo import step_updates, vae_model
 from fastvae.errors import ConfigurationError
-from fastvae.merge import merge_equal_nodes
-
-B, N, SIZE, LATENT, SD, BETA = 4, 20, 3, 2, np.float32(0.7), np.float32(0.6)
-PRIOR_MEAN, PRIOR_SD = np.array([0.3, -0.5], "float32"), np.array([[0.8, 1.4]], "float32")
-QUICK = theano.compile.mode.Mode(linker="py", optimizer="fast_compile")  # no C to compile
-
-
-class LinearGaussian:
-    """x = z w + b + noise with the encoder mean = x a, rho = x c, and every gradient by hand."""
-
-    def __init__(self, rows=B, amortised=True):
-        rng = np.random.default_rng(0)
-
-        def shared(name, *shape):
-            return theano.shared(rng.normal(0, 0.7, shape).astype("float32"), name)
-
-        self.w, self.b = shared("w", LATENT, SIZE), shared("b", SIZE)
-        self.x = rng.normal(0, 1, (rows, SIZE)).astype("float32")
-        self.xs = tt.fmatrix("xs")
-        if amortised:
-            self.a, self.c = shared("a", SIZE, LATENT), shared("c", SIZE, LATENT)
-            self.params = [self.a, self.c, self.w, self.b]
-            self.mean, self.rho = tt.dot(self.xs, self.a), tt.dot(self.xs, self.c)
-        else:  # one posterior a row, all rows equal: gradients by their rows are independent draws
-            self.x[:] = self.x[0]
-            self.mean = theano.shared(np.full((rows, LATENT), 0.4, "float32"), "mean")
-            self.rho = theano.shared(np.full((rows, LATENT), -0.2, "float32"), "rho")
-            self.params = [self.mean, self.rho]
-        with pm.Model() as self.model:
-            zs = pm.Normal("zs", PRIOR_MEAN, PRIOR_SD, shape=(rows, LATENT), dtype="float32", total_size=N)
-            pm.Normal("xs_", tt.dot(zs, self.w) + self.b, SD, observed=self.xs, total_size=N)
-        self.inference = pm.ADVI(model=self.model, local_rv={zs: dict(mu=self.mean, rho=self.rho)})
-
-    def expressions(self, noise, **options):
-        """Loss and gradients as expressions, for noise (k, rows, LATENT): an array, or an input and n_samples."""
-        replacements = {self.xs: theano.shared(self.x)}
-        return loss_and_gradients(self.inference, self.params, replacements, noise, n_samples=len(noise), **options)
-
-    def by_hand(self, noise, objective, kl, estimator):
-        """The same in float64, from the formulas of `fastvae.objective` differentiated on paper."""
-        a, c, w, b = (param.get_value().astype("float64") for param in self.params)
-        x, beta, k = self.x.astype("float64"), float(BETA), len(noise)
-        mean, rho = x @ a, x @ c
-        sd = np.log1p(np.exp(rho))
-        z = mean + sd * noise
-        residual = (x - z @ w - b) / SD**2
-        log_x = np.sum(-0.5 * ((x - z @ w - b) / SD) ** 2 - np.log(SD) - 0.5 * np.log(2 * np.pi), axis=2)
-        log_z = np.sum(-0.5 * ((z - PRIOR_MEAN) / PRIOR_SD) ** 2 - np.log(PRIOR_SD) - 0.5 * np.log(2 * np.pi), axis=2)
-        log_q = np.sum(-0.5 * noise**2 - np.log(sd) - 0.5 * np.log(2 * np.pi), axis=2)
-        by_z = residual @ w.T
-        prior_by_z = -(z - PRIOR_MEAN) / PRIOR_SD**2
-        closed = np.sum(
-            np.log(PRIOR_SD / sd) + (sd**2 + (mean - PRIOR_MEAN) ** 2) / (2 * PRIOR_SD**2) - 0.5, axis=1
-        )
-        if objective == "elbo":
-            v = np.full((k, len(x), 1), 1 / k)
-            if kl == "analytic":
-                bound = log_x.mean(0) - beta * closed
-                by_mean = (v * by_z).sum(0) - beta * (mean - PRIOR_MEAN) / PRIOR_SD**2
-                by_sd = (v * by_z * noise).sum(0) - beta * (sd / PRIOR_SD**2 - 1 / sd)
-            else:
-                bound = (log_x + beta * (log_z - log_q)).mean(0)
-                by_z = by_z + beta * prior_by_z
-                by_mean, by_sd = (v * by_z).sum(0), (v * by_z * noise).sum(0) + beta / sd
-        else:  # the local KL has no closed form inside the logarithm
-            log_w = log_x + beta * (log_z - log_q)
-            bound = np.log(np.exp(log_w).mean(0))
-            v = np.exp(log_w - bound)[..., None] / k
-            by_z = by_z + beta * prior_by_z
-            if estimator == "dreg":
-                by_z = by_z + beta * noise / sd
-                factor = v * (1 - beta + beta * v)
-                by_mean, by_sd = (factor * by_z).sum(0), (factor * by_z * noise).sum(0)
-            else:
-                by_mean, by_sd = (v * by_z).sum(0), (v * by_z * noise).sum(0) + beta / sd
-        by_rho = by_sd / (1 + np.exp(-rho))
-        by_w = np.einsum("kbl,kbs->ls", z, v * residual)
-        by_b = (v * residual).sum((0, 1))
-        return [-bound.sum(), -x.T @ by_mean, -x.T @ by_rho, -by_w, -by_b]
-
-
-def loss_and_gradients(inference, params, replacements, noise, **options):
-    captured = {}
-
-    def capture(gradients, params):
-        captured.update(zip(params, gradients))
-        return pm.updates.sgd(gradients, params, learning_rate=1e-3)
-
-    (local,) = [group for group in inference.approx.groups if group.local]
-    loss, _ = step_updates(
-        inference.objective,
-        obj_optimizer=capture,
-        more_obj_params=[param for param in params if param not in inference.approx.params],
-        more_replacements={**replacements, local.symbolic_initial: theano.shared(noise)},
-        **options,
-    )
-    return [loss, *(captured[param] for param in params)]
-
-
-def noise_of(k, rows=B, seed=1):
-    return np.random.default_rng(seed).standard_normal((k, rows, LATENT)).astype("float32")
-
-
-def evaluate(expressions):
-    return theano.function([], expressions, mode=QUICK)()
-
+from tests.linear_gaussian import (
+    BETA,
+    LATENT,
+    PRIOR_MEAN,
+    PRIOR_SD,
+    QUICK,
+    SD,
+    SIZE,
+    B,
+    LinearGaussian,
+    N,
+    evaluate,
+    loss_and_gradients,
+    noise_of,
+)
 
 COMBINATIONS = [
     (objective, kl, k, estimator, fold)
@@ -306,74 +215,6 @@ def test_the_log_names_the_variables_whose_kl_stays_monte_carlo(with_global, cap
     assert "the KL of scale_log__ stays Monte Carlo" in caplog.text
 
 
-CONVOLUTIONS = ("Convolution", "Conv", "ConvTransposed", "ConvWeightsGradient", "CorrMM", "CorrMM_gradWeights")
-CONVOLUTIONS += ("CorrMM_gradInputs",)
-
-
-class Steps:
-    """Compiled steps of a small convolutional VAE, on the active profile."""
-
-    def __init__(self):
-        self.vae = fastvae.ConvVAE(image_shape=(1, 12, 12), filters=4, hidden=8, seed=3)
-        self.images = theano.shared(np.random.default_rng(0).random((B, 1, 12, 12), dtype="float32"))
-
-    def compiled(self, stock=False, **options):
-        model, local_rv, xs = vae_model(self.vae, B, N)
-        objective, params = pm.ADVI(model=model, local_rv=local_rv).objective, self.vae.get_params()
-        given = dict(more_obj_params=params, more_replacements={xs: self.images})
-        optimizer = fastvae.adam(learning_rate=1e-3)
-        with theano.change_flags(on_opt_error="raise"):
-            if stock:
-                with theano.change_flags(compute_test_value="off"):
-                    (loss,) = merge_equal_nodes([objective(None, **given)])
-                    updates = optimizer(theano.grad(loss, params), params)
-            else:
-                loss, updates = step_updates(objective, obj_optimizer=optimizer, **given, **options)
-            return theano.function([], loss, updates=updates)
-
-
-@pytest.fixture(scope="module")
-def steps():
-    return Steps()
-
-
-def nodes(step):
-    return step.maker.fgraph.toposort()
-
-
-def convolutions(step):
-    return sum(type(node.op).__name__ in CONVOLUTIONS for node in nodes(step))
-
-
-def check_ops(step):
-    assert not [v for node in nodes(step) for v in node.outputs if v.dtype == "float64"]
-    assert not any(isinstance(node.op, theano.scan_module.scan_op.Scan) for node in nodes(step))
-
-
-def test_one_sample_takes_no_node_more_than_stock(steps):
-    ours, stock = steps.compiled(), steps.compiled(stock=True)
-    check_ops(ours)
-    assert len(nodes(ours)) <= len(nodes(stock))
-    assert convolutions(ours) == convolutions(stock) == 17
-
-
-@pytest.mark.parametrize(
-    "options, expected",
-    [
-        # Encoder: 3 forward, 3 of weights, 2 of data. Decoder: 3 of each.
-        (dict(n_samples=3, kl="analytic"), 8 + 9),
-        (dict(n_samples=3, objective="iwae", estimator="dreg"), 8 + 9),
-        (dict(n_samples=3, objective="iwae", fold=False), 8 + 3 * 9),
-    ],
-    ids=["elbo", "dreg", "unrolled"],
-)
-def test_the_encoder_runs_once_and_only_the_decoder_is_unrolled(steps, options, expected):
-    step = steps.compiled(**options, kl_weight=schedules.linear(0, 1, 10))
-    check_ops(step)
-    assert convolutions(step) == expected
-    assert np.isfinite(step())
-
-
 def test_a_weight_that_changes_changes_the_next_step(toy):
     noise = noise_of(1)
     expressions = toy.expressions(noise, kl_weight=schedules.linear(0, 1, 2))
@@ -383,56 +224,6 @@ def test_a_weight_that_changes_changes_the_next_step(toy):
     for weight in (0, 0.5, 1, 1):
         shared.set_value(weight)
         np.testing.assert_allclose(step(), loss_at(), rtol=1e-6)
-
-
-def folding(build, caplog, replacements=None):
-    """Whether three samples of `build(zs, xs)`, the likelihood's mean, are folded; and the log."""
-    xs = tt.fmatrix("xs")
-    with pm.Model() as model:
-        zs = pm.Normal("zs", 0, 1, shape=(B, LATENT), dtype="float32", total_size=N)
-        pm.Normal("xs_", build(zs), 1, observed=xs, total_size=N)
-    rho = theano.shared(np.zeros((B, LATENT), "float32"))
-    inference = pm.ADVI(model=model, local_rv={zs: dict(mu=xs[:, :LATENT], rho=rho)})
-    images = np.random.default_rng(0).random((B, LATENT), dtype="float32")
-    given = {xs: theano.shared(images), **(replacements or {})}
-    noise = noise_of(3)
-    losses = {
-        fold: loss_and_gradients(inference, [rho], given, noise, n_samples=3, fold=fold)[0] for fold in (None, False)
-    }
-    copies = {
-        fold: sum(node.op == tt.nnet.sigmoid for node in theano.gof.graph.io_toposort([], [loss]))
-        for fold, loss in losses.items()
-    }
-    a, b = evaluate(list(losses.values()))
-    np.testing.assert_allclose(a, b, rtol=1e-6)
-    assert (copies[None] < copies[False]) == (not caplog.text)
-    return copies[None] < copies[False], caplog.text
-
-
-def test_a_model_that_follows_its_rows_is_folded(caplog):
-    weight = theano.shared(np.ones((LATENT, LATENT), "float32"))
-    assert folding(lambda z: tt.nnet.sigmoid(tt.dot(z, weight)).reshape((z.shape[0], LATENT)), caplog)[0]
-
-
-@pytest.mark.parametrize(
-    "build, op",
-    [
-        (lambda z: tt.nnet.sigmoid(z).reshape((B, LATENT)), "Reshape"),
-        (lambda z: tt.nnet.sigmoid(z - z.mean(axis=0)), "Sum{axis=[0]"),
-        (lambda z: tt.nnet.sigmoid(z) + theano.shared(np.ones((B, LATENT), "float32")), "add"),
-    ],
-    ids=["fixed shape", "batch normalisation", "a constant a row"],
-)
-def test_a_model_that_does_not_is_copied_and_the_log_says_why(build, op, caplog):
-    folded, log = folding(build, caplog)
-    assert not folded and op in log and "copied for each of the 3 samples" in log
-
-
-def test_labels_from_a_minibatch_follow_their_images(caplog):
-    labels = tt.fmatrix("labels")
-    batch = fastvae.Minibatch(np.ones((N, LATENT), "float32"), B)
-    batch.tag.pipeline = "of a minibatch"
-    assert folding(lambda z: tt.nnet.sigmoid(z + labels), caplog, {labels: batch})[0]
 
 
 def simple(total_size=N, observed_size=N, potential=False, **posterior):
