@@ -2,7 +2,7 @@
 
     python bench/objectives.py conv --samples 1 5 --batch-size 64
 
-Every combination trains one model of one kind on the same images. Each is timed in blocks that alternate with the seed's
+Every combination trains a seed model on the same images. Each is timed in blocks that alternate with the seed's own
 step (ELBO, Monte Carlo KL, one sample): A B B A. Printed are the median milliseconds a step and sample, and the median
 ratio to the seed's step of the neighbouring block; `--limit` makes a ratio above it an error.
 """
