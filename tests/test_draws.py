@@ -125,5 +125,4 @@ def test_a_model_that_does_not_is_copied_and_the_log_says_why(build, op, caplog)
 def test_labels_from_a_minibatch_follow_their_images(caplog):
     labels = tt.fmatrix("labels")
     batch = fastvae.Minibatch(np.ones((N, LATENT), "float32"), B)
-    batch.tag.pipeline = "of a minibatch"
     assert folding(lambda z: tt.nnet.sigmoid(z + labels), caplog, {labels: batch})[0]
