@@ -16,7 +16,7 @@ BATCH, TOTAL, SIZE = 14, 56, 20  # enough for Winograd's kernel to take the 3x3 
 
 
 def problem(kind):
-    """A small seed model, images with black borders, and two draws of noise, (2, BATCH, n_latent), far from ReLU's kink."""
+    """A small seed model, images with black borders, two draws of noise, (2, BATCH, n_latent), off ReLU's kinks."""
     rng = np.random.default_rng(0)
     images = np.zeros((BATCH, 1, SIZE, SIZE), dtype="float32")
     images[:, :, 6:14, 6:14] = rng.random((BATCH, 1, 8, 8))
