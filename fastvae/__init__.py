@@ -24,6 +24,7 @@ _HOME = {
     "Minibatch": "fastvae.minibatch",
     "on_disk": "fastvae.sources",
     "adam": "fastvae.optimizers",
+    "schedules": "fastvae.schedules",
     "collect_params": "fastvae.nn.collect",
     "not_trainable": "fastvae.nn.collect",
     "nn": "fastvae.nn",

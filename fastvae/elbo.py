@@ -1,11 +1,11 @@
 """The ELBO: PyMC3 models of VAEs, and the updates of one gradient step on their objective.
 
-The objective is PyMC3's own (`pymc3.variational.operators.KL`): for a minibatch of B out of N images,
+For a minibatch of B out of N images the loss is by default PyMC3's own (`pymc3.variational.operators.KL`),
 
     loss = -(log p(x | z) + log p(z) - log q(z | x)),   z ~ q(z | x) = Normal(mean, softplus(rho)),
 
 summed over the batch. PyMC3 scales every term by N / B (`total_size`) and divides the sum by the same factor, so
-the loss counts nats per minibatch and the ELBO of one image is `-loss / B`.
+the loss counts nats per minibatch and the ELBO of one image is `-loss / B`. `fastvae.objective` has the others.
 
 PyMC3 copies the encoder, once for log q and once for the sample of z. The copies are equal, but theano merges them
 only after the gradient was taken, and the encoder's backward pass then runs twice; here they are merged before.
@@ -20,7 +20,7 @@ import theano.tensor as tt
 from theano.configparser import change_flags
 
 from fastvae.errors import ConfigurationError
-from fastvae.merge import merge_equal_nodes
+from fastvae.objective import Options, build
 
 
 def vae_model(vae, batch_size, total_size, sd=0.1):
@@ -90,22 +90,31 @@ def _no_surrounding_model():
 
 @change_flags(compute_test_value="off")
 def step_updates(
-    objective,
+    pm_objective,
     obj_n_mc=None,
     obj_optimizer=pm.adagrad_window,
     more_obj_params=None,
     more_updates=None,
     more_replacements=None,
     total_grad_norm_constraint=None,
+    *,
+    objective="elbo",
+    kl="monte-carlo",
+    n_samples=None,
+    kl_weight=1.0,
+    estimator="pathwise",
+    fold=None,
 ):
     """Loss and parameter updates of one step on a PyMC3 objective, its equal nodes merged before the gradient.
 
     Parameters
     ----------
-    objective : pymc3.variational.opvi.ObjectiveFunction
+    pm_objective : pymc3.variational.opvi.ObjectiveFunction
         `inference.objective` of ADVI or FullRankADVI.
     obj_n_mc, obj_optimizer, more_obj_params, more_updates, more_replacements, total_grad_norm_constraint
         As `pm.fit` takes them.
+    objective, kl, n_samples, kl_weight, estimator, fold
+        As `fastvae.fit` takes them.
 
     Returns
     -------
@@ -117,18 +126,23 @@ def step_updates(
     Raises
     ------
     ConfigurationError
-        If there is no parameter to train, or one on which the loss does not depend.
+        If there is no parameter to train, or one on which the loss does not depend, or an option is out of its domain.
     """
-    params = objective.obj_params + list(more_obj_params or [])
+    params = pm_objective.obj_params + list(more_obj_params or [])
     if not params:
         raise ConfigurationError(
             "there is nothing to train: all random variables are local and more_obj_params is empty; pass the "
             "networks' parameters, for example more_obj_params=fastvae.collect_params([mean, rho, x_mean])"
         )
-    loss = objective(obj_n_mc, more_obj_params=more_obj_params, more_replacements=more_replacements)
-    (loss,) = merge_equal_nodes([loss])
+    if n_samples is not None and obj_n_mc is not None:
+        raise ConfigurationError(
+            f"n_samples={n_samples!r} and obj_n_mc={obj_n_mc!r} are two names of one number: give one of them"
+        )
+    n_samples = next((number for number in (n_samples, obj_n_mc) if number is not None), 1)
+    options = Options(objective, kl, n_samples, kl_weight, estimator, fold)
+    loss, known_gradients = build(pm_objective.op, options, more_replacements)
     try:
-        gradients = pm.updates.get_or_compute_grads(loss, params)
+        gradients = tt.grad(loss, params, known_grads=known_gradients)
     except theano.gradient.DisconnectedInputError as error:
         used = set(theano.gof.graph.inputs([loss]))
         idle = ", ".join(repr(param.name or str(param)) for param in params if param not in used)

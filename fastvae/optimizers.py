@@ -34,7 +34,7 @@ def adam(loss_or_grads=None, params=None, learning_rate=1e-3, beta1=0.9, beta2=0
         The loss, or its gradient by every parameter.
     params : list of shared variables, optional
         What is trained. Without `loss_or_grads` and `params` the optimizer itself is returned, with its settings fixed.
-    learning_rate : float or theano scalar, above 0
+    learning_rate : float, theano scalar or schedule of `fastvae.schedules`, above 0
         Of no unit; a shared scalar can be changed between steps (`set_value`).
     beta1, beta2 : float in [0, 1)
         How much of the mean gradient, and of its mean square, is kept from step to step.
@@ -55,8 +55,7 @@ def adam(loss_or_grads=None, params=None, learning_rate=1e-3, beta1=0.9, beta2=0
     Notes
     -----
     Kingma and Ba, 2014, "Adam: A Method for Stochastic Optimization", arXiv:1412.6980, in the order of operations at
-    the end of its section 2, as PyMC3 has it. Not for a decaying schedule of its own: give `learning_rate` as a shared
-    scalar and change that.
+    the end of its section 2, as PyMC3 has it. It has no decay of its own: give `learning_rate` as a schedule.
 
     Examples
     --------

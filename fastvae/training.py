@@ -16,6 +16,7 @@ from fastvae.held_out import HeldOut
 from fastvae.history import HISTORY
 from fastvae.loop import Loop
 from fastvae.nn.arguments import integer
+from fastvae.objective import Options
 from fastvae.pipelines import refuse_fixed_batch
 from fastvae.progress import compiling
 
@@ -109,8 +110,25 @@ def fit(
     configuration : dict, optional
         JSON values that describe the run, kept in its checkpoints. Another `model` is refused when it is resumed.
     **kwargs
-        `obj_n_mc`, `obj_optimizer`, `more_obj_params`, `more_updates`, `more_replacements` and
-        `total_grad_norm_constraint` (the largest 2-norm of the whole gradient, to which it is scaled down) of `pm.fit`.
+        `obj_optimizer`, `more_obj_params`, `more_updates`, `more_replacements` and `total_grad_norm_constraint`
+        (the largest 2-norm of the whole gradient, to which it is scaled down) of `pm.fit`, and what
+        `fastvae.objective` is about:
+
+        objective : {"elbo", "iwae"}
+            The bound on log p(x) that is maximised. "iwae" needs local variables, and a `total_size` on all that
+            belongs to a datum; their log densities are summed over all axes but the first.
+        kl : {"monte-carlo", "analytic"}
+            "analytic" takes the KL of each Normal posterior (mean-field or `L_tril`) to a Normal prior in closed form;
+            one line of the log names the variables that have none. The local ones have none in the IWAE bound.
+        n_samples : int
+            Draws of the posterior a step, by default 1; `obj_n_mc` is the same. They share the encoder.
+        kl_weight : float, theano scalar or schedule of `fastvae.schedules`
+            Factor of log q - log p(z), by default 1. With another the loss is no bound on log p(x).
+        estimator : {"pathwise", "dreg"}
+            "dreg" is the doubly reparameterised gradient of the IWAE bound by the encoder, for `dict(mu=, rho=)`.
+        fold : bool, optional
+            Whether the samples share one batch of n_samples * B rows, or the model is copied for each. By default they
+            do where the model provably works row by row (`fastvae.rowwise`); a line of the log says why it does not.
 
     Returns
     -------
@@ -146,7 +164,8 @@ def fit(
     _check_arguments(n, epochs, method, callbacks, bad_steps)
     if not _is_fast(method):
         ours = dict(epochs=epochs, held_out=held_out, patience=patience, history=history, checkpoint=checkpoint)
-        _say_stock(method, [name for name, value in ours.items() if value is not None])
+        given = [name for name, value in ours.items() if value is not None]
+        _say_stock(method, given + [option for option in Options._fields if option in kwargs])
         if fn_kwargs is not None:
             kwargs["fn_kwargs"] = fn_kwargs
         return pm.fit(

@@ -17,6 +17,7 @@ Examples
 (3, 1, 8, 8)
 """
 import abc
+import numbers
 from functools import cached_property
 
 import numpy as np
@@ -108,6 +109,7 @@ class VAE(abc.ABC):
         checkpoint=None,
         checkpoint_every=1_000,
         resume=False,
+        **options,
     ):
         """Train on images by maximising the ELBO (see `fastvae.elbo`), from the parameters as they are.
 
@@ -120,7 +122,7 @@ class VAE(abc.ABC):
             Steps, those of a resumed run included; by default 10,000.
         batch_size : int
             Images in a minibatch: drawn uniformly with replacement, or with `epochs` shuffled anew in each.
-        learning_rate : float
+        learning_rate : float, theano scalar or schedule of `fastvae.schedules`
             Of Adam.
         seed : int, optional
             Seeds minibatches and noise: with the model's own seed, a run repeats exactly. By default fresh entropy.
@@ -137,6 +139,9 @@ class VAE(abc.ABC):
         score, callbacks, progressbar, held_out_every, patience, bad_steps : optional
         history, checkpoint, checkpoint_every, resume : optional
             As in `fastvae.fit`.
+        **options
+            `objective`, `kl`, `n_samples`, `kl_weight`, `estimator` of `fastvae.fit`. The decoder takes all samples as
+            one batch of n_samples * batch_size latents.
 
         Returns
         -------
@@ -173,11 +178,12 @@ class VAE(abc.ABC):
         if held_out is not None:
             held_out = {xs: self._checked("held-out images", as_images(held_out, owner), self.image_shape)}
         order = "replacement" if epochs is None else "epochs"
+        rate = learning_rate if isinstance(learning_rate, numbers.Real) else "scheduled"
         configuration = {
             "model": {"class": full_name(type(self)), **self.config},
             "images": len(images),
             "batch_size": batch_size,
-            "learning_rate": learning_rate if obj_optimizer is None else "of the obj_optimizer",
+            "learning_rate": rate if obj_optimizer is None else "of the obj_optimizer",
             "sd": sd,
             "seed": seed,
             "order": order,
@@ -205,6 +211,7 @@ class VAE(abc.ABC):
             total_grad_norm_constraint=total_grad_norm_constraint,
             more_obj_params=self.get_params(),
             more_replacements={xs: Minibatch(images, batch_size, minibatch_seed, order=order, scale=scale)},
+            **{"fold": True, **options},
         )
 
     def encode_mean(self, images):

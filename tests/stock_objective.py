@@ -2,6 +2,8 @@
 
     python stock_objective.py PROBLEM.npz ANSWER.npz
 
+Of several draws of noise, (samples, batch, latents), it answers for each: the loss of more samples is their average.
+
 Run in a process that never imports fastvae. The network is stock's of `bench/stock.py`, with
 `tt.switch(x > 0, x, 0)` as ReLU.
 """
@@ -27,16 +29,22 @@ def main(problem_path, answer_path):
         return tt.switch(x > 0, x, 0)
 
     inference, xs = objective(
-        kind, weights, images, noise.shape[1], int(problem["total_size"]), relu, maps=tuple(problem["maps"])
+        kind, weights, images, noise.shape[2], int(problem["total_size"]), relu, maps=tuple(problem["maps"])
     )
     (local,) = [group for group in inference.approx.groups if group.local]
-    replacements = {xs: theano.shared(images), local.symbolic_initial: theano.shared(noise[None])}
+    draw = theano.shared(noise[:1])
+    replacements = {xs: theano.shared(images), local.symbolic_initial: draw}
     with theano.configparser.change_flags(compute_test_value="off"):
         loss = inference.objective(None, more_obj_params=weights, more_replacements=replacements)
-        results = theano.function([], [loss, *tt.grad(loss, weights)])()
+        function = theano.function([], [loss, *tt.grad(loss, weights)])
         share = theano.function([], zeros[0], givens={xs: images})()
+    results = []
+    for s in range(len(noise)):
+        draw.set_value(noise[s : s + 1])
+        results.append(function())
     assert "fastvae" not in sys.modules
-    np.savez(answer_path, zeros=share, loss=results[0], **{f"grad{i}": g for i, g in enumerate(results[1:])})
+    losses, *gradients = (np.stack(values) for values in zip(*results))
+    np.savez(answer_path, zeros=share, loss=losses, **{f"grad{i}": g for i, g in enumerate(gradients)})
 
 
 if __name__ == "__main__":

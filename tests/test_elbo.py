@@ -16,7 +16,7 @@ BATCH, TOTAL, SIZE = 14, 56, 20  # enough for Winograd's kernel to take the 3x3 
 
 
 def problem(kind):
-    """A small seed model, images with black borders, and the noise of one step."""
+    """A small seed model, images with black borders, two draws of noise, (2, BATCH, n_latent), off ReLU's kinks."""
     rng = np.random.default_rng(0)
     images = np.zeros((BATCH, 1, SIZE, SIZE), dtype="float32")
     images[:, :, 6:14, 6:14] = rng.random((BATCH, 1, 8, 8))
@@ -24,10 +24,10 @@ def problem(kind):
         vae = fastvae.ConvVAE(image_shape=(1, SIZE, SIZE), filters=32, hidden=8, seed=3)
     else:
         vae = fastvae.MLPVAE(image_shape=(1, SIZE, SIZE), hidden=8, seed=3)
-    return vae, images, rng.standard_normal((BATCH, vae.n_latent)).astype("float32")
+    return vae, images, rng.standard_normal((2, BATCH, vae.n_latent)).astype("float32")
 
 
-def objective_of(vae, images, noise):
+def objective_of(vae, images, noise, **options):
     """Loss and gradients of fastvae's step, and the updates, on given images and noise."""
     model, local_rv, xs = vae_model(vae, BATCH, TOTAL)
     inference = pm.ADVI(model=model, local_rv=local_rv)
@@ -42,7 +42,9 @@ def objective_of(vae, images, noise):
         inference.objective,
         obj_optimizer=capture,
         more_obj_params=vae.get_params(),
-        more_replacements={xs: theano.shared(images), local.symbolic_initial: theano.shared(noise[None])},
+        more_replacements={xs: theano.shared(images), local.symbolic_initial: theano.shared(noise)},
+        n_samples=len(noise),
+        **options,
     )
     return loss, [captured[param] for param in vae.get_params()], updates
 
@@ -61,20 +63,21 @@ def test_loss_and_all_gradients_equal_stock_pymc3(kind, run, tmp_path):
     assert done.returncode == 0, done.stderr
     answer = np.load(tmp_path / "answer.npz")
 
-    loss, gradients, _ = objective_of(vae, images, noise)
-    ours = theano.function([], [loss, *gradients])()
     if kind == "conv":
         assert answer["zeros"] >= 0.2  # so that the gradient of ReLU at exactly 0 is seen
-    np.testing.assert_allclose(ours[0], answer["loss"], rtol=1e-5)
-    for i, (param, gradient) in enumerate(zip(vae.get_params(), ours[1:])):
-        expected = answer[f"grad{i}"]
-        assert np.linalg.norm(gradient - expected) <= 1e-5 * np.linalg.norm(expected), param.name
+    for n, fold in ((1, None), (2, True), (2, False)):
+        loss, gradients, _ = objective_of(vae, images, noise[:n], fold=fold)
+        value, *ours = theano.function([], [loss, *gradients])()
+        np.testing.assert_allclose(value, answer["loss"][:n].mean(), rtol=1e-5)
+        for i, (param, gradient) in enumerate(zip(vae.get_params(), ours)):
+            expected = answer[f"grad{i}"][:n].mean(axis=0)
+            assert np.linalg.norm(gradient - expected) <= 1e-5 * np.linalg.norm(expected), (n, fold, param.name)
 
 
 @pytest.mark.parametrize("kind", ["conv", "mlp"])
 def test_no_float64_node_in_the_compiled_step(kind):
     vae, images, noise = problem(kind)
-    loss, _, updates = objective_of(vae, images, noise)
+    loss, _, updates = objective_of(vae, images, noise[:1])
     step = theano.function([], loss, updates=updates)
     wide = [var for node in step.maker.fgraph.toposort() for var in node.outputs if var.dtype == "float64"]
     assert wide == []
@@ -82,17 +85,17 @@ def test_no_float64_node_in_the_compiled_step(kind):
 
 def test_the_encoder_is_differentiated_once():
     vae, images, noise = problem("conv")
-    loss, _, updates = objective_of(vae, images, noise)
+    loss, _, updates = objective_of(vae, images, noise[:1])
     nodes = theano.gof.graph.io_toposort([], [loss, *updates.values()])
     assert sum(isinstance(node.op, ConvWeightsGradient) for node in nodes) == 6  # three layers in each half
 
 
 def test_the_loss_is_the_elbo_written_by_hand():
     vae, images, noise = problem("mlp")
-    loss = theano.function([], objective_of(vae, images, noise)[0])()
+    loss = theano.function([], objective_of(vae, images, noise[:1])[0])()
     mean, rho = (part.eval() for part in vae.encode(theano.shared(images)))
     sigma = np.log1p(np.exp(rho))
-    z = (mean + sigma * noise).astype("float32")
+    z = (mean + sigma * noise[0]).astype("float32")
     x_mean = vae.decode_mean(z)
 
     def normal(x, mu, sd):

@@ -43,7 +43,8 @@ def test_result_is_nchw_and_contiguous(rng):
 def test_sums(axes, stock, rng, close):
     x, _, h = network(rng, layers=1)
     outputs = tt.sum(h, axis=axes)
-    function = theano.function([x], outputs)
+    with theano.change_flags(on_opt_error="raise"):
+        function = theano.function([x], outputs)
     value = rng.randn(2, 4, 10, 9).astype("float32")
     close(function(value), theano.function([x], outputs, mode=stock)(value))
     assert layouts(function) <= 2

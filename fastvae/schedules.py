@@ -1,0 +1,145 @@
+"""Schedules: values that change from step to step, without a new compilation.
+
+A schedule is a theano scalar, computed in the step's own graph from a counter that the step counts up. It goes wherever
+a theano scalar goes: the learning rate of `fastvae.adam`, the `kl_weight` of `fastvae.fit`, an expression of your own.
+The counter is a shared variable like any other, so that a checkpoint holds it.
+
+    linear         a straight line: a warm-up
+    cosine         half a wave: a decay that begins and ends flat
+    exponential    a constant factor a step
+
+Schedules combine by arithmetic, as any expressions do. One schedule serves one fit: a second fit goes on where the
+first ended. For a weight that your own code sets, ``theano.shared(np.float32(0))`` serves; `set_value` changes it.
+
+Examples
+--------
+>>> import theano
+>>> weight = linear(0, 1, steps=4)
+>>> step = theano.function([], weight)
+>>> [float(step()) for _ in range(6)]
+[0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
+>>> warm_up_and_decay = linear(0, 1, steps=100) * cosine(1e-3, 1e-5, steps=10_000)
+"""
+import math
+import numbers
+
+import numpy as np
+import theano
+import theano.tensor as tt
+
+from fastvae.errors import ConfigurationError
+from fastvae.nn.arguments import integer
+from fastvae.nn.collect import not_trainable
+
+
+def linear(start, stop, steps):
+    """From `start` to `stop` in a straight line over `steps` steps, then `stop`.
+
+    Parameters
+    ----------
+    start, stop : float
+        Values at step 0, the first, and from step number `steps` on.
+    steps : int
+
+    Returns
+    -------
+    theano.tensor.TensorVariable
+        Float32 scalar.
+
+    Raises
+    ------
+    ConfigurationError
+        If a value is not finite, or `steps` is not an integer of at least 1.
+
+    Examples
+    --------
+    >>> kl_weight = linear(0, 1, steps=1_000)  # the KL fades in over the first 1,000 steps
+    """
+    start, stop = _values("linear", start=start, stop=stop)
+    return start + (stop - start) * _progress("linear", steps)
+
+
+def cosine(start, stop, steps):
+    """From `start` to `stop` along half a cosine wave over `steps` steps, then `stop`.
+
+    Parameters
+    ----------
+    start, stop : float
+        Values at step 0, the first, and from step number `steps` on.
+    steps : int
+
+    Returns
+    -------
+    theano.tensor.TensorVariable
+        Float32 scalar.
+
+    Raises
+    ------
+    ConfigurationError
+        If a value is not finite, or `steps` is not an integer of at least 1.
+
+    Notes
+    -----
+    Loshchilov and Hutter, 2016, "SGDR", arXiv:1608.03983, equation 5, without restarts.
+
+    Examples
+    --------
+    >>> import theano
+    >>> step = theano.function([], cosine(1, 0, steps=2))
+    >>> [round(float(step()), 6) for _ in range(4)]
+    [1.0, 0.5, 0.0, 0.0]
+    """
+    start, stop = _values("cosine", start=start, stop=stop)
+    wave = np.float32(0.5) * (np.float32(1) + tt.cos(np.float32(math.pi) * _progress("cosine", steps)))
+    return stop + (start - stop) * wave
+
+
+def exponential(start, factor):
+    """`start` times `factor` to the power of the step number, from 0.
+
+    Parameters
+    ----------
+    start : float
+    factor : float
+        Above 0: 0.999 halves the value every 693 steps.
+
+    Returns
+    -------
+    theano.tensor.TensorVariable
+        Float32 scalar.
+
+    Raises
+    ------
+    ConfigurationError
+        If a value is not finite, or `factor` is not above 0.
+
+    Examples
+    --------
+    >>> import theano
+    >>> step = theano.function([], exponential(1, 0.5))
+    >>> [float(step()) for _ in range(3)]
+    [1.0, 0.5, 0.25]
+    """
+    start, factor = _values("exponential", start=start, factor=factor)
+    if factor <= 0:
+        raise ConfigurationError(f"schedules.exponential: factor={float(factor)!r} must be above 0, such as 0.999")
+    return start * tt.exp(np.float32(math.log(factor)) * _counter())
+
+
+def _counter():
+    """How many calls of the function that computes it came before: float32, exact below 2**24."""
+    steps = not_trainable(theano.shared(np.int64(0), name="schedule.step"))
+    steps.default_update = steps + 1
+    return tt.cast(steps, "float32")
+
+
+def _progress(owner, steps):
+    steps = integer(f"schedules.{owner}", "steps", steps)
+    return tt.minimum(_counter() / np.float32(steps), np.float32(1))
+
+
+def _values(owner, **values):
+    for name, value in values.items():
+        if not (isinstance(value, numbers.Real) and math.isfinite(value)):
+            raise ConfigurationError(f"schedules.{owner}: {name}={value!r} must be a finite number")
+    return [np.float32(value) for value in values.values()]
