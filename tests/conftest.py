@@ -56,3 +56,11 @@ def required_device(missing):
     if missing:
         reason = "; ".join(map(str, missing))
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+
+
+def runs_in_python(step):
+    """The Ops of a compiled function that have no C."""
+    from theano.gof.op import CLinkerOp
+
+    ops = [node.op for node in step.maker.fgraph.toposort()]
+    return [op for op in ops if getattr(type(op), "c_code", CLinkerOp.c_code) is CLinkerOp.c_code]
