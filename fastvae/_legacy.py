@@ -2,8 +2,8 @@
 
 One function a fault. A function looks first whether its fault is there and returns whether it repaired anything, so
 it is harmless on a stack that does not need it (Python 3.10 with numpy 1.21 needs only the last three, which are
-faults of PyMC3 itself). `tests/test_legacy.py` holds each to stock: where a repair is needed its test fails once stock works
-without it.
+faults of PyMC3 itself). `tests/test_legacy.py` holds each to stock: where a repair is needed its test fails once stock
+works without it.
 
     before theano is imported    numpy_asscalar, inspect_getargspec, scipy_private_names, scan_in_python
     after pymc3 is imported      minibatch_static_slices, model_test_values, global_variable_order,

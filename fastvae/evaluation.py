@@ -117,8 +117,8 @@ def bits_per_dimension(estimate, image_shape):
     Returns
     -------
     (float, float)
-        The fewer the better. Of a discrete likelihood they are the length of a code; of a Normal one they are those of a
-        density of pixels in [0, 1], which can be negative and compares with other densities alone.
+        The fewer the better. Of a discrete likelihood they are the length of a code; of a Normal one they are those of
+        a density of pixels in [0, 1], which can be negative and compares with other densities alone.
 
     Examples
     --------
@@ -184,8 +184,8 @@ def inference_data(model, data, n_samples=500, seed=None, *, local_rv=None):
     Returns
     -------
     arviz.InferenceData
-        Group ``posterior``: each local variable (of a `fastvae.VAE` it is ``zs``) with the dimensions chain (1), draw,
-        image and latent (a variable of more axes has latent_0, latent_1, ...).
+        Group ``posterior``: of a `fastvae.VAE` the variable ``zs`` with the dimensions chain (1), draw, image, latent.
+        Each of several variables z has dimensions of its own, z_latent or, of several axes, z_latent_0, z_latent_1.
 
     Raises
     ------
@@ -194,8 +194,8 @@ def inference_data(model, data, n_samples=500, seed=None, *, local_rv=None):
 
     Notes
     -----
-    The draws are independent and from q, not from a Markov chain and not from the true posterior: effective sample sizes
-    and R-hat say nothing about the fit.
+    The draws are independent and from q, not from a Markov chain and not from the true posterior: effective sample
+    sizes and R-hat say nothing about the fit.
 
     Examples
     --------
@@ -207,8 +207,8 @@ def inference_data(model, data, n_samples=500, seed=None, *, local_rv=None):
     import arviz  # takes a second, and only this function needs it
 
     draws = latent_draws(model, data, n_samples, seed, local_rv=local_rv)
-    dims = {
-        name: ["image", *(["latent"] if value.ndim == 3 else [f"latent_{i}" for i in range(value.ndim - 2)])]
-        for name, value in draws.items()
-    }
+    dims = {}
+    for name, value in draws.items():
+        axis = "latent" if len(draws) == 1 else f"{name}_latent"
+        dims[name] = ["image", *([axis] if value.ndim == 3 else [f"{axis}_{i}" for i in range(value.ndim - 2)])]
     return arviz.from_dict({name: value[None] for name, value in draws.items()}, dims=dims)

@@ -6,12 +6,12 @@ With log weights w_i = log p(x, z_i) - log q(z_i | x), z_i ~ q(z | x), of one im
     IWAE-k    log (1/k sum_{i<=k} exp w_i), averaged over repetitions
     log p(x)  the same with a large k, which it reaches from below as k grows
 
-(Burda, Grosse, Salakhutdinov, 2016, arXiv:1509.00519, eq. 8). Sums of exponentials are kept as running logarithms, image
-batch by image batch, so that memory depends on neither k nor the number of images.
+(Burda, Grosse, Salakhutdinov, 2016, arXiv:1509.00519, eq. 8). Sums of exponentials are kept as running logarithms,
+image batch by image batch, so that memory depends on neither k nor the number of images.
 
 The model is a `fastvae.VAE`, or a `pymc3.Model` with the `local_rv` that `pm.fit` takes, its data a dict from the
-model's inputs to arrays. Observed and local variables have the datum as their first axis; a log-density is summed over the
-other axes, and `total_size` plays no part.
+model's inputs to arrays. Observed and local variables have the datum as their first axis; a log-density is summed over
+the other axes, and `total_size` plays no part.
 
 Examples
 --------
@@ -134,8 +134,8 @@ def log_likelihood(model, data, n_samples=5000, seed=None, *, local_rv=None, bat
 
     Notes
     -----
-    Not for latents of hundreds of dimensions or a posterior far from the true one: the weights then have so heavy a tail
-    that even many samples stay well below log p(x). A look at two numbers of samples tells.
+    Not for latents of hundreds of dimensions or a posterior far from the true one: the weights then have so heavy a
+    tail that even many samples stay well below log p(x). A look at two numbers of samples tells.
     """
     n_samples = integer("log_likelihood", "n_samples", n_samples)
     return _estimate("log_likelihood", model, data, n_samples, 1, seed, local_rv, batch_size)
@@ -198,8 +198,8 @@ class Amortised:
         if others or model.potentials:
             what = f"random variables {others} without a posterior in local_rv" if others else "potentials"
             raise ConfigurationError(
-                f"the model has {what}: log p(x) can be estimated where every random variable belongs to a datum and is "
-                "in local_rv; fix the others at their posterior means first"
+                f"the model has {what}: log p(x) can be estimated where every random variable belongs to a datum and "
+                "is in local_rv; fix the others at their posterior means first"
             )
         self.batch_size = int(next(iter(local_rv)).dshape[0])
         self._sizes = [int(np.prod(variable.dshape[1:])) for variable in local_rv]
@@ -245,6 +245,8 @@ def _prepared(owner, model, data, seed, local_rv, batch_size):
     """The model's functions, its data as a list of arrays, and the size of a batch."""
     batch_size = integer(owner, "batch_size", batch_size)
     if not isinstance(model, pm.Model):
+        if not hasattr(model, "amortised"):
+            raise ConfigurationError(f"{owner}: model={model!r} is neither a fastvae.VAE nor a pymc3.Model")
         images = model.checked_images(data, owner)
         images = model.likelihood.held_out_images(images, seed)
         return model.amortised, [images], min(batch_size, len(images))
@@ -256,7 +258,8 @@ def _prepared(owner, model, data, seed, local_rv, batch_size):
     arrays = [np.asarray(array) for array in data.values()]
     lengths = {array.shape[:1] for array in arrays}
     if len(lengths) != 1 or lengths & {(), (0,)}:
-        raise DataError(f"{owner}: the data have shapes {[array.shape for array in arrays]}: give equal, positive lengths")
+        shapes = [array.shape for array in arrays]
+        raise DataError(f"{owner}: the data have shapes {shapes}: give equal, positive lengths")
     arrays = [array.astype(variable.dtype, copy=False) for variable, array in zip(data, arrays)]
     amortised = Amortised(model, local_rv, list(data))
     return amortised, arrays, amortised.batch_size

@@ -7,9 +7,9 @@
 `DiscretizedLogistic`    ``discretized-logistic``        256 levels, the mass of a logistic (or of a mixture) in each
 =======================  ==============================  ===========================================================
 
-A model takes one as ``likelihood=``, by name or as an instance. `n_outputs` and `activation` shape the end of its decoder,
-`mean` makes the mean image of `decode`, `log_prob` the log-density: all float32 expressions. The last two put the
-parameters of a pixel and channel side by side on the decoder's channel axis, channel by channel.
+A model takes one as ``likelihood=``, by name or as an instance. `n_outputs` and `activation` shape the end of its
+decoder, `mean` makes the mean image of `decode`, `log_prob` the log-density: all float32 expressions. The last two put
+the parameters of a pixel and channel side by side on the decoder's channel axis, channel by channel.
 
 Examples
 --------
@@ -116,7 +116,7 @@ class Normal(Likelihood):
 
     def __init__(self, sd=0.1, learn_sd=False):
         if isinstance(sd, bool) or not isinstance(sd, numbers.Real) or not 0 < sd < math.inf:
-            raise ConfigurationError(f"Normal: sd={sd!r} is not a standard deviation; give a number above 0, such as 0.1")
+            raise ConfigurationError(f"Normal: sd={sd!r} is not a standard deviation; give a number above 0, like 0.1")
         if not isinstance(learn_sd, bool):
             raise ConfigurationError(f"Normal: learn_sd={learn_sd!r} must be True or False")
         super().__init__(sd=float(sd), learn_sd=learn_sd)

@@ -59,8 +59,9 @@ def required_device(missing):
 
 
 def runs_in_python(step):
-    """The Ops of a compiled function that have no C."""
-    from theano.gof.op import CLinkerOp
+    """The Ops of a compiled function that have neither C code nor a thunk of their own (as oneDNN's)."""
+    from theano.gof.op import Op
 
     ops = [node.op for node in step.maker.fgraph.toposort()]
-    return [op for op in ops if getattr(type(op), "c_code", CLinkerOp.c_code) is CLinkerOp.c_code]
+    own = [{name for name in ("c_code", "make_thunk") if getattr(type(op), name) is not getattr(Op, name)} for op in ops]
+    return [op for op, overridden in zip(ops, own) if not overridden]
