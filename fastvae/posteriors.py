@@ -154,11 +154,21 @@ def log_density(params, noise, n_latent):
     >>> log_density(dict(mu=zeros, L_tril=packed), zeros, n_latent=2).eval().round(3)
     array([-1.838], dtype=float32)
     """
+    return (np.float32(-0.5) * tt.sqr(noise) - HALF_LOG_2PI - log_scale(params, n_latent)).sum(axis=-1)
+
+
+def log_scale(params, n_latent):
+    """Logarithms of the factors of the noise, float32 (batch, n_latent): they add up to log |dz / dnoise|."""
     if "rho" in params:
-        scale = tt.nnet.softplus(params["rho"])
-    else:
-        scale = abs(tt.dot(params["L_tril"], _packing(n_latent)[2]))
-    return (np.float32(-0.5) * tt.sqr(noise) - HALF_LOG_2PI - tt.log(scale)).sum(axis=-1)
+        return tt.log(tt.nnet.softplus(params["rho"]))
+    return tt.log(abs(tt.dot(params["L_tril"], _packing(n_latent)[2])))
+
+
+def variance(params, n_latent):
+    """Variance of each latent under q, float32 (batch, n_latent)."""
+    if "rho" in params:
+        return tt.sqr(tt.nnet.softplus(params["rho"]))
+    return tt.dot(tt.sqr(params["L_tril"]), _packing(n_latent)[1])
 
 
 def _packing(n_latent):

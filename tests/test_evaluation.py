@@ -121,6 +121,6 @@ def test_the_order_that_theory_demands_on_real_images():
         evaluation.log_likelihood(vae, test, n_samples=1000, seed=1),
     ]
     for bound in bounds:
-        print(f"{bound.nats:.2f} +- {bound.standard_error:.2f} over images, +- {bound.monte_carlo_error:.3f} Monte Carlo")
+        print(f"{bound.nats:.2f} +- {bound.standard_error:.2f} (images) +- {bound.monte_carlo_error:.3f} (Monte Carlo)")
     for lower, upper in zip(bounds, bounds[1:]):
         assert lower.nats + 2 * np.hypot(lower.monte_carlo_error, upper.monte_carlo_error) < upper.nats

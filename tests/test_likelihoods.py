@@ -15,6 +15,7 @@ from fastvae import vae as vae_module
 from fastvae.elbo import step_updates, vae_model
 from fastvae.errors import ConfigurationError, DataError
 from fastvae.likelihoods import Bernoulli, Categorical, DiscretizedLogistic, Normal
+from fastvae.rowwise import first_mixing
 from tests.conftest import runs_in_python
 
 LEVELS = np.arange(256, dtype=np.float32) / 255
@@ -145,15 +146,23 @@ def convolutions(step):
     return sum("Conv" in type(node.op).__name__ for node in step.maker.fgraph.toposort())
 
 
-def compiled_step(vae, images, batch=4):
+def compiled_step(vae, images, batch=4, kl="monte-carlo"):
     model, local_rv, xs = vae_model(vae, batch, len(images))
     loss, updates = step_updates(
         pm.ADVI(model=model, local_rv=local_rv).objective,
         obj_optimizer=fastvae.adam(learning_rate=1e-2),
         more_obj_params=vae.get_params(),
         more_replacements={xs: vae.likelihood.training_batch(fastvae.Minibatch(images, batch), 1)},
+        kl=kl,
     )
     return theano.function([], loss, updates=updates)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_samples_may_be_folded_into_the_batch(name):
+    vae = fastvae.MLPVAE(image_shape=(3, 2, 2), hidden=3, likelihood=CASES[name][0])
+    x, z = tt.tensor4("x", dtype="float32"), tt.matrix("z", dtype="float32")
+    assert first_mixing([vae.likelihood.log_prob(x, vae.decode_output(z))], [x, z]) is None
 
 
 @pytest.fixture(scope="module")
@@ -167,20 +176,20 @@ def seed_convolutions(images):
 
 
 @pytest.mark.parametrize(
-    "likelihood, posterior",
+    "likelihood, posterior, kl",
     [
-        (Normal(learn_sd=True), "full-covariance"),
-        ("bernoulli", "full-covariance"),
-        ("categorical", "mean-field"),
-        (DiscretizedLogistic(components=2), "mean-field"),
+        (Normal(learn_sd=True), "full-covariance", "monte-carlo"),
+        ("bernoulli", "full-covariance", "analytic"),
+        ("categorical", "mean-field", "monte-carlo"),
+        (DiscretizedLogistic(components=2), "mean-field", "analytic"),
     ],
 )
 def test_the_step_stays_on_the_fast_path_and_the_model_comes_back(
-    likelihood, posterior, images, seed_convolutions, tmp_path
+    likelihood, posterior, kl, images, seed_convolutions, tmp_path
 ):
     options = dict(image_shape=(1, 10, 10), filters=3, hidden=4, likelihood=likelihood, posterior=posterior)
     vae = fastvae.ConvVAE(**options, seed=1)
-    step = compiled_step(vae, images)
+    step = compiled_step(vae, images, kl=kl)
     nodes = step.maker.fgraph.toposort()
     assert convolutions(step) == seed_convolutions > 0
     assert [v for node in nodes for v in node.outputs if v.dtype == "float64"] == []
