@@ -16,6 +16,8 @@ _HOME = {
     "MLPVAE": "fastvae.models",
     "VAE": "fastvae.models",
     "load": "fastvae.models",
+    "likelihoods": "fastvae.likelihoods",
+    "posteriors": "fastvae.posteriors",
     "fit": "fastvae.training",
     "NonFiniteError": "fastvae.errors",
     "CheckpointError": "fastvae.errors",

@@ -1,13 +1,14 @@
 """Repairs that theano 1.0.5 and pymc3 3.9.3 need on today's numpy, scipy and Python.
 
 One function a fault. A function looks first whether its fault is there and returns whether it repaired anything, so
-it is harmless on a stack that does not need it (Python 3.10 with numpy 1.21 needs only the last six, which are faults
-of theano and PyMC3 themselves). `tests/test_legacy.py` holds each to stock: where a repair is needed its test fails
-once stock works without it.
+it is harmless on a stack that does not need it (Python 3.10 with numpy 1.21 needs only the last seven, which are
+faults of theano and PyMC3 themselves). `tests/test_legacy.py` holds each to stock: where a repair is needed its test
+fails once stock works without it.
 
     before theano is imported    numpy_asscalar, inspect_getargspec, scipy_private_names, scan_in_python
     after pymc3 is imported      minibatch_static_slices, versions_without_properties, versions_of_c_files,
-                                 vanishing_folders, lock_after_errors, model_test_values, global_variable_order
+                                 vanishing_folders, lock_after_errors, model_test_values, global_variable_order,
+                                 rowwise_full_rank
 
 The remaining fault of the import, numpy's missing `blas_opt_info`, is covered by the profile, which
 always sets `blas.ldflags` (`fastvae/profiles/`).
@@ -180,6 +181,14 @@ def global_variable_order():
     return True
 
 
+def rowwise_full_rank():
+    """The log q of a full-rank Normal a row is a `theano.scan` whose triangular solves run in Python."""
+    from fastvae import _full_rank
+
+    _full_rank.install()
+    return True
+
+
 def after_pymc3():
     """Make every repair that needs pymc3 to be imported."""
     repairs = (
@@ -190,5 +199,6 @@ def after_pymc3():
         lock_after_errors,
         model_test_values,
         global_variable_order,
+        rowwise_full_rank,
     )
     return [repair.__name__ for repair in repairs if repair()]

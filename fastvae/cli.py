@@ -69,6 +69,9 @@ def _parser():
     ):
         sub = commands.add_parser(name, help=text)
         sub.add_argument("run", metavar="RUN", help="the folder that `fastvae train` wrote")
+        if name == "evaluate":
+            text = "importance samples an image for log p(x) (default: %(default)s)"
+            sub.add_argument("--samples", type=_count, default=50, help=text)
         _add_device_options(sub)
         sub.set_defaults(command=command)
 
@@ -173,7 +176,7 @@ def _evaluate(args):
     _start(args)
     from fastvae import commands
 
-    commands.evaluate(folder)
+    commands.evaluate(folder, args.samples)
 
 
 def _plot(args):

@@ -15,6 +15,8 @@ import pymc3 as pm
 import theano.tensor as tt
 from pymc3.variational.approximations import FullRankGroup, MeanFieldGroup
 
+from fastvae import posteriors
+
 HALF_LOG_2PI = np.float32(0.5 * np.log(2 * np.pi))
 
 
@@ -68,11 +70,8 @@ def _as(group, variable, flat):
 
 
 def _variance(group):
-    return group.std**2 if type(group) is MeanFieldGroup else tt.sum(group.L**2, axis=-1)
+    return posteriors.variance(group.params_dict, group.ddim)
 
 
 def _log_diagonal(group):
-    if type(group) is MeanFieldGroup:
-        return tt.log(group.std)
-    i = np.arange(group.ddim)
-    return tt.log(group.params_dict["L_tril"].T[i * (i + 3) // 2].T)
+    return posteriors.log_scale(group.params_dict, group.ddim)

@@ -60,8 +60,15 @@ def train(folder, images, config, resume=False):
     return 0
 
 
-def evaluate(folder):
-    """Print the reconstruction error of a run on its held-out images beside that of the mean image."""
+def evaluate(folder, n_samples):
+    """Print how good a run is on its held-out images: reconstruction error, ELBO, log p(x), active units.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+    n_samples : int
+        Importance samples an image for log p(x), at most 10 of which the ELBO takes.
+    """
     config = run_folder.configuration(folder)
     vae = models.load(folder / run_folder.NETWORK)
     images, _, split = _held_out(config, vae)
@@ -69,8 +76,17 @@ def evaluate(folder):
     which = "held-out" if split == "test" else "training"
     print(
         f"{len(images):,} {which} images: reconstruction mean squared error {error.mse:.5f} per pixel, "
-        f"mean image {error.mse_of_mean_image:.5f}, ratio {error.ratio:.3f}"
+        f"mean image {error.mse_of_mean_image:.5f}, ratio {error.ratio:.3f}",
+        flush=True,
     )
+    n_elbo = min(n_samples, 10)
+    lower = evaluation.elbo(vae, images, n_elbo, config["seed"])
+    print(f"ELBO ({n_elbo:,} {_samples(n_elbo)}): {_nats(lower, vae)}", flush=True)
+    nats = evaluation.log_likelihood(vae, images, n_samples, config["seed"])
+    print(f"log p(x) ({n_samples:,} importance {_samples(n_samples)}): {_nats(nats, vae)}")
+    if not vae.likelihood.discrete:
+        print(f"the likelihood is {vae.likelihood!r}: nats and bits are those of a density of pixels in [0, 1]")
+    print(f"active units: {evaluation.active_units(vae, images).count} of {vae.n_latent} latents")
 
 
 def plot(folder):
@@ -109,6 +125,18 @@ def _reconfigure(folder, config):
             f"--iterations {config['iterations']} counts those of the whole run, which has {done:,}: give more"
         )
     run_folder.configure(folder, config)
+
+
+def _samples(n):
+    return "sample" if n == 1 else "samples"
+
+
+def _nats(estimate, vae):
+    bits, bits_error = evaluation.bits_per_dimension(estimate, vae.image_shape)
+    return (
+        f"{estimate.nats:.2f} ± {estimate.standard_error:.2f} nats per image, {bits:.4f} ± {bits_error:.4f} bits per "
+        "dimension (± one standard error over the images)"
+    )
 
 
 def _held_out(config, vae):

@@ -11,7 +11,6 @@ PyMC3 copies the encoder, once for log q and once for the sample of z. The copie
 only after the gradient was taken, and the encoder's backward pass then runs twice; here they are merged before.
 """
 import contextlib
-import numbers
 
 import numpy as np
 import pymc3 as pm
@@ -23,26 +22,24 @@ from fastvae.errors import ConfigurationError
 from fastvae.objective import Options, build
 
 
-def vae_model(vae, batch_size, total_size, sd=0.1):
-    """The PyMC3 model of a VAE with a standard Normal prior and a Normal likelihood.
+def vae_model(vae, batch_size, total_size):
+    """The PyMC3 model of a VAE: a standard Normal prior, and the VAE's own likelihood and posterior.
 
     Parameters
     ----------
     vae : fastvae.VAE
-        The network: `encode(x) -> (mean, rho)`, `decode(z)`, `image_shape`, `n_latent`.
+        The network: `encode`, `decode_output`, `image_shape`, `n_latent`, `likelihood` and `posterior`.
     batch_size : int
         Images in a minibatch.
     total_size : int
         Images in the data set, N of the module's formula.
-    sd : float
-        Standard deviation of a pixel around the decoder's mean.
 
     Returns
     -------
     model : pymc3.Model
         With the latent `zs`, shape (batch_size, n_latent), and the observed `xs_`.
     local_rv : dict
-        `{zs: dict(mu=mean, rho=rho)}`, as `pm.fit` and `fastvae.fit` take it.
+        `{zs: dict(mu=mean, rho=rho)}`, or with `L_tril` for `rho`, as `pm.fit` and `fastvae.fit` take it.
     xs : theano.tensor.TensorVariable
         The symbolic minibatch, float32 (batch_size, C, H, W), to be replaced by a `fastvae.Minibatch`.
 
@@ -55,17 +52,14 @@ def vae_model(vae, batch_size, total_size, sd=0.1):
     >>> sorted(model.named_vars)
     ['xs_', 'zs']
     """
-    if not (isinstance(sd, numbers.Real) and sd > 0):
-        raise ConfigurationError(f"sd={sd!r} is not a standard deviation; give a number above 0, such as 0.1")
     xs = tt.tensor4("xs", dtype="float32")
     if theano.config.compute_test_value != "off":  # the profile `debug`
         xs.tag.test_value = np.zeros((batch_size, *vae.image_shape), dtype="float32")
     with _no_surrounding_model(), pm.Model() as model:
         zs = pm.Normal("zs", mu=0, sigma=1, shape=(batch_size, vae.n_latent), dtype="float32", total_size=total_size)
-        x_mean = _float32("decode", vae.decode(zs), 4)
-        pm.Normal("xs_", mu=x_mean, sigma=np.float32(sd), observed=xs, total_size=total_size)
-    mean, rho = (_float32("encode", part, 2) for part in vae.encode(xs))
-    return model, {zs: dict(mu=mean, rho=rho)}, xs
+        vae.likelihood.observe("xs_", xs, _float32("decode", vae.decode_output(zs), 4), total_size)
+    mean, spread = (_float32("encode", part, 2) for part in vae.encode(xs))
+    return model, {zs: vae.posterior.params(mean, spread)}, xs
 
 
 def _float32(half, expression, ndim):

@@ -19,6 +19,9 @@ from fastvae.vae import VAE, full_name
 __all__ = ["ConvVAE", "MLPVAE", "VAE", "load"]
 
 
+ACTIVATIONS = {"relu": nn.relu, "tanh": nn.tanh}
+
+
 class Stage(NamedTuple):
     """One layer of a model: its name, its kind and the shape of one output."""
 
@@ -28,7 +31,7 @@ class Stage(NamedTuple):
 
 
 class _LayeredVAE(VAE):
-    """A VAE of two chains of layers, `encoder` and `decoder`; the encoder's output is (mean, rho) side by side."""
+    """A VAE of two chains of layers, `encoder` and `decoder`; the encoder's output is mean and spread side by side."""
 
     def _set_layers(self, encoder, decoder):
         self.encoder, self.decoder = encoder, decoder
@@ -36,17 +39,32 @@ class _LayeredVAE(VAE):
 
     def encode(self, x):
         latent = _chain(self.encoder, x)
-        return latent[:, : self.n_latent], latent[:, self.n_latent :]
+        return latent[:, : self.n_latent], self.posterior.spread(latent[:, self.n_latent :], self.n_latent)
 
-    def decode(self, z):
+    def decode_output(self, z):
         return _chain(self.decoder, z)
 
+    def decode(self, z):
+        return self.likelihood.mean(self.decode_output(z))
+
     def get_params(self):
-        return [parameter for layer in self.encoder + self.decoder for parameter in layer.get_params()]
+        parts = [*self.encoder, *self.decoder, self.likelihood]
+        return [parameter for part in parts for parameter in part.get_params()]
+
+    @property
+    def _n_encoded(self):
+        """Outputs of the encoder: the mean and what the posterior takes beside it."""
+        return self.n_latent + self.posterior.n_spread(self.n_latent)
+
+    @property
+    def _decoded_shape(self):
+        """The shape of one output of the decoder: as many channels as the likelihood takes."""
+        channels, *size = self.image_shape
+        return (channels * self.likelihood.n_outputs, *size)
 
 
 class MLPVAE(_LayeredVAE):
-    """The fully connected VAE: pixels-hidden-(mean, rho), latents-hidden-pixels; ReLU, sigmoid at the end.
+    """The fully connected VAE: pixels-hidden-(mean, rho), latents-hidden-pixels; the decoder mirrors the encoder.
 
     Parameters
     ----------
@@ -54,8 +72,12 @@ class MLPVAE(_LayeredVAE):
         Channels (1 or 3), rows and columns.
     n_latent : int, optional
         Latent variables of an image.
-    hidden : int, optional
-        Units of the one hidden layer of each half.
+    hidden : int or tuple of int, optional
+        Units of the hidden layer of each half, or of its several, from the images to the latents.
+    activation : {"relu", "tanh"}, optional
+        After every layer but the last of each half.
+    likelihood, posterior : optional
+        See `fastvae.VAE`: the last layer of the decoder is made for the one, of the encoder for the other.
     seed : int, optional
         Seed of the initial parameters; by default fresh entropy.
 
@@ -75,31 +97,45 @@ class MLPVAE(_LayeredVAE):
     202516
     """
 
-    def __init__(self, image_shape=(1, 28, 28), n_latent=2, hidden=128, seed=None):
-        super().__init__(image_shape, n_latent)
+    def __init__(
+        self,
+        image_shape=(1, 28, 28),
+        n_latent=2,
+        hidden=128,
+        activation="relu",
+        likelihood="normal",
+        posterior="mean-field",
+        seed=None,
+    ):
+        super().__init__(image_shape, n_latent, likelihood, posterior)
         _check_channels("MLPVAE", self.image_shape)
-        hidden = integer("MLPVAE", "hidden", hidden)
-        self.config["hidden"] = hidden
+        layers = list(hidden) if isinstance(hidden, (tuple, list)) and hidden else [hidden]
+        layers = [integer("MLPVAE", "hidden", units) for units in layers]
+        if activation not in ACTIVATIONS:
+            raise ConfigurationError(f"MLPVAE: activation={activation!r} is unknown; give {' or '.join(ACTIVATIONS)}")
+        self.config.update(hidden=layers if len(layers) > 1 else layers[0], activation=activation)
         rng = generator("MLPVAE", seed)
-        pixels = math.prod(self.image_shape)
-        encoder = [
-            nn.Flatten(name="encoder.flatten"),
-            nn.Linear(pixels, hidden, nn.relu, name="encoder.dense1", rng=rng),
-            nn.Linear(hidden, 2 * self.n_latent, name="encoder.dense2", rng=rng),
-        ]
-        decoder = [
-            nn.Linear(self.n_latent, hidden, nn.relu, name="decoder.dense1", rng=rng),
-            nn.Linear(hidden, pixels, nn.sigmoid, name="decoder.dense2", rng=rng),
-            nn.Reshape(self.image_shape, name="decoder.reshape"),
-        ]
-        self._set_layers(encoder, decoder)
+
+        def dense(half, sizes, last):
+            inner = [ACTIVATIONS[activation]] * (len(sizes) - 2)
+            steps = enumerate(zip(sizes, sizes[1:], [*inner, last]), 1)
+            return [nn.Linear(i, o, act, name=f"{half}.dense{k}", rng=rng) for k, (i, o, act) in steps]
+
+        encoded = dense("encoder", [math.prod(self.image_shape), *layers, self._n_encoded], nn.identity)
+        outputs = math.prod(self._decoded_shape)
+        decoded = dense("decoder", [self.n_latent, *reversed(layers), outputs], self.likelihood.activation)
+        self._set_layers(
+            [nn.Flatten(name="encoder.flatten"), *encoded],
+            [*decoded, nn.Reshape(self._decoded_shape, name="decoder.reshape")],
+        )
 
 
 class ConvVAE(_LayeredVAE):
     """The convolutional VAE of the PyMC3 blog post; the decoder mirrors the encoder.
 
     Encoder: three convolutions (3x3, 1x1, 3x3), flatten, dense, dense (mean, rho). Decoder: dense, dense,
-    reshape, three transposed convolutions, sigmoid. ReLU after every layer but the last of each half.
+    reshape, three transposed convolutions, and for a Normal likelihood a sigmoid. ReLU after every layer but the last
+    of each half.
 
     Parameters
     ----------
@@ -117,6 +153,8 @@ class ConvVAE(_LayeredVAE):
         Stride of the three convolutions: one for all, or one each.
     padding : {"valid", "same"}, int, (int, int), or three of these, optional
         Padding of the three convolutions (see `fastvae.nn.Conv2D`): one for all, or one each.
+    likelihood, posterior : optional
+        See `fastvae.VAE`: the last layer of the decoder is made for the one, of the encoder for the other.
     seed : int, optional
         Seed of the initial parameters; by default fresh entropy.
 
@@ -147,16 +185,18 @@ class ConvVAE(_LayeredVAE):
         kernels=(3, 1, 3),
         strides=1,
         padding=0,
+        likelihood="normal",
+        posterior="mean-field",
         seed=None,
     ):
-        super().__init__(image_shape, n_latent)
+        super().__init__(image_shape, n_latent, likelihood, posterior)
         _check_channels("ConvVAE", self.image_shape)
         filters = integer("ConvVAE", "filters", filters)
         hidden = integer("ConvVAE", "hidden", hidden)
         rng = generator("ConvVAE", seed)
         steps = list(zip(_three("kernels", kernels), _three("strides", strides), _three("padding", padding)))
 
-        channels = n_in = self.image_shape[0]
+        n_in = self.image_shape[0]
         encoder = []
         for i, (kernel, stride, pad) in enumerate(steps, 1):
             encoder.append(nn.Conv2D(n_in, filters, kernel, nn.relu, stride, pad, name=f"encoder.conv{i}", rng=rng))
@@ -172,7 +212,7 @@ class ConvVAE(_LayeredVAE):
         encoder += [
             nn.Flatten(name="encoder.flatten"),
             nn.Linear(math.prod(maps), hidden, nn.relu, name="encoder.dense1", rng=rng),
-            nn.Linear(hidden, 2 * self.n_latent, name="encoder.dense2", rng=rng),
+            nn.Linear(hidden, self._n_encoded, name="encoder.dense2", rng=rng),
         ]
         decoder = [
             nn.Linear(self.n_latent, hidden, nn.relu, name="decoder.dense1", rng=rng),
@@ -180,13 +220,14 @@ class ConvVAE(_LayeredVAE):
             nn.Reshape(maps, name="decoder.reshape"),
         ]
         for i, (kernel, stride, pad) in enumerate(reversed(steps), 1):
-            n_out, activation = (channels, nn.sigmoid) if i == len(steps) else (filters, nn.relu)
+            last = self._decoded_shape[0], self.likelihood.activation
+            n_out, activation = last if i == len(steps) else (filters, nn.relu)
             name = f"decoder.conv_transpose{i}"
             decoder.append(nn.ConvTranspose2D(filters, n_out, kernel, activation, stride, pad, name=name, rng=rng))
         self._set_layers(encoder, decoder)
 
         decoded = self.stages[-1].output_shape
-        if decoded != self.image_shape:
+        if decoded != self._decoded_shape:
             raise ConfigurationError(
                 f"ConvVAE: with kernels={kernels!r}, strides={strides!r} and padding={padding!r} images of shape "
                 f"{self.image_shape} become feature maps {maps}, which the decoder takes back to {decoded}: choose "

@@ -4,8 +4,9 @@
     decode(z) -> x_mean        latents to the mean image
     get_params()               every parameter, in a stable order
 
-On top of these three `VAE` has the numpy side: encode_mean, decode_mean, reconstruct, sample, and
-parameter files: save, load_params.
+The likelihood says how an image scatters around the decoder's output (`fastvae.likelihoods`), the posterior what the
+second output of `encode` is (`fastvae.posteriors`). On top of these `VAE` has the numpy side: encode_mean, encode_sd,
+encode_covariance, decode_mean, reconstruct, interpolate, sample, and parameter files: save, load_params.
 
 Examples
 --------
@@ -24,9 +25,9 @@ import numpy as np
 import theano
 import theano.tensor as tt
 
-from fastvae import elbo, persistence, training
+from fastvae import elbo, importance, likelihoods, persistence, posteriors, training
 from fastvae.datasets import as_images
-from fastvae.errors import DataError
+from fastvae.errors import ConfigurationError, DataError
 from fastvae.minibatch import Minibatch
 from fastvae.nn.arguments import generator, integer, shape_of_images
 from fastvae.optimizers import adam
@@ -44,11 +45,21 @@ class VAE(abc.ABC):
         Channels, rows and columns of an image.
     n_latent : int
         Latent variables of an image.
+    likelihood : str or fastvae.likelihoods.Likelihood, optional
+        ``"normal"`` (sd 0.1), ``"bernoulli"``, ``"categorical"``, ``"discretized-logistic"``, or an instance.
+    posterior : {"mean-field", "full-covariance"}, optional
+        What `encode` returns beside the mean: rho, or the packed lower triangle of `fastvae.posteriors`.
 
     Raises
     ------
     ConfigurationError
         If an argument is out of its domain.
+
+    Notes
+    -----
+    For another likelihood than ``"normal"`` provide `decode_output` too, and let `decode` return
+    ``self.likelihood.mean(self.decode_output(z))``. `get_params` has to return ``self.likelihood.get_params()`` too
+    where the likelihood has parameters.
 
     Examples
     --------
@@ -68,19 +79,47 @@ class VAE(abc.ABC):
     (3, 1, 4, 4)
     """
 
-    def __init__(self, image_shape, n_latent):
+    def __init__(self, image_shape, n_latent, likelihood="normal", posterior="mean-field"):
         owner = type(self).__name__
         self.image_shape = shape_of_images(owner, "image_shape", image_shape)
         self.n_latent = integer(owner, "n_latent", n_latent)
-        self.config = {"image_shape": self.image_shape, "n_latent": self.n_latent}
+        self.likelihood = likelihoods.make(owner, likelihood)
+        self.posterior = posteriors.make(owner, posterior)
+        self.config = {
+            "image_shape": self.image_shape,
+            "n_latent": self.n_latent,
+            "likelihood": self.likelihood.config,
+            "posterior": self.posterior.name,
+        }
 
     @abc.abstractmethod
     def encode(self, x):
-        """The posterior (mean, rho), each a float32 expression (batch, n_latent), of images (batch, C, H, W)."""
+        """The posterior of images (batch, C, H, W): (mean, rho), each a float32 expression (batch, n_latent).
+
+        With ``posterior="full-covariance"`` the second is the packed lower triangle,
+        (batch, n_latent (n_latent + 1) / 2).
+        """
 
     @abc.abstractmethod
     def decode(self, z):
         """The mean images, a float32 expression (batch, C, H, W), of latents (batch, n_latent)."""
+
+    def decode_output(self, z):
+        """What the likelihood takes of latents (batch, n_latent): float32 (batch, n_outputs C, H, W).
+
+        By default `decode(z)`, which a Normal likelihood takes.
+
+        Raises
+        ------
+        ConfigurationError
+            If the likelihood takes something else and the class does not provide it.
+        """
+        if not isinstance(self.likelihood, likelihoods.Normal):
+            raise ConfigurationError(
+                f"{type(self).__name__}: the likelihood {self.likelihood!r} takes more than mean images: provide "
+                "decode_output(z), and let decode(z) return self.likelihood.mean(self.decode_output(z))"
+            )
+        return self.decode(z)
 
     @abc.abstractmethod
     def get_params(self):
@@ -95,7 +134,6 @@ class VAE(abc.ABC):
         seed=None,
         *,
         epochs=None,
-        sd=0.1,
         obj_optimizer=None,
         total_grad_norm_constraint=None,
         score=None,
@@ -117,7 +155,7 @@ class VAE(abc.ABC):
         ----------
         images : array or fastvae.sources.Rows, (N, C, H, W)
             Floats in [0, 1] or uint8, which stay uint8 in memory and are divided by 255 within the step. Rows on disk
-            (`fastvae.on_disk`) are streamed.
+            (`fastvae.on_disk`) are streamed. A Bernoulli likelihood binarises them.
         n : int, optional
             Steps, those of a resumed run included; by default 10,000.
         batch_size : int
@@ -125,11 +163,10 @@ class VAE(abc.ABC):
         learning_rate : float, theano scalar or schedule of `fastvae.schedules`
             Of Adam.
         seed : int, optional
-            Seeds minibatches and noise: with the model's own seed, a run repeats exactly. By default fresh entropy.
+            Seeds minibatches, noise and binarisation: with the model's own seed, a run repeats exactly. By default
+            fresh entropy.
         epochs : int, optional
             In place of `n`: times that every image is seen (images that do not fill a minibatch sit out an epoch).
-        sd : float
-            Standard deviation of a pixel around the decoder's mean.
         obj_optimizer : callable, optional
             Takes the place of `fastvae.adam(learning_rate=learning_rate)`.
         total_grad_norm_constraint : float, optional
@@ -151,7 +188,8 @@ class VAE(abc.ABC):
         Raises
         ------
         DataError
-            If the images are not of the model's shape, not in [0, 1] or not finite, or a checkpoint cannot be written.
+            If the images are not of the model's shape, not in [0, 1], not finite, or not what the likelihood takes, or
+            a checkpoint cannot be written.
         ConfigurationError
             If another argument is out of its domain.
         NonFiniteError
@@ -159,7 +197,8 @@ class VAE(abc.ABC):
 
         Notes
         -----
-        Not for a likelihood or prior of your own: write a `pm.Model` and give it to `fastvae.fit`.
+        Not for a prior, or a likelihood beside those of `fastvae.likelihoods`: write a `pm.Model` and give it to
+        `fastvae.fit`.
 
         Examples
         --------
@@ -171,20 +210,30 @@ class VAE(abc.ABC):
         """
         owner = f"{type(self).__name__}.fit"
         images = self._to_train_on(images, owner)
+        self.likelihood.check(images, owner)
         scale = 1 / 255 if images.dtype == np.uint8 else None
         batch_size = integer(owner, "batch_size", batch_size)
-        minibatch_seed, noise_seed = (int(word) for word in generator(owner, seed).integers(1, 2**31 - 1, size=2))
-        model, local_rv, xs = elbo.vae_model(self, batch_size, len(images), sd)
-        if held_out is not None:
-            held_out = {xs: self._checked("held-out images", as_images(held_out, owner), self.image_shape)}
+        forgotten = [param.name for param in self.likelihood.get_params() if param not in self.get_params()]
+        if forgotten:
+            raise ConfigurationError(f"{owner}: get_params lacks {forgotten}: add self.likelihood.get_params() to it")
+        words = (int(word) for word in generator(owner, seed).integers(1, 2**31 - 1, size=3))
+        minibatch_seed, noise_seed, binarisation_seed = words
+        if self.likelihood.binarizes_images:
+            images, scale = self.likelihood.held_out_images(images, binarisation_seed), None
         order = "replacement" if epochs is None else "epochs"
+        batch = Minibatch(
+            images, batch_size, minibatch_seed, order=order, scale=scale, binarize=self.likelihood.binarizes_batches
+        )
+        model, local_rv, xs = elbo.vae_model(self, batch_size, len(images))
+        if held_out is not None:
+            held_out = self._checked("held-out images", as_images(held_out, owner), self.image_shape)
+            held_out = {xs: self.likelihood.held_out_images(held_out, binarisation_seed)}
         rate = learning_rate if isinstance(learning_rate, numbers.Real) else "scheduled"
         configuration = {
             "model": {"class": full_name(type(self)), **self.config},
             "images": len(images),
             "batch_size": batch_size,
             "learning_rate": rate if obj_optimizer is None else "of the obj_optimizer",
-            "sd": sd,
             "seed": seed,
             "order": order,
         }
@@ -210,7 +259,7 @@ class VAE(abc.ABC):
             obj_optimizer=adam(learning_rate=learning_rate) if obj_optimizer is None else obj_optimizer,
             total_grad_norm_constraint=total_grad_norm_constraint,
             more_obj_params=self.get_params(),
-            more_replacements={xs: Minibatch(images, batch_size, minibatch_seed, order=order, scale=scale)},
+            more_replacements={xs: batch},
             **{"fold": True, **options},
         )
 
@@ -223,6 +272,15 @@ class VAE(abc.ABC):
             If the images are not floats, of another shape, none, or not finite.
         """
         return _in_chunks(self._encode_mean, self._checked("images", images, self.image_shape))
+
+    def encode_sd(self, images):
+        """Posterior standard deviations of the latents, float32 (N, n_latent), of images, float (N, C, H, W)."""
+        return np.sqrt(np.diagonal(self.encode_covariance(images), axis1=1, axis2=2))
+
+    def encode_covariance(self, images):
+        """Posterior covariances of the latents, float32 (N, n_latent, n_latent), of images, float (N, C, H, W)."""
+        images = self._checked("images", images, self.image_shape)
+        return self.posterior.covariance(_in_chunks(self._encode_spread, images))
 
     def decode_mean(self, z):
         """Mean images, float32 (N, C, H, W), of latents, float (N, n_latent).
@@ -237,6 +295,30 @@ class VAE(abc.ABC):
     def reconstruct(self, images):
         """Mean images of the posterior means of images, float32 (N, C, H, W)."""
         return self.decode_mean(self.encode_mean(images))
+
+    def interpolate(self, start, end, n=10):
+        """Mean images of n latents on the straight line between the posterior means of two images.
+
+        Parameters
+        ----------
+        start, end : array, float (C, H, W)
+        n : int
+            At least 2: the first is the reconstruction of `start`, the last that of `end`.
+
+        Returns
+        -------
+        numpy.ndarray, float32 (n, C, H, W)
+
+        Examples
+        --------
+        >>> from fastvae.models import MLPVAE
+        >>> MLPVAE(image_shape=(1, 4, 4), hidden=8).interpolate(np.zeros((1, 4, 4)), np.ones((1, 4, 4)), n=5).shape
+        (5, 1, 4, 4)
+        """
+        n = integer(f"{type(self).__name__}.interpolate", "n", n, minimum=2)
+        first, last = self.encode_mean(np.stack([start, end]))
+        share = np.linspace(0, 1, n, dtype=np.float32)[:, None]
+        return self.decode_mean((1 - share) * first + share * last)
 
     def sample(self, n, seed=None):
         """Mean images, float32 (n, C, H, W), of latents drawn from the prior Normal(0, 1); `seed` repeats them."""
@@ -291,9 +373,19 @@ class VAE(abc.ABC):
             parameter.set_value(found[label])
 
     @cached_property
+    def amortised(self):
+        """The compiled functions of `fastvae.importance`, which see new parameters at once."""
+        return importance.of_vae(self)
+
+    @cached_property
     def _encode_mean(self):
         x = tt.tensor4("images", dtype="float32")
         return theano.function([x], self.encode(x)[0])
+
+    @cached_property
+    def _encode_spread(self):
+        x = tt.tensor4("images", dtype="float32")
+        return theano.function([x], self.encode(x)[1])
 
     @cached_property
     def _decode_mean(self):
@@ -309,6 +401,12 @@ class VAE(abc.ABC):
                 f"{owner}: found images of {images.dtype} {images.shape}, the model takes float32 or uint8 (N, "
                 f"{', '.join(map(str, self.image_shape))}): convert them, or build a model of their shape"
             )
+        return images
+
+    def checked_images(self, images, owner):
+        """Images for training or judging the model, float32 (N, C, H, W) in [0, 1], as its likelihood takes them."""
+        images = self._checked("images", as_images(images, owner), self.image_shape)
+        self.likelihood.check(images, owner)
         return images
 
     def _checked(self, what, values, shape):

@@ -56,3 +56,14 @@ def required_device(missing):
     if missing:
         reason = "; ".join(map(str, missing))
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+
+
+def runs_in_python(step):
+    """The Ops of a compiled function that have neither C code nor a thunk of their own (as oneDNN's)."""
+    from theano.gof.op import Op
+
+    def is_stocks(op, method):
+        return getattr(type(op), method) is getattr(Op, method)
+
+    ops = [node.op for node in step.maker.fgraph.toposort()]
+    return [op for op in ops if is_stocks(op, "c_code") and is_stocks(op, "make_thunk")]

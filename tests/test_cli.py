@@ -58,6 +58,11 @@ def test_train_evaluate_plot(cli, images, tmp_path):
 
     done = cli("evaluate", out)
     assert done.returncode == 0 and "12 held-out images: reconstruction mean squared error" in done.stdout
+    number = r"-?\d+\.\d+"
+    for said in ("ELBO .10 samples.", "log p.x. .50 importance samples."):
+        said = rf"^{said}: {number} ± {number} nats per image, {number} ± {number} bits per dimension "
+        assert re.search(said, done.stdout, flags=re.M), done.stdout
+    assert "active units: " in done.stdout and "density of pixels in [0, 1]" in done.stdout
 
     (out / "latent_grid.png").unlink()
     assert cli("plot", out).returncode == 0
@@ -222,6 +227,7 @@ ARGUMENTS = {
         ["train", "--resume", folder_with(config_json=CONFIG, **{"checkpoint-00000001_ckpt": ""})],
         {}, "none of its 1 checkpoints is whole: begin again",
     ),
+    "no samples": (["evaluate", "run", "--samples", "0"], {}, "--samples: '0' is not a whole number of at least 1"),
     "no run": (["evaluate", "nowhere"], {}, "'nowhere' is not a run folder"),
     "damaged configuration": (["plot", folder_with(config_json="{")], {}, "is not JSON"),
     "configuration of others": (["plot", folder_with(config_json="{}")], {}, "lacks a valid 'data'"),

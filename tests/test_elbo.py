@@ -139,9 +139,3 @@ def test_a_surrounding_model_is_left_alone():
         vae_model(problem("mlp")[0], BATCH, TOTAL)
         assert pm.Model.get_context() is surrounding
     assert not surrounding.named_vars
-
-
-@pytest.mark.parametrize("sd", [0, -1, float("nan"), "a"])
-def test_a_standard_deviation_is_positive(sd):
-    with pytest.raises(ConfigurationError, match="sd="):
-        vae_model(problem("mlp")[0], BATCH, TOTAL, sd=sd)

@@ -70,6 +70,16 @@ PROBES = {
         "        (group,) = pymc3.ADVI().approx.groups\n"
         "        assert [variable.name for variable in group.group] == names",
     ),
+    "rowwise_full_rank": (
+        True,
+        "import numpy, pymc3, theano\n"
+        "with pymc3.Model():\n"
+        "    z = pymc3.Normal('z', 0, 1, shape=(2, 1))\n"
+        "    params = dict(mu=numpy.zeros((2, 1), 'float32'), L_tril=numpy.ones((2, 1), 'float32'))\n"
+        "    (group,) = pymc3.ADVI(local_rv={z: params}).approx.groups\n"
+        "nodes = theano.gof.graph.io_toposort([], [group.symbolic_logq_not_scaled])\n"
+        "assert not any(isinstance(node.op, theano.scan_module.scan_op.Scan) for node in nodes)",
+    ),
 }
 
 LOAD = f"""
