@@ -21,8 +21,8 @@ def resident():
     "kernels, sizes",
     [
         (3, 18),  # more batch sizes than an Op keeps plans for (16)
-        # Fewer: oneDNN 3.2 never frees 2 kB of each 1x1 kernel (brgconv_1x1). It is made once for a shape while plans are
-        # kept, and again whenever the shape comes back once they are not.
+        # Fewer: oneDNN 3.2 never frees 2 kB of each 1x1 kernel (brgconv_1x1). It is made once for a shape while plans
+        # are kept, and again whenever the shape comes back once they are not.
         ((3, 1, 3), 12),
     ],
 )
