@@ -1,36 +1,59 @@
-"""fastvae on a seed model: the other worker of bench/measure.py."""
-import pathlib
+"""fastvae on the same problems, in one of three ways:
+
+    python -m bench.fastvae_worker PROBLEM.npz seed       a seed model of its own classes
+    python -m bench.fastvae_worker PROBLEM.npz user       the user's program through fastvae.fit's step
+    python -m bench.fastvae_worker PROBLEM.npz user-pm    the user's program through stock pm.fit's step
+"""
 import sys
 
 import fastvae  # isort: skip  (before theano)
-import numpy as np
 import pymc3 as pm
 import theano
 
-sys.path.insert(0, str(pathlib.Path(__file__).parent))
-from stock import serve  # noqa: E402
+from bench.problem import load
+from bench.steps import pm_step, users_step, with_given
+from bench.worker import serve
+from fastvae import devices, elbo
+from fastvae.profiles import active
 
-from fastvae import elbo  # noqa: E402
-from fastvae.profiles import active  # noqa: E402
+
+def fastvae_step(inference, **options):
+    """The step that `fastvae.fit` takes."""
+    loss, updates = elbo.step_updates(inference.objective, **options)
+    return theano.function([], loss, updates=updates)
 
 
-def main(kind, batch_size, problem):
-    problem = np.load(problem)
-    images = problem["images"]
-    vae = {"conv": fastvae.ConvVAE, "mlp": fastvae.MLPVAE}[kind](seed=0)
-    for i, param in enumerate(vae.get_params()):
-        param.set_value(problem[f"weight{i}"])
-    model, local_rv, xs = elbo.vae_model(vae, int(batch_size), len(images))
-    loss, updates = elbo.step_updates(
-        pm.ADVI(model=model, local_rv=local_rv).objective,
+def seed_step(problem, given):
+    """fastvae's step of a seed model."""
+    vae = {"conv": fastvae.ConvVAE, "mlp": fastvae.MLPVAE}[problem.kind](**problem.config)
+    for param, weight in zip(vae.get_params(), problem.weights):
+        param.set_value(weight)
+    model, local_rv, xs = elbo.vae_model(vae, problem.batch_size, len(problem.images))
+    inference = pm.ADVI(model=model, local_rv=local_rv)
+    options = dict(
         obj_optimizer=fastvae.adam(learning_rate=1e-4),
         more_obj_params=vae.get_params(),
-        more_replacements={xs: fastvae.Minibatch(images, int(batch_size))},
+        more_replacements={xs: fastvae.Minibatch(problem.images, problem.batch_size)},
     )
-    step = theano.function([], loss, updates=updates)
-    ops = [type(node.op).__module__ for node in step.maker.fgraph.toposort()]
-    assert ("fastvae.backends.onednn.ops" in ops) is (active().backend == "onednn")
-    serve(step)
+    return fastvae_step(inference, **(with_given(inference, problem, **options) if given else options))
+
+
+def main(path, program):
+    problem = load(path)
+
+    def make_step(given):
+        if program == "seed":
+            step = seed_step(problem, given)
+        else:
+            step = users_step(problem, given, fastvae_step if program == "user" else pm_step)
+        ops = [type(node.op).__module__ for node in step.maker.fgraph.toposort()]
+        assert ("fastvae.backends.onednn.ops" in ops) is (active().backend == "onednn")
+        return step
+
+    def about():
+        return {"profile": active().name, "pools": devices.threads.describe()}
+
+    serve(make_step, len(problem.batches), about)
 
 
 if __name__ == "__main__":

@@ -1,95 +1,81 @@
 """Time fastvae's step against stock PyMC3's, in turn, in live processes.
 
-    python bench/measure.py conv --batch-size 64 --threads 2 --blocks 6
+    python bench/measure.py conv|conv64|mlp|user|user-pm [--threads 2] [--rounds 6] [--seconds 2]
 
-Both train one model from the same weights on the same images. Blocks of some seconds alternate A B B A; the medians of
-both and the median ratio of neighbouring blocks are printed, with the machine's load before it began, and the last loss
-of both as a check that they learn alike (`tests/test_elbo.py` holds losses and gradients to each other).
+`conv`, `mlp` and `conv64` (64x64x3, stride 2) are the seed models; `user` is a program with Theano layers of its own
+through `fastvae.fit`, `user-pm` the same through stock `pm.fit` after `import fastvae`; stock runs the same program.
+Every program starts from the same weights. Printed are the absolute figures, the median ratio with its bootstrap
+interval, peak memory, the load, and how well the losses agree on the same batches and noise, at step 0 and after 20
+steps.
 """
 import argparse
 import datetime
-import os
 import pathlib
-import statistics
-import subprocess
 import sys
 import tempfile
 
-HERE = pathlib.Path(__file__).parent
-ROOT = HERE.parent
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
+from bench.pairing import (  # noqa: E402
+    AGREEMENT,
+    closing,
+    difference,
+    disturbance,
+    fastest,
+    in_turn,
+    machine,
+    ratio,
+    theano_workers,
+    write_problem,
+)
 
-class Worker:
-    """A live process that takes steps on request."""
-
-    def __init__(self, script, arguments, environ):
-        self.process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", str(HERE / script), *map(str, arguments)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **environ},
-        )
-        self.loss = self._answer()[1]
-
-    def run(self, seconds):
-        """Milliseconds a step over about `seconds`."""
-        self.process.stdin.write(f"{seconds}\n")
-        self.process.stdin.flush()
-        steps, elapsed, self.loss = map(float, self._answer())
-        return 1000 * elapsed / steps
-
-    def _answer(self):
-        line = self.process.stdout.readline()
-        if not line:
-            raise SystemExit(f"{self.process.args[3]} ended with status {self.process.wait()}")
-        return line.split()
-
-
-def problem(kind, path):
-    """Write images and the initial weights that both programs start from; return the BLAS flags for stock."""
-    code = (
-        "import fastvae, numpy as np, sys, theano\n"
-        f"vae = dict(conv=fastvae.ConvVAE, mlp=fastvae.MLPVAE)[{kind!r}](seed=1)\n"
-        "weights = {f'weight{i}': p.get_value() for i, p in enumerate(vae.get_params())}\n"
-        f"np.savez({str(path)!r}, images=fastvae.datasets.load('fashion-mnist-sample'), **weights)\n"
-        "print(theano.config.blas.ldflags)"
-    )
-    environ = {**os.environ, "PYTHONPATH": str(ROOT), "FASTVAE_PROFILE": "cpu-blas"}
-    done = subprocess.run([sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+WORKS = {  # the model, stock's program, fastvae's
+    "conv": ("conv", "seed", "seed"),
+    "mlp": ("mlp", "seed", "seed"),
+    "conv64": ("conv64", "seed", "seed"),
+    "user": ("conv", "user", "user"),
+    "user-pm": ("conv", "user", "user-pm"),
+}
 
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", choices=("conv", "mlp"))
-    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("work", choices=WORKS)
     parser.add_argument("--threads", type=int, default=2, help="of fastvae; stock takes the better of 1 and these")
-    parser.add_argument("--blocks", type=int, default=6, help="pairs of blocks")
-    parser.add_argument("--seconds", type=float, default=3.0, help="length of a block")
+    parser.add_argument("--rounds", type=int, default=6, help="blocks of each program")
+    parser.add_argument("--seconds", type=float, default=2.0, help="length of a block")
+    parser.add_argument("--quick", action="store_true", help="a toy model, 2 rounds of half a second")
     args = parser.parse_args(argv)
-    load = os.getloadavg()[0]
-    with tempfile.TemporaryDirectory() as folder:
+    if args.quick:
+        args.rounds, args.seconds = 2, 0.5
+    model, program, way = WORKS[args.work]
+    print(f"{args.work}{', toy size' * args.quick}, {datetime.date.today()}, {machine()}")
+    with tempfile.TemporaryDirectory() as folder, closing([]) as workers:
         path = pathlib.Path(folder, "problem.npz")
-        flags = f"floatX=float32,blas.ldflags={problem(args.model, path)}"
-        arguments = (args.model, args.batch_size, path)
-        environ = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(args.threads)}
-        ours = Worker("fastvae_worker.py", arguments, environ)
-        stocks = {}
-        for n in sorted({1, args.threads}):
-            environ = {"THEANO_FLAGS": flags, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": str(n)}
-            stocks[n] = Worker("stock.py", arguments, environ)
-        times = {n: [] for n in (0, *stocks)}
-        ratios = []
-        for i in range(args.blocks):
-            order = [(0, ours), *stocks.items()]
-            block = {n: worker.run(args.seconds) for n, worker in (order if i % 2 else order[::-1])}
-            for n, value in block.items():
-                times[n].append(value)
-            ratios.append(min(block[n] for n in stocks) / block[0])
-        print(f"{args.model}, batch {args.batch_size}, {datetime.date.today()}, load before {load:.2f}")
-        rows = [(f"fastvae, {args.threads} threads", 0, ours)]
-        rows += [(f"stock, {n} threads", n, worker) for n, worker in stocks.items()]
-        for name, n, worker in rows:
-            print(f"{name}: {statistics.median(times[n]):.2f} ms a step, last loss {worker.loss:.0f}")
-        print(f"stock / fastvae: median {statistics.median(ratios):.2f}, from {min(ratios):.2f} to {max(ratios):.2f}")
+        environ = write_problem(path, model, args.quick)
+        workers += theano_workers(path, way, program, args.threads, environ)
+        for worker in workers:
+            worker.start()
+        in_turn(workers, args.rounds, args.seconds)
+        report(workers)
+
+
+def report(workers):
+    """Print the figures; the first worker is fastvae, the others are stock."""
+    ours, *stocks = workers
+    print("\n| program | ms a step | it/s | peak MiB | threads |\n|---|---|---|---|---|")
+    for worker in workers:
+        ms, threads = worker.milliseconds, worker.settings["threads"]
+        settings = ", ".join(f"{name}={value}" for name, value in threads.items())
+        print(f"| {worker.name} | {ms:.3g} | {1000 / ms:.3g} | {worker.blocks[-1]['peak']:.0f} | {settings} |")
+    best = fastest(stocks)
+    median, low, high = ratio(best, ours)
+    print(f"\n{best.name} / fastvae: {median:.2f}, 95 % interval {low:.2f} to {high:.2f}, {len(ours.blocks)} rounds")
+    print(f"the loss is fetched every {ours.settings['fetch_every']} step; {disturbance(workers)}")
+    apart = difference(ours.check(), best.check())  # after the timing, so that it is not in the peak of the memory
+    print(f"losses at step 0 and after 20 steps differ by {apart:.1e}")
+    if not apart <= AGREEMENT:
+        raise SystemExit(f"the programs do not agree on the loss: more than {AGREEMENT:g} apart, no figure counts")
 
 
 if __name__ == "__main__":

@@ -1,16 +1,19 @@
-"""The seed models in stock PyMC3 and Theano: the program that fastvae is compared with.
+"""The programs in stock PyMC3 and Theano that fastvae is compared with.
 
-    python bench/stock.py conv|mlp BATCH      a worker for bench/measure.py
+    python -m bench.stock PROBLEM.npz seed|user     a worker (see worker.py)
 
-Runs in a process that never imports fastvae, with the least that stock needs to be imported at all. The networks are
+Runs in a process that never imports fastvae, with the least that stock needs to be imported at all. The seed models are
 written out here from their description, so that they are an oracle too (`tests/stock_objective.py`).
 """
 import importlib
 import inspect
 import sys
-import time
 
 import numpy as np
+
+from bench.problem import load
+from bench.steps import pm_step, users_step, with_given
+from bench.worker import serve
 
 
 def repair_stack():
@@ -24,9 +27,12 @@ def repair_stack():
             sys.modules[f"scipy.signal.{name}"] = importlib.import_module(f"scipy.signal._{name}")
         except ModuleNotFoundError:
             pass
+    import pymc3 as pm
+
+    pm.Minibatch.make_static_slices = staticmethod(lambda size: (Ellipsis,))  # a list is no index for numpy >= 1.23
 
 
-def objective(kind, weights, images, n_latent, total_size, relu, maps=None):
+def objective(kind, weights, images, n_latent, total_size, relu, maps=None, strides=None, padding=None):
     """Stock PyMC3's ELBO of a seed model.
 
     Parameters
@@ -40,6 +46,8 @@ def objective(kind, weights, images, n_latent, total_size, relu, maps=None):
     relu : callable
     maps : tuple of int, optional
         (filters, rows, columns) of the feature maps that the decoder of a "conv" model starts from.
+    strides, padding : list of (int, int), optional
+        Of the three convolutions; by default 1 and 0.
 
     Returns
     -------
@@ -51,69 +59,73 @@ def objective(kind, weights, images, n_latent, total_size, relu, maps=None):
     from theano.tensor.nnet.abstract_conv import AbstractConv2d_gradInputs
 
     pairs = iter(zip(weights[0::2], weights[1::2]))
+    steps = list(zip(strides or [(1, 1)] * 3, padding or [(0, 0)] * 3))
 
     def dense(x):
         w, b = next(pairs)
         return tt.dot(x, w) + b
 
-    def conv(x):
+    def conv(x, stride, pad):
         w, b = next(pairs)
-        return tt.nnet.conv2d(x, w, filter_flip=False) + b.dimshuffle("x", 0, "x", "x")
+        x = tt.nnet.conv2d(x, w, filter_flip=False, subsample=tuple(stride), border_mode=tuple(pad))
+        return x + b.dimshuffle("x", 0, "x", "x")
 
-    def conv_transpose(x):
+    def conv_transpose(x, stride, pad):
         w, b = next(pairs)
-        shape = tt.stack([x.shape[2] + w.shape[2] - 1, x.shape[3] + w.shape[3] - 1])
-        return AbstractConv2d_gradInputs(filter_flip=False)(w, x, shape) + b.dimshuffle("x", 0, "x", "x")
+        shape = tt.stack([(x.shape[2 + i] - 1) * stride[i] + w.shape[2 + i] - 2 * pad[i] for i in (0, 1)])
+        adjoint = AbstractConv2d_gradInputs(filter_flip=False, subsample=tuple(stride), border_mode=tuple(pad))
+        return adjoint(w, x, shape) + b.dimshuffle("x", 0, "x", "x")
 
     xs = tt.tensor4("xs")
     xs.tag.test_value = images
-    h = relu(conv(relu(conv(relu(conv(xs)))))) if kind == "conv" else xs
+    h = xs
+    if kind == "conv":
+        for step in steps:
+            h = relu(conv(h, *step))
     latent = dense(relu(dense(h.flatten(2))))
     mean, rho = latent[:, :n_latent], latent[:, n_latent:]
     with pm.Model():
         zs = pm.Normal("zs", 0, 1, shape=(len(images), n_latent), total_size=total_size)
         h = dense(relu(dense(zs)))
         if kind == "conv":
-            h = conv_transpose(relu(conv_transpose(relu(conv_transpose(relu(h).reshape((len(images), *maps)))))))
+            h = relu(h).reshape((len(images), *maps))
+            for i, step in enumerate(reversed(steps)):
+                h = conv_transpose(h if i == 0 else relu(h), *step)
         x_mean = tt.nnet.sigmoid(h).reshape(images.shape)
         pm.Normal("xs_", mu=x_mean, sd=0.1, observed=xs, total_size=total_size)
         return pm.ADVI(local_rv={zs: dict(mu=mean, rho=rho)}), xs
 
 
-def serve(step):
-    """Answer every "SECONDS" on standard input with the steps taken in that time, the seconds and the last loss."""
-    for _ in range(5):
-        first = step()
-    print("ready", float(first), flush=True)
-    for line in sys.stdin:
-        steps, started = 0, time.perf_counter()
-        while time.perf_counter() - started < float(line):
-            loss = step()
-            steps += 1
-        print(steps, time.perf_counter() - started, float(loss), flush=True)
-
-
-def main(kind, batch_size, problem):
-    repair_stack()
+def seed_step(problem, given):
+    """Stock's step of a seed model."""
     import pymc3 as pm
     import theano
     import theano.tensor as tt
 
-    pm.Minibatch.make_static_slices = staticmethod(lambda size: (Ellipsis,))  # a list is no index for numpy >= 1.23
-    problem = np.load(problem)
-    images = problem["images"]
-    weights = [theano.shared(problem[f"weight{i}"]) for i in range(len(problem.files) - 1)]
+    weights = [theano.shared(weight) for weight in problem.weights]
+    images, batch_size, config = problem.images, problem.batch_size, problem.config
     inference, xs = objective(
-        kind, weights, images[: int(batch_size)], 2, len(images), tt.nnet.relu, maps=(64, 24, 24)
+        problem.kind, weights, images[:batch_size], config["n_latent"], len(images), tt.nnet.relu,
+        problem.maps, config.get("strides"), config.get("padding"),
     )
-    step = inference.objective.step_function(
-        score=True,
+    options = dict(
         obj_optimizer=pm.adam(learning_rate=1e-4),
         more_obj_params=weights,
-        more_replacements={xs: pm.Minibatch(images, int(batch_size))},
+        more_replacements={xs: pm.Minibatch(images, batch_size)},
     )
-    assert "fastvae" not in sys.modules
-    serve(step)
+    return pm_step(inference, **(with_given(inference, problem, **options) if given else options))
+
+
+def main(path, program):
+    repair_stack()
+    problem = load(path)
+
+    def make_step(given):
+        step = users_step(problem, given, pm_step) if program == "user" else seed_step(problem, given)
+        assert "fastvae" not in sys.modules
+        return step
+
+    serve(make_step, len(problem.batches))
 
 
 if __name__ == "__main__":

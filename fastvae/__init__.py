@@ -32,6 +32,7 @@ _HOME = {
     "nn": "fastvae.nn",
     "evaluation": "fastvae.evaluation",
     "plots": "fastvae.plots",
+    "timing": "fastvae.timing",
     "profiles": "fastvae.profiles",
     "devices": "fastvae.devices",
 }

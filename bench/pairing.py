@@ -1,0 +1,158 @@
+"""Programs timed in turn: live worker processes, A B B A, and the interval of a median ratio."""
+import contextlib
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+
+import numpy as np
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BUSY = 0.2  # cores that other processes may keep busy before a figure is called disturbed
+AGREEMENT = 1e-4  # relative difference of losses
+
+
+class WorkerFailed(Exception):
+    """A program ended instead of answering."""
+
+
+class Worker:
+    """A live process that answers requests (see worker.py)."""
+
+    def __init__(self, name, module, arguments, environ=None, python=sys.executable):
+        self.name, self.blocks, self.settings = name, [], {}
+        self.log = tempfile.TemporaryFile("w+")
+        self.process = subprocess.Popen(
+            [str(python), "-W", "ignore", "-m", module, *map(str, arguments)], cwd=ROOT, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, env={**os.environ, **(environ or {})},
+        )
+
+    def ask(self, request, **arguments):
+        """The answer to one request, as a dict."""
+        try:
+            print(json.dumps({"request": request, **arguments}), file=self.process.stdin, flush=True)
+            line = self.process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            status = self.process.wait()
+            self.log.seek(0)
+            raise WorkerFailed(f"{self.name} ended with status {status}: {self.log.read().strip()[-2000:]}")
+        return json.loads(line)
+
+    def check(self):
+        """Losses on the problem's own batches and noise."""
+        return self.ask("check")["losses"]
+
+    def start(self):
+        """Compile and warm up the step to be timed."""
+        self.settings = self.ask("start")
+
+    def block(self, seconds):
+        """Time one block, keep it, and return its milliseconds a step."""
+        block = self.ask("block", seconds=seconds)
+        block["milliseconds"] = 1000 * block["seconds"] / block["steps"]
+        self.blocks.append(block)
+        return block["milliseconds"]
+
+    @property
+    def milliseconds(self):
+        """Median milliseconds a step."""
+        return statistics.median(block["milliseconds"] for block in self.blocks)
+
+    @property
+    def others(self):
+        """Cores that other processes kept busy, in the worst block; NaN where the kernel does not say."""
+        return max((block["others"] for block in self.blocks if block["others"] is not None), default=float("nan"))
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+        self.log.close()
+
+
+@contextlib.contextmanager
+def closing(workers):
+    """End the workers, a list that may still grow, on the way out."""
+    try:
+        yield workers
+    finally:
+        for worker in workers:
+            worker.close()
+
+
+def in_turn(workers, rounds, seconds):
+    """Time a block of every worker in each round, every other round in reverse order: A B B A."""
+    for i in range(rounds):
+        for worker in workers if i % 2 == 0 else workers[::-1]:
+            worker.block(seconds)
+
+
+def ratio(slow, fast, n_resamples=10_000):
+    """Median over the rounds of `slow`'s time by `fast`'s, and its 95 % bootstrap interval.
+
+    Returns
+    -------
+    median, low, high : float
+    """
+    ratios = np.array([a["milliseconds"] / b["milliseconds"] for a, b in zip(slow.blocks, fast.blocks, strict=True)])
+    resampled = np.random.default_rng(0).choice(ratios, (n_resamples, len(ratios)))
+    low, high = np.percentile(np.median(resampled, axis=1), [2.5, 97.5])
+    return float(np.median(ratios)), float(low), float(high)
+
+
+def fastest(workers):
+    """The worker with the smallest median time."""
+    return min(workers, key=lambda worker: worker.milliseconds)
+
+
+def difference(losses, reference):
+    """The larger of the relative differences of the first and the last loss."""
+    pairs = [(losses[0], reference[0]), (losses[-1], reference[-1])]
+    return max(abs(a - b) / abs(b) for a, b in pairs)
+
+
+def write_problem(path, model, quick=False, steps=None):
+    """Write a problem in a process of its own and return the environment of stock's workers."""
+    command = [sys.executable, "-W", "ignore", "-m", "bench.problem", model, str(path)]
+    command += ["--quick"] * quick + (["--steps", str(steps)] if steps else [])
+    environ = {**os.environ, "FASTVAE_PROFILE": "cpu-blas"}
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True)
+    if done.returncode:
+        raise WorkerFailed(f"{' '.join(command)} ended with status {done.returncode}: {done.stderr.strip()[-2000:]}")
+    flags = "".join(f",{name}={value}" for name, value in json.loads(done.stdout).items())
+    return {"THEANO_FLAGS": "floatX=float32" + flags, "THEANORC": os.devnull}
+
+
+def theano_workers(path, way, program, threads, environ):
+    """fastvae in one of its ways, then stock's program with 1 thread and with `threads`, the better of which counts."""
+    ours = {"OMP_NUM_THREADS": str(threads)}
+    workers = [Worker(f"fastvae, {count(threads)}", "bench.fastvae_worker", (path, way), ours)]
+    for n in sorted({1, threads}):
+        name, theirs = f"stock PyMC3, {count(n)}", {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": str(n)}
+        workers.append(Worker(name, "bench.stock", (path, program), {**environ, **theirs}))
+    return workers
+
+
+def count(threads):
+    """`1 thread`, `2 threads`."""
+    return f"{threads} thread" + "s" * (threads > 1)
+
+
+def machine():
+    """The processor, its cores and the load, in one line."""
+    with contextlib.suppress(OSError), open("/proc/cpuinfo") as lines:
+        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    name = names[0] if names else os.uname().machine
+    return f"{name}, {len(os.sched_getaffinity(0))} cores, load before {os.getloadavg()[0]:.2f}"
+
+
+def disturbance(workers):
+    """What other processes did meanwhile, in one line."""
+    most = max(worker.others for worker in workers)
+    verdict = "disturbed, measure again" if most > BUSY else "quiet"
+    return f"other processes kept at most {most:.2f} cores busy during a block: {verdict}"

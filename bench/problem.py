@@ -1,0 +1,106 @@
+"""The problems that all programs start from: one .npz of images, initial weights, batches and noise.
+
+    python -m bench.problem conv PROBLEM.npz [--quick] [--steps 21]
+
+Prints, as JSON, Theano's flags for stock: the BLAS that fastvae found and the compile folder. Biases start a little off
+zero: a black pixel would otherwise sit exactly at a ReLU's kink, where stock's `tt.nnet.relu` has the gradient 0.5 and
+every other library 0. `load` needs nothing but numpy, for every environment.
+"""
+import argparse
+import json
+from typing import NamedTuple
+
+import numpy as np
+
+SEED = {
+    "conv": dict(image_shape=(1, 28, 28), filters=64, hidden=128),
+    "conv64": dict(
+        image_shape=(3, 64, 64), filters=64, hidden=128, kernels=(4, 1, 4), strides=(2, 1, 2), padding=(1, 0, 1)
+    ),
+    "mlp": dict(image_shape=(1, 28, 28), hidden=128),
+}
+BATCH_SIZES = {"conv": 64, "conv64": 32, "mlp": 64}
+N_LATENT = 2
+CHECKED_STEPS = 21  # the loss at step 0, and after 20 steps
+
+
+class Problem(NamedTuple):
+    """What a program trains and on what.
+
+    `kind` is "conv" or "mlp"; `config` the arguments of fastvae's model; `weights` weight and bias of every layer,
+    encoder first, a dense weight (in, out), a convolution's (out, in, rows, columns), a transposed one's (in, out,
+    rows, columns); `images` (N, C, H, W); `batches` row numbers (steps, batch); `noise` (steps, batch, n_latent).
+    """
+
+    kind: str
+    config: dict
+    maps: tuple
+    images: np.ndarray
+    weights: list
+    batches: np.ndarray
+    noise: np.ndarray
+
+    @property
+    def batch_size(self):
+        return self.batches.shape[1]
+
+
+def load(path):
+    """The Problem in a file."""
+    with np.load(path) as stored:
+        about = json.loads(str(stored["about"]))
+        weights = [stored[f"weight{i}"] for i in range(about["n_weights"])]
+        arrays = (stored["images"], weights, stored["batches"], stored["noise"])
+        return Problem(about["kind"], about["config"], tuple(about["maps"]), *arrays)
+
+
+def write(path, model, quick=False, steps=CHECKED_STEPS):
+    """Write a problem of one of the models of `SEED`, at toy size if `quick`."""
+    import fastvae
+
+    arguments, batch_size = dict(SEED[model], n_latent=N_LATENT), BATCH_SIZES[model]
+    if quick:
+        arguments["hidden"], batch_size = 8, 8
+        if "filters" in arguments:
+            arguments["filters"] = 8
+    kind = "mlp" if model == "mlp" else "conv"
+    vae = {"conv": fastvae.ConvVAE, "mlp": fastvae.MLPVAE}[kind](**arguments, seed=1)
+    rng = np.random.default_rng(1)
+    weights = [param.get_value() for param in vae.get_params()]
+    weights = [w if w.ndim > 1 else rng.normal(0, 0.01, w.shape).astype("float32") for w in weights]
+    images = fastvae.datasets.load("fashion-mnist-sample")
+    if vae.image_shape == (3, 64, 64):
+        images = in_colour(images, rng)
+    maps = next((stage.output_shape for stage in vae.stages if stage.kind == "Reshape"), ())
+    about = dict(kind=kind, config=vae.config, maps=maps, n_weights=len(weights))
+    np.savez(
+        path, about=json.dumps(about), images=images,
+        batches=rng.integers(len(images), size=(steps, batch_size)),
+        noise=rng.standard_normal((steps, batch_size, N_LATENT), dtype="float32"),
+        **{f"weight{i}": weight for i, weight in enumerate(weights)},
+    )
+
+
+def in_colour(images, rng):
+    """Images (N, 1, 28, 28) at twice the size, with a border, each in a colour of its own: (N, 3, 64, 64)."""
+    large = np.kron(images, np.ones((1, 1, 2, 2), "float32"))
+    large = np.pad(large, [(0, 0), (0, 0), (4, 4), (4, 4)])
+    return large * rng.uniform(0.3, 1, (len(images), 3, 1, 1)).astype("float32")
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("model", choices=sorted(SEED))
+    parser.add_argument("path")
+    parser.add_argument("--quick", action="store_true", help="toy size")
+    parser.add_argument("--steps", type=int, default=CHECKED_STEPS, help="batches and noise for so many steps")
+    args = parser.parse_args(argv)
+    write(args.path, args.model, args.quick, args.steps)
+    import theano
+
+    flags = ("blas.ldflags", theano.config.blas.ldflags), ("base_compiledir", theano.config.base_compiledir)
+    print(json.dumps(dict(flags)))
+
+
+if __name__ == "__main__":
+    main()

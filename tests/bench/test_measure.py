@@ -1,0 +1,69 @@
+import pytest
+
+from bench import compare, measure
+
+
+class Timed:
+    """A worker that has been timed."""
+
+    def __init__(self, name, times, losses):
+        self.name, self.losses, self.others = name, losses, 0.0
+        self.blocks = [{"milliseconds": ms, "others": 0.0, "peak": 100.0} for ms in times]
+        self.milliseconds = sorted(times)[len(times) // 2]
+        self.settings = {"fetch_every": 1, "threads": {"OMP_NUM_THREADS": "2"}}
+
+    def check(self):
+        return self.losses
+
+
+def test_the_better_of_stocks_thread_counts_counts(capsys):
+    ours = Timed("fastvae", [10, 10, 10], [5.0, 4.0])
+    measure.report([ours, Timed("stock 1", [40, 40, 40], [5.0, 4.0]), Timed("stock 2", [30, 30, 30], [5.0, 4.0])])
+    out = capsys.readouterr().out
+    assert "| fastvae | 10 | 100 | 100 | OMP_NUM_THREADS=2 |" in out and "| stock 1 | 40 |" in out
+    assert "stock 2 / fastvae: 3.00, 95 % interval 3.00 to 3.00, 3 rounds" in out
+
+
+def test_programs_that_do_not_agree_have_no_figure():
+    workers = [Timed("fastvae", [10], [5.0, 4.0]), Timed("stock", [40], [5.0, 4.001])]
+    with pytest.raises(SystemExit, match="do not agree on the loss"):
+        measure.report(workers)
+
+
+def test_the_table_keeps_peers_that_are_missing(tmp_path):
+    results = {
+        "conv": {"fastvae": (100.0, (1, 1, 1)), "JAX jit": "not installed: no | network"},
+        "mlp": {"fastvae": (1.0, (1, 1, 1)), "JAX jit": "not installed: no | network", "PyTorch": (2.5, (2.5, 2, 3))},
+    }
+    rows = compare.table(results).splitlines()
+    assert rows[0] == f"| program | {compare.WORKS['conv']} | {compare.WORKS['mlp']} |"
+    assert rows[3] == "| JAX jit | not installed: no / network | not installed: no / network |"
+    assert rows[4] == "| PyTorch | - | 2.5 ms, 400 it/s; 2.50x fastvae's time (2.00 to 3.00) |"
+    compare.chart(results, tmp_path / "chart.png")
+    assert (tmp_path / "chart.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_environment_is_given_or_missing(tmp_path):
+    python = tmp_path / "python"
+    python.touch()
+    assert compare.environment("jax", {"jax": str(python)}) == str(python)
+    with pytest.raises(compare.Missing, match="no interpreter /nonexistent"):
+        compare.environment("jax", {"jax": "/nonexistent"})
+
+
+def test_an_environment_that_cannot_be_built_is_missing_and_tried_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(compare, "HERE", tmp_path)
+    monkeypatch.setitem(compare.REQUIREMENTS, "jax", [str(tmp_path / "no-such-package.whl")])
+    with pytest.raises(compare.Missing, match="no-such-package"):
+        compare.environment("jax", {})
+    assert not (tmp_path / ".venv-jax").exists()
+
+
+def test_compare_runs_without_any_peer_and_reports_them(run, tmp_path):
+    absent = [f"--python={name}=/nonexistent" for name in compare.REQUIREMENTS]
+    done = run(compare.sys.executable, compare.__file__, "--quick", "--works", "mlp", "--out", tmp_path, *absent)
+    assert done.returncode == 0, done.stderr
+    text = (tmp_path / "peers.md").read_text()
+    assert text.count("not installed: no interpreter /nonexistent") == len(compare.PEERS)
+    assert "| fastvae, 2 threads |" in text and "| stock PyMC3, 1 thread |" in text and "toy size" in text
+    assert (tmp_path / "peers.png").stat().st_size > 1000
