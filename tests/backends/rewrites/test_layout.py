@@ -87,3 +87,12 @@ def test_gradient_of_stock_relu_behind_a_flatten_is_copied_once(stock, rng, clos
     assert layouts(function) == 3  # the image, the flattened activation and its gradient
     value = rng.randn(2, 4, 10, 9).astype("float32")
     close(function(value), theano.function([x], outputs, mode=stock)(value))
+
+
+def test_sum_of_every_image_keeps_its_layout(stock, rng, close):
+    x, w = tt.ftensor4("x"), theano.shared(rng.randn(4, 4, 3, 3).astype("float32"))
+    outputs = tt.nnet.conv2d(x, w).sum((1, 2, 3))
+    function = theano.function([x], outputs)
+    assert layouts(function) == 1
+    value = rng.randn(2, 4, 10, 9).astype("float32")
+    close(function(value), theano.function([x], outputs, mode=stock)(value))
