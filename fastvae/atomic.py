@@ -6,7 +6,8 @@ Examples
 >>> path = os.path.join(tempfile.mkdtemp(), "a.txt")
 >>> with replacing(path) as file:
 ...     _ = file.write(b"whole")
->>> open(path, "rb").read(), os.listdir(os.path.dirname(path))
+>>> import pathlib
+>>> pathlib.Path(path).read_bytes(), os.listdir(os.path.dirname(path))
 (b'whole', ['a.txt'])
 """
 import contextlib

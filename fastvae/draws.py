@@ -141,6 +141,7 @@ def obstacle(expressions, local_rvs, data):
 
 def _replaced(approx, draws, expressions, data=()):
     values = theano.clone(list(approx.replacements.values()), dict(zip(approx.inputs, draws)))
+    values = [tt.patternbroadcast(value, key.broadcastable) for key, value in zip(approx.replacements, values)]
     return theano.clone(expressions, {**dict(zip(approx.replacements, values)), **dict(data)})
 
 

@@ -14,7 +14,8 @@ Examples
 ...     history.append(2, 6.0, held_out_elbo=-3.5)
 >>> read(path)
 [8.0, 6.0]
->>> print(open(path).read().splitlines()[-1])
+>>> import pathlib
+>>> print(pathlib.Path(path).read_text().splitlines()[-1])
 2,6.0,-3.0,-3.5
 """
 import csv

@@ -68,7 +68,8 @@ def skip_bad_steps(loss, updates):
     --------
     >>> import theano
     >>> x, rate = theano.shared(np.float32(1)), tt.fscalar()
-    >>> step = theano.function([rate], *skip_bad_steps(x, {x: x + rate}))
+    >>> loss, updates = skip_bad_steps(x, {x: x + rate})
+    >>> step = theano.function([rate], loss, updates=updates)
     >>> [float(step(rate)) for rate in (1, np.inf, 1)], float(x.get_value())
     ([1.0, nan, 2.0], 3.0)
     """

@@ -193,6 +193,7 @@ _RULES = [
     ((compile_ops.ViewOp, basic.Rebroadcast, opt.Assert), _unchanged),
     (basic.Dot, _product),
     ((abstract.Dense, abstract.Conv, abstract.ConvTransposed, abstract_conv.AbstractConv2d), _first_input),
+    (abstract.Unflatten, _first_input),
     ((nnet.Softmax, nnet.LogSoftmax, nnet.SoftmaxWithBias), _first_input),
     (abstract_conv.AbstractConv2d_gradInputs, _transposed_convolution),
     (compile_ops.Shape, _shape),

@@ -176,6 +176,10 @@ def fit(
     _drop_unused(kwargs)
     replacements = kwargs.get("more_replacements") or {}
     checkpoints = _checkpoints(checkpoint, checkpoint_every, resume, configuration)
+    if progressbar:
+        pools = threads.describe()
+        profile = profiles.active().name
+        print(f"compiling the step (slow the first time); profile: {profile}; {pools}", file=sys.stderr)
     with compilation.preparing(), compiling() if progressbar else contextlib.nullcontext():
         loss, updates = elbo.step_updates(inference.objective, **kwargs)
         if bad_steps == "skip":
@@ -187,14 +191,10 @@ def fit(
             _check_restorable(pipelines, checkpoint)
             checkpoints.check_length(n)
             history = os.path.join(checkpoint, HISTORY) if history is None else history
-        if progressbar:
-            pools = threads.describe()
-            profile = profiles.active().name
-            print(f"compiling the step (slow the first time); profile: {profile}; {pools}", file=sys.stderr)
         step = theano.function([], loss, updates=updates, **(fn_kwargs or {}))
+        if held_out is not None:
+            held_out = HeldOut(inference.objective, held_out, replacements, held_out_every, patience)
     trained = inference.approx.params + list(kwargs.get("more_obj_params") or [])
-    if held_out is not None:
-        held_out = HeldOut(inference.objective, held_out, replacements, held_out_every, patience)
     if checkpoints is not None:
         checkpoints.bind(step, trained, pipelines)
     Loop(

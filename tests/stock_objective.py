@@ -1,6 +1,6 @@
 """Loss and gradients of a VAE by stock PyMC3 and Theano: the oracle of `tests/test_elbo.py`.
 
-    python stock_objective.py PROBLEM.npz ANSWER.npz
+    python -m tests.stock_objective PROBLEM.npz ANSWER.npz
 
 Of several draws of noise, (samples, batch, latents), it answers for each: the loss of more samples is their average.
 

@@ -182,3 +182,9 @@ def test_bytes_train_as_floats_do():
 def test_images_of_another_shape_are_not_trained_on(model):
     with pytest.raises(DataError, match=r"found images of float32 \(3, 1, 3, 2\), the model takes float32 or uint8"):
         model.fit(np.zeros((3, 1, 3, 2), "float32"), n=1)
+
+
+def test_a_minibatch_of_one_image_trains():
+    vae = fastvae.MLPVAE(image_shape=(1, 4, 4), hidden=8, seed=0)
+    approx = vae.fit(np.zeros((5, 1, 4, 4), "float32"), n=2, batch_size=1, seed=1, progressbar=False)
+    assert np.isfinite(approx.hist).all() and len(approx.hist) == 2

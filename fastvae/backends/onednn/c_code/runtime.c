@@ -65,6 +65,10 @@ dnnl_exec_arg_t fv_relu_argument(void) {
     return (dnnl_exec_arg_t){DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_WEIGHTS, slope};
 }
 
+/* oneDNN 3.2 leaks some kilobytes of each 1x1 convolution that it drops and makes again: let it keep those of many
+ * shapes. */
+#define PRIMITIVES 2048
+
 /* First call of every Op, GIL held: refuse a forked child (its OpenMP pool would never answer), start the engine. */
 int fv_enter(void) {
     if (!first_pid) first_pid = getpid();
@@ -77,7 +81,7 @@ int fv_enter(void) {
         return -1;
     }
     if (!engine) {
-        dnnl_status_t status = dnnl_set_primitive_cache_capacity(256);
+        dnnl_status_t status = dnnl_set_primitive_cache_capacity(PRIMITIVES);
         if (!status) status = dnnl_engine_create(&engine, dnnl_cpu, 0);
         if (!status) status = make_slope();
         if (status) {
