@@ -56,7 +56,9 @@ def vae_model(vae, batch_size, total_size):
     if theano.config.compute_test_value != "off":  # the profile `debug`
         xs.tag.test_value = np.zeros((batch_size, *vae.image_shape), dtype="float32")
     with _no_surrounding_model(), pm.Model() as model:
-        zs = pm.Normal("zs", mu=0, sigma=1, shape=(batch_size, vae.n_latent), dtype="float32", total_size=total_size)
+        shape = (batch_size, vae.n_latent)
+        axes = (False, vae.n_latent == 1)  # a minibatch of one image is not to be taken for a row vector
+        zs = pm.Normal("zs", mu=0, sigma=1, shape=shape, dtype="float32", total_size=total_size, broadcastable=axes)
         vae.likelihood.observe("xs_", xs, _float32("decode", vae.decode_output(zs), 4), total_size)
     mean, spread = (_float32("encode", part, 2) for part in vae.encode(xs))
     return model, {zs: vae.posterior.params(mean, spread)}, xs
