@@ -15,7 +15,11 @@ BATCH, TOTAL, SIZE = 14, 56, 20  # enough for Winograd's kernel to take the 3x3 
 
 
 def problem(kind):
-    """A small seed model, images with black borders, two draws of noise, (2, BATCH, n_latent), off ReLU's kinks."""
+    """A small seed model, images with black borders, three draws of noise, (3, BATCH, n_latent).
+
+    With the third, one input of a ReLU is so near 0 (4e-9, where 5e-3 is usual) that Winograd's rounding moves it to the
+    other side; the gradient then differs by 3e-4.
+    """
     rng = np.random.default_rng(0)
     images = np.zeros((BATCH, 1, SIZE, SIZE), dtype="float32")
     images[:, :, 6:14, 6:14] = rng.random((BATCH, 1, 8, 8))
@@ -23,7 +27,7 @@ def problem(kind):
         vae = fastvae.ConvVAE(image_shape=(1, SIZE, SIZE), filters=32, hidden=8, seed=3)
     else:
         vae = fastvae.MLPVAE(image_shape=(1, SIZE, SIZE), hidden=8, seed=3)
-    return vae, images, rng.standard_normal((2, BATCH, vae.n_latent)).astype("float32")
+    return vae, images, rng.standard_normal((3, BATCH, vae.n_latent)).astype("float32")
 
 
 def objective_of(vae, images, noise, **options):
@@ -63,9 +67,10 @@ def test_loss_and_all_gradients_equal_stock_pymc3(kind, run, tmp_path):
 
     if kind == "conv":
         assert answer["zeros"] >= 0.2  # so that the gradient of ReLU at exactly 0 is seen
-    for n, fold in ((1, None), (2, True), (2, False)):
+    direct = theano.compile.get_default_mode().excluding("fastvae_onednn_winograd")
+    for n, fold, mode in ((1, None, None), (2, True, None), (2, False, None), (3, True, direct)):
         loss, gradients, _ = objective_of(vae, images, noise[:n], fold=fold)
-        value, *ours = theano.function([], [loss, *gradients])()
+        value, *ours = theano.function([], [loss, *gradients], mode=mode)()
         np.testing.assert_allclose(value, answer["loss"][:n].mean(), rtol=1e-5)
         for i, (param, gradient) in enumerate(zip(vae.get_params(), ours)):
             expected = answer[f"grad{i}"][:n].mean(axis=0)
