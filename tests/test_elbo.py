@@ -17,8 +17,8 @@ BATCH, TOTAL, SIZE = 14, 56, 20  # enough for Winograd's kernel to take the 3x3 
 def problem(kind):
     """A small seed model, images with black borders, three draws of noise, (3, BATCH, n_latent).
 
-    With the third, one input of a ReLU is so near 0 (4e-9, where 5e-3 is usual) that Winograd's rounding moves it to the
-    other side; the gradient then differs by 3e-4.
+    With the third, one input of a ReLU is so near 0 (4e-9, where 5e-3 is usual) that Winograd's rounding moves it to
+    the other side; the gradient then differs by 3e-4.
     """
     rng = np.random.default_rng(0)
     images = np.zeros((BATCH, 1, SIZE, SIZE), dtype="float32")
