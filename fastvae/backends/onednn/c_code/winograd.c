@@ -46,10 +46,10 @@ size_t fv_winograd_scratch(const fv_winograd *g) {
     return fv_round(weights_bytes(g) + omp_get_max_threads() * team_bytes(g));
 }
 
-/* Room for the blocks and sums of every thread. */
-size_t fv_winograd_weights_scratch(const fv_winograd *g) {
-    return fv_round(omp_get_max_threads() * (weights_bytes(g) + team_bytes(g) + sizeof(float) * g->out));
-}
+/* Of one thread: its sums of weights and of the top's channels, then its blocks. */
+static size_t share_bytes(const fv_winograd *g) { return weights_bytes(g) + sizeof(float) * g->out + team_bytes(g); }
+
+size_t fv_winograd_weights_scratch(const fv_winograd *g) { return fv_round(omp_get_max_threads() * share_bytes(g)); }
 
 /* c[r][j] (+)= sum over k of a[r a_row + k a_k] b[k][j] for 4 rows and n vectors of columns. */
 INLINE void multiply_panel(const int n, const float *a, npy_intp a_row, npy_intp a_k, const float *b, float *c,
@@ -271,7 +271,7 @@ void fv_winograd_convolve(const fv_winograd *g, const float *images, const float
 void fv_winograd_weights_gradient(const fv_winograd *g, const float *images, const float *top, float *gradient,
                                   float *sums, char *scratch) {
     npy_intp tiles = count_tiles(g), kernels = POINTS * g->in * g->out;
-    size_t bytes = weights_bytes(g) + team_bytes(g) + sizeof(float) * g->out;
+    size_t bytes = share_bytes(g);
     int team = 1;
 #pragma omp parallel
     {
