@@ -29,8 +29,13 @@ def held_out(problem):
     return HeldOut(objective, {xs: IMAGES}, replacements, every=3, patience=2)
 
 
-def test_the_elbo_is_that_of_the_closed_form(vae, held_out):
-    """Its mean over noise: log-likelihood by sampling, KL to the prior in closed form, both in numpy's float64."""
+def test_the_elbo_is_that_of_the_closed_form(vae, problem):
+    """Its mean over noise: log-likelihood by sampling, KL to the prior in closed form, both in numpy's float64.
+
+    Each image 400 times, so that the noise of either side is 0.2 %.
+    """
+    objective, xs, replacements = problem
+    held_out = HeldOut(objective, {xs: np.tile(IMAGES, (400, 1, 1, 1))}, replacements, every=3)
     mean, rho = (part.eval({x: IMAGES}) for x, part in _encoded(vae))
     sd = np.log1p(np.exp(rho.astype("float64")))
     kl = 0.5 * np.sum(sd**2 + mean**2 - 1 - 2 * np.log(sd), axis=1)
@@ -40,7 +45,7 @@ def test_the_elbo_is_that_of_the_closed_form(vae, held_out):
         error = (IMAGES - decoded).reshape(len(IMAGES), -1) / 0.1
         likelihoods.append(np.sum(-0.5 * error**2 - np.log(0.1 * np.sqrt(2 * np.pi)), axis=1))
     expected = np.mean(likelihoods) - kl.mean()
-    assert held_out.elbo() == pytest.approx(expected, rel=0.05)
+    assert held_out.elbo() == pytest.approx(expected, rel=0.01)
 
 
 def _encoded(vae):
