@@ -16,7 +16,7 @@ setup(
     packages=[*find_packages(include=["fastvae", "fastvae.*"]), "fastvae.theanorc_profiles"],
     package_dir={"fastvae.theanorc_profiles": "theanorc_profiles"},
     package_data={
-        "fastvae": ["data/*"],
+        "fastvae.datasets": ["data/*"],
         "fastvae.backends": ["*/c_code/*.c", "*/c_code/*.h"],
         "fastvae.theanorc_profiles": ["*.theanorc"],
     },

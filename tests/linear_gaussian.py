@@ -43,7 +43,7 @@ class LinearGaussian:
         return loss_and_gradients(self.inference, self.params, replacements, noise, n_samples=len(noise), **options)
 
     def by_hand(self, noise, objective, kl, estimator):
-        """The same in float64, from the formulas of `fastvae.objective` differentiated on paper."""
+        """The same in float64, from the formulas of `fastvae.elbo.objective` differentiated on paper."""
         a, c, w, b = (param.get_value().astype("float64") for param in self.params)
         x, beta, k = self.x.astype("float64"), float(BETA), len(noise)
         mean, rho = x @ a, x @ c

@@ -1,4 +1,4 @@
-"""Loss and gradients of a VAE by stock PyMC3 and Theano: the oracle of `tests/test_elbo.py`.
+"""Loss and gradients of a VAE by stock PyMC3 and Theano: the oracle of `tests/elbo/test_elbo.py`.
 
     python -m tests.stock_objective PROBLEM.npz ANSWER.npz
 

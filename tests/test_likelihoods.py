@@ -11,11 +11,11 @@ import theano.tensor as tt
 
 import fastvae
 from fastvae import likelihoods
-from fastvae import vae as vae_module
 from fastvae.elbo import step_updates, vae_model
+from fastvae.elbo.rowwise import first_mixing
 from fastvae.errors import ConfigurationError, DataError
 from fastvae.likelihoods import Bernoulli, Categorical, DiscretizedLogistic, Normal
-from fastvae.rowwise import first_mixing
+from fastvae.models import vae as vae_module
 from tests.conftest import runs_in_python
 
 LEVELS = np.arange(256, dtype=np.float32) / 255

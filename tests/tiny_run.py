@@ -8,7 +8,7 @@ import theano.tensor as tt
 from theano.sandbox.rng_mrg import MRG_RandomStreams
 
 from fastvae.checkpoint import Checkpoints
-from fastvae.loop import Loop
+from fastvae.training.loop import Loop
 
 
 class Run:

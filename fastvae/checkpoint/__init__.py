@@ -1,0 +1,299 @@
+"""Checkpoints: everything a run needs to go on as if it had never stopped, one file a checkpoint, the last three kept.
+
+    checkpoint-00001000.ckpt    the state after step 1,000 (the format is that of `fastvae.checkpoint.container`)
+
+A state holds every shared variable that the compiled step updates (parameters, optimizer state, random streams,
+counters of resident minibatches), trained parameters that it does not, the state of streamed minibatches, the
+losses so far, the held-out ELBOs, the run's configuration, and the versions, profile and threads that made it.
+
+On the same machine, versions, profile and number of threads a resumed run ends in the same bits as one in one go.
+
+Examples
+--------
+>>> import fastvae, tempfile
+>>> folder, images = tempfile.mkdtemp(), np.zeros((20, 1, 4, 4), "float32")
+>>> options = dict(batch_size=5, seed=1, progressbar=False, checkpoint=folder)
+>>> approx = fastvae.MLPVAE(image_shape=(1, 4, 4), hidden=8, seed=0).fit(images, n=3, **options)
+>>> sorted(steps(folder))
+[0, 3]
+>>> newest(folder)["step"]
+3
+"""
+import contextlib
+import json
+import os
+import pathlib
+import platform
+import re
+import sys
+
+import numpy as np
+import pymc3 as pm
+import theano
+
+import fastvae
+from fastvae import atomic, profiles
+from fastvae.checkpoint import container
+from fastvae.checkpoint.container import DamagedError
+from fastvae.devices import threads
+from fastvae.errors import CheckpointError, ConfigurationError, DataError
+
+FORMAT = 1
+KEPT = 3
+NAME = re.compile(r"checkpoint-(\d{8,})\.ckpt")
+
+
+def steps(folder):
+    """The checkpoints of a folder, whole or not: `{step: path}`."""
+    names = [(NAME.fullmatch(path.name), path) for path in pathlib.Path(folder).glob("checkpoint-*.ckpt")]
+    return {int(match[1]): path for match, path in names if match}
+
+
+def read(path):
+    """The state in a checkpoint, every byte of the file verified.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Returns
+    -------
+    dict
+        With `step`, `variables` (a list of dicts with `name` and `value`, parameters under their names), `losses`,
+        `configuration`, `made_by` and what else the module's text names.
+
+    Raises
+    ------
+    DamagedError
+        If the file is damaged, truncated, no checkpoint, or cannot be read.
+    DataError
+        If a newer version of fastvae wrote it.
+    """
+    state = container.read(path)
+    if state.get("format", FORMAT + 1) > FORMAT:
+        raise DataError(
+            f"{path}: has format {state.get('format')!r}, newer than {FORMAT}, the newest known here: upgrade fastvae"
+        )
+    return state
+
+
+def newest(folder):
+    """The state in the newest checkpoint of a folder, or None if it holds none.
+
+    A damaged file is said to be so on the standard error, and the one before it is taken.
+
+    Raises
+    ------
+    DataError
+        If all are damaged, or the newest whole one is of a newer version of fastvae.
+    """
+    found = sorted(steps(folder).items(), reverse=True)
+    for _, path in found:
+        try:
+            return read(path)
+        except DamagedError as error:
+            print(f"fastvae: {error}; trying the checkpoint before it", file=sys.stderr)
+    if found:
+        raise DataError(f"{folder}: none of its {len(found)} checkpoints is whole: begin again in another folder")
+    return None
+
+
+def updated(function):
+    """The shared variables that a compiled function updates, in its order."""
+    return [entry.variable for entry in function.maker.inputs if entry.implicit and entry.update is not None]
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Parameters
+    ----------
+    folder : str or path-like
+        Made if it does not exist.
+    every : int
+        Steps from one checkpoint to the next.
+    resume : bool
+        Whether to go on from the folder's newest checkpoint. Without it, a folder with checkpoints is refused.
+    configuration : dict
+        JSON values that describe the run. Another `model` is an error when a run is resumed, other differences are
+        said in one line.
+
+    Attributes
+    ----------
+    saved : int or None
+        The step of the newest checkpoint; None before there is one.
+    losses, held_out : list or numpy.ndarray
+        Those of the resumed checkpoint; empty for a new run.
+
+    Raises
+    ------
+    ConfigurationError, DataError
+        If the folder cannot be used.
+    """
+
+    def __init__(self, folder, every, resume, configuration):
+        self.folder, self.every = pathlib.Path(folder), every
+        self.configuration = json.loads(json.dumps(configuration, default=_plain))
+        self.made_by = _made_by()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for draft in self.folder.glob(f"checkpoint-*{atomic.DRAFT}"):  # of a process that was killed
+                draft.unlink()
+        except OSError as error:
+            raise ConfigurationError(_unusable(self.folder, error)) from error
+        present = steps(self.folder)
+        if present and not resume:
+            raise ConfigurationError(
+                f"checkpoint={str(folder)!r} holds checkpoints of a run up to step {max(present):,}: pass resume=True "
+                "to go on from there, or give another folder"
+            )
+        state = newest(self.folder) if resume else None
+        self.saved, self.losses, self.held_out = None, [], []
+        if state is not None:
+            self.saved, self.losses, self.held_out = state["step"], state["losses"], state["held_out"]
+        if resume:
+            self._compare(state)
+        self._resumed = state
+
+    def _compare(self, state):
+        """Say where the run goes on, and what is not as it was."""
+        if state is None:
+            print(f"fastvae: no checkpoint in {str(self.folder)!r}: beginning at step 1", file=sys.stderr)
+            return
+        path, before, here = self.path(self.saved), state["configuration"], self.configuration
+        if before.get("model") != here.get("model"):
+            raise DataError(
+                f"{path}: is of another model, {before.get('model')!r}, not {here.get('model')!r}: give the folder of "
+                "a run of this model, or a new one"
+            )
+        before, here = {**before, **state["made_by"]}, {**here, **self.made_by}
+        changes = [
+            f"{name}={here.get(name)!r} (it was {before.get(name)!r})"
+            for name in {**before, **here}
+            if before.get(name) != here.get(name)
+        ]
+        other = f"; not bit for bit as in one go: {', '.join(changes)}" if changes else ""
+        print(f"fastvae: resuming after step {self.saved:,} from {path}{other}", file=sys.stderr)
+
+    def bind(self, step, params, pipelines):
+        """Tell what a state consists of, and restore the resumed one.
+
+        Parameters
+        ----------
+        step : theano.compile.Function
+            The compiled step.
+        params : list of theano.compile.SharedVariable
+            The trained parameters.
+        pipelines : list
+            Of the minibatches: objects with `state() -> dict` and `restore(dict)`.
+        """
+        self.variables = list(dict.fromkeys([*updated(step), *params]))
+        self.pipelines = pipelines
+        if self._resumed is None:
+            return
+        values, states = self._matched(self._resumed["variables"]), self._resumed["pipelines"]
+        if len(states) != len(pipelines):
+            raise DataError(
+                f"{self.path(self.saved)}: has the states of {len(states)} minibatches, this run has {len(pipelines)}: "
+                "give the arguments of the first run"
+            )
+        for variable, value in zip(self.variables, values):
+            variable.set_value(value)
+        for pipeline, state in zip(pipelines, states):
+            pipeline.restore(state)
+        self._resumed = None
+
+    def _matched(self, entries):
+        """The values of a state, after a check that they belong to this run's variables."""
+
+        def describe(name, value):
+            return f"{name or 'unnamed'} {value.dtype} {value.shape}"
+
+        mine = [describe(variable.name, np.asarray(variable.get_value(borrow=True))) for variable in self.variables]
+        found = [describe(entry["name"], entry["value"]) for entry in entries]
+        if mine != found:
+            place = next((i for i, (a, b) in enumerate(zip(mine, found)) if a != b), min(len(mine), len(found)))
+            here, there = (names[place] if place < len(names) else "nothing" for names in (mine, found))
+            raise DataError(
+                f"{self.path(self.saved)}: is of another model, batch size or optimizer: its variable {place} is "
+                f"{there}, here it is {here}: give the arguments of the first run, or another folder"
+            )
+        return [entry["value"] for entry in entries]
+
+    def path(self, step):
+        """Where the checkpoint after a step is, or will be."""
+        return self.folder / f"checkpoint-{step:08d}.ckpt"
+
+    def check_length(self, n):
+        """Raise ConfigurationError if a run of n steps is shorter than what is resumed."""
+        if self.saved is not None and n < self.saved:
+            raise ConfigurationError(
+                f"fit: n={n} counts all steps of the run, which has {self.saved:,} in {self.path(self.saved)}: give at "
+                "least that many"
+            )
+
+    def due(self, step):
+        """Whether a checkpoint is to be written after a step."""
+        return step // self.every > self.saved // self.every
+
+    def save(self, step, losses, held_out):
+        """Write the state after a step, and remove all but the last three.
+
+        Parameters
+        ----------
+        step : int
+            Steps taken since the run began.
+        losses : numpy.ndarray
+            One for each of them.
+        held_out : list
+            Pairs (step, ELBO per image).
+
+        Raises
+        ------
+        CheckpointError
+            If it cannot be written; older checkpoints are then as they were.
+        """
+        state = {
+            "format": FORMAT,
+            "step": step,
+            "variables": [
+                {"name": variable.name, "value": np.asarray(variable.get_value(borrow=True))}
+                for variable in self.variables
+            ],
+            "pipelines": [pipeline.state() for pipeline in self.pipelines],
+            "losses": losses,
+            "held_out": held_out,
+            "configuration": self.configuration,
+            "made_by": self.made_by,
+        }
+        try:
+            container.write(self.path(step), state)
+        except OSError as error:
+            kept = "" if self.saved is None else f"; the last that was written is {self.path(self.saved)}"
+            raise CheckpointError(f"{_unusable(self.path(step), error)}{kept}", step) from error
+        self.saved = step
+        present = steps(self.folder)
+        kept = sorted(number for number in present if number <= step)[-KEPT:]
+        for number in present.keys() - kept:  # a later one is a damaged one that was passed over
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(present[number])
+
+
+def _unusable(path, error):
+    return f"{path}: cannot be written ({error.strerror}): make room or give a writable folder"
+
+
+def _plain(value):
+    return value.item() if isinstance(value, np.generic) else repr(value)
+
+
+def _made_by():
+    return {
+        "fastvae": fastvae.__version__,
+        "theano": theano.__version__,
+        "pymc3": pm.__version__,
+        "numpy": np.__version__,
+        "Python": platform.python_version(),
+        "profile": profiles.active().name,
+        "threads": max(pool.threads for pool in threads.pools()),
+    }

@@ -1,0 +1,170 @@
+"""What `fastvae train`, `evaluate` and `plot` do once the stack has started."""
+import signal
+import sys
+
+from fastvae import checkpoint, datasets, evaluation, models, plots, profiles
+from fastvae.cli import run_folder
+from fastvae.errors import CheckpointError, ConfigurationError, DataError
+from fastvae.training import history
+
+MODELS = {"conv": models.ConvVAE, "mlp": models.MLPVAE}
+SHOWN = 10  # images in the picture of reconstructions
+
+
+def train(folder, images, config, resume=False):
+    """Train a model, and write what came out into the run's folder, whatever ends the training.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+    images : numpy.ndarray
+        Float32 (N, C, H, W) in [0, 1].
+    config : dict
+        Of the run, see `run_folder.OPTIONS`.
+    resume : bool
+        Whether to go on from the folder's newest checkpoint.
+
+    Returns
+    -------
+    int
+        Exit status: 0, or 128 + the number of the signal that ended the training.
+    """
+    if resume:
+        _reconfigure(folder, config)
+    vae = MODELS[config["model"]](image_shape=images.shape[1:], n_latent=config["latent"], seed=config["seed"])
+    _describe(config, images, vae)
+    try:
+        approx = vae.fit(
+            images,
+            n=config["iterations"],
+            batch_size=config["batch_size"],
+            learning_rate=config["learning_rate"],
+            seed=config["seed"],
+            checkpoint=folder,
+            checkpoint_every=config["checkpoint_every"],
+            resume=resume,
+        )
+    except CheckpointError as error:
+        if error.step:  # the network is a third of a checkpoint and may still find room
+            vae.save(folder / run_folder.NETWORK)
+            print(f"the network after step {error.step:,} is in {folder / run_folder.NETWORK}", file=sys.stderr)
+        raise
+    vae.save(folder / run_folder.NETWORK)
+    if approx.ended_by in signal.Signals.__members__:
+        print(
+            f"fastvae: {approx.ended_by} after {len(approx.hist):,} of {config['iterations']:,} iterations; "
+            f"`fastvae train --resume {folder}` goes on, `fastvae plot {folder}` draws the pictures",
+            file=sys.stderr,
+        )
+        return 128 + signal.Signals[approx.ended_by]
+    draw(folder, vae, config, approx.hist)
+    print(f"run written to {folder}")
+    return 0
+
+
+def evaluate(folder, n_samples):
+    """Print how good a run is on its held-out images: reconstruction error, ELBO, log p(x), active units.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+    n_samples : int
+        Importance samples an image for log p(x), at most 10 of which the ELBO takes.
+    """
+    config = run_folder.configuration(folder)
+    vae = models.load(folder / run_folder.NETWORK)
+    images, _, split = _held_out(config, vae)
+    error = evaluation.reconstruction_error(vae, images)
+    which = "held-out" if split == "test" else "training"
+    print(
+        f"{len(images):,} {which} images: reconstruction mean squared error {error.mse:.5f} per pixel, "
+        f"mean image {error.mse_of_mean_image:.5f}, ratio {error.ratio:.3f}",
+        flush=True,
+    )
+    n_elbo = min(n_samples, 10)
+    lower = evaluation.elbo(vae, images, n_elbo, config["seed"])
+    print(f"ELBO ({n_elbo:,} {_samples(n_elbo)}): {_nats(lower, vae)}", flush=True)
+    nats = evaluation.log_likelihood(vae, images, n_samples, config["seed"])
+    print(f"log p(x) ({n_samples:,} importance {_samples(n_samples)}): {_nats(nats, vae)}")
+    if not vae.likelihood.discrete:
+        print(f"the likelihood is {vae.likelihood!r}: nats and bits are those of a density of pixels in [0, 1]")
+    print(f"active units: {evaluation.active_units(vae, images).count} of {vae.n_latent} latents")
+
+
+def plot(folder):
+    """Draw the pictures of a run folder again."""
+    vae = models.load(folder / run_folder.NETWORK)
+    draw(folder, vae, run_folder.configuration(folder), history.read(folder / history.HISTORY))
+    print(f"pictures written to {folder}")
+
+
+def draw(folder, vae, config, hist):
+    """Write the pictures of a run: loss curve, latent grid, latent means, reconstructions, model graph."""
+    images, labels, _ = _held_out(config, vae)
+    means = vae.encode_mean(images)
+    shown = images[:SHOWN]
+    figures = {
+        "latent_grid": plots.latent_grid(vae.decode_mean, vae.n_latent),
+        "latent_means": plots.latent_scatter(means, labels),
+        "reconstructions": plots.reconstructions(shown, vae.reconstruct(shown)),
+        "model_graph": plots.model_graph(_boxes(vae)),
+    }
+    if len(hist):
+        figures["loss_curve"] = plots.loss_curve(hist, config["batch_size"])
+    for name, figure in figures.items():
+        path = folder / f"{name}.png"
+        try:
+            figure.savefig(path, dpi=120)
+        except OSError as error:
+            raise DataError(f"{str(path)!r} cannot be written: {error.strerror}; make room there") from error
+
+
+def _reconfigure(folder, config):
+    """Bring the configuration of a run that goes on up to date."""
+    done = max(checkpoint.steps(folder), default=0)
+    if config["iterations"] < done:
+        raise ConfigurationError(
+            f"--iterations {config['iterations']} counts those of the whole run, which has {done:,}: give more"
+        )
+    run_folder.configure(folder, config)
+
+
+def _samples(n):
+    return "sample" if n == 1 else "samples"
+
+
+def _nats(estimate, vae):
+    bits, bits_error = evaluation.bits_per_dimension(estimate, vae.image_shape)
+    return (
+        f"{estimate.nats:.2f} ± {estimate.standard_error:.2f} nats per image, {bits:.4f} ± {bits_error:.4f} bits per "
+        "dimension (± one standard error over the images)"
+    )
+
+
+def _held_out(config, vae):
+    try:
+        images, labels, split = datasets.held_out(config["data"], vae.image_shape)
+    except DataError as error:
+        raise DataError(f"the data that the run was trained on cannot be had again: {error}") from error
+    if split == "train":
+        print(f"{config['data']} has no test images: using the training images", file=sys.stderr)
+    return images, labels, split
+
+
+def _boxes(vae):
+    """The boxes of the model's picture: the image, the encoder's layers, the latent, the decoder's layers."""
+
+    def size(shape):
+        return " x ".join(map(str, shape))
+
+    layers = [(stage.kind, size(stage.output_shape), stage.name.split(".")[0]) for stage in vae.stages]
+    return [("images", size(vae.image_shape), "observed"), *layers, ("z ~ Normal(0, 1)", str(vae.n_latent), "latent")]
+
+
+def _describe(config, images, vae):
+    parameters = sum(parameter.get_value(borrow=True).size for parameter in vae.get_params())
+    shape = "x".join(map(str, images.shape[1:]))
+    print(f"data: {config['data']}, {len(images):,} images of {shape}")
+    print(f"model: {type(vae).__name__}, {vae.n_latent} latent dimensions, {parameters:,} parameters")
+    profile = profiles.active()
+    print(f"profile: {profile.name}; BLAS: {profile.blas}", flush=True)

@@ -1,0 +1,106 @@
+"""The folder of one training run: what was asked for, what came out, and its pictures.
+
+    config.json     arguments of the run and the version that made it
+    vae.npz         the trained network (`fastvae.load` reads it)
+    history.csv     the loss of every iteration (`fastvae.training.history`), during the run too
+    checkpoint-*    the last three states of the training (`fastvae.checkpoint`), from which it is resumed
+    *.png           pictures (`fastvae plot` draws them again)
+"""
+import datetime
+import json
+import pathlib
+
+from fastvae import __version__, atomic
+from fastvae.errors import ConfigurationError, DataError
+
+CONFIG, NETWORK = "config.json", "vae.npz"
+OPTIONS = dict(
+    data=str, model=str, iterations=int, batch_size=int, learning_rate=float, latent=int, seed=int, checkpoint_every=int
+)
+RESTORE = "restore the file that `fastvae train` wrote"
+
+
+def create(path, options):
+    """Make a new run folder and write its configuration.
+
+    Parameters
+    ----------
+    path : str or None
+        The folder, which must not hold anything yet; None makes `runs/MODEL-DATE-TIME`.
+    options : dict
+        Arguments of the run, one for every name in `OPTIONS`.
+
+    Returns
+    -------
+    pathlib.Path
+
+    Raises
+    ------
+    ConfigurationError
+        If the folder already holds something or cannot be written.
+    """
+    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
+    folder = pathlib.Path(path) if path is not None else pathlib.Path("runs", f"{options['model']}-{stamp}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise ConfigurationError(f"run folder {str(folder)!r} is not empty; give --out a new folder")
+    except OSError as error:
+        what = f"cannot write to run folder {str(folder)!r}: {error.strerror}; give --out another"
+        raise ConfigurationError(what) from error
+    configure(folder, options)
+    return folder
+
+
+def configure(folder, options):
+    """Write the configuration of a run."""
+    write_text(pathlib.Path(folder, CONFIG), json.dumps({"fastvae": __version__, **options}, indent=2) + "\n")
+
+
+def discard_untrained(folder):
+    """Remove a run folder in which no step was taken, so that its name can be used again."""
+    if {path.name for path in folder.iterdir()} == {CONFIG}:
+        (folder / CONFIG).unlink()
+        folder.rmdir()
+
+
+def existing(path):
+    """The folder of a finished run, after a look at whether it is one.
+
+    Raises
+    ------
+    DataError
+        If it holds no configuration, or one that this version does not understand, or no network.
+    """
+    folder = pathlib.Path(path)
+    configuration(folder)
+    if not (folder / NETWORK).is_file():
+        raise DataError(
+            f"run folder {path!r} holds no {NETWORK}: its training did not end; go on: fastvae train --resume {path}"
+        )
+    return folder
+
+
+def configuration(folder):
+    """The arguments that a run was started with, as a dict of `OPTIONS`."""
+    path = pathlib.Path(folder, CONFIG)
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{str(folder)!r} is not a run folder: {CONFIG} cannot be read ({error.strerror})") from error
+    except ValueError as error:
+        raise DataError(f"{str(path)!r} is not JSON ({error}); {RESTORE}") from error
+    options = {name: config[name] for name in OPTIONS if isinstance(config, dict) and name in config}
+    wrong = [name for name, kind in OPTIONS.items() if type(options.get(name)) is not kind]
+    if wrong:
+        raise DataError(f"{str(path)!r} lacks a valid {wrong[0]!r} ({OPTIONS[wrong[0]].__name__}); {RESTORE}")
+    return options
+
+
+def write_text(path, text):
+    """Write a file so that a crash leaves the old one or the new one, never a part."""
+    try:
+        with atomic.replacing(path) as file:
+            file.write(text.encode("utf-8"))
+    except OSError as error:
+        raise DataError(f"{str(path)!r} cannot be written: {error.strerror}; make room there") from error

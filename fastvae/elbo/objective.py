@@ -1,0 +1,314 @@
+"""The loss of a step: ELBO or IWAE bound of a PyMC3 approximation, in any number of samples and without a scan.
+
+For a minibatch of B out of N data, samples s = 1..k of the local latents z_b ~ q(z | x_b) and of the global variables
+w ~ q(w), per datum and sample
+
+    log w_bs = log p(x_b | z_bs) + beta (log p(z_bs) - log q(z_bs | x_b))
+
+    "elbo"   loss = -sum_b 1/k sum_s log w_bs              + B/N beta (log q(w) - log p(w))
+    "iwae"   loss = -sum_b log(1/k sum_s exp(log w_bs))    + B/N beta (log q(w) - log p(w))
+
+in nats per minibatch, PyMC3's scale: without global variables ``-loss / B`` is the bound of one datum. The ELBO
+averages over k draws of w too; IWAE's samples share one draw, without which the sum would not be a bound. beta is
+`kl_weight`. With ``kl="analytic"`` log q and log p of every Normal variable with a Normal prior are their expectations
+(`fastvae.elbo.closed_form`); in the IWAE bound those of the local ones stand inside the logarithm, where no closed form
+exists, and stay Monte Carlo.
+
+Gradients are pathwise (z = mean + sd eps). ``estimator="dreg"`` is the doubly reparameterised one of the IWAE bound.
+With v_bs = w_bs / sum_s w_bs the pathwise gradient by the encoder's parameters phi is
+
+    sum_s v_s (d log w_s / dz_s dz_s / dphi - beta d log q(z_s; phi) / dphi)
+
+whose second part, a score function, has the expectation of -beta d v_s / dz_s dz_s / dphi = -beta v_s (1 - v_s)
+d log w_s / dz_s dz_s / dphi (Tucker et al., 2018, arXiv:1810.04152, there for beta = 1). Together
+
+    sum_s v_s (1 - beta + beta v_s) d log w_s / dz_s dz_s / dphi
+
+has the same expectation without a score function: its variance falls as the encoder becomes exact.
+"""
+import logging
+import numbers
+from typing import NamedTuple
+
+import numpy as np
+import theano
+import theano.tensor as tt
+from theano.gof.graph import ancestors
+from theano.gradient import disconnected_grad
+
+from fastvae.elbo import closed_form, draws
+from fastvae.elbo.merge import merge_equal_nodes
+from fastvae.errors import ConfigurationError
+from fastvae.nn.arguments import integer
+
+ONE = tt.constant(1, dtype="float32")
+
+
+class Options(NamedTuple):
+    """What `fastvae.fit` takes about the objective; see there."""
+
+    objective: str
+    kl: str
+    n_samples: int
+    kl_weight: object
+    estimator: str
+    fold: object
+
+
+class _Term(NamedTuple):
+    """One factor of the model's density."""
+
+    variable: object
+    density: object  # log density by entry, or its expectation
+    scaling: object  # N / B, or 1
+    weight: object  # beta for a prior, 1 for data
+    is_local: bool  # whether a local random variable occurs in it
+
+
+def build(operator, options, more_replacements=None):
+    """The loss of an approximation, its noise drawn and its equal nodes merged.
+
+    Parameters
+    ----------
+    operator : pymc3.variational.operators.KL
+        `inference.objective.op`.
+    options : Options
+    more_replacements : dict, optional
+        As `pm.fit` takes it.
+
+    Returns
+    -------
+    loss : theano.tensor.TensorVariable
+        Float32 scalar, in nats per minibatch.
+    known_gradients : dict
+        Gradients of the loss by inner variables of it, for `theano.grad(loss, ..., known_grads=known_gradients)`.
+
+    Raises
+    ------
+    ConfigurationError
+        If an option is out of its domain, or asks for what the model does not have.
+    """
+    _check(options)
+    bound = _Bound(operator, options, more_replacements)
+    total, pieces = bound.iwae() if options.objective == "iwae" else (bound.elbo(), [])
+    loss = -(total + bound.outside()) / operator.approx.symbolic_normalizing_constant
+    n_local = options.n_samples
+    n_global = 1 if options.objective == "iwae" else n_local
+    replacements = dict(more_replacements or {})
+    for group in operator.approx.groups:
+        size = n_local if group.local else n_global
+        noise = group.make_size_and_deterministic_replacements(size, 0, more_replacements)
+        replacements = {**noise, **replacements}
+    loss, *pieces = merge_equal_nodes(theano.clone([loss, *pieces], replacements))
+    by_draw = zip(*[iter(pieces)] * 3)
+    return loss, {draw: factor * (tt.grad(loss, draw) + of_log_q) for draw, factor, of_log_q in by_draw}
+
+
+class _Bound:
+    """The terms of a model and its approximation, and what the two objectives make of them."""
+
+    def __init__(self, operator, options, more_replacements):
+        self.approx, self.options = operator.approx, options
+        self.beta = _weight(operator.beta, options.kl_weight)
+        self.local_groups = [group for group in self.approx.groups if group.local]
+        self.closed = self._closed_forms() if options.kl == "analytic" else set()
+        terms = self._terms()
+        self.local_terms = [term for term in terms if term.is_local]
+        self.outside_terms = [term for term in terms if not term.is_local]
+        self.draws = self._draws(more_replacements)
+
+    def _closed_forms(self):
+        """The variables whose KL is a closed form; one line of the log names the others."""
+        closed, sampled = set(), []
+        for group in self.approx.groups:
+            for variable in group.group:
+                inside_log = group.local and self.options.objective == "iwae"
+                if closed_form.has_closed_form(group, variable) and not inside_log:
+                    closed.add(variable)
+                else:
+                    sampled.append(variable.name)
+        if sampled:
+            logging.getLogger("fastvae").warning(
+                "kl='analytic': the KL of %s stays Monte Carlo, it has no closed form", ", ".join(sampled)
+            )
+        return closed
+
+    def _terms(self):
+        local = {variable for group in self.local_groups for variable in group.group}
+        group_of = {variable: group for group in self.approx.groups for variable in group.group}
+        model = self.approx.model
+        factors = [(potential, potential, ONE, ONE) for potential in model.potentials]
+        for variable in model.observed_RVs:
+            factors.append((variable, variable.logp_elemwiset, _scaling(variable), ONE))
+        for variable in model.free_RVs:
+            density = variable.logp_elemwiset
+            if variable in self.closed:
+                density = closed_form.expected_log_prior(group_of[variable], variable)
+            factors.append((variable, density, _scaling(variable), self.beta))
+        return [_Term(*factor, is_local=not local.isdisjoint(ancestors([factor[1]]))) for factor in factors]
+
+    def _draws(self, more_replacements):
+        n, fold, iwae = self.options.n_samples, self.options.fold, self.options.objective == "iwae"
+        own_globals = not iwae and len(self.local_groups) < len(self.approx.groups)
+        if fold and own_globals:
+            raise ConfigurationError(
+                "fold=True: each sample of the ELBO has its own global variables, which one batch cannot hold; leave "
+                "fold out, or take objective='iwae'"
+            )
+        densities = [term.density for term in self.local_terms]
+        data = draws.data_of(self.approx.model, densities, more_replacements)
+        if fold is None and n > 1 and densities:
+            local = [variable for group in self.local_groups for variable in group.group]
+            obstacle = "global variables" if own_globals else draws.obstacle(densities, local, data)
+            if obstacle:
+                logging.getLogger("fastvae").warning(
+                    "the model is copied for each of the %d samples, they cannot share its batch axis: %s", n, obstacle
+                )
+            fold = obstacle is None
+        if fold and n > 1 and densities:
+            return draws.Folded(self.approx, n, data)
+        return draws.Unrolled(self.approx, n, one_global_draw=iwae)
+
+    def outside(self):
+        """What does not depend on local variables, nor belongs to them: scaled log densities, averaged over draws."""
+        total = np.float32(0)
+        sums = self.draws.outside([term.density for term in self.outside_terms])
+        for term, value, scaling in zip(self.outside_terms, sums, self._scalings(self.outside_terms)):
+            total += term.weight * scaling * value
+        for group in self.approx.groups:
+            if not group.local:
+                total -= self.beta * self._log_q(group)
+        return total
+
+    def elbo(self):
+        """The local part of the ELBO: log densities of data and latents less log q, averaged over the samples."""
+        total = np.float32(0)
+        sums = self.draws.sums([term.density for term in self.local_terms])
+        for term, value, scaling in zip(self.local_terms, sums, self._scalings(self.local_terms)):
+            total += term.weight * scaling * value
+        for group in self.local_groups:
+            (scaling,) = self.draws.first([_scaling(group.group[0])])
+            total -= self.beta * scaling * self._log_q(group)
+        return total
+
+    def _log_q(self, group):
+        """log q of a group, summed over its entries and averaged over draws; expectations where they are closed."""
+        if not closed_form.is_normal(group):
+            return group.symbolic_logq_not_scaled.mean(0)
+        if self.closed.isdisjoint(group.group):
+            log_q = closed_form.log_q(group)
+            return log_q.sum(range(1, log_q.ndim)).mean(0)
+        log_q, expected = closed_form.log_q(group).mean(0), closed_form.expected_log_q(group)
+        return sum(
+            tt.sum((expected if variable in self.closed else log_q)[..., closed_form.entries(group, variable)])
+            for variable in group.group
+        )
+
+    def iwae(self):
+        """The local part of the IWAE bound, and what the doubly reparameterised gradient is made of.
+
+        Returns
+        -------
+        bound : scalar
+        pieces : list of theano variables
+            For each local group: its draws; the factor of their gradient; the gradient by log q to be added before.
+        """
+        self._check_iwae()
+        dreg = self.options.estimator == "dreg"
+        log_w = sum(
+            term.weight * rows
+            for term, rows in zip(self.local_terms, self.draws.per_datum([term.density for term in self.local_terms]))
+        )
+        for group in self.local_groups:
+            log_q = closed_form.log_q(group).sum(axis=2)
+            log_w -= self.beta * (disconnected_grad(log_q) if dreg else log_q)
+        greatest = disconnected_grad(log_w.max(axis=0))
+        w = tt.exp(log_w - greatest)
+        (scaling,) = self.draws.first([_scaling(self.local_groups[0].group[0])])
+        bound = scaling * tt.sum(greatest + tt.log(w.mean(axis=0)))
+        if not dreg:
+            return bound, []
+        v = (w / w.sum(axis=0)).dimshuffle(0, 1, "x")
+        factor = np.float32(1) - self.beta + self.beta * v
+        unit = scaling / self.approx.symbolic_normalizing_constant  # of a datum in the loss
+        pieces = []
+        for group in self.local_groups:
+            # d loss / dz through log q is unit beta v d log q / dz, and d log q / dz = -eps / sd
+            of_log_q = -unit * self.beta * v * group.symbolic_initial / group.std
+            pieces += [group.symbolic_random, factor, of_log_q]
+        return bound, pieces
+
+    def _scalings(self, terms):
+        return self.draws.first([term.scaling for term in terms])
+
+    def _check_iwae(self):
+        if not self.local_groups:
+            raise ConfigurationError(
+                "objective='iwae' needs a local latent variable, which has its own posterior for each datum: give one "
+                "in local_rv, or take objective='elbo'"
+            )
+        sizes = {}
+        for term in self.local_terms:
+            size = _rows_in_all(term.variable)
+            if size is None or term.density.ndim == 0:
+                raise ConfigurationError(
+                    f"objective='iwae' weighs each datum's samples, but {term.variable.name!r} has no density for each "
+                    f"datum (total_size={getattr(term.variable, 'total_size', None)!r}): give it total_size=N and the "
+                    "batch as its first axis, or take objective='elbo'"
+                )
+            sizes[term.variable.name] = size
+        if len(set(sizes.values())) > 1:
+            raise ConfigurationError(
+                f"objective='iwae' needs one total_size for all variables of a datum, got {sizes!r}: make them equal, "
+                "or take objective='elbo'"
+            )
+        for group in self.local_groups:
+            dreg = self.options.estimator == "dreg"
+            if not closed_form.is_normal(group) or (dreg and "rho" not in group.params_dict):
+                wanted = "dict(mu=, rho=)" + ("" if dreg else " or dict(mu=, L_tril=)")
+                raise ConfigurationError(
+                    f"objective='iwae' with estimator={self.options.estimator!r} needs a posterior given as {wanted} "
+                    f"for {group.group[0].name!r}, got {sorted(map(str, group.params_dict))}"
+                )
+
+
+def _scaling(variable):
+    return variable.scaling if variable.total_size is not None else ONE
+
+
+def _rows_in_all(variable):
+    """N of the variable's first axis, None if it has none or another axis is scaled too."""
+    size = getattr(variable, "total_size", None)
+    if isinstance(size, (list, tuple)):
+        size, *others = size or [None]
+        if any(isinstance(other, int) for other in others):
+            return None
+    return size if isinstance(size, int) else None
+
+
+def _weight(beta, kl_weight):
+    if isinstance(kl_weight, theano.Variable):
+        return beta * tt.cast(kl_weight, "float32")
+    return np.float32(beta * kl_weight)
+
+
+def _check(options):
+    choices = {"objective": ("elbo", "iwae"), "kl": ("monte-carlo", "analytic"), "estimator": ("pathwise", "dreg")}
+    for name, admissible in choices.items():
+        value = getattr(options, name)
+        if value not in admissible:
+            raise ConfigurationError(f"{name}={value!r} is unknown; give one of {', '.join(map(repr, admissible))}")
+    integer("fit", "n_samples", options.n_samples)
+    if options.fold not in (None, True, False):
+        raise ConfigurationError(f"fold={options.fold!r} must be None, True or False")
+    if options.estimator == "dreg" and options.objective != "iwae":
+        raise ConfigurationError("estimator='dreg' is one of the IWAE bound: give objective='iwae' with it")
+    weight = options.kl_weight
+    if isinstance(weight, theano.Variable):
+        admissible = weight.ndim == 0
+    else:
+        admissible = isinstance(weight, numbers.Real) and 0 <= weight < float("inf")
+    if not admissible:
+        raise ConfigurationError(
+            f"kl_weight={weight!r} must be a number of at least 0, a theano scalar or a schedule (fastvae.schedules)"
+        )

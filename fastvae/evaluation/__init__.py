@@ -1,0 +1,214 @@
+"""How good a trained VAE is on images that it has not seen.
+
+======================  ==============================================================================
+`reconstruction_error`  squared error of the reconstructions, against that of the mean image
+`elbo`                  the evidence lower bound, nats per image
+`iwae_bound`            the tighter bound of k importance samples
+`log_likelihood`        log p(x) by importance sampling
+`bits_per_dimension`    an estimate in another unit
+`active_units`          latents that the posterior means use
+`inference_data`        posterior draws of the latents, for ArviZ
+======================  ==============================================================================
+
+The three in the middle take a user's own `pymc3.Model` too, and live in `fastvae.evaluation.importance`.
+
+>>> ReconstructionError(mse=0.02, mse_of_mean_image=0.08, ratio=0.25).ratio <= 0.5
+True
+"""
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from fastvae.datasets import as_images
+from fastvae.errors import ConfigurationError, DataError
+from fastvae.evaluation.importance import Estimate, elbo, iwae_bound, latent_draws, log_likelihood
+
+__all__ = [
+    "Estimate",
+    "ReconstructionError",
+    "active_units",
+    "bits_per_dimension",
+    "elbo",
+    "inference_data",
+    "iwae_bound",
+    "log_likelihood",
+    "reconstruction_error",
+]
+
+
+class ReconstructionError(NamedTuple):
+    """Mean squared errors per pixel and channel value, for pixels in [0, 1]."""
+
+    mse: float  #: of the reconstructions
+    mse_of_mean_image: float  #: of the mean of the same images, put in place of each of them
+    ratio: float  #: mse / mse_of_mean_image: 0 is perfect, 1 no better than the mean image
+
+
+def reconstruction_error(vae, images, batch_size=500):
+    """Compare the images with their reconstructions decode(mean of encode(x)).
+
+    Parameters
+    ----------
+    vae : object
+        With ``encode_mean(images) -> (N, n_latent)`` and ``decode_mean(z) -> (N, C, H, W)``, both float32.
+    images : numpy.ndarray
+        As `fastvae.datasets.as_images` accepts them; at least two different ones.
+    batch_size : int
+        Images to encode and decode at a time.
+
+    Returns
+    -------
+    ReconstructionError
+        Sums are accumulated in float64. NaN if the model's output is NaN.
+
+    Raises
+    ------
+    DataError
+        If the images are malformed or all the same, or the reconstructions have another shape.
+    ConfigurationError
+        If `batch_size` is not a positive int.
+
+    Notes
+    -----
+    The mean image of the evaluated images is the best constant reconstruction of them, so 1 - ratio is the share of
+    their variance that the model explains. The error uses the mean of the latent alone: it says nothing about
+    samples or likelihood, and a larger latent nearly always lowers it.
+
+    Examples
+    --------
+    A perfect auto-encoder of images of one pixel:
+
+    >>> class Identity:
+    ...     encode_mean = staticmethod(lambda images: images.reshape(-1, 1))
+    ...     decode_mean = staticmethod(lambda z: z.reshape(-1, 1, 1, 1))
+    >>> reconstruction_error(Identity(), np.array([0.0, 1.0]).reshape(2, 1, 1))
+    ReconstructionError(mse=0.0, mse_of_mean_image=0.25, ratio=0.0)
+    """
+    if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
+        raise ConfigurationError(f"batch_size={batch_size!r}: it must be a positive int, such as 500")
+    images = as_images(images, source="images")
+    mean_image = images.mean(axis=0, dtype=np.float64)
+    squared_error = squared_deviation = 0.0
+    for start in range(0, len(images), batch_size):
+        batch = images[start : start + batch_size]
+        reconstructed = vae.decode_mean(vae.encode_mean(batch))
+        if np.shape(reconstructed) != batch.shape:
+            raise DataError(
+                f"the model reconstructs images of shape {batch.shape} as {np.shape(reconstructed)}: evaluate it on "
+                "images of the shape that it was trained on"
+            )
+        squared_error += np.sum(np.square(reconstructed - batch, dtype=np.float64))
+        squared_deviation += np.sum(np.square(batch - mean_image))
+    if squared_deviation == 0:
+        raise DataError(f"images: found {len(images)} times the same image, at least two different ones are needed")
+    mse, mse_of_mean_image = float(squared_error / images.size), float(squared_deviation / images.size)
+    return ReconstructionError(mse, mse_of_mean_image, mse / mse_of_mean_image)
+
+
+def bits_per_dimension(estimate, image_shape):
+    """An estimate of log p(x) as bits for each pixel and channel, and their standard error.
+
+    Parameters
+    ----------
+    estimate : Estimate
+    image_shape : (int, int, int)
+
+    Returns
+    -------
+    (float, float)
+        The fewer the better. Of a discrete likelihood they are the length of a code; of a Normal one they are those of
+        a density of pixels in [0, 1], which can be negative and compares with other densities alone.
+
+    Examples
+    --------
+    >>> eight = Estimate(-4 * 8 * math.log(2), 0.0, 0.0, np.empty(0))
+    >>> bits_per_dimension(eight, (1, 2, 2))
+    (8.0, 0.0)
+    """
+    nats = math.log(2) * math.prod(image_shape)
+    return -estimate.nats / nats, estimate.standard_error / nats
+
+
+class ActiveUnits(NamedTuple):
+    """How many latents a VAE uses."""
+
+    count: int
+    variances: np.ndarray  #: float64 (n_latent,), over the images, of the posterior means
+
+
+def active_units(vae, images, threshold=0.01):
+    """Latents whose posterior mean varies over the images by more than a threshold.
+
+    Parameters
+    ----------
+    vae : object
+        With ``encode_mean(images) -> (N, n_latent)``.
+    images : numpy.ndarray
+        As `fastvae.datasets.as_images` accepts them.
+    threshold : float
+        Variance above which a latent counts; 0.01 as in Burda, Grosse and Salakhutdinov (arXiv:1509.00519, section 5).
+
+    Returns
+    -------
+    ActiveUnits
+
+    Raises
+    ------
+    ConfigurationError
+        If `threshold` is not a number of at least 0.
+
+    Examples
+    --------
+    >>> class Half:
+    ...     encode_mean = staticmethod(lambda images: images.reshape(len(images), -1)[:, :2] * np.array([1, 0]))
+    >>> active_units(Half(), np.random.default_rng(0).random((50, 1, 2, 2))).count
+    1
+    """
+    if isinstance(threshold, bool) or not isinstance(threshold, (int, float, np.number)) or not threshold >= 0:
+        raise ConfigurationError(f"threshold={threshold!r}: it must be a variance of at least 0, such as 0.01")
+    variances = vae.encode_mean(as_images(images, source="images")).var(axis=0, dtype=np.float64)
+    return ActiveUnits(int((variances > threshold).sum()), variances)
+
+
+def inference_data(model, data, n_samples=500, seed=None, *, local_rv=None):
+    """Posterior draws of the latents of images, as ArviZ takes them.
+
+    Parameters
+    ----------
+    model, data, seed, local_rv
+        As for `elbo`.
+    n_samples : int
+        Independent draws of each image's latents.
+
+    Returns
+    -------
+    arviz.InferenceData
+        Group ``posterior``: of a `fastvae.VAE` the variable ``zs`` with the dimensions chain (1), draw, image, latent.
+        Each of several variables z has dimensions of its own, z_latent or, of several axes, z_latent_0, z_latent_1.
+
+    Raises
+    ------
+    ConfigurationError, DataError
+        As `elbo`.
+
+    Notes
+    -----
+    The draws are independent and from q, not from a Markov chain and not from the true posterior: effective sample
+    sizes and R-hat say nothing about the fit.
+
+    Examples
+    --------
+    >>> import fastvae
+    >>> vae = fastvae.MLPVAE(image_shape=(1, 4, 4), hidden=8, seed=0)
+    >>> dict(inference_data(vae, np.zeros((3, 1, 4, 4)), n_samples=5, seed=1).posterior.zs.sizes)
+    {'chain': 1, 'draw': 5, 'image': 3, 'latent': 2}
+    """
+    import arviz  # takes a second, and only this function needs it
+
+    draws = latent_draws(model, data, n_samples, seed, local_rv=local_rv)
+    dims = {}
+    for name, value in draws.items():
+        axis = "latent" if len(draws) == 1 else f"{name}_latent"
+        dims[name] = ["image", *([axis] if value.ndim == 3 else [f"{axis}_{i}" for i in range(value.ndim - 2)])]
+    return arviz.from_dict({name: value[None] for name, value in draws.items()}, dims=dims)

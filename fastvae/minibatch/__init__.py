@@ -1,0 +1,159 @@
+"""Minibatch: the rows of a training step, as a Theano expression.
+
+It takes the place of `pymc3.Minibatch` in ``more_replacements`` and as ``observed``. Arrays are held in device memory
+and gathered inside the compiled step, so nothing moves between iterations; rows on disk, and what a Python function
+yields, are read ahead by a thread.
+
+Examples
+--------
+>>> import numpy as np, theano
+>>> images, labels = Minibatch((np.random.rand(100, 1, 8, 8), np.arange(100)), batch_size=4, seed=1)
+>>> step = theano.function([], [images, labels])
+>>> images_now, labels_now = step()
+>>> images_now.shape, images_now.dtype, labels_now.shape
+((4, 1, 8, 8), dtype('float32'), (4,))
+"""
+import os
+
+import numpy as np
+import theano
+
+from fastvae.errors import ConfigurationError, DataError
+from fastvae.minibatch import orders
+from fastvae.minibatch.feeds import STREAMED, FactoryFeed, IndexedFeed, as_batch, one_shot
+from fastvae.minibatch.pipelines import Resident, Streamed
+from fastvae.minibatch.sources import HDF5Rows, Rows, on_disk
+from fastvae.minibatch.values import Values
+from fastvae.nn.arguments import integer
+
+
+def Minibatch(data, batch_size, seed=42, *, order=None, last="drop", scale=None, binarize=False):
+    """Rows of `data`, drawn anew at each call of the compiled function that holds them.
+
+    Parameters
+    ----------
+    data : array, rows on disk, function or iterator, or a tuple of arrays and rows on disk
+        An array (N, ...) is held in device memory: floats become float32; integers and booleans (labels, images of
+        bytes) keep their dtype, so uint8 images take a quarter of the memory. `numpy.memmap`, `h5py.Dataset` and what
+        `fastvae.on_disk` opens are streamed. A tuple's members are drawn with the same row numbers.
+        A function `make(epoch, start)` returns an iterable of rows of an epoch, counted from 0, from row `start` on
+        (none, if the epoch ends there); rows that are tuples give a tuple of minibatches. An iterator of rows is used
+        once, so a training on it cannot be resumed.
+    batch_size : int or None
+        Rows of a minibatch. None: the function or iterator yields whole minibatches, and `start` counts these.
+    seed : int, optional
+        Seed of this minibatch's own random numbers: minibatches of one seed draw the same rows
+        as long as they are in the same function, or are called equally often. None is fresh entropy.
+    order : {"replacement", "epochs"}, optional
+        Every row equally likely at every draw (the default), or each row once in every epoch, shuffled anew. A function
+        or iterator has an order of its own.
+    last : {"drop", "keep"}
+        With epochs, whether to leave out the rows that fill no batch, or to end with a smaller batch. PyMC3's
+        `total_size` factor follows the actual batch; a latent variable must not fix the batch size in its `shape=`.
+    scale : float or None, optional
+        Factor on the values, float32, applied within the step: 1/255 for uint8 images. For several arrays a tuple, None
+        for one to be left alone.
+    binarize : bool, optional
+        Draw each value in every step as 0 or 1, float32, with the (scaled) value as the probability of 1. For several
+        arrays a tuple.
+
+    Returns
+    -------
+    TensorVariable, (batch_size, ...), or a tuple of them
+        With a test value, so that PyMC3 accepts it, and `tag.pipeline`, which `fastvae.fit` drives (see
+        `fastvae.minibatch.pipelines`). `collect_params` leaves its data out.
+
+    Raises
+    ------
+    ConfigurationError
+        If an argument is out of its domain.
+    DataError
+        If an array is empty, of another length than the first, not numeric, or holds NaN or infinity.
+
+    Notes
+    -----
+    Streamed data need `fastvae.fit`: any other loop has to call ``variable.tag.pipeline.advance()`` before every
+    evaluation, and one that does not, such as stock `pm.fit`, ends with an AssertionError that says so. From rows on
+    disk it draws those that a resident minibatch of the same seed draws; what fits in device memory is better resident.
+
+    Examples
+    --------
+    >>> x = Minibatch(np.arange(10.0), batch_size=3)
+    >>> x.tag.test_value
+    array([0., 1., 2.], dtype=float32)
+    >>> x = Minibatch(np.full((10, 1, 2, 2), 255, "uint8"), batch_size=5, order="epochs", scale=1 / 255)
+    >>> x.tag.pipeline.batches_per_epoch, x.dtype, float(x.max().eval())
+    (2, 'float32', 1.0)
+    """
+    if order not in (None, "replacement", "epochs"):
+        raise ConfigurationError(f"Minibatch: order={order!r} is unknown; give 'replacement' or 'epochs'")
+    if last not in ("drop", "keep"):
+        raise ConfigurationError(f"Minibatch: last={last!r} is unknown; give 'drop' or 'keep'")
+    seed = None if seed is None else integer("Minibatch", "seed", seed, minimum=0)
+    with theano.change_flags(compute_test_value="off"):
+        feed = _feed(data, batch_size, seed, order, last)
+        examples = feed.peek()
+        scales, binarizes = (
+            _for_each(examples, feed.several, *option) for option in (("scale", scale), ("binarize", binarize))
+        )
+        feed.values = [Values.of(*options) for options in zip(examples, scales, binarizes)]
+        pipeline = Streamed(feed, examples) if feed.streams else Resident(feed)
+        rng = orders.random_streams(seed, 1)
+        fixed_size = None if feed.varies else feed.batch_size
+        variables = tuple(
+            values.in_step(batch, rng, fixed_size) for values, batch in zip(feed.values, pipeline.batches)
+        )
+    for variable, values, example in zip(variables, feed.values, examples):
+        variable.name = "minibatch"
+        variable.tag.test_value = values.example(example)
+        variable.tag.pipeline = pipeline
+    return variables if feed.several else variables[0]
+
+
+def _feed(data, batch_size, seed, order, last):
+    if batch_size is not None:
+        batch_size = integer("Minibatch", "batch_size", batch_size)
+    if callable(data) or hasattr(data, "__next__"):
+        if order is not None:
+            raise ConfigurationError(
+                f"Minibatch: order={order!r} given, but a function or iterator has an order of its own: leave it out"
+            )
+        return FactoryFeed(data if callable(data) else one_shot(data), batch_size, last, restorable=callable(data))
+    sources = [_source(part) for part in (data if isinstance(data, tuple) else (data,))]
+    if not sources:
+        raise DataError("Minibatch: data=() holds no array: give an array, or a tuple of arrays of one length")
+    lengths = [len(source) for source in sources]
+    if len(set(lengths)) > 1:
+        raise DataError(f"Minibatch: the arrays hold {lengths} rows; arrays drawn together need one length")
+    if batch_size is None:
+        raise ConfigurationError("Minibatch: batch_size=None is for functions that yield minibatches: give an integer")
+    if order == "epochs":
+        rows = orders.epochs(lengths[0], batch_size, seed, last)
+    else:
+        rows = orders.replacement(lengths[0], batch_size, seed)
+    return IndexedFeed(sources, rows, batch_size, several=isinstance(data, tuple))
+
+
+def _source(part):
+    """An array in memory, in the type of a minibatch, or rows on disk."""
+    if isinstance(part, (str, os.PathLike)):
+        return on_disk(part)
+    if type(part).__module__.split(".")[0] == "h5py":
+        return HDF5Rows(part, images=False)
+    array = part if isinstance(part, Rows) else np.asanyarray(part)
+    if 0 in array.shape or not array.shape:
+        raise DataError(f"Minibatch: an array of shape {array.shape} holds no rows; it must be (N, ...) with N >= 1")
+    return array if isinstance(array, STREAMED) else as_batch(array)
+
+
+def _for_each(examples, several, name, value):
+    """An option for each array: one value for one array, a tuple for several."""
+    default = {"scale": None, "binarize": False}[name]
+    if isinstance(value, tuple):
+        values = value if several else ()
+    else:
+        values = (value,) * len(examples) if value == default or not several else ()
+    if len(values) != len(examples):
+        form = f"a tuple of {len(examples)}, one for each array" if several else "one value for the one array"
+        raise ConfigurationError(f"Minibatch: {name}={value!r} must be {form}")
+    return values

@@ -1,0 +1,246 @@
+"""Pipelines: what stands behind a minibatch variable, `variable.tag.pipeline`, as the training loop sees it.
+
+    advance()           called before every step: a streamed pipeline puts the next minibatch in place
+    state()             of the minibatch that a step last used, JSON-able values and numpy arrays
+    restore(state)      the next advance and step go on behind that minibatch, in a new process too
+    restorable          False if the data come from an iterator, which cannot be read again
+    batches_per_epoch   steps in which every row is seen once; None if unknown, or rows are drawn with replacement
+    close()             end the reader's thread; the next advance starts another
+
+A resident pipeline's place in the data is a shared variable that the step itself updates; its state only names the
+data.
+
+Examples
+--------
+>>> import fastvae, theano
+>>> x = fastvae.Minibatch(lambda epoch, start: range(start, 10), batch_size=4)
+>>> step = theano.function([], x)
+>>> for _ in range(3):
+...     x.tag.pipeline.advance()
+...     print(step())
+[0 1 2 3]
+[4 5 6 7]
+[0 1 2 3]
+>>> x.tag.pipeline.state()
+{'data': [['int64', []]], 'batch_size': 4, 'last': 'drop', 'epoch': 1, 'start': 4}
+>>> x.tag.pipeline.close()
+"""
+import queue
+import threading
+import weakref
+
+import numpy as np
+import theano
+import theano.tensor as tt
+
+from fastvae.errors import ConfigurationError, DataError
+from fastvae.nn.collect import not_trainable
+
+NOT_ADVANCED = (
+    "this streamed fastvae.Minibatch has no new batch: the step is run by something else than fastvae.fit, such as "
+    "stock pm.fit; train with fastvae.fit, or call variable.tag.pipeline.advance() before every step"
+)
+
+
+def refuse_fixed_batch(pipelines, model):
+    """Raise ConfigurationError if a latent variable has the batch size in its `shape=`, but some batch is smaller.
+
+    Parameters
+    ----------
+    pipelines : iterable of pipelines
+    model : pymc3.Model
+    """
+    sizes = {pipeline.batch_size: pipeline for pipeline in pipelines if pipeline.varies}
+    for variable in model.free_RVs:
+        if variable.total_size is not None and variable.dshape[:1] and variable.dshape[0] in sizes:
+            n_rows = variable.total_size if isinstance(variable.total_size, int) else variable.total_size[0]
+            shape = (n_rows, *variable.dshape[1:])
+            raise ConfigurationError(
+                f"{variable.name} has shape={variable.dshape}, which fixes the batch size, but not every batch of the "
+                f"{sizes[variable.dshape[0]]!r} has it: take last='drop', or declare shape={shape} (the size of a "
+                "batch then comes from the encoder)"
+            )
+
+
+class Resident:
+    """A pipeline whose data are held in device memory and whose rows the step itself gathers.
+
+    Parameters
+    ----------
+    feed : fastvae.minibatch.feeds.IndexedFeed
+        Of arrays in memory.
+
+    Attributes
+    ----------
+    batches : tuple of theano.tensor.TensorVariable
+        A minibatch, drawn anew by each evaluation.
+
+    Raises
+    ------
+    DataError
+        If the arrays hold what cannot be trained on.
+    """
+
+    restorable = True
+
+    def __init__(self, feed):
+        for source, values in zip(feed.sources, feed.values):
+            values.check(source)
+        self.batch_size, self.varies, self.batches_per_epoch = feed.batch_size, feed.varies, feed.batches_per_epoch
+        self._identity = _identity(feed)
+        shared = [not_trainable(theano.shared(source, name="minibatch.data")) for source in feed.sources]
+        self.batches = tuple(rows[feed.order.indices] for rows in shared)
+        for variable in shared:
+            variable.tag.pipeline = self
+
+    def __repr__(self):
+        return f"resident minibatch ({_described(self._identity)})"
+
+    def advance(self):
+        """Nothing: the step draws its own rows."""
+
+    def state(self):
+        """What the data are."""
+        return dict(self._identity)
+
+    def restore(self, state):
+        """Check that the state was taken from the same data; DataError if not."""
+        _rest_of(state, self._identity, self)
+
+    def close(self):
+        """Nothing: there is neither thread nor file."""
+
+
+class Streamed:
+    """A pipeline whose minibatches a thread reads ahead, on which `advance` puts the next one in place.
+
+    Parameters
+    ----------
+    feed : fastvae.minibatch.feeds.IndexedFeed or fastvae.minibatch.feeds.FactoryFeed
+    examples : tuple of array
+        One minibatch, for the types of the variables.
+
+    Attributes
+    ----------
+    batches : tuple of theano.tensor.TensorVariable
+        The current minibatch. An evaluation uses it up: another one without `advance` raises AssertionError.
+    """
+
+    def __init__(self, feed, examples):
+        self.batch_size, self.varies, self.batches_per_epoch = feed.batch_size, feed.varies, feed.batches_per_epoch
+        self.restorable, self._feed, self._identity = feed.restorable, feed, _identity(feed)
+        self._used = self._current = feed.start()  # the memory behind the batch last used, and behind the one in place
+        self._reader = None
+        self._closed = False
+        self._fresh = theano.shared(np.int8(0), name="minibatch.fresh")  # whether the one in place is still unused
+        self._fresh.default_update = tt.zeros_like(self._fresh)
+        self._shared = [
+            not_trainable(theano.shared(example[:0], name="minibatch.data", broadcastable=(False,) * example.ndim))
+            for example in examples
+        ]
+        assertion = tt.opt.Assert(NOT_ADVANCED)
+        self.batches = tuple(assertion(shared, tt.eq(self._fresh, 1)) for shared in self._shared)
+        for shared in self._shared:
+            shared.tag.pipeline = self
+
+    def __repr__(self):
+        return f"streamed minibatch ({_described(self._identity)})"
+
+    def advance(self):
+        """Put the next minibatch in place, unless no step has used the one that is there.
+
+        Raises
+        ------
+        DataError
+            If it cannot be read; the message names the file and the rows.
+        """
+        if self._fresh.get_value():
+            return
+        self._used = self._current
+        if self._reader is None:
+            if self._closed and not self.restorable:
+                raise DataError(f"{self!r} was closed, and what it had read ahead is gone: give a new iterator")
+            self._reader = _Reader(self._feed, self._current)
+            weakref.finalize(self, self._reader.release)
+        batch, memory = self._reader.next()
+        for shared, array in zip(self._shared, batch):
+            shared.set_value(array, borrow=True)
+        self._fresh.set_value(np.int8(1))
+        self._current = memory
+
+    def state(self):
+        """Where the last minibatch that a step used left off."""
+        return {**self._identity, **(self._used if self._fresh.get_value() else self._current)}
+
+    def restore(self, state):
+        """Go on behind the minibatch of a state; DataError if it was taken from other data."""
+        memory = _rest_of(state, self._identity, self)
+        self.close()
+        self._used = self._current = memory
+        self._fresh.set_value(np.int8(0))
+
+    def close(self):
+        """End the reader's thread, if there is one; what it has read ahead is read again by the next `advance`."""
+        self._closed = True
+        if self._reader is not None:
+            self._reader.stop()
+            self._reader = None
+
+
+class _Reader:
+    """A thread that keeps a bounded queue of minibatches full."""
+
+    def __init__(self, feed, memory):
+        self._queue = queue.Queue(maxsize=2 * feed.ahead)
+        self._stopped = threading.Event()
+        self._failed = None
+        arguments = (feed, memory, self._queue, self._stopped)
+        self._thread = threading.Thread(target=_read_ahead, args=arguments, name="fastvae.Minibatch", daemon=True)
+        self._thread.start()
+
+    def next(self):
+        """The next minibatch and the memory behind it."""
+        if self._failed is None:
+            entry = self._queue.get()
+            if not isinstance(entry, Exception):
+                return entry
+            self._failed = entry
+        raise self._failed
+
+    def release(self):
+        """Tell the thread to end, from whatever thread."""
+        self._stopped.set()
+        while not self._queue.empty():  # a put that waits goes through, and the thread sees the end
+            self._queue.get_nowait()
+
+    def stop(self):
+        """End the thread."""
+        self.release()
+        self._thread.join()
+
+
+def _read_ahead(feed, memory, entries, stopped):
+    try:
+        for entry in feed.batches(**memory):
+            entries.put(entry)
+            if stopped.is_set():
+                return
+    except Exception as error:  # raised again by the training thread
+        entries.put(error)
+
+
+def _identity(feed):
+    """What a state must agree in: the data's types and shapes, and how they are drawn."""
+    return {"data": [values.kind for values in feed.values], **feed.identity()}
+
+
+def _rest_of(state, identity, pipeline):
+    """What a state holds beside the identity, which must be the pipeline's own."""
+    found = {name: state.get(name) for name in identity}
+    if found != identity:
+        raise DataError(f"a state of other data ({_described(found)}) is not for the {pipeline!r}: give the same data")
+    return {name: value for name, value in state.items() if name not in identity}
+
+
+def _described(identity):
+    return ", ".join(f"{name} {value}" for name, value in identity.items())

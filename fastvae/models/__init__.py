@@ -1,0 +1,313 @@
+"""The two models: MLPVAE and ConvVAE, and `load`, which builds them again from a parameter file.
+
+Examples
+--------
+>>> vae = ConvVAE()
+>>> vae.stages[2]
+Stage(name='encoder.conv3', kind='Conv2D', output_shape=(64, 24, 24))
+>>> [parameter.name for parameter in vae.get_params()[:2]]
+['encoder.conv1.weight', 'encoder.conv1.bias']
+"""
+import math
+from typing import NamedTuple
+
+from fastvae import nn
+from fastvae.errors import ConfigurationError, DataError
+from fastvae.models import persistence
+from fastvae.models.vae import VAE, full_name
+from fastvae.nn.arguments import generator, integer
+
+__all__ = ["ConvVAE", "MLPVAE", "VAE", "load"]
+
+
+ACTIVATIONS = {"relu": nn.relu, "tanh": nn.tanh}
+
+
+class Stage(NamedTuple):
+    """One layer of a model: its name, its kind and the shape of one output."""
+
+    name: str
+    kind: str
+    output_shape: tuple
+
+
+class _LayeredVAE(VAE):
+    """A VAE of two chains of layers, `encoder` and `decoder`; the encoder's output is mean and spread side by side."""
+
+    def _set_layers(self, encoder, decoder):
+        self.encoder, self.decoder = encoder, decoder
+        self.stages = _stages(encoder, self.image_shape) + _stages(decoder, (self.n_latent,))
+
+    def encode(self, x):
+        latent = _chain(self.encoder, x)
+        return latent[:, : self.n_latent], self.posterior.spread(latent[:, self.n_latent :], self.n_latent)
+
+    def decode_output(self, z):
+        return _chain(self.decoder, z)
+
+    def decode(self, z):
+        return self.likelihood.mean(self.decode_output(z))
+
+    def get_params(self):
+        parts = [*self.encoder, *self.decoder, self.likelihood]
+        return [parameter for part in parts for parameter in part.get_params()]
+
+    @property
+    def _n_encoded(self):
+        """Outputs of the encoder: the mean and what the posterior takes beside it."""
+        return self.n_latent + self.posterior.n_spread(self.n_latent)
+
+    @property
+    def _decoded_shape(self):
+        """The shape of one output of the decoder: as many channels as the likelihood takes."""
+        channels, *size = self.image_shape
+        return (channels * self.likelihood.n_outputs, *size)
+
+
+class MLPVAE(_LayeredVAE):
+    """The fully connected VAE: pixels-hidden-(mean, rho), latents-hidden-pixels; the decoder mirrors the encoder.
+
+    Parameters
+    ----------
+    image_shape : (int, int, int), optional
+        Channels (1 or 3), rows and columns.
+    n_latent : int, optional
+        Latent variables of an image.
+    hidden : int or tuple of int, optional
+        Units of the hidden layer of each half, or of its several, from the images to the latents.
+    activation : {"relu", "tanh"}, optional
+        After every layer but the last of each half.
+    likelihood, posterior : optional
+        See `fastvae.VAE`: the last layer of the decoder is made for the one, of the encoder for the other.
+    seed : int, optional
+        Seed of the initial parameters; by default fresh entropy.
+
+    Attributes
+    ----------
+    stages : list of Stage
+        Name, kind and output shape of every layer, encoder first.
+
+    Raises
+    ------
+    ConfigurationError
+        If an argument is out of its domain.
+
+    Examples
+    --------
+    >>> sum(p.get_value().size for p in MLPVAE().get_params())
+    202516
+    """
+
+    def __init__(
+        self,
+        image_shape=(1, 28, 28),
+        n_latent=2,
+        hidden=128,
+        activation="relu",
+        likelihood="normal",
+        posterior="mean-field",
+        seed=None,
+    ):
+        super().__init__(image_shape, n_latent, likelihood, posterior)
+        _check_channels("MLPVAE", self.image_shape)
+        layers = list(hidden) if isinstance(hidden, (tuple, list)) and hidden else [hidden]
+        layers = [integer("MLPVAE", "hidden", units) for units in layers]
+        if activation not in ACTIVATIONS:
+            raise ConfigurationError(f"MLPVAE: activation={activation!r} is unknown; give {' or '.join(ACTIVATIONS)}")
+        self.config.update(hidden=layers if len(layers) > 1 else layers[0], activation=activation)
+        rng = generator("MLPVAE", seed)
+
+        def dense(half, sizes, last):
+            inner = [ACTIVATIONS[activation]] * (len(sizes) - 2)
+            steps = enumerate(zip(sizes, sizes[1:], [*inner, last]), 1)
+            return [nn.Linear(i, o, act, name=f"{half}.dense{k}", rng=rng) for k, (i, o, act) in steps]
+
+        encoded = dense("encoder", [math.prod(self.image_shape), *layers, self._n_encoded], nn.identity)
+        outputs = math.prod(self._decoded_shape)
+        decoded = dense("decoder", [self.n_latent, *reversed(layers), outputs], self.likelihood.activation)
+        self._set_layers(
+            [nn.Flatten(name="encoder.flatten"), *encoded],
+            [*decoded, nn.Reshape(self._decoded_shape, name="decoder.reshape")],
+        )
+
+
+class ConvVAE(_LayeredVAE):
+    """The convolutional VAE of the PyMC3 blog post; the decoder mirrors the encoder.
+
+    Encoder: three convolutions (3x3, 1x1, 3x3), flatten, dense, dense (mean, rho). Decoder: dense, dense,
+    reshape, three transposed convolutions, and for a Normal likelihood a sigmoid. ReLU after every layer but the last
+    of each half.
+
+    Parameters
+    ----------
+    image_shape : (int, int, int), optional
+        Channels (1 or 3), rows and columns.
+    n_latent : int, optional
+        Latent variables of an image.
+    filters : int, optional
+        Filters of every convolution.
+    hidden : int, optional
+        Units of the dense layer of each half.
+    kernels : int, (int, int), or three of these, optional
+        Rows and columns of the kernels of the three convolutions: one for all, or one each.
+    strides : int, (int, int), or three of these, optional
+        Stride of the three convolutions: one for all, or one each.
+    padding : {"valid", "same"}, int, (int, int), or three of these, optional
+        Padding of the three convolutions (see `fastvae.nn.Conv2D`): one for all, or one each.
+    likelihood, posterior : optional
+        See `fastvae.VAE`: the last layer of the decoder is made for the one, of the encoder for the other.
+    seed : int, optional
+        Seed of the initial parameters; by default fresh entropy.
+
+    Attributes
+    ----------
+    stages : list of Stage
+        Name, kind and output shape of every layer, encoder first.
+
+    Raises
+    ------
+    ConfigurationError
+        If an argument is out of its domain, the images are too small, or the strides leave a
+        remainder, so that the decoder would return another size than the encoder takes.
+
+    Examples
+    --------
+    >>> vae = ConvVAE((3, 64, 64), filters=8, hidden=32, kernels=(4, 1, 4), strides=(2, 1, 2), padding=(1, 0, 1))
+    >>> [stage.output_shape for stage in vae.stages[:4]]
+    [(8, 32, 32), (8, 32, 32), (8, 16, 16), (2048,)]
+    """
+
+    def __init__(
+        self,
+        image_shape=(1, 28, 28),
+        n_latent=2,
+        filters=64,
+        hidden=128,
+        kernels=(3, 1, 3),
+        strides=1,
+        padding=0,
+        likelihood="normal",
+        posterior="mean-field",
+        seed=None,
+    ):
+        super().__init__(image_shape, n_latent, likelihood, posterior)
+        _check_channels("ConvVAE", self.image_shape)
+        filters = integer("ConvVAE", "filters", filters)
+        hidden = integer("ConvVAE", "hidden", hidden)
+        rng = generator("ConvVAE", seed)
+        steps = list(zip(_three("kernels", kernels), _three("strides", strides), _three("padding", padding)))
+
+        n_in = self.image_shape[0]
+        encoder = []
+        for i, (kernel, stride, pad) in enumerate(steps, 1):
+            encoder.append(nn.Conv2D(n_in, filters, kernel, nn.relu, stride, pad, name=f"encoder.conv{i}", rng=rng))
+            n_in = filters
+        self.config.update(
+            filters=filters,
+            hidden=hidden,
+            kernels=[layer.kernel for layer in encoder],
+            strides=[layer.stride for layer in encoder],
+            padding=[layer.padding for layer in encoder],
+        )
+        maps = _stages(encoder, self.image_shape)[-1].output_shape
+        encoder += [
+            nn.Flatten(name="encoder.flatten"),
+            nn.Linear(math.prod(maps), hidden, nn.relu, name="encoder.dense1", rng=rng),
+            nn.Linear(hidden, self._n_encoded, name="encoder.dense2", rng=rng),
+        ]
+        decoder = [
+            nn.Linear(self.n_latent, hidden, nn.relu, name="decoder.dense1", rng=rng),
+            nn.Linear(hidden, math.prod(maps), nn.relu, name="decoder.dense2", rng=rng),
+            nn.Reshape(maps, name="decoder.reshape"),
+        ]
+        for i, (kernel, stride, pad) in enumerate(reversed(steps), 1):
+            last = self._decoded_shape[0], self.likelihood.activation
+            n_out, activation = last if i == len(steps) else (filters, nn.relu)
+            name = f"decoder.conv_transpose{i}"
+            decoder.append(nn.ConvTranspose2D(filters, n_out, kernel, activation, stride, pad, name=name, rng=rng))
+        self._set_layers(encoder, decoder)
+
+        decoded = self.stages[-1].output_shape
+        if decoded != self._decoded_shape:
+            raise ConfigurationError(
+                f"ConvVAE: with kernels={kernels!r}, strides={strides!r} and padding={padding!r} images of shape "
+                f"{self.image_shape} become feature maps {maps}, which the decoder takes back to {decoded}: choose "
+                "sizes for which (size + 2 padding - kernel) is a multiple of the stride at each convolution"
+            )
+
+
+BUILT_IN = (ConvVAE, MLPVAE)
+
+
+def load(path):
+    """The ConvVAE or MLPVAE that `vae.save(path)` wrote, bit for bit.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Returns
+    -------
+    ConvVAE or MLPVAE
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, or holds a model of another class (use `load_params` on an
+        instance of that).
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "vae.npz")
+    >>> vae = MLPVAE(image_shape=(1, 4, 4), hidden=8)
+    >>> vae.save(path)
+    >>> all((a.get_value() == b.get_value()).all() for a, b in zip(vae.get_params(), load(path).get_params()))
+    True
+    """
+    contents = persistence.read(path)
+    classes = {full_name(cls): cls for cls in BUILT_IN}
+    if contents.model_class not in classes:
+        raise DataError(
+            f"{path}: holds a {contents.model_class}, which fastvae.load cannot build (it builds "
+            f"{', '.join(cls.__name__ for cls in BUILT_IN)}): make the instance yourself and call its load_params(path)"
+        )
+    try:
+        vae = classes[contents.model_class](**contents.config)
+    except (ConfigurationError, TypeError) as error:
+        raise DataError(f"{path}: its model cannot be built ({error}): save the model again") from error
+    vae.set_params(path, contents)
+    return vae
+
+
+def _chain(layers, x):
+    for layer in layers:
+        x = layer(x)
+    return x
+
+
+def _stages(layers, shape):
+    stages = []
+    for layer in layers:
+        shape = layer.output_shape(shape)
+        stages.append(Stage(layer.name, type(layer).__name__, shape))
+    return stages
+
+
+def _check_channels(owner, image_shape):
+    if image_shape[0] not in (1, 3):
+        raise ConfigurationError(
+            f"{owner}: image_shape={image_shape!r} has {image_shape[0]} channels; it must be (1 or 3, rows, columns)"
+        )
+
+
+def _three(argument, value):
+    """`value` for each of the three convolutions: the same for all, or one each."""
+    if isinstance(value, (tuple, list)) and len(value) != 2:
+        if len(value) != 3:
+            raise ConfigurationError(
+                f"ConvVAE: {argument}={value!r} must be one value, a pair (rows, columns), or three of these, one for "
+                "each convolution"
+            )
+        return tuple(value)
+    return (value,) * 3

@@ -1,0 +1,441 @@
+"""VAE: the protocol (encode, decode, get_params) and what every model that keeps it can do.
+
+    encode(x) -> (mean, rho)   images to the posterior of the latents; its sd is softplus(rho), as in PyMC3
+    decode(z) -> x_mean        latents to the mean image
+    get_params()               every parameter, in a stable order
+
+The likelihood says how an image scatters around the decoder's output (`fastvae.likelihoods`), the posterior what the
+second output of `encode` is (`fastvae.posteriors`). On top of these `VAE` has the numpy side: encode_mean, encode_sd,
+encode_covariance, decode_mean, reconstruct, interpolate, sample, and parameter files: save, load_params.
+
+Examples
+--------
+>>> from fastvae.models import MLPVAE
+>>> vae = MLPVAE(image_shape=(1, 8, 8), n_latent=2, hidden=16, seed=0)
+>>> vae.encode_mean(np.zeros((5, 1, 8, 8), "float32")).shape
+(5, 2)
+>>> vae.sample(3, seed=0).shape
+(3, 1, 8, 8)
+"""
+import abc
+import numbers
+from functools import cached_property
+
+import numpy as np
+import theano
+import theano.tensor as tt
+
+from fastvae import elbo, likelihoods, posteriors, training
+from fastvae.datasets import as_images
+from fastvae.errors import ConfigurationError, DataError
+from fastvae.evaluation import importance
+from fastvae.minibatch import Minibatch
+from fastvae.minibatch.sources import Rows
+from fastvae.models import persistence
+from fastvae.nn.arguments import generator, integer, shape_of_images
+from fastvae.optimizers import adam
+
+CHUNK = 500  # images in one call of a compiled function: bounds the memory that activations take
+
+
+class VAE(abc.ABC):
+    """A variational auto-encoder in Theano: subclass it and provide `encode`, `decode` and `get_params`.
+
+    Parameters
+    ----------
+    image_shape : (int, int, int)
+        Channels, rows and columns of an image.
+    n_latent : int
+        Latent variables of an image.
+    likelihood : str or fastvae.likelihoods.Likelihood, optional
+        ``"normal"`` (sd 0.1), ``"bernoulli"``, ``"categorical"``, ``"discretized-logistic"``, or an instance.
+    posterior : {"mean-field", "full-covariance"}, optional
+        What `encode` returns beside the mean: rho, or the packed lower triangle of `fastvae.posteriors`.
+
+    Raises
+    ------
+    ConfigurationError
+        If an argument is out of its domain.
+
+    Notes
+    -----
+    For another likelihood than ``"normal"`` provide `decode_output` too, and let `decode` return
+    ``self.likelihood.mean(self.decode_output(z))``. `get_params` has to return ``self.likelihood.get_params()`` too
+    where the likelihood has parameters.
+
+    Examples
+    --------
+    >>> from fastvae import nn
+    >>> class LinearVAE(VAE):
+    ...     def __init__(self):
+    ...         super().__init__(image_shape=(1, 4, 4), n_latent=2)
+    ...         self.into, self.out = nn.Linear(16, 4, name="into"), nn.Linear(2, 16, name="out")
+    ...     def encode(self, x):
+    ...         latent = self.into(x.flatten(2))
+    ...         return latent[:, :2], latent[:, 2:]
+    ...     def decode(self, z):
+    ...         return self.out(z).reshape((z.shape[0], 1, 4, 4))
+    ...     def get_params(self):
+    ...         return self.into.get_params() + self.out.get_params()
+    >>> LinearVAE().reconstruct(np.zeros((3, 1, 4, 4), "float32")).shape
+    (3, 1, 4, 4)
+    """
+
+    def __init__(self, image_shape, n_latent, likelihood="normal", posterior="mean-field"):
+        owner = type(self).__name__
+        self.image_shape = shape_of_images(owner, "image_shape", image_shape)
+        self.n_latent = integer(owner, "n_latent", n_latent)
+        self.likelihood = likelihoods.make(owner, likelihood)
+        self.posterior = posteriors.make(owner, posterior)
+        self.config = {
+            "image_shape": self.image_shape,
+            "n_latent": self.n_latent,
+            "likelihood": self.likelihood.config,
+            "posterior": self.posterior.name,
+        }
+
+    @abc.abstractmethod
+    def encode(self, x):
+        """The posterior of images (batch, C, H, W): (mean, rho), each a float32 expression (batch, n_latent).
+
+        With ``posterior="full-covariance"`` the second is the packed lower triangle,
+        (batch, n_latent (n_latent + 1) / 2).
+        """
+
+    @abc.abstractmethod
+    def decode(self, z):
+        """The mean images, a float32 expression (batch, C, H, W), of latents (batch, n_latent)."""
+
+    def decode_output(self, z):
+        """What the likelihood takes of latents (batch, n_latent): float32 (batch, n_outputs C, H, W).
+
+        By default `decode(z)`, which a Normal likelihood takes.
+
+        Raises
+        ------
+        ConfigurationError
+            If the likelihood takes something else and the class does not provide it.
+        """
+        if not isinstance(self.likelihood, likelihoods.Normal):
+            raise ConfigurationError(
+                f"{type(self).__name__}: the likelihood {self.likelihood!r} takes more than mean images: provide "
+                "decode_output(z), and let decode(z) return self.likelihood.mean(self.decode_output(z))"
+            )
+        return self.decode(z)
+
+    @abc.abstractmethod
+    def get_params(self):
+        """Every parameter (shared variable), in a stable order."""
+
+    def fit(
+        self,
+        images,
+        n=None,
+        batch_size=64,
+        learning_rate=1e-4,
+        seed=None,
+        *,
+        epochs=None,
+        obj_optimizer=None,
+        total_grad_norm_constraint=None,
+        score=None,
+        callbacks=None,
+        progressbar=True,
+        held_out=None,
+        held_out_every=1_000,
+        patience=None,
+        bad_steps="stop",
+        history=None,
+        checkpoint=None,
+        checkpoint_every=1_000,
+        resume=False,
+        **options,
+    ):
+        """Train on images by maximising the ELBO (see `fastvae.elbo`), from the parameters as they are.
+
+        Parameters
+        ----------
+        images : array or fastvae.minibatch.sources.Rows, (N, C, H, W)
+            Floats in [0, 1] or uint8, which stay uint8 in memory and are divided by 255 within the step. Rows on disk
+            (`fastvae.on_disk`) are streamed. A Bernoulli likelihood binarises them.
+        n : int, optional
+            Steps, those of a resumed run included; by default 10,000.
+        batch_size : int
+            Images in a minibatch: drawn uniformly with replacement, or with `epochs` shuffled anew in each.
+        learning_rate : float, theano scalar or schedule of `fastvae.schedules`
+            Of Adam.
+        seed : int, optional
+            Seeds minibatches, noise and binarisation: with the model's own seed, a run repeats exactly. By default
+            fresh entropy.
+        epochs : int, optional
+            In place of `n`: times that every image is seen (images that do not fill a minibatch sit out an epoch).
+        obj_optimizer : callable, optional
+            Takes the place of `fastvae.adam(learning_rate=learning_rate)`.
+        total_grad_norm_constraint : float, optional
+            Largest 2-norm of the whole gradient, to which it is scaled down; by default as it comes.
+        held_out : array, (M, C, H, W), optional
+            Images as the first ones, but not among them, on which to measure the ELBO during the fit.
+        score, callbacks, progressbar, held_out_every, patience, bad_steps : optional
+        history, checkpoint, checkpoint_every, resume : optional
+            As in `fastvae.fit`.
+        **options
+            `objective`, `kl`, `n_samples`, `kl_weight`, `estimator` of `fastvae.fit`. The decoder takes all samples as
+            one batch of n_samples * batch_size latents.
+
+        Returns
+        -------
+        pymc3.Approximation
+            With `.hist`, the losses in nats per minibatch, and the other attributes that `fastvae.fit` gives it.
+
+        Raises
+        ------
+        DataError
+            If the images are not of the model's shape, not in [0, 1], not finite, or not what the likelihood takes, or
+            a checkpoint cannot be written.
+        ConfigurationError
+            If another argument is out of its domain.
+        NonFiniteError
+            If the loss or a parameter stops being finite.
+
+        Notes
+        -----
+        Not for a prior, or a likelihood beside those of `fastvae.likelihoods`: write a `pm.Model` and give it to
+        `fastvae.fit`.
+
+        Examples
+        --------
+        >>> from fastvae.models import MLPVAE
+        >>> vae = MLPVAE(image_shape=(1, 4, 4), hidden=8, seed=0)
+        >>> approx = vae.fit(np.zeros((20, 1, 4, 4), "float32"), n=3, batch_size=5, seed=1, progressbar=False)
+        >>> approx.hist.shape
+        (3,)
+        """
+        owner = f"{type(self).__name__}.fit"
+        images = self._to_train_on(images, owner)
+        self.likelihood.check(images, owner)
+        scale = 1 / 255 if images.dtype == np.uint8 else None
+        batch_size = integer(owner, "batch_size", batch_size)
+        forgotten = [param.name for param in self.likelihood.get_params() if param not in self.get_params()]
+        if forgotten:
+            raise ConfigurationError(f"{owner}: get_params lacks {forgotten}: add self.likelihood.get_params() to it")
+        words = (int(word) for word in generator(owner, seed).integers(1, 2**31 - 1, size=3))
+        minibatch_seed, noise_seed, binarisation_seed = words
+        if self.likelihood.binarizes_images:
+            images, scale = self.likelihood.held_out_images(images, binarisation_seed), None
+        order = "replacement" if epochs is None else "epochs"
+        batch = Minibatch(
+            images, batch_size, minibatch_seed, order=order, scale=scale, binarize=self.likelihood.binarizes_batches
+        )
+        model, local_rv, xs = elbo.vae_model(self, batch_size, len(images))
+        if held_out is not None:
+            held_out = self._checked("held-out images", as_images(held_out, owner), self.image_shape)
+            held_out = {xs: self.likelihood.held_out_images(held_out, binarisation_seed)}
+        rate = learning_rate if isinstance(learning_rate, numbers.Real) else "scheduled"
+        configuration = {
+            "model": {"class": full_name(type(self)), **self.config},
+            "images": len(images),
+            "batch_size": batch_size,
+            "learning_rate": rate if obj_optimizer is None else "of the obj_optimizer",
+            "seed": seed,
+            "order": order,
+        }
+        return training.fit(
+            n,
+            local_rv,
+            model=model,
+            random_seed=noise_seed,
+            epochs=epochs,
+            score=score,
+            callbacks=callbacks,
+            progressbar=progressbar,
+            batch_size=batch_size,
+            held_out=held_out,
+            held_out_every=held_out_every,
+            patience=patience,
+            bad_steps=bad_steps,
+            history=history,
+            checkpoint=checkpoint,
+            checkpoint_every=checkpoint_every,
+            resume=resume,
+            configuration=configuration,
+            obj_optimizer=adam(learning_rate=learning_rate) if obj_optimizer is None else obj_optimizer,
+            total_grad_norm_constraint=total_grad_norm_constraint,
+            more_obj_params=self.get_params(),
+            more_replacements={xs: batch},
+            **{"fold": True, **options},
+        )
+
+    def encode_mean(self, images):
+        """Posterior means, float32 (N, n_latent), of images, float (N, C, H, W).
+
+        Raises
+        ------
+        DataError
+            If the images are not floats, of another shape, none, or not finite.
+        """
+        return _in_chunks(self._encode_mean, self._checked("images", images, self.image_shape))
+
+    def encode_sd(self, images):
+        """Posterior standard deviations of the latents, float32 (N, n_latent), of images, float (N, C, H, W)."""
+        return np.sqrt(np.diagonal(self.encode_covariance(images), axis1=1, axis2=2))
+
+    def encode_covariance(self, images):
+        """Posterior covariances of the latents, float32 (N, n_latent, n_latent), of images, float (N, C, H, W)."""
+        images = self._checked("images", images, self.image_shape)
+        return self.posterior.covariance(_in_chunks(self._encode_spread, images))
+
+    def decode_mean(self, z):
+        """Mean images, float32 (N, C, H, W), of latents, float (N, n_latent).
+
+        Raises
+        ------
+        DataError
+            If the latents are not floats, of another shape, none, or not finite.
+        """
+        return _in_chunks(self._decode_mean, self._checked("latents", z, (self.n_latent,)))
+
+    def reconstruct(self, images):
+        """Mean images of the posterior means of images, float32 (N, C, H, W)."""
+        return self.decode_mean(self.encode_mean(images))
+
+    def interpolate(self, start, end, n=10):
+        """Mean images of n latents on the straight line between the posterior means of two images.
+
+        Parameters
+        ----------
+        start, end : array, float (C, H, W)
+        n : int
+            At least 2: the first is the reconstruction of `start`, the last that of `end`.
+
+        Returns
+        -------
+        numpy.ndarray, float32 (n, C, H, W)
+
+        Examples
+        --------
+        >>> from fastvae.models import MLPVAE
+        >>> MLPVAE(image_shape=(1, 4, 4), hidden=8).interpolate(np.zeros((1, 4, 4)), np.ones((1, 4, 4)), n=5).shape
+        (5, 1, 4, 4)
+        """
+        n = integer(f"{type(self).__name__}.interpolate", "n", n, minimum=2)
+        first, last = self.encode_mean(np.stack([start, end]))
+        share = np.linspace(0, 1, n, dtype=np.float32)[:, None]
+        return self.decode_mean((1 - share) * first + share * last)
+
+    def sample(self, n, seed=None):
+        """Mean images, float32 (n, C, H, W), of latents drawn from the prior Normal(0, 1); `seed` repeats them."""
+        rng = generator(f"{type(self).__name__}.sample", seed)
+        n = integer(f"{type(self).__name__}.sample", "n", n)
+        return self.decode_mean(rng.standard_normal((n, self.n_latent), dtype=np.float32))
+
+    def save(self, path):
+        """Write the parameters to `path` (.npz, no pickle), replacing the file at once or not at all.
+
+        Raises
+        ------
+        DataError
+            If a parameter is not finite or the path cannot be written.
+        """
+        params = [(parameter.name, parameter.get_value()) for parameter in self.get_params()]
+        persistence.write(path, full_name(type(self)), self.config, params)
+
+    def load_params(self, path):
+        """Set the parameters to those that `save` wrote to `path` for a model of the same class and shapes.
+
+        Raises
+        ------
+        DataError
+            If the file cannot be read or holds another model's parameters; the model is then unchanged.
+        """
+        self.set_params(path, persistence.read(path))
+
+    def set_params(self, path, contents):
+        """Set the parameters to the `contents` that `persistence.read(path)` returned."""
+        if contents.model_class != full_name(type(self)):
+            raise DataError(
+                f"{path}: holds the parameters of a {contents.model_class}, not of a {full_name(type(self))}: "
+                "load it into a model of its own class"
+            )
+        mine = {_label(index, p.name): p for index, p in enumerate(self.get_params())}
+        found = {_label(index, name): value for index, (name, value) in enumerate(contents.params)}
+        missing, unknown = sorted(mine.keys() - found.keys()), sorted(found.keys() - mine.keys())
+        if missing or unknown:
+            raise DataError(
+                f"{path}: lacks parameters {missing} and has unknown ones {unknown}: it was saved by a model built "
+                "differently"
+            )
+        for label, parameter in mine.items():
+            shape = parameter.get_value(borrow=True).shape
+            if found[label].shape != shape or found[label].dtype != parameter.dtype:
+                raise DataError(
+                    f"{path}: parameter {label} is {found[label].dtype} {found[label].shape}, the model's is "
+                    f"{parameter.dtype} {shape}: it was saved by a model built differently"
+                )
+        for label, parameter in mine.items():
+            parameter.set_value(found[label])
+
+    @cached_property
+    def amortised(self):
+        """The compiled functions of `fastvae.evaluation.importance`, which see new parameters at once."""
+        return importance.of_vae(self)
+
+    @cached_property
+    def _encode_mean(self):
+        x = tt.tensor4("images", dtype="float32")
+        return theano.function([x], self.encode(x)[0])
+
+    @cached_property
+    def _encode_spread(self):
+        x = tt.tensor4("images", dtype="float32")
+        return theano.function([x], self.encode(x)[1])
+
+    @cached_property
+    def _decode_mean(self):
+        z = tt.matrix("z", dtype="float32")
+        return theano.function([z], self.decode(z))
+
+    def _to_train_on(self, images, owner):
+        """Images, float32 or uint8, or rows on disk of these, of the model's shape."""
+        if not isinstance(images, Rows):
+            images = as_images(images, owner, keep_bytes=True)
+        if images.shape[1:] != self.image_shape or images.dtype not in (np.uint8, np.float32):
+            raise DataError(
+                f"{owner}: found images of {images.dtype} {images.shape}, the model takes float32 or uint8 (N, "
+                f"{', '.join(map(str, self.image_shape))}): convert them, or build a model of their shape"
+            )
+        return images
+
+    def checked_images(self, images, owner):
+        """Images for training or judging the model, float32 (N, C, H, W) in [0, 1], as its likelihood takes them."""
+        images = self._checked("images", as_images(images, owner), self.image_shape)
+        self.likelihood.check(images, owner)
+        return images
+
+    def _checked(self, what, values, shape):
+        """`values` as a float32 array (N, *shape) of finite numbers."""
+        values = np.asarray(values)
+        if values.dtype.kind != "f":
+            raise DataError(
+                f"{type(self).__name__}: the {what} are {values.dtype}, not floats: convert them first (uint8 images: "
+                "divide by 255)"
+            )
+        if values.shape[1:] != shape or values.ndim != len(shape) + 1 or not len(values):
+            wanted = ", ".join(map(str, shape))
+            raise DataError(f"{type(self).__name__}: the {what} are {values.shape}, not (N, {wanted}) with N >= 1")
+        values = values.astype(np.float32, copy=False)
+        if not np.isfinite(values).all():
+            raise DataError(f"{type(self).__name__}: the {what} hold NaN or infinity: clean them first")
+        return values
+
+
+def full_name(cls):
+    """The name under which a parameter file keeps the class, for example ``"fastvae.models.ConvVAE"``."""
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def _label(index, name):
+    return f"{index} ({name})"
+
+
+def _in_chunks(function, values):
+    return np.concatenate([function(values[start : start + CHUNK]) for start in range(0, len(values), CHUNK)])

@@ -1,0 +1,69 @@
+"""Start the stack once a process: profile, repairs, theano, pymc3, threads, in this order.
+
+`import fastvae` calls `start()`; the command line calls it after it has parsed `--profile`.
+"""
+import importlib
+import sys
+
+from fastvae import profiles
+from fastvae.backends import onednn
+from fastvae.devices.threads import limit, requested
+from fastvae.errors import ProfileError, StackError
+from fastvae.stack import _legacy
+
+
+def start(profile=None, threads=None):
+    """Activate a profile and import theano and pymc3 under it; a second call must ask for the same profile.
+
+    Parameters
+    ----------
+    profile : str, optional
+        A profile expression such as ``"cpu"`` or ``"cuda:deterministic"``. By default the
+        environment's FASTVAE_PROFILE, else ``auto``.
+    threads : int, optional
+        Number of threads that compute. By default OMP_NUM_THREADS, else every available core.
+
+    Returns
+    -------
+    fastvae.profiles.Profile
+        The profile in force.
+
+    Raises
+    ------
+    StackError
+        If theano was imported first, or g++ or Python's headers are missing.
+    ProfileError
+        If the profile cannot be had, or differs from the one already in force.
+    ConfigurationError
+        If `threads` or OMP_NUM_THREADS is not a number of threads.
+    """
+    request = requested(threads)
+    active = profiles.active()
+    if active is not None:
+        if profile is not None and profile not in (active.requested, active.name):
+            raise ProfileError(
+                f"profile {profile!r} was asked for, but this process already runs {active.name!r}: theano reads "
+                "its configuration once; start a new process (in a notebook: restart the kernel)"
+            )
+        if threads is not None:
+            limit(request.count, active.blas_path, active.backend)
+        return active
+    if "theano" in sys.modules:
+        raise StackError(
+            "theano was imported before fastvae, so no profile and no repair can take effect: put `import fastvae` "
+            "before `import theano` and `import pymc3` (in a notebook: restart the kernel first)"
+        )
+    active = profiles.resolve(profile)
+    _legacy.before_theano()
+    with profiles.activated(active, request.count):
+        importlib.import_module("theano")
+        importlib.import_module("pymc3")
+    _legacy.after_pymc3()
+    importlib.import_module("fastvae.compilation.precompiled").install()
+    importlib.import_module("fastvae.compilation").install(min(request.count, request.available))
+    if active.backend == "onednn":
+        onednn.register(active.winograd)
+    limit(request.count, active.blas_path, active.backend)
+    if active.reason:
+        print(f"fastvae: {active.reason}", file=sys.stderr)
+    return active

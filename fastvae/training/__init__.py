@@ -1,0 +1,303 @@
+"""Training: PyMC3's `fit` on the fast path, a pure step function, which `fastvae.training.loop` then calls."""
+import contextlib
+import os
+import sys
+
+import numpy as np
+import pymc3 as pm
+import theano
+from theano.gof.graph import ancestors
+
+from fastvae import compilation, elbo, profiles
+from fastvae.checkpoint import Checkpoints
+from fastvae.devices import threads
+from fastvae.elbo.objective import Options
+from fastvae.errors import ConfigurationError
+from fastvae.minibatch.pipelines import refuse_fixed_batch
+from fastvae.nn.arguments import integer
+from fastvae.training import nonfinite
+from fastvae.training.held_out import HeldOut
+from fastvae.training.history import HISTORY
+from fastvae.training.loop import Loop
+from fastvae.training.progress import compiling
+
+METHODS = ("advi", "fullrank_advi", "svgd", "asvgd", "nfvi")
+FAST_METHODS = {"advi": pm.ADVI, "fullrank_advi": pm.FullRankADVI}
+STEPS = 10_000
+
+
+def fit(
+    n=None,
+    local_rv=None,
+    method="advi",
+    model=None,
+    random_seed=None,
+    start=None,
+    inf_kwargs=None,
+    *,
+    epochs=None,
+    score=None,
+    callbacks=None,
+    progressbar=True,
+    batch_size=None,
+    fn_kwargs=None,
+    held_out=None,
+    held_out_every=1_000,
+    patience=None,
+    bad_steps="stop",
+    history=None,
+    checkpoint=None,
+    checkpoint_every=1_000,
+    resume=False,
+    configuration=None,
+    **kwargs,
+):
+    """Fit a PyMC3 model as `pm.fit` does, on the fast path.
+
+    Takes what `pm.fit` takes and returns what it returns. ADVI and full-rank ADVI, by name or as an
+    `Inference`, with local variables (`local_rv`), global variables or both, run through fastvae; any other
+    method runs through `pm.fit` and says so in one line.
+
+    Parameters
+    ----------
+    n : int, optional
+        Steps, those of a resumed run included; by default 10,000.
+    local_rv : dict, optional
+        `{latent: dict(mu=mean, rho=rho)}`: the encoder's outputs, float32 (batch, n_latent), for each latent
+        variable of an amortised posterior; its standard deviation is softplus(rho).
+    method : {"advi", "fullrank_advi", ...} or pymc3.Inference
+        As in `pm.fit`.
+    model : pymc3.Model, optional
+        By default the model of the context.
+    random_seed : int, optional
+        Seeds the noise of all variables, local ones included (`pm.fit` leaves those to the global stream). Minibatches
+        and initial parameters have seeds of their own.
+    start : dict, optional
+        Starting point of the global variables.
+    inf_kwargs : dict, optional
+        Further arguments of the inference.
+    epochs : int, optional
+        In place of `n`: passes over the data of the minibatches, which must be drawn without replacement.
+    score : bool, optional
+        Whether to keep the loss; by default yes. Without it `.hist` stays empty and callbacks get None.
+    callbacks : list of callable, optional
+        Called as `callback(approx, losses so far, step number from 1)` after every step; StopIteration ends the fit.
+    progressbar : bool
+        Whether to show progress on the standard error.
+    batch_size : int, optional
+        Ours: images in a minibatch, with which progress shows the ELBO per image in place of the loss.
+    fn_kwargs : dict, optional
+        Further arguments of `theano.function`.
+    held_out : dict, optional
+        `{x: rows}` for every `x` in `more_replacements`: rows (N, ...) on which to measure the ELBO during the fit, see
+        `fastvae.training.held_out`.
+    held_out_every : int
+        Steps from one measurement to the next.
+    patience : int, optional
+        Ends the fit when so many measurements in a row were no better than the best before them. By default never.
+    bad_steps : {"stop", "skip"}
+        What to do when a loss or a new parameter is not finite: end the fit with an error, or leave parameters and
+        optimizer as they were, record NaN as the loss and go on (slower: every step is then checked).
+    history : path-like, optional
+        A CSV file that gets every loss during the run; by default `history.csv` in the folder of the checkpoints.
+    checkpoint : path-like, optional
+        A folder for the last three checkpoints: before the first step, every `checkpoint_every` steps, and at the end.
+    checkpoint_every : int
+        Steps from one checkpoint to the next: what a killed run loses at most.
+    resume : bool
+        Whether to go on from the newest checkpoint in that folder (from step 1 if it has none). Give the arguments of
+        the first run; the result is the same, bit for bit, as in one go on the same machine, profile and number of
+        threads. What differs is said in one line.
+    configuration : dict, optional
+        JSON values that describe the run, kept in its checkpoints. Another `model` is refused when it is resumed.
+    **kwargs
+        `obj_optimizer`, `more_obj_params`, `more_updates`, `more_replacements` and `total_grad_norm_constraint`
+        (the largest 2-norm of the whole gradient, to which it is scaled down) of `pm.fit`, and what
+        `fastvae.elbo.objective` is about:
+
+        objective : {"elbo", "iwae"}
+            The bound on log p(x) that is maximised. "iwae" needs local variables, and a `total_size` on all that
+            belongs to a datum; their log densities are summed over all axes but the first.
+        kl : {"monte-carlo", "analytic"}
+            "analytic" takes the KL of each Normal posterior (mean-field or `L_tril`) to a Normal prior in closed form;
+            one line of the log names the variables that have none. The local ones have none in the IWAE bound.
+        n_samples : int
+            Draws of the posterior a step, by default 1; `obj_n_mc` is the same. They share the encoder.
+        kl_weight : float, theano scalar or schedule of `fastvae.schedules`
+            Factor of log q - log p(z), by default 1. With another the loss is no bound on log p(x).
+        estimator : {"pathwise", "dreg"}
+            "dreg" is the doubly reparameterised gradient of the IWAE bound by the encoder, for `dict(mu=, rho=)`.
+        fold : bool, optional
+            Whether the samples share one batch of n_samples * B rows, or the model is copied for each. By default they
+            do where the model provably works row by row (`fastvae.elbo.rowwise`); else a line of the log says why.
+
+    Returns
+    -------
+    pymc3.Approximation
+        With `.hist`, the losses in PyMC3's scale: nats per minibatch, one entry a step; `.held_out_hist`, float64
+        (m, 2): step and ELBO per row (nats) of each measurement; and `.ended_by`: ``"steps"``, ``"patience"``,
+        ``"callback"``, ``"SIGINT"`` (Ctrl-C) or ``"SIGTERM"``. After a signal it holds the steps taken until then.
+
+    Raises
+    ------
+    NonFiniteError
+        If the loss or a parameter stops being finite. Its message names the step, the first bad parameter and the last
+        checkpoint, which is always of a finite state; its `approx` is the approximation with the history until then.
+    ConfigurationError
+        If there is nothing to train or an argument is out of its domain.
+    DataError
+        If a checkpoint cannot be written (older ones stay), or none in the folder can be used.
+
+    Notes
+    -----
+    Not for models without minibatches where NUTS is affordable: `pm.sample` is exact where this is an approximation.
+
+    Examples
+    --------
+    >>> import fastvae, numpy as np, pymc3 as pm
+    >>> with pm.Model():
+    ...     mu = pm.Normal("mu", 0, 10)
+    ...     x = pm.Normal("x", mu, 1, observed=np.full(50, 3.0, dtype="float32"))
+    ...     approx = fastvae.fit(200, random_seed=1, progressbar=False, obj_optimizer=fastvae.adam(learning_rate=0.1))
+    >>> len(approx.hist), approx.ended_by
+    (200, 'steps')
+    """
+    _check_arguments(n, epochs, method, callbacks, bad_steps)
+    if not _is_fast(method):
+        ours = dict(epochs=epochs, held_out=held_out, patience=patience, history=history, checkpoint=checkpoint)
+        given = [name for name, value in ours.items() if value is not None]
+        _say_stock(method, given + [option for option in Options._fields if option in kwargs])
+        if fn_kwargs is not None:
+            kwargs["fn_kwargs"] = fn_kwargs
+        return pm.fit(
+            STEPS if n is None else n, local_rv, method, model, random_seed, start, inf_kwargs,
+            score=score, callbacks=callbacks, progressbar=progressbar, **kwargs,
+        )
+    inference = _inference(method, local_rv, model, random_seed, start, inf_kwargs)
+    _drop_unused(kwargs)
+    replacements = kwargs.get("more_replacements") or {}
+    checkpoints = _checkpoints(checkpoint, checkpoint_every, resume, configuration)
+    if progressbar:
+        pools = threads.describe()
+        profile = profiles.active().name
+        print(f"compiling the step (slow the first time); profile: {profile}; {pools}", file=sys.stderr)
+    with compilation.preparing(), compiling() if progressbar else contextlib.nullcontext():
+        loss, updates = elbo.step_updates(inference.objective, **kwargs)
+        if bad_steps == "skip":
+            loss, updates = nonfinite.skip_bad_steps(loss, updates)
+        pipelines = _pipelines([loss, *replacements.values()])
+        refuse_fixed_batch(pipelines, inference.approx.model)
+        n = _number_of_steps(n, epochs, pipelines)
+        if checkpoints is not None:
+            _check_restorable(pipelines, checkpoint)
+            checkpoints.check_length(n)
+            history = os.path.join(checkpoint, HISTORY) if history is None else history
+        step = theano.function([], loss, updates=updates, **(fn_kwargs or {}))
+        if held_out is not None:
+            held_out = HeldOut(inference.objective, held_out, replacements, held_out_every, patience)
+    trained = inference.approx.params + list(kwargs.get("more_obj_params") or [])
+    if checkpoints is not None:
+        checkpoints.bind(step, trained, pipelines)
+    Loop(
+        inference, step, n, trained, score=score is None or bool(score), callbacks=callbacks, batch_size=batch_size,
+        pipelines=pipelines, skip=bad_steps == "skip", held_out=held_out, history=history, checkpoints=checkpoints,
+    ).run(progressbar)
+    return inference.approx
+
+
+def _say_stock(method, refused):
+    name = method if isinstance(method, str) else type(method).__name__
+    if refused:
+        raise ConfigurationError(
+            f"fit: {', '.join(refused)} cannot be had with method={name!r}, which runs through stock pm.fit"
+        )
+    print(f"fastvae.fit: method {name!r} runs through stock pm.fit", file=sys.stderr)
+
+
+def _pipelines(expressions):
+    """The pipelines of the minibatches among the ancestors of the expressions, each once."""
+    found = [getattr(variable.tag, "pipeline", None) for variable in ancestors(expressions)]
+    return list({id(pipeline): pipeline for pipeline in found if pipeline is not None}.values())
+
+
+def _number_of_steps(n, epochs, pipelines):
+    if epochs is None:
+        return STEPS if n is None else n
+    lengths = {pipeline.batches_per_epoch for pipeline in pipelines}
+    if len(lengths) != 1 or None in lengths:
+        raise ConfigurationError(
+            f"fit: epochs={epochs} needs minibatches that visit every row once an epoch, all of one length, not "
+            f"{lengths or 'no fastvae.Minibatch'} batches an epoch; give n, the number of steps, or such minibatches"
+        )
+    return epochs * lengths.pop()
+
+
+def _checkpoints(folder, every, resume, configuration):
+    if folder is None:
+        if resume:
+            raise ConfigurationError("fit: resume=True needs checkpoint=FOLDER, the folder of the run to go on with")
+        return None
+    return Checkpoints(folder, integer("fit", "checkpoint_every", every), resume, configuration or {})
+
+
+def _check_restorable(pipelines, folder):
+    lost = [pipeline for pipeline in pipelines if not pipeline.restorable]
+    if lost:
+        raise ConfigurationError(
+            f"fit: checkpoint={str(folder)!r} cannot be had with a {lost[0]!r}, whose iterator cannot be read again: "
+            "give a factory make(epoch, start) or a file in its place, or leave checkpoint out"
+        )
+
+
+def _is_fast(method):
+    if isinstance(method, str):
+        return method.lower() in FAST_METHODS
+    return isinstance(method, tuple(FAST_METHODS.values()))
+
+
+def _inference(method, local_rv, model, random_seed, start, inf_kwargs):
+    options = dict(inf_kwargs or {})
+    for name, value in (("local_rv", local_rv), ("random_seed", random_seed), ("start", start)):
+        if value is not None:
+            options[name] = value
+    if isinstance(method, str):
+        inference = FAST_METHODS[method.lower()](model=pm.modelcontext(model), **options)
+    elif set(options) <= {"random_seed"}:
+        inference = method
+    else:
+        raise ConfigurationError(
+            f"{', '.join(sorted(options))} cannot be given with an Inference instance, which has its own: give them to "
+            f"{type(method).__name__}(...)"
+        )
+    if random_seed is not None:
+        for i, group in enumerate(inference.approx.groups):
+            group._rng = pm.tt_rng(random_seed + i)
+    return inference
+
+
+def _drop_unused(kwargs):
+    """ADVI has no test function: accept its options as `pm.fit` does, and say that they are not used."""
+    for name in ("tf_n_mc", "more_tf_params", "test_optimizer"):
+        if kwargs.pop(name, None) is not None:
+            print(f"fastvae.fit: {name} is not used, ADVI has no test function", file=sys.stderr)
+
+
+def _check_arguments(n, epochs, method, callbacks, bad_steps):
+    if callbacks is not None and not isinstance(callbacks, (list, tuple)):
+        raise ConfigurationError(f"callbacks={callbacks!r} is not a list of callables; write callbacks=[...]")
+    known = isinstance(method, pm.variational.inference.Inference) or (
+        isinstance(method, str) and (method.lower() in METHODS or method.lower().startswith("nfvi="))
+    )
+    if not known:
+        raise ConfigurationError(
+            f"method={method!r} is unknown; give one of {', '.join(METHODS)}, nfvi=FORMULA, or an Inference instance "
+            "such as pm.ADVI()"
+        )
+    if n is not None and (not isinstance(n, (int, np.integer)) or isinstance(n, bool) or n < 0):
+        raise ConfigurationError(f"n={n!r} is not a number of steps; give an integer of at least 0")
+    if epochs is not None:
+        integer("fit", "epochs", epochs)
+        if n is not None:
+            raise ConfigurationError(f"fit: n={n} and epochs={epochs} both say how long to train; give one of them")
+    if bad_steps not in ("stop", "skip"):
+        raise ConfigurationError(f"fit: bad_steps={bad_steps!r} is neither 'stop' nor 'skip'")

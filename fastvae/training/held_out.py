@@ -1,0 +1,99 @@
+"""The ELBO of images that are not trained on, of any model that `fit` takes.
+
+It is PyMC3's objective, one sample of each latent, with the minibatch replaced by held-out rows. Each evaluation
+draws the same noise, so that two of them differ by the parameters alone, and none changes the noise of the training.
+"""
+import math
+
+import numpy as np
+import theano
+from theano.configparser import change_flags
+
+from fastvae.checkpoint import updated
+from fastvae.elbo.merge import merge_equal_nodes
+from fastvae.errors import ConfigurationError, DataError
+from fastvae.nn.arguments import integer
+
+
+class HeldOut:
+    """The mean ELBO per row, in nats, of the whole minibatches that held-out rows make (a remainder is left out).
+
+    Parameters
+    ----------
+    objective : pymc3.variational.opvi.ObjectiveFunction
+        `inference.objective` of ADVI or FullRankADVI.
+    data : dict
+        `{x: array}`, held-out rows (N, ...) for each variable that the training replaces by a minibatch.
+    more_replacements : dict
+        Those of the training, `{x: minibatch}`.
+    every : int
+        Steps from one evaluation to the next.
+    patience : int, optional
+        See `is_over`.
+
+    Raises
+    ------
+    ConfigurationError
+        If the two dicts do not name the same variables.
+    DataError
+        If the rows do not fit the variables, or are fewer than a minibatch.
+    """
+
+    def __init__(self, objective, data, more_replacements, every, patience=None):
+        self.every = integer("fit", "held_out_every", every)
+        self.patience = None if patience is None else integer("fit", "patience", patience)
+        replaced = dict(more_replacements or {})
+        if not isinstance(data, dict) or data.keys() != replaced.keys() or not data:
+            raise ConfigurationError(
+                f"held_out={_keys(data)} must be a dict of rows for the same variables as "
+                f"more_replacements={_keys(replaced)}"
+            )
+        self.batch_size = len(next(iter(replaced.values())).tag.test_value)
+        self.rows = [_checked(x, rows, self.batch_size) for x, rows in data.items()]
+        lengths = {len(rows) for rows in self.rows}
+        if len(lengths) > 1:
+            raise DataError(f"held_out: the arrays hold {sorted(lengths)} rows; rows used together need one length")
+        inputs = {x: x.type() for x in data}
+        with change_flags(compute_test_value="off"):
+            loss = objective(None, more_replacements=inputs)
+            (loss,) = merge_equal_nodes([loss])
+            self._loss = theano.function(list(inputs.values()), loss)
+        self._streams = updated(self._loss)
+
+    def due(self, step):
+        """Whether to measure after a step."""
+        return step % self.every == 0
+
+    def is_over(self, elbos):
+        """Whether the last `patience` ELBOs (at least 1) were none better than the best before them.
+
+        The early stopping of Prechelt, 1998, "Early stopping - but when?" (its UP criterion, with any best before). The
+        parameters stay those of the last step, not of the best.
+        """
+        best = max(elbos, key=lambda elbo: -math.inf if math.isnan(elbo) else elbo)
+        return self.patience is not None and len(elbos) - 1 - elbos.index(best) >= self.patience
+
+    def elbo(self):
+        """The ELBO per row, a float in nats, with the parameters as they are."""
+        before = [stream.get_value() for stream in self._streams]
+        starts = range(0, len(self.rows[0]) - self.batch_size + 1, self.batch_size)
+        losses = [self._loss(*(rows[start : start + self.batch_size] for rows in self.rows)) for start in starts]
+        for stream, value in zip(self._streams, before):
+            stream.set_value(value)
+        return -float(np.mean(losses, dtype=np.float64)) / self.batch_size
+
+
+def _keys(data):
+    return "{" + ", ".join(map(str, data)) + "}" if isinstance(data, dict) else repr(type(data).__name__)
+
+
+def _checked(x, rows, batch_size):
+    rows = np.asarray(rows)
+    if rows.dtype.kind not in "fiub" or rows.ndim != x.ndim:
+        raise DataError(f"held_out: the rows for {x} are {rows.dtype} {rows.shape}, not numbers of {x.ndim} axes")
+    rows = rows.astype(x.dtype, copy=False)
+    if len(rows) < batch_size:
+        raise DataError(f"held_out: {len(rows)} rows for {x} are fewer than a minibatch of {batch_size}: give more")
+    if rows.dtype.kind == "f" and not np.isfinite(rows).all():
+        raise DataError(f"held_out: the rows for {x} hold NaN or infinity: clean them first")
+    return rows

@@ -1,0 +1,151 @@
+"""The loop under `fastvae.fit`: steps, and between them losses, callbacks, held-out ELBOs, history and checkpoints."""
+import contextlib
+
+import numpy as np
+import theano
+from pymc3.variational.inference import State
+
+from fastvae.errors import NonFiniteError
+from fastvae.interrupts import after_the_step
+from fastvae.training import nonfinite
+from fastvae.training.history import History
+from fastvae.training.progress import Progress
+
+
+class Loop:
+    """One run of a step function; `run` takes the steps.
+
+    Parameters
+    ----------
+    inference : pymc3.variational.inference.Inference
+        Gets `.hist` (and its approximation too) and `.state`, so that `inference.refine` goes on from here.
+    step : callable
+        Takes one training step and returns the loss, float32.
+    n : int
+        Steps, those before the checkpoint of a resumed run included.
+    params : list of theano.compile.SharedVariable
+        What is trained, to name the first that is not finite.
+    score, callbacks, batch_size
+        As in `fit`.
+    pipelines : list
+        Of the minibatches: `advance()` is called before every step, `close()` at the end.
+    skip : bool
+        Whether a step whose loss is not finite has changed nothing, so that the run goes on.
+    held_out : fastvae.training.held_out.HeldOut, optional
+    history : path-like, optional
+        The CSV file.
+    checkpoints : fastvae.checkpoint.Checkpoints, optional
+        Bound to the step.
+    """
+
+    def __init__(
+        self, inference, step, n, params, *, score=True, callbacks=None, batch_size=None, pipelines=(), skip=False,
+        held_out=None, history=None, checkpoints=None,
+    ):
+        self.inference, self.approx, self.n, self.params = inference, inference.approx, n, params
+        self.score, self.callbacks, self.batch_size, self.skip = score, list(callbacks or []), batch_size, skip
+        self.pipelines, self.held_out, self.history, self.checkpoints = pipelines, held_out, history, checkpoints
+        self.take = _advancing(step, pipelines) if pipelines else step
+        past, self.measured = ([], []) if checkpoints is None else (checkpoints.losses, list(checkpoints.held_out))
+        self.done = len(past)
+        self.losses = np.empty(max(n, self.done))
+        self.losses[: self.done] = past
+
+    def run(self, progressbar=True):
+        """Take the steps that are missing, and leave everything on the approximation and on disk, whatever ends them.
+
+        Raises
+        ------
+        NonFiniteError
+            If the loss or a parameter stops being finite.
+        DataError
+            If a checkpoint or the history cannot be written.
+        """
+        before = self.inference.hist
+        self.approx.ended_by = None
+        try:
+            with contextlib.ExitStack() as stack:
+                for pipeline in self.pipelines:
+                    stack.callback(pipeline.close)
+                interrupted = stack.enter_context(after_the_step())
+                self._check_and_save()  # a folder that cannot be written is known before the first step
+                if self.history is not None:
+                    history = History(self.history, self.batch_size, self.losses[: self.done], self.measured)
+                    self.history = stack.enter_context(history)
+                with self._progress(progressbar) as progress:
+                    self.approx.ended_by = self._steps(interrupted, progress)
+                self._check_and_save()
+        finally:
+            seen = self.losses[: self.done] if self.score else []
+            self.inference.hist = self.approx.hist = np.concatenate([before, seen])
+            self.approx.held_out_hist = np.array(self.measured, dtype=np.float64).reshape(-1, 2)
+            self.inference.state = State(self.done - 1, step=self.take, callbacks=self.callbacks, score=self.score)
+
+    def _steps(self, interrupted, progress):
+        """Take steps until something ends the fit, and tell what it was."""
+        try:
+            while self.done < self.n:
+                if interrupted():
+                    return interrupted().name
+                loss = self._step()
+                elbo = self._measure()
+                if self.history is not None:
+                    self.history.append(self.done, loss, elbo)
+                seen = self.losses[: self.done]
+                if progress is not None:
+                    progress.update(self.done, seen, elbo)
+                for callback in self.callbacks:
+                    callback(self.approx, seen if self.score else None, self.done)
+                if self.checkpoints is not None and self.checkpoints.due(self.done) and np.isfinite(loss):
+                    self._check_and_save()
+                if elbo is not None and self.held_out.is_over([elbo for _, elbo in self.measured]):
+                    return "patience"
+        except StopIteration:  # as in pm.fit: the fit ends here, and what was trained is returned
+            return "callback"
+        except KeyboardInterrupt:
+            return "SIGINT"
+        return "steps"
+
+    def _step(self):
+        """One step and its loss; under the profile `debug` a NaN, infinity or huge value in any Op ends the fit."""
+        number = self.done + 1
+        try:
+            loss = self.take()
+        except AssertionError as error:
+            if theano.config.mode != "NanGuardMode":
+                raise
+            what = f"NanGuardMode stopped step {number}: {' '.join(str(error).split())}"
+            raise NonFiniteError(what, self.approx) from error
+        if not (np.isfinite(loss) or self.skip):
+            raise nonfinite.error(f"the loss became {loss}", number, self.params, self.approx, self.checkpoints)
+        self.losses[self.done] = loss
+        self.done = number
+        return loss
+
+    def _measure(self):
+        """The held-out ELBO if it is due, else None."""
+        if self.held_out is None or not self.held_out.due(self.done):
+            return None
+        elbo = self.held_out.elbo()
+        self.measured.append((self.done, elbo))
+        return elbo
+
+    def _check_and_save(self):
+        """Write a checkpoint, if one is asked for and not there, once the parameters are known to be finite."""
+        if nonfinite.first_bad(self.params) is not None:
+            what = "a parameter stopped being finite"
+            raise nonfinite.error(what, self.done, self.params, self.approx, self.checkpoints)
+        if self.checkpoints is not None and self.checkpoints.saved != self.done:
+            self.checkpoints.save(self.done, self.losses[: self.done], self.measured)
+
+    def _progress(self, wanted):
+        return Progress(self.n, self.batch_size, done=self.done) if wanted else contextlib.nullcontext()
+
+
+def _advancing(step, pipelines):
+    def advance_and_step():
+        for pipeline in pipelines:
+            pipeline.advance()
+        return step()
+
+    return advance_and_step

@@ -1,0 +1,27 @@
+"""What the commands decide before they compute; `tests/cli/test_cli.py` runs them whole."""
+import numpy as np
+import pytest
+
+import fastvae
+from fastvae.cli import commands
+from fastvae.errors import DataError
+
+
+def test_data_that_is_gone_is_said_to_be_the_runs(tmp_path):
+    vae = fastvae.MLPVAE(image_shape=(1, 4, 4), hidden=8, seed=1)
+    with pytest.raises(DataError, match="the run was trained on cannot be had again: no data set"):
+        commands._held_out({"data": str(tmp_path / "gone.npy")}, vae)
+
+
+def test_without_a_test_split_the_training_images_serve(tmp_path, capsys):
+    np.save(tmp_path / "a.npy", np.full((3, 4, 4), 0.5))
+    vae = fastvae.MLPVAE(image_shape=(1, 4, 4), hidden=8, seed=1)
+    images, labels, split = commands._held_out({"data": str(tmp_path / "a.npy")}, vae)
+    assert (images.shape, labels, split) == ((3, 1, 4, 4), None, "train")
+    assert "has no test images" in capsys.readouterr().err
+
+
+def test_the_picture_of_the_model_has_every_layer_between_image_and_latent():
+    boxes = commands._boxes(fastvae.MLPVAE(image_shape=(1, 4, 4), hidden=8, seed=1))
+    assert [kind for *_, kind in boxes] == ["observed", *["encoder"] * 3, *["decoder"] * 3, "latent"]
+    assert boxes[0][1] == "1 x 4 x 4" and boxes[2] == ("Linear", "8", "encoder")

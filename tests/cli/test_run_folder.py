@@ -1,0 +1,67 @@
+import json
+
+import pytest
+
+from fastvae.cli import run_folder
+from fastvae.errors import ConfigurationError, DataError
+
+OPTIONS = dict(
+    data="x", model="mlp", iterations=3, batch_size=2, learning_rate=0.5, latent=2, seed=1, checkpoint_every=5
+)
+
+
+def test_a_configuration_comes_back(tmp_path):
+    folder = run_folder.create(tmp_path / "run", OPTIONS)
+    assert run_folder.configuration(folder) == OPTIONS
+    assert "fastvae" in json.loads((folder / "config.json").read_text())
+
+
+def test_the_default_folder_names_model_and_time(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = run_folder.create(None, OPTIONS)
+    assert folder.parts[0] == "runs" and folder.name.startswith("mlp-20")
+
+
+def test_a_run_without_a_step_leaves_its_name_free(tmp_path):
+    folder = run_folder.create(tmp_path / "run", OPTIONS)
+    run_folder.discard_untrained(folder)
+    assert not folder.exists()
+    (run_folder.create(folder, OPTIONS) / "checkpoint-00000000.ckpt").touch()
+    run_folder.discard_untrained(folder)
+    assert folder.exists()
+
+
+def test_what_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "config.json").mkdir()
+    with pytest.raises(DataError, match="config.json' cannot be written"):
+        run_folder.configure(tmp_path, OPTIONS)
+
+
+def test_a_run_is_never_written_over(tmp_path):
+    run_folder.create(tmp_path, OPTIONS)
+    with pytest.raises(ConfigurationError, match="not empty"):
+        run_folder.create(tmp_path, OPTIONS)
+
+
+def test_a_file_is_no_run_folder(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigurationError, match="cannot write"):
+        run_folder.create(tmp_path / "file", OPTIONS)
+    with pytest.raises(DataError, match="not a run folder"):
+        run_folder.existing(tmp_path / "file")
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [("{", "not JSON"), ("[]", "lacks a valid 'data'"), (json.dumps({**OPTIONS, "seed": "1"}), "'seed'")],
+)
+def test_a_damaged_configuration_is_named(tmp_path, text, message):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(DataError, match=message):
+        run_folder.existing(tmp_path)
+
+
+def test_a_run_that_did_not_end_is_named(tmp_path):
+    run_folder.create(tmp_path / "run", OPTIONS)
+    with pytest.raises(DataError, match="holds no vae.npz: .* go on: fastvae train --resume"):
+        run_folder.existing(tmp_path / "run")

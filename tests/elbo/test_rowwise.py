@@ -1,0 +1,78 @@
+"""Which expressions are known to work row by row, each answer checked by computing rows apart."""
+import numpy as np
+import pytest
+import theano
+import theano.tensor as tt
+
+from fastvae import nn
+from fastvae.elbo.rowwise import first_mixing
+
+ROWS, SIZE = 3, 4
+QUICK = theano.compile.mode.Mode(linker="py", optimizer="fast_compile")
+x, y = tt.fmatrix("x"), tt.fmatrix("y")
+square = theano.shared(np.random.default_rng(0).normal(size=(SIZE, SIZE)).astype("float32"), "square")
+image_weight = theano.shared(np.random.default_rng(1).normal(size=(2, 1, 2, 2)).astype("float32"), "image_weight")
+image = x.reshape((x.shape[0], 1, 2, 2))
+
+ROW_BY_ROW = {
+    "elementwise": tt.tanh(x) * y + square[0],
+    "product": tt.dot(x, square),
+    "dense layer": nn.Linear(SIZE, 2, nn.relu, rng=0)(x),
+    "reshape": image,
+    "flatten": image.flatten(2),
+    "rest of the shape": image.reshape((image.shape[0], image.shape[2], -1)),
+    "convolution": nn.Conv2D(1, 2, 2, rng=0)(image),
+    "transposed convolution": nn.ConvTranspose2D(1, 2, 2, rng=0)(image),
+    "stock convolution": tt.nnet.conv2d(image, image_weight),
+    "stock relu": tt.nnet.relu(x),
+    "softmax": tt.nnet.softmax(x),
+    "mean of a row": x - x.mean(axis=1, keepdims=True),
+    "largest of a row": x.max(axis=1),
+    "join": tt.concatenate([x, y], axis=1),
+    "column": x[:, 1],
+    "new axis": x[:, None, :],
+    "zeros for each row": tt.zeros((x.shape[0], 2)) + x[:, :2],
+    "embedding": square[tt.cast(tt.clip(x[:, 0], 0, 3), "int64")],
+    "batched product": tt.batched_dot(x, y),
+}
+MIXING = {
+    "mean over rows": x - x.mean(axis=0),
+    "sum": tt.sum(x),
+    "transpose": x.T,
+    "a fixed number of rows": x.reshape((ROWS, 2, 2)),
+    "an unknown number of rows": x.reshape((-1, SIZE)),
+    "rows in another order": x[::-1],
+    "one row": x[:1],
+    "a constant for each row": x + square[:ROWS],
+    "rows as a product's columns": tt.dot(square[:, :ROWS], x),
+    "join of rows": tt.concatenate([x, y], axis=0),
+    "divided by the number of rows": x / tt.cast(x.shape[0], "float32"),
+    "noise of the rows' number": x + tt.shared_randomstreams.RandomStreams(1).normal((x.shape[0], 1)),
+    "nothing of the rows": square,
+}
+
+
+def values(n):
+    return [np.random.default_rng(seed).normal(size=(n, SIZE)).astype("float32") for seed in (2, 3)]
+
+
+@pytest.mark.parametrize("name", ROW_BY_ROW)
+def test_what_works_row_by_row_is_known(name):
+    expression = ROW_BY_ROW[name]
+    assert first_mixing([expression], [x, y]) is None
+    mode = None if "convolution" in name else QUICK  # a convolution has no Python implementation
+    function = theano.function([x, y], expression, mode=mode, on_unused_input="ignore")
+    whole = function(*values(ROWS))
+    for i in range(ROWS):
+        row = function(*(value[i : i + 1] for value in values(ROWS)))
+        np.testing.assert_allclose(whole[i : i + 1], row, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("expression", MIXING.values(), ids=MIXING)
+def test_what_does_not_is_not_taken_for_it(expression):
+    assert isinstance(first_mixing([expression], [x, y]), str)
+
+
+def test_the_first_op_in_the_way_is_named():
+    later = tt.tanh(tt.dot(x - x.mean(axis=0), square)).reshape((ROWS, 2, 2))
+    assert first_mixing([x.sum(axis=1), later], [x]).startswith("Sum{axis=[0]")

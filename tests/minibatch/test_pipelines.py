@@ -1,0 +1,266 @@
+"""What stands behind a minibatch: advance, state, restore, close, for every kind of data."""
+import gc
+import json
+import pickle
+import threading
+import weakref
+
+import numpy as np
+import pymc3 as pm
+import pytest
+import scipy.stats
+import theano
+
+from fastvae import Minibatch, on_disk
+from fastvae.errors import ConfigurationError, DataError
+from fastvae.minibatch.pipelines import refuse_fixed_batch
+
+ROWS = np.random.default_rng(0).integers(0, 256, (20, 1, 3, 4)).astype("uint8")
+
+
+def count_up(epoch, start):
+    return iter([np.float32(100 * epoch + row) for row in range(start, 11)])
+
+
+def minibatch(kind, folder):
+    """A minibatch of each kind that can be restored."""
+    if kind == "function":
+        return Minibatch(count_up, 4, last="keep")
+    if kind == "function of minibatches":
+        return Minibatch(lambda epoch, start: [np.full(size, epoch) for size in (3, 2, 3)][start:], None)
+    place, order = kind.split(", ", 1)
+    np.save(folder / "rows.npy", ROWS)
+    data = ROWS if place == "resident" else on_disk(folder / "rows.npy")
+    order, last = (order, "drop") if order == "replacement" else order.split(", ")
+    return Minibatch(data, 6, seed=3, order=order, last=last, scale=1 / 255)
+
+
+KINDS = [f"{place}, {order}" for place in ("resident", "streamed")
+         for order in ("replacement", "epochs, drop", "epochs, keep")] + ["function", "function of minibatches"]
+
+
+class Run:
+    """A compiled step on a minibatch, and its whole state as a training loop keeps it."""
+
+    def __init__(self, variable):
+        self.pipeline = variable.tag.pipeline
+        self.step = theano.function([], variable)
+        self.updated = [shared for shared in self.step.get_shared() if hasattr(shared, "default_update")]
+
+    def take(self, n):
+        batches = []
+        for _ in range(n):
+            self.pipeline.advance()
+            batches.append(self.step().tolist())
+        return batches
+
+    def state(self):
+        return self.pipeline.state(), [shared.get_value() for shared in self.updated]
+
+    def restore(self, state):
+        self.pipeline.restore(state[0])
+        for shared, value in zip(self.updated, state[1]):
+            shared.set_value(value)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("taken", [0, 5])
+def test_a_state_continues_exactly(tmp_path, kind, taken):
+    one, other = Run(minibatch(kind, tmp_path)), Run(minibatch(kind, tmp_path))
+    one.take(taken)
+    state = one.state()
+    expected = one.take(9)
+    other.take(2)
+    other.restore(state)
+    assert other.take(9) == expected
+    one.restore(state)
+    assert one.take(9) == expected
+    one.pipeline.close()
+    other.pipeline.close()
+
+
+def test_a_new_process_continues(tmp_path, python):
+    states, expected = {}, {}
+    for kind in KINDS:
+        run = Run(minibatch(kind, tmp_path))
+        run.take(4)
+        states[kind], expected[kind] = run.state(), run.take(5)
+        run.pipeline.close()
+    (tmp_path / "states").write_bytes(pickle.dumps(states))
+    done = python(
+        "import fastvae, json, pathlib, pickle\n"
+        "from tests.minibatch.test_pipelines import KINDS, Run, minibatch\n"
+        f"folder, found = pathlib.Path({str(tmp_path)!r}), {{}}\n"
+        "states = pickle.loads((folder / 'states').read_bytes())\n"
+        "for kind in KINDS:\n"
+        "    run = Run(minibatch(kind, folder))\n"
+        "    run.restore(states[kind])\n"
+        "    found[kind] = run.take(5)\n"
+        "print(json.dumps(found))"
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == expected
+
+
+@pytest.mark.parametrize("kind", ["streamed, epochs, keep", "function"])
+def test_the_state_is_of_the_batch_last_used(tmp_path, kind):
+    run = Run(minibatch(kind, tmp_path))
+    run.take(3)
+    used = repr(run.pipeline.state())
+    run.pipeline.advance()
+    assert repr(run.pipeline.state()) == used
+    run.pipeline.advance()  # the one in place is still unused
+    expected = [run.step().tolist(), *run.take(2)]
+    again = Run(minibatch(kind, tmp_path))
+    again.take(3)
+    assert again.take(3) == expected
+    run.pipeline.close()
+    again.pipeline.close()
+
+
+@pytest.mark.parametrize("order", ["replacement", "epochs, drop", "epochs, keep"])
+def test_streamed_rows_are_the_resident_ones(tmp_path, order):
+    streamed = Run(minibatch(f"streamed, {order}", tmp_path))
+    assert streamed.take(40) == Run(minibatch(f"resident, {order}", tmp_path)).take(40)
+    streamed.pipeline.close()
+
+
+def test_an_evaluation_without_advance_is_an_error(tmp_path):
+    run = Run(minibatch("streamed, replacement", tmp_path))
+    for _ in range(2):
+        with pytest.raises(AssertionError, match="no new batch: the step is run by something else than fastvae.fit"):
+            run.step()
+        run.take(1)
+    run.pipeline.close()
+
+
+def test_stock_fit_is_refused(tmp_path):
+    x = Minibatch(count_up, 4)
+    with pm.Model():
+        mu = pm.Normal("mu", 0, 10)
+        pm.Normal("y", mu=mu, sigma=1, observed=x, total_size=11)
+        with pytest.raises(AssertionError, match="such as stock pm.fit; train with fastvae.fit"):
+            pm.fit(3, progressbar=False)
+
+
+def readers():
+    return [thread for thread in threading.enumerate() if thread.name == "fastvae.Minibatch"]
+
+
+def test_close_ends_the_thread_and_loses_nothing(tmp_path):
+    run = Run(minibatch("streamed, epochs, drop", tmp_path))
+    assert not readers()
+    batches = run.take(2)
+    assert len(readers()) == 1
+    run.pipeline.close()
+    run.pipeline.close()
+    assert not readers()
+    batches += run.take(2)
+    run.pipeline.close()
+    assert batches == Run(minibatch("resident, epochs, drop", tmp_path)).take(4)
+
+
+def test_a_forgotten_pipeline_ends_its_thread(tmp_path):
+    run = Run(minibatch("function", tmp_path))
+    run.take(1)
+    (thread,), pipeline = readers(), weakref.ref(run.pipeline)
+    del run
+    gc.collect()
+    assert pipeline() is None
+    thread.join(timeout=10)
+    assert not thread.is_alive()
+
+
+def test_an_iterator_trains_but_cannot_be_restored():
+    run = Run(Minibatch(iter(np.arange(10.0)), 4))
+    assert not run.pipeline.restorable
+    assert run.take(2) == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    for _ in range(2):
+        with pytest.raises(DataError, match="the data's iterator ended"):
+            run.take(1)
+    run.pipeline.close()
+    with pytest.raises(DataError, match="was closed, and what it had read ahead is gone"):
+        run.take(1)
+
+
+def test_an_error_comes_after_the_batches_before_it():
+    def broken(epoch, start):
+        yield from count_up(epoch, start)
+        raise OSError("disk gone")
+
+    run = Run(Minibatch(broken, 5))
+    assert run.take(2) == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9]]
+    with pytest.raises(DataError, match="raised OSError at item 11 of epoch 0: disk gone"):
+        run.take(1)
+    run.pipeline.close()
+
+
+def test_the_reader_stays_ahead_but_not_far():
+    made = []
+
+    def make(epoch, start):
+        for row in range(1000):
+            made.append(row)
+            yield row
+
+    run = Run(Minibatch(make, 1))
+    run.take(1)
+    run.take(0) or threading.Event().wait(0.2)
+    assert 2 <= len(made) <= 10
+    run.pipeline.close()
+
+
+def test_a_state_of_other_data_is_refused(tmp_path):
+    state = minibatch("streamed, epochs, drop", tmp_path).tag.pipeline.state()
+    for other in (
+        Minibatch(ROWS[:19], 6, order="epochs"),
+        Minibatch(ROWS, 5, order="epochs"),
+        Minibatch(ROWS, 6),
+        Minibatch(ROWS[:, 0], 6, order="epochs"),
+        Minibatch(count_up, 6),
+    ):
+        with pytest.raises(DataError, match="a state of other data .* is not for the .* minibatch"):
+            other.tag.pipeline.restore(state)
+
+
+def test_batches_per_epoch():
+    def length(*args, **options):
+        return Minibatch(*args, **options).tag.pipeline.batches_per_epoch
+
+    assert length(ROWS, 6, order="epochs") == 3 and length(ROWS, 6, order="epochs", last="keep") == 4
+    assert length(ROWS, 6) is None and length(count_up, 6) is None
+
+
+# The smaller last batch in a PyMC3 model
+
+
+def model_of(shape):
+    with pm.Model() as model:
+        pm.Normal("mu", 0, 1, shape=4)
+        pm.Normal("zs", 0, 1, shape=shape, dtype="float32", total_size=10)
+    return model
+
+
+def test_a_model_that_fixes_the_batch_size_is_refused():
+    data = np.zeros((10, 2), "float32")
+    keep = Minibatch(data, 4, order="epochs", last="keep").tag.pipeline
+    with pytest.raises(ConfigurationError, match=r"zs has shape=\(4, 1\), which fixes .* declare shape=\(10, 1\)"):
+        refuse_fixed_batch([keep], model_of((4, 1)))
+    refuse_fixed_batch([keep], model_of((10, 1)))
+    for batch_size, options in ((4, {}), (4, dict(order="epochs")), (5, dict(order="epochs", last="keep"))):
+        refuse_fixed_batch([Minibatch(data, batch_size, **options).tag.pipeline], model_of((batch_size, 1)))
+
+
+def test_the_total_size_factor_follows_the_batch():
+    data = np.random.default_rng(1).normal(size=10).astype("float32")
+    x = Minibatch(data, 4, seed=1, order="epochs", last="keep")
+    with pm.Model() as model:
+        mu = pm.Normal("mu", 0, 1)
+        pm.Normal("x", mu=mu, sigma=1, observed=x, total_size=10)
+    density = theano.function([mu], [model.logpt, x])
+    normal = scipy.stats.norm(0.5, 1)
+    for size in (4, 4, 2, 4):
+        found, batch = density(0.5)
+        assert len(batch) == size
+        expected = scipy.stats.norm().logpdf(0.5) + 10 / size * normal.logpdf(batch).sum()
+        assert found == pytest.approx(expected, rel=1e-5)

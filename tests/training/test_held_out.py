@@ -1,0 +1,105 @@
+import numpy as np
+import pymc3 as pm
+import pytest
+
+import fastvae
+from fastvae import elbo
+from fastvae.errors import ConfigurationError, DataError
+from fastvae.training.held_out import HeldOut
+
+RNG = np.random.default_rng(0)
+IMAGES = RNG.random((24, 1, 3, 3)).astype("float32")
+
+
+@pytest.fixture(scope="module")
+def vae():
+    return fastvae.MLPVAE(image_shape=(1, 3, 3), hidden=4, seed=1)
+
+
+@pytest.fixture(scope="module")
+def problem(vae):
+    model, local_rv, xs = elbo.vae_model(vae, batch_size=8, total_size=100)
+    inference = pm.ADVI(model=model, local_rv=local_rv, random_seed=1)
+    return inference.objective, xs, {xs: fastvae.Minibatch(IMAGES, 8)}
+
+
+@pytest.fixture(scope="module")
+def held_out(problem):
+    objective, xs, replacements = problem
+    return HeldOut(objective, {xs: IMAGES}, replacements, every=3, patience=2)
+
+
+def test_the_elbo_is_that_of_the_closed_form(vae, problem):
+    """Its mean over noise: log-likelihood by sampling, KL to the prior in closed form, both in numpy's float64.
+
+    Each image 400 times, so that the noise of either side is 0.2 %.
+    """
+    objective, xs, replacements = problem
+    held_out = HeldOut(objective, {xs: np.tile(IMAGES, (400, 1, 1, 1))}, replacements, every=3)
+    mean, rho = (part.eval({x: IMAGES}) for x, part in _encoded(vae))
+    sd = np.log1p(np.exp(rho.astype("float64")))
+    kl = 0.5 * np.sum(sd**2 + mean**2 - 1 - 2 * np.log(sd), axis=1)
+    likelihoods = []
+    for _ in range(400):
+        decoded = vae.decode_mean((mean + sd * RNG.standard_normal(mean.shape)).astype("float32"))
+        error = (IMAGES - decoded).reshape(len(IMAGES), -1) / 0.1
+        likelihoods.append(np.sum(-0.5 * error**2 - np.log(0.1 * np.sqrt(2 * np.pi)), axis=1))
+    expected = np.mean(likelihoods) - kl.mean()
+    assert held_out.elbo() == pytest.approx(expected, rel=0.01)
+
+
+def _encoded(vae):
+    import theano.tensor as tt
+
+    x = tt.tensor4(dtype="float32")
+    return [(x, part) for part in vae.encode(x)]
+
+
+def test_the_noise_is_the_same_each_time(held_out):
+    assert held_out.elbo() == held_out.elbo()
+
+
+def test_it_follows_the_parameters(vae, held_out):
+    before, bias = held_out.elbo(), vae.get_params()[-1]
+    value = bias.get_value()
+    bias.set_value(value + 1)
+    assert held_out.elbo() != before
+    bias.set_value(value)
+    assert held_out.elbo() == before
+
+
+def test_it_is_due_every_third_step(held_out):
+    assert [step for step in range(1, 10) if held_out.due(step)] == [3, 6, 9]
+
+
+@pytest.mark.parametrize(
+    "elbos, over",
+    [
+        ([-5], False), ([-5, -4, -3], False), ([-5, -6], False), ([-5, -6, -5.5], True), ([-5, -5, -5], True),
+        ([-5, -6, -4], False), ([-5, np.nan, np.nan], True), ([np.nan, -5, -6], False),
+    ],
+)
+def test_patience_ends_when_two_in_a_row_were_no_better(held_out, elbos, over):
+    assert held_out.is_over(elbos) is over
+
+
+def test_without_patience_it_never_ends(problem):
+    objective, xs, replacements = problem
+    never = HeldOut(objective, {xs: IMAGES}, replacements, every=1)
+    assert not never.is_over([-5.0] + [-6.0] * 100)
+
+
+@pytest.mark.parametrize(
+    "rows, error, message",
+    [
+        (lambda xs: IMAGES, ConfigurationError, "held_out='ndarray' must be a dict of rows"),
+        (lambda xs: {}, ConfigurationError, "for the same variables as more_replacements={xs}"),
+        (lambda xs: {xs: IMAGES[:7]}, DataError, "7 rows for xs are fewer than a minibatch of 8"),
+        (lambda xs: {xs: IMAGES[0]}, DataError, r"float32 \(1, 3, 3\), not numbers of 4 axes"),
+        (lambda xs: {xs: np.full_like(IMAGES, np.nan)}, DataError, "hold NaN or infinity"),
+    ],
+)
+def test_rows_that_do_not_fit(problem, rows, error, message):
+    objective, xs, replacements = problem
+    with pytest.raises(error, match=message):
+        HeldOut(objective, rows(xs), replacements, every=1)
