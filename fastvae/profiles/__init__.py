@@ -80,6 +80,21 @@ class Profile:
         return self.options.get("tf32", "false").lower() == "true"
 
     @property
+    def search(self):
+        """Whether cuDNN times its algorithms for every new shape, in place of its heuristics."""
+        return self.options.get("cudnn_search", "false").lower() == "true"
+
+    @property
+    def deterministic(self):
+        """Whether only algorithms that give the same bits in every run are taken."""
+        return self.settings.get("deterministic", ("",))[0] == "more"
+
+    @property
+    def cudnn(self):
+        """The cuDNN that goes with the device."""
+        return cuda_libraries.find(self.device, self.cuda_path)[-1].path
+
+    @property
     def cuda_path(self):
         """Folders to look for CUDA's libraries in, separated by colons; None for the usual places."""
         return self.options.get("cuda_path")
@@ -172,6 +187,7 @@ def _resolve(name, environ):
     _check_float32(settings)
     _check_boolean(settings, "fastvae.winograd")
     _check_boolean(settings, "fastvae.tf32")
+    _check_boolean(settings, "fastvae.cudnn_search")
     device, layer = settings["device"]
     family, (asked, profile_layer) = _family(device, layer), _merged(composed)["device"]
     if family != _family(asked, profile_layer):

@@ -18,7 +18,8 @@ CUDNN_PARTS = ("graph", "ops", "cnn", "engines_precompiled", "engines_runtime_co
 LIBRARIES = {"driver.c": "driver/libcuda.so.1", "cublas.c": "cuda/libcublas.so.12", "cudnn.c": "cuda/libcudnn.so.9"}
 # What theano's stock cuDNN Ops need beside: headers, and the plain name to link.
 STOCK = (
-    "dnn.enabled=True,dnn.include_path={include},cuda.include_path={include},dnn.library_path={cuda},dnn.bin_path={cuda}"
+    "dnn.enabled=True,dnn.include_path={include},cuda.include_path={include},"
+    "dnn.library_path={cuda},dnn.bin_path={cuda}"
 )
 
 # One step's figure out of the counters: the functions that are counted together.
@@ -93,6 +94,20 @@ def counts():
 def figures(counted):
     """The counters in a step's own terms: launches, copies, synchronisations, allocations, convolutions, products."""
     return {name: sum(counted.get(function, 0) for function in functions) for name, functions in FIGURES.items()}
+
+
+def without_host_code():
+    """Let theano's Ops on the host run in Python, so that C is compiled for the device's alone; no figure changes."""
+    from theano.compile.ops import Rebroadcast, Shape, Shape_i
+    from theano.gof import Op
+    from theano.tensor import Join, Reshape
+    from theano.tensor.elemwise import CAReduce, DimShuffle, Elemwise
+    from theano.tensor.opt import Assert, MakeVector
+    from theano.tensor.subtensor import Subtensor
+
+    shapes = (Assert, Join, MakeVector, Rebroadcast, Reshape, Shape, Shape_i, Subtensor)
+    for host in (CAReduce, DimShuffle, Elemwise, *shapes):
+        host.c_code = Op.c_code
 
 
 def cudnn():
