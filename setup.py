@@ -45,7 +45,8 @@ setup(
         "cuda": ["nvidia-cuda-nvrtc-cu12==12.9.86", "nvidia-cublas-cu12==12.9.1.4", "nvidia-cudnn-cu12==9.10.2.21"],
         "test": [
             *["pytest==8.3.4", "pytest-benchmark==4.0.0", "hypothesis==6.122.3", "pytest-xdist==3.6.1"],
-            "nvidia-cuda-nvrtc-cu12==12.9.86",  # compiles every kernel of a step in tests, without a GPU
+            # They compile and assemble every kernel of a step in tests, without a GPU.
+            *["nvidia-cuda-nvrtc-cu12==12.9.86", "nvidia-cuda-nvcc-cu12==12.9.86"],
         ],
     },
     entry_points={"console_scripts": ["fastvae=fastvae.cli:main"]},

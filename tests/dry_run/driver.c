@@ -115,16 +115,7 @@ int cuLinkCreate(unsigned n, int *options, void **values, char **state) {
 
 int cuLinkAddData(char **state, int type, void *ptx, size_t size, const char *name, unsigned n, int *options,
                   void **values) {
-  static int written;
-  const char *folder = getenv("DRY_RUN_PTX");
-  if (!(*state = strndup(ptx, size))) return OUT_OF_MEMORY;
-  if (folder) {
-    char path[4096];
-    snprintf(path, sizeof path, "%s/%d_%04d.ptx", folder, setting("DRY_RUN_CAPABILITY", 90), written++);
-    FILE *file = fopen(path, "w");
-    if (!file || fputs(*state, file) < 0 || fclose(file)) { perror(path); abort(); }
-  }
-  return 0;
+  return (*state = strndup(ptx, size)) ? 0 : OUT_OF_MEMORY;
 }
 
 int cuLinkComplete(char **state, void **binary, size_t *size) {
@@ -136,7 +127,15 @@ int cuLinkComplete(char **state, void **binary, size_t *size) {
 int cuLinkDestroy(char **state) { free(*state); free(state); return 0; }
 
 int cuModuleLoadData(void **module, const void *image) {
+  static int written;
+  const char *folder = getenv("DRY_RUN_PTX");
   COUNT();
+  if (folder) {
+    char path[4096];
+    snprintf(path, sizeof path, "%s/%04d.ptx", folder, written++);
+    FILE *file = fopen(path, "w");
+    if (!file || fputs(image, file) < 0 || fclose(file)) { perror(path); abort(); }
+  }
   return (*module = strdup(image)) ? 0 : OUT_OF_MEMORY;
 }
 

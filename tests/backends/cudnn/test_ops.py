@@ -1,15 +1,29 @@
 """On the dry-run device: cuDNN's Op computes what numpy does, in strict float32, and the seed step has 17 of them."""
 import json
+import pathlib
+import re
+import shutil
+import subprocess
+import sysconfig
 
 import pytest
 
 from tests import dry_run
 from tests.backends.cudnn.program import GEOMETRIES, KINDS
+from tests.conftest import required_device
+
+PTXAS = pathlib.Path(sysconfig.get_paths()["purelib"], "nvidia/cuda_nvcc/bin/ptxas")
 
 
 @pytest.fixture(scope="module")
-def report(dry_run_process):
-    return json.loads(dry_run_process("tests.backends.cudnn.program"))
+def kernels(tmp_path_factory):
+    """A folder that gets every kernel that the driver loads, as PTX."""
+    return tmp_path_factory.mktemp("kernels")
+
+
+@pytest.fixture(scope="module")
+def report(dry_run_process, kernels):
+    return json.loads(dry_run_process("tests.backends.cudnn.program", DRY_RUN_PTX=str(kernels)))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -61,3 +75,18 @@ def test_the_seed_step_has_17_convolutions_in_strict_float32(report):
 
 def test_convolutions_run_on_libgpuarrays_stream(report):
     assert report["streams"] == 1
+
+
+def test_ptxas_assembles_every_kernel_of_the_step_for_hopper(report, kernels, tmp_path):
+    ptxas = str(PTXAS) if PTXAS.exists() else shutil.which("ptxas")
+    if ptxas is None:
+        required_device(["there is no ptxas: pip install nvidia-cuda-nvcc-cu12==12.9.86"])
+    sources = {path.read_text() for path in kernels.glob("*.ptx")}
+    assert len(sources) > 40
+    # Kernels have names of their own only within a module: one file of all would not assemble.
+    for i, source in enumerate(sources):
+        assert re.search(r"^\.target sm_90", source, re.MULTILINE)
+        (tmp_path / f"{i}.ptx").write_text(source)
+        command = [ptxas, "-O0", "-arch=sm_90", str(tmp_path / f"{i}.ptx"), "-o", str(tmp_path / "binary")]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
