@@ -5,6 +5,8 @@
     library      compiles c_code/ once into one Python module and loads it; no header of NVIDIA's is needed
     ops          the Theano Op on it
 
+    rows         a minibatch's rows, gathered without waiting for a check
+
 Everything else on the GPU is Theano's own, on libgpuarray.
 """
 
@@ -31,12 +33,14 @@ def register(cudnn, tf32=False, deterministic=False, search=False):
     name                        position  what it does
     ==========================  ========  ==================================================================
     fastvae_cudnn_lift              0.05  stock convolutions become abstract ones
+    fastvae_resident_rows           0.05  a minibatch's rows are gathered without a check of their numbers
     fastvae_cudnn_fuse_early        0.06  a bias and a ReLU behind a convolution become part of its Op
     fastvae_cudnn_fuse              1.61  the same again, and the sums of bias gradients
     fastvae_cudnn_defer             1.62  abstract convolutions wait for Theano to move the graph to the GPU
     (fastvae_stock)                 1.65  what is left of the abstract Ops becomes stock; always there
     (gpuarray_opt)                 48.50  Theano moves the graph, and with it the convolutions become cuDNN's
     fastvae_cudnn_transfer         48.60  those that nothing on the GPU touches are moved there by themselves
+    fastvae_resident_shape         48.70  nothing is copied to the host for its shape
     ==========================  ========  ==================================================================
 
     Raises
@@ -46,6 +50,8 @@ def register(cudnn, tf32=False, deterministic=False, search=False):
     """
     from fastvae.backends.cudnn import library
     from fastvae.backends.rewrites import cudnn as rewrites
+    from fastvae.backends.rewrites import resident
 
     library.load(cudnn, tf32, deterministic, search)
     rewrites.register()
+    resident.register()
