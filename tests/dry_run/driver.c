@@ -60,7 +60,7 @@ int cuMemAlloc_v2(pointer *memory, size_t size) {
   COUNT();
   void *block = aligned_alloc(512, (size + 511) / 512 * 512);
   if (!block) return OUT_OF_MEMORY;
-  memset(block, 0, size);
+  if (size < 1 << 26) memset(block, 0, size); /* pages of a large block are fresh, and cost nothing untouched */
   *memory = (pointer)block;
   return 0;
 }

@@ -68,7 +68,8 @@ class Convolution(Op):
 
         context = infer_context_name(*inputs)
         n = 3 if self.has_bias else 2
-        inputs = [*(as_gpuarray_variable(v, context) for v in inputs[:n]), *inputs[n:]]
+        like = [v.transfer("cpu") if v.ndim == 1 else v for v in inputs[n:]]
+        inputs = [*(as_gpuarray_variable(v, context) for v in inputs[:n]), *like]
         outputs = [[inputs[0].broadcastable[0], False, False, False] if self.direction < 2 else [False] * 4]
         outputs += [[False]] * bool(self.sum_of)
         return Apply(self, inputs, [GpuArrayType("float32", pattern, context_name=context)() for pattern in outputs])

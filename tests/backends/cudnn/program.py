@@ -14,7 +14,9 @@ import theano
 import theano.tensor as tt
 from theano.tensor.nnet.abstract_conv import conv2d, conv2d_grad_wrt_inputs
 
+from fastvae import profiles
 from fastvae.backends import abstract
+from fastvae.backends.cudnn import library
 from fastvae.backends.cudnn.ops import Convolution
 from fastvae.elbo import step_updates, vae_model
 from tests import dry_run
@@ -166,6 +168,26 @@ def leaks():
     return [*living, dry_run.cudnn().dry_run_descriptors()]
 
 
+def policies():
+    """What is counted under TF32, with deterministic algorithms and with a search; and the message where there is none."""
+    path, counted = profiles.active().cudnn, {}
+    meaning = abstract.Conv(**PLAIN)
+    values = operands(meaning)
+    for name, flags in {"tf32": (True, False, False), "search": (False, False, True)}.items():
+        library.load(path, *flags)
+        function = function_of(meaning, values)
+        dry_run.reset()
+        function(*map(on_device, values))
+        counted[name] = dry_run.counts()
+    library.load(path, False, True, False)
+    os.environ["DRY_RUN_WORKSPACE"] = str(1 << 31)  # leaves algorithm 0, which is not deterministic
+    try:
+        function_of(meaning, values)(*map(on_device, values))
+    except RuntimeError as refusal:
+        counted["deterministic"] = str(refusal).splitlines()[0]
+    return counted
+
+
 def ops_of(function):
     return collections.Counter(type(node.op).__name__ for node in function.maker.fgraph.apply_nodes)
 
@@ -210,6 +232,7 @@ def main():
     step()
     report.update(step=dry_run.counts(), nodes=len(step.maker.fgraph.apply_nodes), ops=ops_of(step))
     report.update(streams=dry_run.cudnn().dry_run_streams(), override=os.environ["NVIDIA_TF32_OVERRIDE"])
+    report.update(policies=policies())
     print(json.dumps(report))
 
 

@@ -73,6 +73,14 @@ def test_the_seed_step_has_17_convolutions_in_strict_float32(report):
     assert not any("cudnnCreate" in name or "cudnnGet" in name for name in report["step"])  # plans are kept
 
 
+def test_a_profile_may_ask_for_tf32_a_search_or_determinism(report):
+    policies = report["policies"]
+    assert policies["tf32"]["math_default"] == 1 and "math_fma" not in policies["tf32"]
+    assert policies["search"]["cudnnFindConvolutionForwardAlgorithmEx"] == 1
+    assert policies["search"]["math_fma"] == 1
+    assert "cuDNN has no deterministic algorithm within 1073741824 bytes" in policies["deterministic"]
+
+
 def test_convolutions_run_on_libgpuarrays_stream(report):
     assert report["streams"] == 1
 

@@ -3,7 +3,9 @@
  * Inputs    forward         image (N, C, H, W), weights (O, C / groups, kh, kw) [, bias (O,), with ReLU]
  *           by the image    top (N, O, H', W'), weights [, like]
  *           by the weights  image, top, like [-> also the sums of image or top over N, H and W]
- * `like` tells the size of the result: a tensor of that height and width, on the device or not, or two integers. */
+ * `like` tells the size of the result: a tensor of that height and width, on the device or not, or two integers.
+ *
+ * The GIL is kept: a launch returns at once, and the GIL is the lock of the workspace that all convolutions share. */
 #include "cudnn_runtime.h"
 #include <limits.h>
 #include <stdlib.h>
@@ -131,12 +133,6 @@ static int size_of_like(const thunk *t, int i, int *size) {
     for (int j = 0; j < 2; j++) {
         PyObject *one = on_host ? PySequence_GetItem(shape, 2 + j) : PySequence_GetItem(like, j);
         size[j] = one ? (int)PyLong_AsLong(one) : -1;
-        if (one && PyErr_Occurred()) {
-            PyErr_Clear();
-            PyObject *whole = PyNumber_Index(one);
-            size[j] = whole ? (int)PyLong_AsLong(whole) : -1;
-            Py_XDECREF(whole);
-        }
         Py_XDECREF(one);
         if (PyErr_Occurred()) {
             Py_DECREF(shape);
@@ -220,11 +216,9 @@ static int choose(const thunk *t, device *d, plan *p, const call *c) {
     int n = 0;
     status s;
     if (fv_policy.search && fv_workspace(d, fv_policy.limit)) return -1;
-    Py_BEGIN_ALLOW_THREADS;
     fv_enter(d);
     s = ranked(t->settings[DIRECTION], d, p, c, &n, found);
     fv_exit(d);
-    Py_END_ALLOW_THREADS;
     if (s) return fv_fail("the choice of an algorithm", s);
     for (int i = 0; i < n; i++) {
         int usable = found[i].result == SUCCESS && found[i].memory <= fv_policy.limit;
@@ -290,12 +284,9 @@ static status launch(const thunk *t, device *d, const plan *p, const call *c, co
 static int computed(const thunk *t, device *d, plan *p, const call *c, const void *bias) {
     for (;; p->current++) {
         if (fv_workspace(d, p->choices[p->current].memory)) return -1;
-        status s;
-        Py_BEGIN_ALLOW_THREADS;
         fv_enter(d);
-        s = launch(t, d, p, c, bias);
+        status s = launch(t, d, p, c, bias);
         fv_exit(d);
-        Py_END_ALLOW_THREADS;
         if (!s) return 0;
         int refuses = s >= NOT_SUPPORTED && s < NOT_SUPPORTED_END;
         if (!refuses || p->current + 1 == p->n) return fv_fail(names[t->settings[DIRECTION]], s);
