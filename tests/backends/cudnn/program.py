@@ -169,7 +169,7 @@ def leaks():
 
 
 def policies():
-    """What is counted under TF32, with deterministic algorithms and with a search; and the message where there is none."""
+    """What is counted under TF32 and with a search, and the message where no algorithm is deterministic."""
     path, counted = profiles.active().cudnn, {}
     meaning = abstract.Conv(**PLAIN)
     values = operands(meaning)
