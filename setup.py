@@ -40,7 +40,15 @@ setup(
         "onednn-cpu-gomp==2023.2.0; platform_machine == 'x86_64'",
         "onednn-devel-cpu-gomp==2023.2.0; platform_machine == 'x86_64'",
     ],
-    extras_require={"test": ["pytest==8.3.4", "pytest-benchmark==4.0.0", "hypothesis==6.122.3", "pytest-xdist==3.6.1"]},
+    extras_require={
+        # NVIDIA GPUs from Turing to Hopper (7.5 to 9.0) under drivers of CUDA 12.9 on (575 and later).
+        "cuda": ["nvidia-cuda-nvrtc-cu12==12.9.86", "nvidia-cublas-cu12==12.9.1.4", "nvidia-cudnn-cu12==9.10.2.21"],
+        "test": [
+            *["pytest==8.3.4", "pytest-benchmark==4.0.0", "hypothesis==6.122.3", "pytest-xdist==3.6.1"],
+            # They compile and assemble every kernel of a step in tests, without a GPU.
+            *["nvidia-cuda-nvrtc-cu12==12.9.86", "nvidia-cuda-nvcc-cu12==12.9.86"],
+        ],
+    },
     entry_points={"console_scripts": ["fastvae=fastvae.cli:main"]},
     classifiers=[
         "Operating System :: POSIX :: Linux",

@@ -7,9 +7,12 @@ import sys
 import pytest
 
 import fastvae  # noqa: F401  (before anything imports theano)
+from fastvae import devices
+from fastvae.devices import cuda_libraries
+from tests import dry_run
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-OURS = ("THEANO_FLAGS", "THEANORC", "FASTVAE_PROFILE", "OMP_NUM_THREADS")
+OURS = ("THEANO_FLAGS", "THEANORC", "FASTVAE_PROFILE", "FASTVAE_CUDA_PATH", "OMP_NUM_THREADS")
 
 
 def compile_cache():
@@ -67,3 +70,29 @@ def runs_in_python(step):
 
     ops = [node.op for node in step.maker.fgraph.toposort()]
     return [op for op in ops if is_stocks(op, "c_code") and is_stocks(op, "make_thunk")]
+
+
+@pytest.fixture(scope="session")
+def dry_run_device(tmp_path_factory):
+    """The folder of a dry-run CUDA device, see `tests.dry_run`; skips where what it needs is not installed."""
+    missing = [devices.pygpu(), devices.gpuarray_headers(), cuda_libraries.find()[1]]
+    required_device([finding for finding in missing if not finding.found])
+    return dry_run.build(tmp_path_factory.mktemp("dry_run"))
+
+
+@pytest.fixture(scope="session")
+def dry_run_process(dry_run_device):
+    """Run a module on the dry-run device in a process of its own and return the last line that it prints."""
+
+    def run(module, *arguments, stock=False, **environ):
+        environment = {name: value for name, value in os.environ.items() if name not in OURS}
+        flags = f"base_compiledir={compile_cache()},gcc.cxxflags=-O0"
+        environment["THEANO_FLAGS"] = f"{flags},{dry_run.stock_flags(dry_run_device)}" if stock else flags
+        environment["PYTHONPATH"] = str(ROOT)
+        environment.update(dry_run.environ(dry_run_device), **environ)
+        command = [sys.executable, "-m", module, *arguments]
+        child = subprocess.run(command, env=environment, cwd=ROOT, text=True, capture_output=True, timeout=300)
+        assert child.returncode == 0, child.stderr[-4000:]
+        return child.stdout.splitlines()[-1]
+
+    return run

@@ -18,6 +18,8 @@ def main(argv=None):
     """Run one command and return its exit status."""
     try:
         args = _parser().parse_args(argv)
+        if getattr(args, "cuda_path", None):
+            os.environ["FASTVAE_CUDA_PATH"] = args.cuda_path
         with termination_raises():
             status = args.command(args)
         sys.stdout.flush()
@@ -82,6 +84,7 @@ def _parser():
     profiles.set_defaults(command=_profiles)
 
     devices = commands.add_parser("devices", help="what this machine offers, and what to install for the rest")
+    _add_cuda_path(devices)
     devices.set_defaults(command=_devices)
     return parser
 
@@ -89,6 +92,15 @@ def _parser():
 def _add_device_options(parser):
     parser.add_argument("--profile", help="device profile (default: FASTVAE_PROFILE, else auto)")
     parser.add_argument("--threads", type=_count, help="CPU threads (default: OMP_NUM_THREADS, else all allowed)")
+    _add_cuda_path(parser)
+
+
+def _add_cuda_path(parser):
+    parser.add_argument(
+        "--cuda-path", metavar="FOLDERS",
+        help="where CUDA's libraries are, folders separated by colons: with libraries, a toolkit's root, or another "
+        "Python's site-packages (default: FASTVAE_CUDA_PATH, else this environment and the system)",
+    )
 
 
 def _count(text):

@@ -6,7 +6,7 @@ asked in a child process.
 
     compiler headers blas onednn                          the CPU
     pygpu gpuarray_headers clblast opencl                 a device through OpenCL
-    cuda nvrtc cublas cudnn (cuda_libraries)            a device through CUDA
+    cuda_libraries.find                                   a device through CUDA
 
 Examples
 --------
@@ -192,16 +192,10 @@ def opencl(device=None):
     return Finding("OpenCL", True, found[device] if device else listed, loader)
 
 
-# What each family of devices needs beside g++, Python's headers and a BLAS, as checks of the device's name.
+# What each family of devices needs beside g++, Python's headers, a BLAS and CUDA, as checks of the device's name.
 REQUIREMENTS = {
     "cpu": (),
-    "cuda": (
-        cuda_libraries.cuda,
-        lambda device: cuda_libraries.nvrtc(),
-        lambda device: cuda_libraries.cublas(),
-        lambda device: pygpu(),
-        lambda device: gpuarray_headers(),
-    ),
+    "cuda": (lambda device: pygpu(), lambda device: gpuarray_headers()),
     "opencl": (
         lambda device: pygpu(),
         lambda device: gpuarray_headers(),
@@ -224,38 +218,51 @@ def family(device):
     return next((name for name in ("cuda", "opencl") if device.startswith(name)), None)
 
 
-def missing_for(device):
+def missing_for(device, cuda_path=None):
     """What keeps a device from being had on this machine.
 
     Parameters
     ----------
     device : str
         Theano's name, such as ``"cuda1"``; ``"opencl"`` means any OpenCL device.
+    cuda_path : str, optional
+        Folders to look for CUDA's libraries in, as for `cuda_search.candidates`.
 
     Returns
     -------
     list of Finding
         Empty if nothing is missing.
     """
-    return [finding for check in REQUIREMENTS[family(device)] if not (finding := check(device)).found]
+    cuda = cuda_libraries.missing(device, cuda_path) if family(device) == "cuda" else []
+    return cuda + [finding for check in REQUIREMENTS[family(device)] if not (finding := check(device)).found]
 
 
-def report():
+def report(cuda_path=None):
     """Every check of this machine, in the order CPU, OpenCL, CUDA.
+
+    Parameters
+    ----------
+    cuda_path : str, optional
+        As for `missing_for`.
 
     Returns
     -------
     list of Finding
     """
     checks = (compiler, headers, blas, onednn, pygpu, gpuarray_headers, clblast, opencl)
-    return [check() for check in (*checks, *cuda_libraries.CHECKS)]
+    return [*(check() for check in checks), *cuda_libraries.find(cuda_path=cuda_path)]
 
 
-def describe():
+def describe(cuda_path=None):
     """The report as text, one line a check.
+
+    Parameters
+    ----------
+    cuda_path : str, optional
+        As for `missing_for`.
 
     Returns
     -------
     str
     """
-    return "\n".join(map(str, report()))
+    return "\n".join(map(str, report(cuda_path)))

@@ -1,20 +1,33 @@
-"""CUDA as libgpuarray needs it: the driver with a device, nvrtc and cuBLAS; and cuDNN.
+"""CUDA as libgpuarray and fastvae's convolutions need it: the driver with a device, nvrtc, cuBLAS and cuDNN.
 
-libgpuarray opens the plain names ``libcuda.so``, ``libnvrtc.so`` and ``libcublas.so``. A library that is here
-only under a versioned name (NVIDIA's wheels carry ``libnvrtc.so.12``) is therefore reported as missing,
-with where it is and how to give it the plain name.
+    find        the driver, and the libraries that go together with it, as findings
+    missing     those of them that are not to be had
+
+libgpuarray hands the PTX that nvrtc makes to the driver, so nvrtc must not be newer than the driver; and it cuts an
+architecture to two digits, so it stops at Hopper (9.0). cuBLAS and cuDNN must belong to nvrtc's major version of CUDA.
+
+Examples
+--------
+>>> [finding.name for finding in find()]
+['CUDA driver', 'nvrtc', 'cuBLAS', 'cuDNN']
 """
-import glob
-import importlib.metadata
+import functools
 import json
 import os
-import pathlib
-import site
-import sysconfig
+from typing import NamedTuple
 
-from fastvae.devices.findings import Finding, ask, find_library, version_of
+from fastvae.devices import cuda_search
+from fastvae.devices.cuda_search import asked, candidates
+from fastvae.devices.findings import Finding, ask, find_library
 
-TOOLKIT = "install NVIDIA's CUDA toolkit (apt-get install nvidia-cuda-toolkit)"
+# What `pip install .[cuda]` brings. It serves Turing to Hopper (7.5 to 9.0) under drivers of CUDA 12.9 on (575).
+PINS = {
+    "nvrtc": "nvidia-cuda-nvrtc-cu12==12.9.86",
+    "cublas": "nvidia-cublas-cu12==12.9.1.4",
+    "cudnn": "nvidia-cudnn-cu12==9.10.2.21",
+}
+NAMES = {"nvrtc": "nvrtc", "cublas": "cuBLAS", "cudnn": "cuDNN"}
+OLDEST_DRIVER = 12000  # cuBLAS 12 and cuDNN 9 start there
 
 # Asks the driver for its version and its devices (name, compute capability), one JSON object on standard output.
 _PROBE = """
@@ -39,86 +52,141 @@ print(json.dumps(dict(
 """
 
 
-def cuda(device="cuda"):
-    """NVIDIA's driver, and the device that `device` names: ``"cuda"`` (the first) or ``"cuda1"``."""
+class Driver(NamedTuple):
+    """The driver's finding, the CUDA version that it serves, as (12, 9), and the card's capability, as "90"."""
+
+    finding: Finding
+    version: tuple | None = None
+    capability: str = ""
+
+
+def driver(device="cuda"):
+    """NVIDIA's driver, and the device that `device` names: ``"cuda"`` (the first) or ``"cuda1"``.
+
+    Returns
+    -------
+    Driver
+    """
     name = "CUDA driver"
     path = find_library("libcuda.so.1")
     if path is None:
         remedy = "on a machine with an NVIDIA GPU install its driver (apt-get install nvidia-driver)"
-        return Finding(name, False, why="libcuda.so.1 does not exist", remedy=remedy)
+        return Driver(Finding(name, False, why="libcuda.so.1 does not exist", remedy=remedy))
     output, failure = ask(_PROBE)
     answer = json.loads(output) if output else {}
     failure = failure or answer["error"]
     if failure or not answer["devices"]:
         why = failure or "the driver sees no device"
-        return Finding(name, False, path=path, why=why, remedy="make nvidia-smi list a GPU, then try again")
-    version = f"{answer['version'] // 1000}.{answer['version'] % 1000 // 10}"
+        return Driver(Finding(name, False, path=path, why=why, remedy="make nvidia-smi list a GPU, then try again"))
+    serves = divmod(answer["version"] // 10, 100)
+    version = f"{serves[0]}.{serves[1]}"
     listed = "; ".join(f"cuda{i} is {d[0]} ({d[1]}.{d[2]})" for i, d in enumerate(answer["devices"]))
+    if answer["version"] < OLDEST_DRIVER:
+        why = f"it is too old: it serves CUDA {version}, and cuBLAS 12 and cuDNN 9 need 12.0"
+        return Driver(Finding(name, False, version, path, why, "install NVIDIA's driver 575 or later"))
     number = device.removeprefix("cuda") or "0"
     if not number.isdigit() or int(number) >= len(answer["devices"]):
         why = f"there is no device {device!r} ({listed})"
-        return Finding(name, False, version, path, why, "THEANO_FLAGS=device=cuda0")
+        return Driver(Finding(name, False, version, path, why, "THEANO_FLAGS=device=cuda0"))
     model, major, minor = answer["devices"][int(number)]
     if major >= 10:
-        why = f"{model} has compute capability {major}.{minor}, and libgpuarray 0.7.6 stops at 9.x"
-        return Finding(name, False, version, path, why, "use a GPU up to Hopper, or the profile cpu")
-    if find_library("libcuda.so") is None:
-        return Finding(name, False, version, path, *_needs_plain_name("libcuda.so", path, TOOLKIT))
-    return Finding(name, True, f"{version}; {listed}", path)
+        why = f"{model} has compute capability {major}.{minor} (Blackwell or later), and libgpuarray 0.7.6 stops at 9.x"
+        return Driver(Finding(name, False, version, path, why, "use a GPU up to Hopper, or the profile cpu"))
+    return Driver(Finding(name, True, f"{version}; {listed}", path), serves, f"{major}{minor}")
 
 
-def nvrtc():
-    """NVIDIA's run-time compiler."""
-    return _library("nvrtc", "libnvrtc.so", "nvidia-cuda-nvrtc-cu12")
+def find(device="cuda", cuda_path=None):
+    """The driver, nvrtc, cuBLAS and cuDNN that go together.
+
+    The first nvrtc, in `cuda_search`'s order of places, that is not newer than the driver, compiles for the card and
+    has cuBLAS and cuDNN of its major version is taken; if none has, the first that compiles. Without a driver the
+    libraries are judged by themselves.
+
+    Parameters
+    ----------
+    device : str
+        Theano's name, ``"cuda"`` or ``"cuda1"``.
+    cuda_path : str, optional
+        As for `cuda_search.candidates`.
+
+    Returns
+    -------
+    list of Finding
+    """
+    paths = os.environ.get("LD_LIBRARY_PATH"), os.environ.get(cuda_search.VARIABLE)
+    return list(_find(device, cuda_path or None, paths))
 
 
-def cublas():
-    """NVIDIA's BLAS."""
-    return _library("cuBLAS", "libcublas.so", "nvidia-cublas-cu12")
+@functools.lru_cache(maxsize=8)
+def _find(device, cuda_path, paths):
+    found = driver(device)
+    nvrtcs, why = _usable_nvrtcs(found, cuda_path)
+    if not nvrtcs:
+        finding = Finding("nvrtc", False, why=why[0], remedy=why[1])
+        return found.finding, finding, *(_of_major(name, None, cuda_path) for name in ("cublas", "cudnn"))
+    sets = (
+        (nvrtc, *(_of_major(name, major, cuda_path) for name in ("cublas", "cudnn"))) for major, nvrtc in nvrtcs
+    )
+    first = next(sets)
+    return found.finding, *next((s for s in (first, *sets) if all(one.found for one in s)), first)
 
 
-def cudnn():
-    """NVIDIA's convolution library, version 9."""
-    path = find_library("libcudnn.so.9", _wheel_folders())
-    if path is None:
-        remedy = "pip install nvidia-cudnn-cu12==9.10.2.21"
-        return Finding("cuDNN", False, why="libcudnn.so.9 does not exist", remedy=remedy)
-    return Finding("cuDNN", True, _version(path, "nvidia-cudnn-cu12"), path)
+def missing(device="cuda", cuda_path=None):
+    """What keeps CUDA from being had; without a driver that alone, since the libraries are chosen to fit it.
+
+    Returns
+    -------
+    list of Finding
+    """
+    if find_library("libcuda.so.1") is None:
+        return [driver(device).finding]
+    return [finding for finding in find(device, cuda_path) if not finding.found]
 
 
-CHECKS = (cuda, nvrtc, cublas, cudnn)
+def _usable_nvrtcs(driver, cuda_path):
+    """(major, Finding) of every nvrtc that serves driver and card; where there is none, why, and the remedy."""
+    usable, refused, only_too_new = [], [], True
+    for path in candidates("nvrtc", cuda_path):
+        answer = asked("nvrtc", path, driver.capability)
+        if driver.version and answer.version > driver.version:
+            refused.append(f"nvrtc {answer} ({path}) is newer than the driver, which serves CUDA {_dotted(driver)}")
+        elif answer.error:
+            only_too_new = False
+            refused.append(f"nvrtc {answer} ({path}): {answer.error}")
+        else:
+            usable.append((answer.cuda, Finding("nvrtc", True, str(answer), path)))
+    if not refused:
+        return usable, ("libnvrtc.so.12 does not exist", f"pip install {PINS['nvrtc']}")
+    if only_too_new:
+        next_one = f"{driver.version[0]}.{driver.version[1] + 1}"
+        return usable, ("; ".join(refused), f"update the driver, or pip install 'nvidia-cuda-nvrtc-cu12<{next_one}'")
+    return usable, ("; ".join(refused), f"pip install --force-reinstall {PINS['nvrtc']}")
 
 
-def _library(name, plain, distribution):
-    path = find_library(plain, glob.glob("/usr/local/cuda*/lib64"))
-    loadable = find_library(plain)
-    if loadable:
-        return Finding(name, True, _version(loadable, distribution), loadable)
-    for folder in _wheel_folders():
-        path = path or next(iter(sorted(glob.glob(f"{folder}/{plain}.[0-9]*"))), None)
-    path = path or next((found for major in (13, 12) if (found := find_library(f"{plain}.{major}"))), None)
-    if path:
-        return Finding(name, False, _version(path, distribution), path, *_needs_plain_name(plain, path, TOOLKIT))
-    return Finding(name, False, why=f"{plain} does not exist", remedy=TOOLKIT)
+def _dotted(driver):
+    return ".".join(map(str, driver.version))
 
 
-def _needs_plain_name(plain, path, otherwise):
-    why = f"libgpuarray opens {plain}, and the loader finds only {path}"
-    remedy = f"start Python with a folder in LD_LIBRARY_PATH that holds a link {plain} -> {path}, or {otherwise}"
-    return why, remedy
+def _of_major(name, major, cuda_path):
+    """The first cuBLAS or cuDNN that belongs to one major version of CUDA; any, if `major` is None."""
+    refused = []
+    for path in candidates(name, cuda_path):
+        answer = asked(name, path)
+        if answer.error:
+            refused.append(f"{NAMES[name]} {answer} ({path}): {answer.error}")
+        elif name == "cudnn" and answer.version[0] != 9:
+            refused.append(f"cuDNN {answer} ({path}) is not version 9")
+        elif major is not None and answer.cuda != major:
+            refused.append(f"{NAMES[name]} {answer} ({path}) belongs to CUDA {answer.cuda}, and nvrtc to {major}")
+        else:
+            return Finding(NAMES[name], True, str(answer), path)
+    wanted = PINS[name] if major in (None, 12) else _unversioned(PINS[name])
+    again = "--force-reinstall " * any("incomplete" in why for why in refused)
+    why = "; ".join(refused) or f"{cuda_search.PLAIN[name]}.{9 if name == 'cudnn' else 12} does not exist"
+    return Finding(NAMES[name], False, why=why, remedy=f"pip install {again}{wanted}")
 
 
-def _wheel_folders():
-    """Where NVIDIA's wheels put their libraries: site-packages/nvidia/*/lib."""
-    roots = dict.fromkeys([sysconfig.get_paths()["purelib"], *site.getsitepackages()])
-    return [folder for root in roots for folder in sorted(glob.glob(os.path.join(root, "nvidia", "*", "lib")))]
-
-
-def _version(path, distribution):
-    """From the file's name, or from the wheel that it came in: wheels name the major version only."""
-    if pathlib.Path(path).parents[2].name == "nvidia":
-        try:
-            return importlib.metadata.version(distribution)
-        except importlib.metadata.PackageNotFoundError:
-            return version_of(path)
-    return version_of(path)
+def _unversioned(pin):
+    """The wheel of CUDA 13 that goes with a pin: nvidia-cublas, but nvidia-cudnn-cu13."""
+    stem = pin.split("==")[0].removesuffix("-cu12")
+    return f"{stem}-cu13" if stem.endswith("cudnn") else stem

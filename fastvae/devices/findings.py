@@ -70,10 +70,10 @@ def version_of(path):
     return version[1] if version else ""
 
 
-def ask(probe):
+def ask(probe, *arguments):
     """Run Python text in a bare child process; return (standard output, "") or ("", why it failed)."""
     try:
-        command = [sys.executable, "-I", "-S", "-c", probe]
+        command = [sys.executable, "-I", "-S", "-c", probe, *arguments]
         child = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE)
     except subprocess.TimeoutExpired:
         return "", f"the driver did not answer within {PATIENCE} seconds"

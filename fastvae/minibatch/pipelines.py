@@ -89,6 +89,7 @@ class Resident:
         self.batch_size, self.varies, self.batches_per_epoch = feed.batch_size, feed.varies, feed.batches_per_epoch
         self._identity = _identity(feed)
         shared = [not_trainable(theano.shared(source, name="minibatch.data")) for source in feed.sources]
+        feed.order.indices.tag.in_range = True  # so that a GPU need not check them, and wait for it
         self.batches = tuple(rows[feed.order.indices] for rows in shared)
         for variable in shared:
             variable.tag.pipeline = self

@@ -23,7 +23,7 @@ import types
 from dataclasses import dataclass
 
 from fastvae import devices
-from fastvae.devices import blas_library, cuda_libraries
+from fastvae.devices import blas_library, cuda_libraries, cuda_search
 from fastvae.devices.findings import Finding
 from fastvae.errors import ProfileError, StackError
 from fastvae.profiles import theanorc
@@ -73,6 +73,31 @@ class Profile:
     def backend(self):
         """fastvae's backend on the device: "onednn", or "stock" for Theano's own Ops."""
         return self.options.get("backend", "stock") if self.device == "cpu" else "stock"
+
+    @property
+    def tf32(self):
+        """Whether products and convolutions on an NVIDIA GPU may round their factors to TF32."""
+        return self.options.get("tf32", "false").lower() == "true"
+
+    @property
+    def search(self):
+        """Whether cuDNN times its algorithms for every new shape, in place of its heuristics."""
+        return self.options.get("cudnn_search", "false").lower() == "true"
+
+    @property
+    def deterministic(self):
+        """Whether only algorithms that give the same bits in every run are taken."""
+        return self.settings.get("deterministic", ("",))[0] == "more"
+
+    @property
+    def cudnn(self):
+        """The cuDNN that goes with the device."""
+        return cuda_libraries.find(self.device, self.cuda_path)[-1].path
+
+    @property
+    def cuda_path(self):
+        """Folders to look for CUDA's libraries in, separated by colons; None for the usual places."""
+        return self.options.get("cuda_path")
 
     @property
     def winograd(self):
@@ -156,9 +181,13 @@ def _resolve(name, environ):
     composed = [(f"profile {part}", _read(part)) for part in parts]
     settings = _merged([*composed, *layers])
     settings["fastvae.name"] = (":".join(parts), "resolved here")
+    if environ.get(cuda_search.VARIABLE):
+        settings["fastvae.cuda_path"] = (environ[cuda_search.VARIABLE], cuda_search.VARIABLE)
     del settings["fastvae.about"]
     _check_float32(settings)
     _check_boolean(settings, "fastvae.winograd")
+    _check_boolean(settings, "fastvae.tf32")
+    _check_boolean(settings, "fastvae.cudnn_search")
     device, layer = settings["device"]
     family, (asked, profile_layer) = _family(device, layer), _merged(composed)["device"]
     if family != _family(asked, profile_layer):
@@ -183,7 +212,7 @@ def _resolve(name, environ):
 def _missing(settings):
     """What keeps the device, or the backend on it, of some settings from being had on this machine."""
     device, _ = settings["device"]
-    missing = devices.missing_for(device)
+    missing = devices.missing_for(device, _cuda_path(settings))
     if devices.family(device) == "cpu" and settings.get("fastvae.backend", ("",))[0] == "onednn":
         onednn = devices.onednn()
         missing = missing + [onednn] * (not onednn.found)
@@ -286,10 +315,15 @@ def _link_blas(settings):
     return Finding("BLAS", True, f"{flags} from {layer}", blas_library.linked_library(flags) or "")
 
 
+def _cuda_path(settings):
+    return settings.get("fastvae.cuda_path", (None,))[0]
+
+
 def _kernel_cache(settings):
     """libgpuarray's cache does not tell versions of nvrtc apart: give each version its own."""
     base = settings.get("base_compiledir", ("~/.theano", ""))[0]
-    return os.path.join(base, f"gpuarray_kernels_nvrtc_{cuda_libraries.nvrtc().version or 'unknown'}")
+    _, nvrtc, *_ = cuda_libraries.find(settings["device"][0], _cuda_path(settings))
+    return os.path.join(base, f"gpuarray_kernels_nvrtc_{nvrtc.version or 'unknown'}")
 
 
 def listing():

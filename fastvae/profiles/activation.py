@@ -8,7 +8,8 @@ import importlib
 import logging
 import os
 
-from fastvae.devices import debian_pygpu
+from fastvae import devices
+from fastvae.devices import cuda_libraries, cuda_loading, debian_pygpu
 from fastvae.errors import ProfileError
 
 # theano sets it once a GPU runs, and then refuses one to every child process, forked or not.
@@ -44,6 +45,8 @@ def activated(profile, threads=None):
     before = {name: os.environ.get(name) for name in (*exported, _GPU_MARK)}
     if any(profile.settings.get(key, ("",))[0] not in ("", "cpu") for key in ("device", "init_gpu_device", "contexts")):
         _import_pygpu()
+    if devices.family(profile.device) == "cuda":
+        _load_cuda(profile)
     complaints = _Complaints()
     gpuarray = logging.getLogger("theano.gpuarray")
     gpuarray.addFilter(complaints)
@@ -73,6 +76,13 @@ def _import_pygpu():
         importlib.import_module("pygpu")
     except ImportError as error:
         raise ProfileError(f"pygpu is installed but cannot be imported ({error}): see `fastvae devices`") from None
+
+
+def _load_cuda(profile):
+    """The chosen libraries; they read how strict to be from the environment, and may do so at any time."""
+    os.environ[cuda_loading.OVERRIDE] = cuda_loading.strictness(profile.tf32)
+    cxx = profile.settings.get("cxx", ("g++",))[0]
+    cuda_loading.load(cuda_libraries.find(profile.device, profile.cuda_path), cxx)
 
 
 class _Complaints(logging.Filter):

@@ -1,10 +1,20 @@
 """What the commands decide before they compute; `tests/cli/test_cli.py` runs them whole."""
+import os
+
 import numpy as np
 import pytest
 
 import fastvae
+from fastvae import cli, devices
 from fastvae.cli import commands
 from fastvae.errors import DataError
+
+
+def test_the_folders_of_cuda_libraries_given_as_an_argument_beat_the_environment(monkeypatch, capsys):
+    monkeypatch.setenv("FASTVAE_CUDA_PATH", "/environment")
+    monkeypatch.setattr(devices, "describe", lambda: os.environ["FASTVAE_CUDA_PATH"])
+    assert cli.main(["devices", "--cuda-path", "/argument"]) == 0
+    assert capsys.readouterr().out == "/argument\n"
 
 
 def test_data_that_is_gone_is_said_to_be_the_runs(tmp_path):

@@ -1,111 +1,143 @@
-"""CUDA's pieces are told apart; a toy driver stands in for NVIDIA's."""
-import subprocess
-
+"""The driver and the libraries that go with it are chosen, or what is wrong is said; fakes stand in for NVIDIA's."""
 import pytest
 
-from fastvae.devices import cuda_libraries, findings
-
-DRIVER = """
-#include <cstdlib>
-#include <cstdio>
-static int number(const char *name) { const char *text = getenv(name); return text ? atoi(text) : 0; }
-extern "C" {
-int cuInit(unsigned) { return number("TOY_STATUS"); }
-int cuGetErrorString(int status, const char **text) { *text = status ? "no CUDA-capable device" : 0; return 0; }
-int cuDriverGetVersion(int *version) { *version = 12090; return 0; }
-int cuDeviceGetCount(int *count) { *count = number("TOY_COUNT"); return 0; }
-int cuDeviceGet(int *device, int index) { *device = index; return 0; }
-int cuDeviceGetName(char *name, int length, int device) { snprintf(name, length, "Toy %d", device); return 0; }
-int cuDeviceGetAttribute(int *value, int key, int) { *value = key == 75 ? number("TOY_MAJOR") : 0; return 0; }
-}
-"""
+from fastvae.devices import cuda_libraries, cuda_search
+from tests.devices import cuda_fakes
+from tests.dry_run import HERE, compile_library
 
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory):
-    """A folder with a libcuda.so.1 that answers what the environment says."""
+    """A folder with the dry-run driver, which answers what the environment says."""
     folder = tmp_path_factory.mktemp("driver")
-    (folder / "driver.cpp").write_text(DRIVER)
-    subprocess.run(["g++", "-shared", "-fPIC", "-o", folder / "libcuda.so.1", folder / "driver.cpp"], check=True)
+    compile_library(HERE / "driver.c", folder / "libcuda.so.1")
     return folder
 
 
 @pytest.fixture
 def machine(driver, tmp_path, monkeypatch):
-    """Put named files beside the toy driver on the loader's path, and set its answers."""
+    """A machine with the driver, these answers, and no CUDA library but those that a test puts into a folder."""
 
-    def machine(*files, **answers):
-        for name in files:
-            (tmp_path / name).touch()
-        monkeypatch.setenv("LD_LIBRARY_PATH", f"{driver}:{tmp_path}")
-        for name, value in {"STATUS": 0, "COUNT": 2, "MAJOR": 9, **answers}.items():
-            monkeypatch.setenv(f"TOY_{name}", str(value))
-        return tmp_path
+    def machine(**answers):
+        monkeypatch.setenv("LD_LIBRARY_PATH", str(driver))
+        monkeypatch.setenv(cuda_search.VARIABLE, str(tmp_path / "cuda"))
+        for name, value in answers.items():
+            monkeypatch.setenv(f"DRY_RUN_{name}", str(value))
+        monkeypatch.setattr(cuda_search, "SYSTEM", ())
+        monkeypatch.setattr(cuda_search, "_wheels", lambda roots: [])
+        cuda_libraries._find.cache_clear()
+        return tmp_path / "cuda"
 
-    return machine
+    yield machine
+    cuda_libraries._find.cache_clear()
 
 
 def test_a_driver_with_a_device_is_found(machine, driver):
-    machine("libcuda.so")
-    finding = cuda_libraries.cuda()
-    assert finding.found and finding.path == str(driver / "libcuda.so.1")
-    assert finding.version == "12.9; cuda0 is Toy 0 (9.0); cuda1 is Toy 1 (9.0)"
-    assert cuda_libraries.cuda("cuda1").found
+    machine(DRIVER=12090, DEVICES=2)
+    found = cuda_libraries.driver()
+    assert found.finding.found and found.finding.path == str(driver / "libcuda.so.1")
+    assert found.finding.version == "12.9; cuda0 is dry-run device 0 (9.0); cuda1 is dry-run device 1 (9.0)"
+    assert (found.version, found.capability) == ((12, 9), "90")
+    assert cuda_libraries.driver("cuda1").finding.found
 
 
 @pytest.mark.parametrize(
-    "device, answers, why",
+    "device, answers, why, remedy",
     [
-        ("cuda2", {}, "no device 'cuda2' (cuda0 is Toy 0"),
-        ("cuda:1", {}, "no device 'cuda:1'"),
-        ("cuda", {"STATUS": 100}, "no CUDA-capable device"),
-        ("cuda", {"COUNT": 0}, "sees no device"),
-        ("cuda", {"MAJOR": 10}, "capability 10.0, and libgpuarray 0.7.6 stops"),
+        ("cuda2", {}, "no device 'cuda2' (cuda0 is dry-run", "device=cuda0"),
+        ("cuda:1", {}, "no device 'cuda:1'", "device=cuda0"),
+        ("cuda", {"STATUS": 100}, "no CUDA-capable device", "nvidia-smi"),
+        ("cuda", {"DEVICES": 0}, "sees no device", "nvidia-smi"),
+        ("cuda", {"CAPABILITY": 100}, "capability 10.0 (Blackwell or later), and libgpuarray 0.7.6 stops", "Hopper"),
+        ("cuda", {"DRIVER": 11040}, "too old: it serves CUDA 11.4, and cuBLAS 12 and cuDNN 9 need 12.0", "575"),
     ],
 )
-def test_what_is_wrong_with_the_device_is_said(machine, device, answers, why):
-    machine("libcuda.so", **answers)
-    finding = cuda_libraries.cuda(device)
-    assert not finding.found and finding.remedy
+def test_what_is_wrong_with_the_device_is_said(machine, device, answers, why, remedy):
+    machine(**answers)
+    finding = cuda_libraries.driver(device).finding
+    assert not finding.found and remedy in finding.remedy
     assert why in finding.why
 
 
-def test_a_library_under_a_versioned_name_only_is_missing_and_located(machine):
-    folder = machine("libnvrtc.so.12", "libcublas.so.12")
-    for check, name in (
-        (cuda_libraries.cuda, "libcuda.so"),
-        (cuda_libraries.nvrtc, "libnvrtc.so"),
-        (cuda_libraries.cublas, "libcublas.so"),
-    ):
-        finding = check()
-        assert not finding.found and f"opens {name}" in finding.why
-        assert f"link {name} -> {finding.path}" in finding.remedy
-        (folder / name).symlink_to(finding.path)
-        assert check().found
+def test_libraries_of_one_major_version_that_the_driver_serves_are_chosen(machine):
+    folder = machine(DRIVER=12090)
+    cuda_fakes.nvrtc(folder, 13, 0)
+    chosen = [
+        cuda_fakes.nvrtc(folder / "lib64", 12, 9),
+        cuda_fakes.cublas(folder / "lib64", 12),
+        cuda_fakes.cudnn(folder / "lib"),
+    ]
+    cuda_fakes.cublas(folder, 13)
+    _, *found = cuda_libraries.find()
+    assert [finding.path for finding in found] == chosen
+    assert [finding.version for finding in found] == ["12.9", "12.4.5", "9.10.2"]
+    assert not cuda_libraries.missing()
 
 
-def test_wheels_are_found_with_their_version(monkeypatch, tmp_path):
-    for package, name in (("cuda_nvrtc", "libnvrtc.so.12"), ("cudnn", "libcudnn.so.9")):
-        (tmp_path / "nvidia" / package / "lib").mkdir(parents=True)
-        (tmp_path / "nvidia" / package / "lib" / name).touch()
-    monkeypatch.setattr(cuda_libraries.sysconfig, "get_paths", lambda: {"purelib": str(tmp_path)})
-    monkeypatch.setattr(cuda_libraries.importlib.metadata, "version", {"nvidia-cudnn-cu12": "9.10.2.21"}.__getitem__)
-    monkeypatch.setattr(cuda_libraries, "find_library", lambda name, folders=(): _among(folders, name))
-    found = findings.Finding("cuDNN", True, "9.10.2.21", f"{tmp_path}/nvidia/cudnn/lib/libcudnn.so.9")
-    assert cuda_libraries.cudnn() == found
-    monkeypatch.setattr(cuda_libraries.importlib.metadata, "version", lambda name: "12.9.86")
-    nvrtc = cuda_libraries.nvrtc()
-    assert (nvrtc.found, nvrtc.version) == (False, "12.9.86")
-    assert nvrtc.path == f"{tmp_path}/nvidia/cuda_nvrtc/lib/libnvrtc.so.12"
+def test_a_newer_driver_takes_the_newer_set_only_if_it_is_complete(machine):
+    folder = machine(DRIVER=13000)
+    newer = cuda_fakes.nvrtc(folder, 13, 0), cuda_fakes.cublas(folder, 13), cuda_fakes.cudnn(folder, 91900, 13000)
+    cuda_fakes.nvrtc(folder, 12, 9)
+    older_blas = cuda_fakes.cublas(folder, 12)
+    _, *found = cuda_libraries.find()
+    assert tuple(finding.path for finding in found) == newer
+    cuda_fakes.cudnn(folder)
+    cuda_libraries._find.cache_clear()
+    _, *found = cuda_libraries.find()
+    assert [finding.version for finding in found] == ["12.9", "12.4.5", "9.10.2"] and found[1].path == older_blas
 
 
-def _among(folders, name):
-    return next((f"{folder}/{name}" for folder in folders if "cudnn" in folder and "cudnn" in name), None)
+def _nvrtc(folder, **options):
+    cuda_fakes.nvrtc(folder, 12, 9, **options)
 
 
-def test_nothing_there_names_every_piece(monkeypatch):
+@pytest.mark.parametrize(
+    "answers, prepare, name, why, remedy",
+    [
+        (
+            {"DRIVER": 12040}, _nvrtc, "nvrtc",
+            "nvrtc 12.9 (FOLDER/libnvrtc.so.12) is newer than the driver, which serves CUDA 12.4",
+            "update the driver, or pip install 'nvidia-cuda-nvrtc-cu12<12.5'",
+        ),
+        (
+            {"CAPABILITY": 90}, lambda folder: _nvrtc(folder, status=5), "nvrtc",
+            "nvrtc 12.9 (FOLDER/libnvrtc.so.12): it does not compile for compute_90 (NVRTC_ERROR_INVALID_OPTION)",
+            "pip install --force-reinstall nvidia-cuda-nvrtc-cu12==12.9.86",
+        ),
+        (
+            {}, lambda folder: _nvrtc(folder, builtins=False), "nvrtc",
+            "libnvrtc-builtins.so.12.9 is not beside it", "pip install --force-reinstall",
+        ),
+        (
+            {}, lambda folder: cuda_fakes.cudnn(folder, parts=("graph", "ops")), "cuDNN",
+            "it is incomplete, libcudnn_cnn.so.9, libcudnn_engines_precompiled.so.9",
+            "pip install --force-reinstall nvidia-cudnn-cu12==9.10.2.21",
+        ),
+        (
+            {}, lambda folder: (_nvrtc(folder), cuda_fakes.cudnn(folder, 91900, 13000)), "cuDNN",
+            "cuDNN 9.19.0 (FOLDER/libcudnn.so.9) belongs to CUDA 13, and nvrtc to 12", "nvidia-cudnn-cu12==9.10.2.21",
+        ),
+        (
+            {}, lambda folder: cuda_fakes.cudnn(folder, 8907, 12000), "cuDNN",
+            "cuDNN 8.9.7 (FOLDER/libcudnn.so.9) is not version 9", "nvidia-cudnn-cu12==9.10.2.21",
+        ),
+        (
+            {}, lambda folder: (cuda_fakes.nvrtc(folder, 13, 0), cuda_fakes.cublas(folder, 12)), "cuBLAS",
+            "cuBLAS 12.4.5 (FOLDER/libcublas.so.12) belongs to CUDA 12, and nvrtc to 13", "pip install nvidia-cublas",
+        ),
+        ({}, lambda folder: None, "nvrtc", "libnvrtc.so.12 does not exist", "pip install nvidia-cuda-nvrtc-cu12=="),
+        ({}, lambda folder: None, "cuBLAS", "libcublas.so.12 does not exist", "pip install nvidia-cublas-cu12=="),
+    ],
+)
+def test_every_failure_names_the_library_its_versions_and_the_remedy(machine, answers, prepare, name, why, remedy):
+    folder = machine(**answers)
+    prepare(folder)
+    (finding,) = (one for one in cuda_libraries.missing() if one.name == name)
+    assert why.replace("FOLDER", str(folder)) in finding.why
+    assert remedy in finding.remedy
+
+
+def test_without_a_driver_it_alone_is_missing(monkeypatch):
     monkeypatch.setattr(cuda_libraries, "find_library", lambda name, folders=(): None)
-    monkeypatch.setattr(cuda_libraries, "_wheel_folders", list)
-    why = [check().why for check in cuda_libraries.CHECKS]
-    names = ("libcuda.so.1", "libnvrtc.so", "libcublas.so", "libcudnn.so.9")
-    assert why == [f"{name} does not exist" for name in names]
+    (finding,) = cuda_libraries.missing()
+    assert (finding.name, finding.why) == ("CUDA driver", "libcuda.so.1 does not exist")

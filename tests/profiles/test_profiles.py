@@ -27,6 +27,7 @@ def machine(monkeypatch):
     def machine(**has):
         for family, there in has.items():
             monkeypatch.setitem(devices.REQUIREMENTS, family, () if there else (lambda device: MISSING,))
+        monkeypatch.setattr(devices.cuda_libraries, "missing", lambda device, cuda_path: [])
 
     machine(cuda=False, opencl=False)
     return machine
@@ -268,10 +269,19 @@ def test_a_users_blas_wins_and_is_stated(machine):
 
 def test_kernels_of_each_nvrtc_have_their_own_cache(monkeypatch, machine):
     machine(cuda=True)
-    monkeypatch.setattr(profiles.cuda_libraries, "nvrtc", lambda: Finding("nvrtc", True, "12.9"))
+    nvrtc = Finding("nvrtc", True, "12.9")
+    monkeypatch.setattr(profiles.cuda_libraries, "find", lambda device, cuda_path: [None, nvrtc, None, None])
     key = "gpuarray.cache_path"
     assert resolve("cuda", THEANO_FLAGS="base_compiledir=/c").settings[key][0] == "/c/gpuarray_kernels_nvrtc_12.9"
     assert resolve("cuda", THEANO_FLAGS=f"{key}=/mine").settings[key] == ("/mine", "THEANO_FLAGS")
+
+
+def test_folders_of_cuda_libraries_come_from_the_environment_before_the_profile(machine):
+    machine(cuda=True)
+    assert resolve("cuda").cuda_path is None
+    assert resolve("cuda", THEANO_FLAGS="fastvae.cuda_path=/mine").cuda_path == "/mine"
+    both = dict(THEANO_FLAGS="fastvae.cuda_path=/mine", FASTVAE_CUDA_PATH="/now:/then")
+    assert resolve("cuda", **both).settings["fastvae.cuda_path"] == ("/now:/then", "FASTVAE_CUDA_PATH")
 
 
 def test_listing_names_every_profile_and_what_is_missing(machine):

@@ -4,4 +4,6 @@
     fuse       a bias and a ReLU behind a convolution or product -> part of it
     onednn     abstract Ops and BLAS products -> oneDNN's, and the register of all rewrites of that backend
     layout     activations stay NHWC from convolution to convolution
+    cudnn      abstract convolutions -> cuDNN's, and the register of all rewrites of that backend
+    resident   what keeps a step on the GPU
 """

@@ -1,0 +1,413 @@
+/* A convolution, its gradient by the image and by the weights, through cuDNN: NCHW, float32.
+ *
+ * Inputs    forward         image (N, C, H, W), weights (O, C / groups, kh, kw) [, bias (O,), with ReLU]
+ *           by the image    top (N, O, H', W'), weights [, like]
+ *           by the weights  image, top, like [-> also the sums of image or top over N, H and W]
+ * `like` tells the size of the result: a tensor of that height and width, on the device or not, or two integers.
+ *
+ * The GIL is kept: a launch returns at once, and the GIL is the lock of the workspace that all convolutions share. */
+#include "cudnn_runtime.h"
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define NPY_NO_DEPRECATED_API NPY_1_7_API_VERSION
+#include <numpy/ndarraytypes.h> /* the types that pygpu's headers name */
+#include <gpuarray/kernel.h>
+
+/* pygpu's headers are written for C++, where a struct's tag is a type. */
+typedef struct PyGpuArrayObject PyGpuArrayObject;
+typedef struct PyGpuContextObject PyGpuContextObject;
+typedef struct PyGpuKernelObject PyGpuKernelObject;
+#include <gpuarray_api.h>
+#include <numpy_compat.h>
+
+enum { FORWARD, BY_IMAGE, BY_WEIGHTS };
+enum { DIRECTION, SH, SW, PH, PW, DH, DW, GROUPS, FLIP, BIAS_RELU, SUM_OF }; /* settings */
+enum { HALF = -1, FULL = -2 };                                               /* padding that depends on the kernel */
+enum { SUM_IMAGE = 1, SUM_TOP = 2 };
+
+typedef struct {
+    int image[4], weights[4], top[4];
+    int image_strides[4], top_strides[4];
+} geometry;
+
+struct plan {
+    plan *next;
+    geometry g;
+    object image, weights, top, bias, convolution, activation;
+    choice choices[MAX_ALGORITHMS];
+    int n, current; /* algorithms, the best first, and the one in use */
+};
+
+plan *fv_next_plan(plan *p) { return p->next; }
+
+int fv_import_pygpu(void) { return import_pygpu__gpuarray(); }
+
+void fv_free_plan(plan *p) {
+    if (p->image) fv_cudnnDestroyTensorDescriptor(p->image);
+    if (p->top) fv_cudnnDestroyTensorDescriptor(p->top);
+    if (p->bias) fv_cudnnDestroyTensorDescriptor(p->bias);
+    if (p->weights) fv_cudnnDestroyFilterDescriptor(p->weights);
+    if (p->convolution) fv_cudnnDestroyConvolutionDescriptor(p->convolution);
+    if (p->activation) fv_cudnnDestroyActivationDescriptor(p->activation);
+    free(p);
+}
+
+static void padding(const thunk *t, const int *weights, int *pad) {
+    for (int i = 0; i < 2; i++) {
+        int span = (weights[2 + i] - 1) * t->settings[DH + i] + 1, asked = t->settings[PH + i];
+        pad[i] = asked == HALF ? span / 2 : asked == FULL ? span - 1 : asked;
+    }
+}
+
+/* Height and width of the top that an image and weights of these sizes give. */
+static void size_of_top(const thunk *t, const geometry *g, int *size) {
+    int pad[2];
+    padding(t, g->weights, pad);
+    for (int i = 0; i < 2; i++) {
+        int span = (g->weights[2 + i] - 1) * t->settings[DH + i] + 1, room = g->image[2 + i] + 2 * pad[i] - span;
+        size[i] = room < 0 ? 0 : room / t->settings[SH + i] + 1;
+    }
+}
+
+static const char *names[] = {"convolution", "convolution's gradient by its image",
+                              "convolution's gradient by its weights"};
+
+static int bad_shapes(const thunk *t, const geometry *g) {
+    PyErr_Format(PyExc_ValueError,
+                 "%s: image (%d, %d, %d, %d), weights (%d, %d, %d, %d) in %d groups and top (%d, %d, %d, %d) do not belong "
+                 "together", names[t->settings[DIRECTION]], g->image[0], g->image[1], g->image[2], g->image[3],
+                 g->weights[0], g->weights[1], g->weights[2], g->weights[3], t->settings[GROUPS], g->top[0], g->top[1],
+                 g->top[2], g->top[3]);
+    return -1;
+}
+
+/* An input on the device as float32 with so many axes and strides that cuDNN takes: a new reference. */
+static PyGpuArrayObject *operand(const thunk *t, int i, int nd, int contiguous) {
+    PyGpuArrayObject *a = (PyGpuArrayObject *)PyList_GET_ITEM(t->inputs[i], 0);
+    if (!PyObject_TypeCheck((PyObject *)a, &PyGpuArrayType) || a->ga.typecode != GA_FLOAT || PyGpuArray_NDIM(a) != nd) {
+        PyErr_Format(PyExc_TypeError, "%s: input %d is not a float32 array of %d axes on the device",
+                     names[t->settings[DIRECTION]], i, nd);
+        return NULL;
+    }
+    int fits = GpuArray_IS_C_CONTIGUOUS(&a->ga);
+    if (!fits && !contiguous) {
+        fits = 1;
+        for (int j = 0; j < nd; j++) {
+            if (PyGpuArray_DIM(a, j) > 1 && (PyGpuArray_STRIDE(a, j) <= 0 || PyGpuArray_STRIDE(a, j) % 4)) fits = 0;
+        }
+    }
+    if (!fits) return pygpu_copy(a, GA_C_ORDER);
+    Py_INCREF(a);
+    return a;
+}
+
+static int fill(PyGpuArrayObject *a, int *dims, int *strides) {
+    ssize_t packed = 1;
+    for (int i = 3; i >= 0; i--) {
+        size_t n = PyGpuArray_DIM(a, i);
+        ssize_t stride = n > 1 ? PyGpuArray_STRIDE(a, i) / 4 : packed;
+        if (n > INT_MAX || stride > INT_MAX) {
+            PyErr_Format(PyExc_ValueError, "axis %d has %zu entries: cuDNN counts in 32 bits", i, n);
+            return -1;
+        }
+        dims[i] = (int)n;
+        if (strides) strides[i] = (int)stride;
+        packed *= (ssize_t)n;
+    }
+    return 0;
+}
+
+/* Height and width that `like` tells. */
+static int size_of_like(const thunk *t, int i, int *size) {
+    PyObject *like = PyList_GET_ITEM(t->inputs[i], 0);
+    if (PyObject_TypeCheck(like, &PyGpuArrayType) && PyGpuArray_NDIM((PyGpuArrayObject *)like) == 4) {
+        size[0] = (int)PyGpuArray_DIM((PyGpuArrayObject *)like, 2);
+        size[1] = (int)PyGpuArray_DIM((PyGpuArrayObject *)like, 3);
+        return 0;
+    }
+    PyObject *shape = PyObject_GetAttrString(like, "shape");
+    if (!shape) return -1;
+    int on_host = PyTuple_Check(shape) && PyTuple_GET_SIZE(shape) == 4;
+    for (int j = 0; j < 2; j++) {
+        PyObject *one = on_host ? PySequence_GetItem(shape, 2 + j) : PySequence_GetItem(like, j);
+        size[j] = one ? (int)PyLong_AsLong(one) : -1;
+        Py_XDECREF(one);
+        if (PyErr_Occurred()) {
+            Py_DECREF(shape);
+            return -1;
+        }
+    }
+    Py_DECREF(shape);
+    return 0;
+}
+
+static void packed(const int *dims, int *strides) {
+    for (int i = 3, n = 1; i >= 0; n *= dims[i--]) strides[i] = n;
+}
+
+#define CHECKED(call) \
+    do { \
+        status s_ = fv_##call; \
+        if (s_) return fv_fail(#call, s_); \
+    } while (0)
+
+static int describe(const thunk *t, plan *p) {
+    const geometry *g = &p->g;
+    const int *s = t->settings, *x = g->image, *w = g->weights, *y = g->top, *xs = g->image_strides, *ys = g->top_strides;
+    int pad[2], channels = s[SUM_OF] == SUM_IMAGE ? x[1] : y[1];
+    padding(t, w, pad);
+    CHECKED(cudnnCreateTensorDescriptor(&p->image));
+    CHECKED(cudnnSetTensor4dDescriptorEx(p->image, FLOAT, x[0], x[1], x[2], x[3], xs[0], xs[1], xs[2], xs[3]));
+    CHECKED(cudnnCreateTensorDescriptor(&p->top));
+    CHECKED(cudnnSetTensor4dDescriptorEx(p->top, FLOAT, y[0], y[1], y[2], y[3], ys[0], ys[1], ys[2], ys[3]));
+    CHECKED(cudnnCreateFilterDescriptor(&p->weights));
+    CHECKED(cudnnSetFilter4dDescriptor(p->weights, FLOAT, NCHW, w[0], w[1], w[2], w[3]));
+    CHECKED(cudnnCreateConvolutionDescriptor(&p->convolution));
+    CHECKED(cudnnSetConvolution2dDescriptor(p->convolution, pad[0], pad[1], s[SH], s[SW], s[DH], s[DW],
+                                            s[FLIP] ? CONVOLUTION : CROSS_CORRELATION, FLOAT));
+    CHECKED(cudnnSetConvolutionGroupCount(p->convolution, s[GROUPS]));
+    CHECKED(cudnnSetConvolutionMathType(p->convolution, fv_policy.tf32 ? DEFAULT_MATH : FMA_MATH));
+    if (s[BIAS_RELU] || s[SUM_OF]) {
+        CHECKED(cudnnCreateTensorDescriptor(&p->bias));
+        CHECKED(cudnnSetTensor4dDescriptorEx(p->bias, FLOAT, 1, channels, 1, 1, channels, 1, 1, 1));
+    }
+    if (s[BIAS_RELU]) {
+        CHECKED(cudnnCreateActivationDescriptor(&p->activation));
+        CHECKED(cudnnSetActivationDescriptor(p->activation, ACTIVATION_RELU, NOT_PROPAGATE_NAN, 0.0));
+    }
+    return 0;
+}
+
+/* The operands of the three directions in cuDNN's order: two inputs and the result. */
+typedef struct {
+    object first, second, result;
+    const void *a, *b;
+    void *out;
+} call;
+
+static call call_of(int direction, const plan *p, void *image, void *weights, void *top) {
+    if (direction == FORWARD) return (call){p->image, p->weights, p->top, image, weights, top};
+    if (direction == BY_IMAGE) return (call){p->weights, p->top, p->image, weights, top, image};
+    return (call){p->image, p->top, p->weights, image, top, weights};
+}
+
+static status ranked(int direction, device *d, const plan *p, const call *c, int *n, choice *found) {
+    if (fv_policy.search) {
+        void *workspace = d->workspace ? *(void **)d->workspace : NULL;
+        status (*search)(object, object, const void *, object, const void *, object, object, void *, int, int *, choice *,
+                         void *, size_t) = direction == FORWARD    ? fv_cudnnFindConvolutionForwardAlgorithmEx
+                                           : direction == BY_IMAGE ? fv_cudnnFindConvolutionBackwardDataAlgorithmEx
+                                                                   : fv_cudnnFindConvolutionBackwardFilterAlgorithmEx;
+        return search(d->handle, c->first, c->a, c->second, c->b, p->convolution, c->result, c->out, MAX_ALGORITHMS, n,
+                      found, workspace, d->size);
+    }
+    status (*guess)(object, object, object, object, object, int, int *, choice *) =
+        direction == FORWARD    ? fv_cudnnGetConvolutionForwardAlgorithm_v7
+        : direction == BY_IMAGE ? fv_cudnnGetConvolutionBackwardDataAlgorithm_v7
+                                : fv_cudnnGetConvolutionBackwardFilterAlgorithm_v7;
+    return guess(d->handle, c->first, c->second, p->convolution, c->result, MAX_ALGORITHMS, n, found);
+}
+
+/* The algorithms that may be used, the best first. */
+static int choose(const thunk *t, device *d, plan *p, const call *c) {
+    choice found[MAX_ALGORITHMS];
+    int n = 0;
+    status s;
+    if (fv_policy.search && fv_workspace(d, fv_policy.limit)) return -1;
+    fv_enter(d);
+    s = ranked(t->settings[DIRECTION], d, p, c, &n, found);
+    fv_exit(d);
+    if (s) return fv_fail("the choice of an algorithm", s);
+    for (int i = 0; i < n; i++) {
+        int usable = found[i].result == SUCCESS && found[i].memory <= fv_policy.limit;
+        if (usable && (found[i].determinism || !fv_policy.deterministic)) p->choices[p->n++] = found[i];
+    }
+    if (p->n) return 0;
+    PyErr_Format(PyExc_RuntimeError, "%s: cuDNN has no %salgorithm within %zu bytes of workspace for these shapes",
+                 names[t->settings[DIRECTION]], fv_policy.deterministic ? "deterministic " : "", fv_policy.limit);
+    return -1;
+}
+
+static plan *made(const thunk *t, device *d, const geometry *g, void *image, void *weights, void *top) {
+    plan *p = calloc(1, sizeof *p);
+    if (!p) return (plan *)PyErr_NoMemory();
+    p->g = *g;
+    if (!describe(t, p)) {
+        call c = call_of(t->settings[DIRECTION], p, image, weights, top);
+        if (!choose(t, d, p, &c)) return p;
+    }
+    fv_free_plan(p);
+    return NULL;
+}
+
+/* The plan for these shapes and strides, moved to the front; made if there is none. */
+static plan *plan_for(thunk *t, device *d, const geometry *g, void *image, void *weights, void *top) {
+    int n = 0;
+    for (plan **at = &t->plans; *at; at = &(*at)->next, n++) {
+        plan *p = *at;
+        if (!memcmp(&p->g, g, sizeof *g)) {
+            *at = p->next;
+            p->next = t->plans;
+            return t->plans = p;
+        }
+        if (n == MAX_PLANS - 1) {
+            *at = NULL;
+            fv_free_plan(p);
+            break;
+        }
+    }
+    plan *p = made(t, d, g, image, weights, top);
+    if (!p) return NULL;
+    p->next = t->plans;
+    return t->plans = p;
+}
+
+static status launch(const thunk *t, device *d, const plan *p, const call *c, const void *bias) {
+    const float one = 1, zero = 0;
+    const choice *with = &p->choices[p->current];
+    void *workspace = d->workspace ? *(void **)d->workspace : NULL;
+    if (t->settings[BIAS_RELU])
+        return fv_cudnnConvolutionBiasActivationForward(d->handle, &one, c->first, c->a, c->second, c->b, p->convolution,
+                                                        with->algorithm, workspace, with->memory, &zero, c->result,
+                                                        c->out, p->bias, bias, p->activation, c->result, c->out);
+    status (*run)(object, const void *, object, const void *, object, const void *, object, int, void *, size_t,
+                  const void *, object, void *) = t->settings[DIRECTION] == FORWARD    ? fv_cudnnConvolutionForward
+                                                  : t->settings[DIRECTION] == BY_IMAGE ? fv_cudnnConvolutionBackwardData
+                                                                                       : fv_cudnnConvolutionBackwardFilter;
+    return run(d->handle, &one, c->first, c->a, c->second, c->b, p->convolution, with->algorithm, workspace, with->memory,
+               &zero, c->result, c->out);
+}
+
+/* Runs the convolution; where an algorithm refuses, the next best one is taken from then on. */
+static int computed(const thunk *t, device *d, plan *p, const call *c, const void *bias) {
+    for (;; p->current++) {
+        if (fv_workspace(d, p->choices[p->current].memory)) return -1;
+        fv_enter(d);
+        status s = launch(t, d, p, c, bias);
+        fv_exit(d);
+        if (!s) return 0;
+        int refuses = s >= NOT_SUPPORTED && s < NOT_SUPPORTED_END;
+        if (!refuses || p->current + 1 == p->n) return fv_fail(names[t->settings[DIRECTION]], s);
+    }
+}
+
+static void *data_of(PyGpuArrayObject *a) { return *(char **)a->ga.data + a->ga.offset; }
+
+/* The output's old array if it fits, else a new one; borrowed from its cell. */
+static PyGpuArrayObject *output(const thunk *t, int i, int nd, const int *dims, PyGpuContextObject *context) {
+    PyGpuArrayObject *old = (PyGpuArrayObject *)PyList_GET_ITEM(t->outputs[i], 0);
+    size_t shape[4];
+    int fits = (PyObject *)old != Py_None && PyGpuArray_NDIM(old) == nd && old->ga.typecode == GA_FLOAT
+               && GpuArray_IS_C_CONTIGUOUS(&old->ga);
+    for (int j = 0; j < nd; j++) {
+        shape[j] = (size_t)dims[j];
+        fits = fits && PyGpuArray_DIM(old, j) == shape[j];
+    }
+    if (fits) return old;
+    PyGpuArrayObject *new = pygpu_empty(nd, shape, GA_FLOAT, GA_C_ORDER, context, Py_None);
+    if (!new || PyList_SetItem(t->outputs[i], 0, (PyObject *)new)) return NULL;
+    return new;
+}
+
+/* Everything but the shapes of the operands: `first` and `second` are the Op's inputs in their order. */
+static int run(thunk *t, PyGpuArrayObject *first, PyGpuArrayObject *second, PyGpuArrayObject *bias) {
+    const int *s = t->settings;
+    int direction = s[DIRECTION], size[2];
+    geometry g;
+    memset(&g, 0, sizeof g);
+    PyGpuContextObject *context = first->context;
+    device *d = fv_device(context->ctx);
+    if (!d) return -1;
+    int *dims, *strides;
+    if (direction == BY_WEIGHTS) {
+        if (fill(first, g.image, g.image_strides) || fill(second, g.top, g.top_strides) || size_of_like(t, 2, &g.weights[2]))
+            return -1;
+        g.weights[0] = g.top[1];
+        g.weights[1] = g.image[1] / s[GROUPS];
+        dims = g.weights, strides = NULL;
+    } else if (direction == BY_IMAGE) {
+        if (fill(first, g.top, g.top_strides) || fill(second, g.weights, NULL)) return -1;
+        int pad[2];
+        padding(t, g.weights, pad);
+        g.image[0] = g.top[0];
+        g.image[1] = g.weights[1] * s[GROUPS];
+        for (int i = 0; i < 2; i++)
+            g.image[2 + i] = (g.top[2 + i] - 1) * s[SH + i] - 2 * pad[i] + (g.weights[2 + i] - 1) * s[DH + i] + 1;
+        if (t->n_inputs > 2 && size_of_like(t, 2, &g.image[2])) return -1;
+        dims = g.image, strides = g.image_strides;
+    } else {
+        if (fill(first, g.image, g.image_strides) || fill(second, g.weights, NULL)) return -1;
+        size_of_top(t, &g, size);
+        g.top[0] = g.image[0];
+        g.top[1] = g.weights[0];
+        g.top[2] = size[0];
+        g.top[3] = size[1];
+        dims = g.top, strides = g.top_strides;
+    }
+    size_of_top(t, &g, size);
+    if (g.image[1] != g.weights[1] * s[GROUPS] || g.weights[0] % s[GROUPS] || g.top[1] != g.weights[0]
+        || g.top[0] != g.image[0] || size[0] != g.top[2] || size[1] != g.top[3])
+        return bad_shapes(t, &g);
+    if (bias && PyGpuArray_DIM(bias, 0) != (size_t)g.top[1]) {
+        PyErr_Format(PyExc_ValueError, "convolution: %zu biases for %d channels", PyGpuArray_DIM(bias, 0), g.top[1]);
+        return -1;
+    }
+    if (strides) packed(dims, strides);
+    PyGpuArrayObject *out = output(t, 0, 4, dims, context), *sums = NULL;
+    if (!out) return -1;
+    if (s[SUM_OF]) {
+        int channels = s[SUM_OF] == SUM_IMAGE ? g.image[1] : g.top[1];
+        if (!(sums = output(t, 1, 1, &channels, context))) return -1;
+    }
+    int empty = 0;
+    for (int i = 0; i < 4; i++) empty |= !g.image[i] || !g.weights[i] || !g.top[i];
+    if (empty) {
+        if (g.image[0] && direction != BY_WEIGHTS) return bad_shapes(t, &g);
+        if (GpuArray_memset(&out->ga, 0) || (sums && GpuArray_memset(&sums->ga, 0))) {
+            PyErr_SetString(PyExc_RuntimeError, "the gradient of no images could not be set to 0");
+            return -1;
+        }
+        return 0;
+    }
+    call c = call_of(direction, &(plan){0}, NULL, NULL, NULL);
+    void *image = direction == BY_IMAGE ? data_of(out) : data_of(first);
+    void *weights = direction == BY_WEIGHTS ? data_of(out) : data_of(second);
+    void *top = direction == FORWARD ? data_of(out) : direction == BY_IMAGE ? data_of(first) : data_of(second);
+    plan *p = plan_for(t, d, &g, image, weights, top);
+    if (!p) return -1;
+    c = call_of(direction, p, image, weights, top);
+    fv_wait(first->ga.data, GPUARRAY_CUDA_WAIT_READ);
+    fv_wait(second->ga.data, GPUARRAY_CUDA_WAIT_READ);
+    fv_wait(out->ga.data, GPUARRAY_CUDA_WAIT_WRITE);
+    if (bias) fv_wait(bias->ga.data, GPUARRAY_CUDA_WAIT_READ);
+    if (sums) fv_wait(sums->ga.data, GPUARRAY_CUDA_WAIT_WRITE);
+    if (computed(t, d, p, &c, bias ? data_of(bias) : NULL)) return -1;
+    if (sums) {
+        const float one = 1, zero = 0;
+        int of_image = s[SUM_OF] == SUM_IMAGE;
+        fv_enter(d);
+        status result = fv_cudnnConvolutionBackwardBias(d->handle, &one, of_image ? p->image : p->top,
+                                                        of_image ? image : top, &zero, p->bias, data_of(sums));
+        fv_exit(d);
+        if (result) return fv_fail("cudnnConvolutionBackwardBias", result);
+        fv_record(sums->ga.data, GPUARRAY_CUDA_WAIT_WRITE);
+    }
+    fv_record(first->ga.data, GPUARRAY_CUDA_WAIT_READ);
+    fv_record(second->ga.data, GPUARRAY_CUDA_WAIT_READ);
+    fv_record(out->ga.data, GPUARRAY_CUDA_WAIT_WRITE);
+    if (bias) fv_record(bias->ga.data, GPUARRAY_CUDA_WAIT_READ);
+    return 0;
+}
+
+int fv_convolution(thunk *t) {
+    PyGpuArrayObject *first = operand(t, 0, 4, 0), *second = NULL, *bias = NULL;
+    int failed = !first || !(second = operand(t, 1, 4, t->settings[DIRECTION] != BY_WEIGHTS));
+    if (!failed && t->settings[BIAS_RELU]) failed = !(bias = operand(t, 2, 1, 1));
+    if (!failed) failed = run(t, first, second, bias);
+    Py_XDECREF(first);
+    Py_XDECREF(second);
+    Py_XDECREF(bias);
+    return failed ? -1 : 0;
+}

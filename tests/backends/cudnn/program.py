@@ -1,0 +1,240 @@
+"""What the tests beside run on the dry-run device, in one process: cuDNN's Op on numbers, and the seed model's step.
+
+JSON on the output: the norm-wise error of every case, what was counted, and what was refused.
+"""
+import collections
+import itertools
+import json
+import os
+
+import fastvae  # isort: skip
+import numpy as np
+import pymc3 as pm
+import theano
+import theano.tensor as tt
+from theano.tensor.nnet.abstract_conv import conv2d, conv2d_grad_wrt_inputs
+
+from fastvae import profiles
+from fastvae.backends import abstract
+from fastvae.backends.cudnn import library
+from fastvae.backends.cudnn.ops import Convolution
+from fastvae.elbo import step_updates, vae_model
+from tests import dry_run
+
+PLAIN = dict(stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=1, flip=False)
+GEOMETRIES = {
+    "plain": {},
+    "strided": dict(stride=(2, 3), padding=((1, 1), (0, 0))),
+    "half": dict(padding="half", flip=True),
+    "full": dict(padding="full"),
+    "dilated": dict(dilation=(2, 1), padding=((2, 2), (1, 1))),
+    "grouped": dict(groups=2, flip=True),
+}
+KINDS = {
+    "forward": lambda geometry: abstract.Conv(**geometry),
+    "bias and relu": lambda geometry: abstract.Conv("relu", **geometry),
+    "by image": lambda geometry: abstract.ConvTransposed(**geometry),
+    "by weights": lambda geometry: abstract.ConvWeightsGradient(**geometry),
+    "by weights, sums of top": lambda geometry: abstract.ConvWeightsGradient("top", **geometry),
+    "by weights, sums of image": lambda geometry: abstract.ConvWeightsGradient("image", **geometry),
+}
+
+
+def symbol(ndim):
+    """A float32 variable on the device."""
+    from theano.gpuarray.type import GpuArrayType
+
+    return GpuArrayType("float32", (False,) * ndim)()
+
+
+def on_device(array, strided=False):
+    """The array on the device; `strided`: every second row of a larger one."""
+    import pygpu
+    from theano.gpuarray.type import get_context
+
+    context = get_context(None)
+    if not strided:
+        return pygpu.array(array, context=context)
+    larger = np.full((*array.shape[:2], 2 * array.shape[2], array.shape[3]), np.nan, "float32")
+    larger[:, :, ::2] = array
+    return pygpu.array(larger, context=context)[:, :, ::2]
+
+
+def operands(meaning, n=3):
+    """Values of an Op's inputs, and what its numpy twin makes of them."""
+    rng = np.random.default_rng(0)
+    groups = meaning.groups
+    image = rng.normal(size=(n, 2 * groups, 7, 8)).astype("float32")
+    weights = rng.normal(size=(4 * groups, 2, 3, 2)).astype("float32")
+    top_of = abstract.Conv(**meaning.geometry)
+    top = rng.normal(size=expected(top_of, image, weights)[0].shape).astype("float32")
+    size = np.array(image.shape[2:], "int64")
+    if isinstance(meaning, abstract.Conv):
+        bias = [rng.normal(size=len(weights)).astype("float32")] if meaning.activation else []
+        return [image, weights, *bias]
+    if isinstance(meaning, abstract.ConvTransposed):
+        return [top, weights, size]
+    return [image, top, weights]
+
+
+def expected(meaning, *values):
+    """numpy's result."""
+    node = meaning.make_node(*values)
+    outputs = [[None] for _ in node.outputs]
+    meaning.perform(node, values, outputs)
+    return [cell[0] for cell in outputs]
+
+
+def function_of(meaning, values):
+    """The Op alone as a Theano function of arrays on the device (of a host vector for a size)."""
+    inputs = [tt.lvector() if value.dtype == "int64" else symbol(value.ndim) for value in values]
+    return theano.function(inputs, Convolution(meaning)(*inputs, return_list=True))
+
+
+def error(got, wanted):
+    return float(np.linalg.norm(np.asarray(got) - wanted) / max(np.linalg.norm(wanted), 1e-30))
+
+
+def numbers():
+    """The norm-wise error of every kind and geometry, with contiguous and with strided operands, and for no images."""
+    errors = {}
+    for (kind, make), (name, geometry) in itertools.product(KINDS.items(), GEOMETRIES.items()):
+        meaning = make({**PLAIN, **geometry})
+        values = operands(meaning)
+        function, wanted = function_of(meaning, values), expected(meaning, *values)
+        for strided in (False, True):
+            arguments = [
+                v if v.dtype == "int64" else on_device(v, strided and i == 0) for i, v in enumerate(values)
+            ]
+            errors[f"{kind}, {name}, {'strided' if strided else 'contiguous'}"] = max(
+                error(got, one) for got, one in zip(function(*arguments), wanted)
+            )
+    meaning = abstract.ConvWeightsGradient("top", **PLAIN)
+    image, top, weights = operands(meaning)
+    function = function_of(meaning, (image, top, weights))
+    gradient, sums = function(*map(on_device, (image[:0], top[:0], weights)))
+    errors["no images"] = float(np.abs(np.asarray(gradient)).max() + np.abs(np.asarray(sums)).max())
+    return errors
+
+
+def refusals():
+    """The message for each kind of operand that does not fit."""
+    meaning = abstract.Conv(**PLAIN)
+    image, weights = operands(meaning)
+    function = function_of(meaning, [image, weights])
+    messages = {}
+    for name, arguments in {
+        "channels": (image[:, :1], weights),
+        "small": (image[:, :, :2], weights),
+        "no channels": (image[:, :0], weights[:, :0]),
+    }.items():
+        try:
+            function(*map(on_device, map(np.ascontiguousarray, arguments)))
+        except ValueError as refusal:
+            messages[name] = str(refusal).splitlines()[0]
+    return messages
+
+
+def fall_backs():
+    """What is counted when algorithm 1 refuses to run, and when its workspace is beyond the limit."""
+    counted = {}
+    for name, variable, value in (("refuses", "DRY_RUN_REFUSE", "1"), ("workspace", "DRY_RUN_WORKSPACE", str(1 << 31))):
+        os.environ[variable] = value
+        meaning = abstract.Conv(**PLAIN)
+        values = operands(meaning)
+        function = function_of(meaning, values)
+        dry_run.reset()
+        for _ in range(2):
+            (got,) = function(*map(on_device, values))
+        counted[name] = {**dry_run.counts(), "error": error(got, expected(meaning, *values)[0])}
+        del os.environ[variable]
+    return counted
+
+
+def leaks():
+    """Living descriptors of cuDNN before and after a function that met more shapes than it keeps plans."""
+    import gc
+
+    meaning = abstract.Conv("relu", **PLAIN)
+    image, weights, bias = operands(meaning)
+    gc.collect()
+    living = [dry_run.cudnn().dry_run_descriptors()]
+    function = function_of(meaning, [image, weights, bias])
+    for n in range(1, 25):
+        function(*map(on_device, (np.repeat(image[:1], n, axis=0), weights, bias)))
+    living.append(dry_run.cudnn().dry_run_descriptors())
+    del function
+    gc.collect()
+    return [*living, dry_run.cudnn().dry_run_descriptors()]
+
+
+def policies():
+    """What is counted under TF32 and with a search, and the message where no algorithm is deterministic."""
+    path, counted = profiles.active().cudnn, {}
+    meaning = abstract.Conv(**PLAIN)
+    values = operands(meaning)
+    for name, flags in {"tf32": (True, False, False), "search": (False, False, True)}.items():
+        library.load(path, *flags)
+        function = function_of(meaning, values)
+        dry_run.reset()
+        function(*map(on_device, values))
+        counted[name] = dry_run.counts()
+    library.load(path, False, True, False)
+    os.environ["DRY_RUN_WORKSPACE"] = str(1 << 31)  # leaves algorithm 0, which is not deterministic
+    try:
+        function_of(meaning, values)(*map(on_device, values))
+    except RuntimeError as refusal:
+        counted["deterministic"] = str(refusal).splitlines()[0]
+    return counted
+
+
+def ops_of(function):
+    return collections.Counter(type(node.op).__name__ for node in function.maker.fgraph.apply_nodes)
+
+
+def lowered():
+    """The Ops of a user's convolutions in stock Theano, on the device and with nothing else there."""
+    x = tt.tensor4()
+    w = theano.shared(np.zeros((4, 2, 3, 3), "float32"))
+    y = conv2d(x, w, border_mode=(1, 1), subsample=(2, 2))
+    graphs = {
+        "stock": theano.function([x], [y, theano.grad(y.sum(), w)]),
+        "transposed": theano.function([x], conv2d_grad_wrt_inputs(x, w, (None, 2, 9, 9))),
+        "asymmetric": theano.function([x], conv2d(x, w, border_mode=((1, 0), (0, 2)))),
+        "inputs only": theano.function([x, (v := tt.tensor4())], conv2d(x, v)),
+    }
+    return {name: ops_of(function) for name, function in graphs.items()}
+
+
+def seed_step():
+    """The seed model's step."""
+    images = np.random.default_rng(0).random((20, 1, 28, 28)).astype("float32")
+    vae = fastvae.ConvVAE((1, 28, 28), filters=3, hidden=5, seed=1)
+    model, local_rv, xs = vae_model(vae, 4, len(images))
+    loss, updates = step_updates(
+        pm.ADVI(local_rv=local_rv, model=model).objective,
+        obj_optimizer=fastvae.adam(learning_rate=1e-4),
+        more_obj_params=vae.get_params(),
+        more_replacements={xs: fastvae.Minibatch(images, 4, seed=1)},
+    )
+    return theano.function([], loss, updates=updates)
+
+
+def main():
+    dry_run.cudnn().dry_run_compute(1)
+    report = dict(errors=numbers(), refusals=refusals(), fall_backs=fall_backs(), leaks=leaks(), lowered=lowered())
+    dry_run.cudnn().dry_run_compute(0)
+    dry_run.without_host_code()
+    step = seed_step()
+    for _ in range(3):
+        step()
+    dry_run.reset()
+    step()
+    report.update(step=dry_run.counts(), nodes=len(step.maker.fgraph.apply_nodes), ops=ops_of(step))
+    report.update(streams=dry_run.cudnn().dry_run_streams(), override=os.environ["NVIDIA_TF32_OVERRIDE"])
+    report.update(policies=policies())
+    print(json.dumps(report))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""On the dry-run device: cuDNN's Op computes what numpy does, in strict float32, and the seed step has 17 of them."""
+import json
+import pathlib
+import re
+import shutil
+import subprocess
+import sysconfig
+
+import pytest
+
+from tests import dry_run
+from tests.backends.cudnn.program import GEOMETRIES, KINDS
+from tests.conftest import required_device
+
+PTXAS = pathlib.Path(sysconfig.get_paths()["purelib"], "nvidia/cuda_nvcc/bin/ptxas")
+
+
+@pytest.fixture(scope="module")
+def kernels(tmp_path_factory):
+    """A folder that gets every kernel that the driver loads, as PTX."""
+    return tmp_path_factory.mktemp("kernels")
+
+
+@pytest.fixture(scope="module")
+def report(dry_run_process, kernels):
+    return json.loads(dry_run_process("tests.backends.cudnn.program", DRY_RUN_PTX=str(kernels)))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_geometry_equals_numpy_whether_its_operands_are_contiguous_or_not(report, kind):
+    errors = {name: error for name, error in report["errors"].items() if name.startswith(kind + ", ")}
+    assert len(errors) >= 2 * len(GEOMETRIES)
+    assert max(errors.values()) < 1e-6, errors
+
+
+def test_the_gradient_of_no_images_is_zero(report):
+    assert report["errors"]["no images"] == 0
+
+
+def test_operands_that_do_not_fit_are_refused_with_their_shapes(report):
+    assert set(report["refusals"]) == {"channels", "small", "no channels"}
+    assert "image (3, 1, 7, 8), weights (4, 2, 3, 2) in 1 groups" in report["refusals"]["channels"]
+
+
+def test_an_algorithm_that_refuses_is_replaced_once_and_for_all(report):
+    refuses, workspace = report["fall_backs"]["refuses"], report["fall_backs"]["workspace"]
+    for counted in (refuses, workspace):
+        assert counted.pop("error") < 1e-6
+        assert (counted["cudnnConvolutionForward"], counted["algorithm_0"]) == (2, 2)
+        assert "algorithm_1" not in counted and counted["cudnnGetConvolutionForwardAlgorithm_v7"] == 1
+
+
+def test_descriptors_are_released(report):
+    before, during, after = report["leaks"]
+    assert before == after and during - before <= 16 * 6
+
+
+def test_stock_convolutions_are_lowered(report):
+    lowered = report["lowered"]
+    assert lowered["stock"]["Convolution"] == 2  # forward and the weights' gradient
+    assert lowered["transposed"]["Convolution"] == 1
+    assert lowered["inputs only"]["Convolution"] == 1
+    assert lowered["asymmetric"]["GpuCorrMM"] == 1  # cuDNN pads both sides of an axis alike
+    assert not any("Waiting" in ops or "Conv2d" in str(ops) for ops in lowered.values())
+
+
+def test_the_seed_step_has_17_convolutions_in_strict_float32(report):
+    figures = dry_run.figures(report["step"])
+    print(report["nodes"], "nodes", figures)
+    assert figures["convolutions"] == report["ops"]["Convolution"] == 17
+    assert report["step"]["math_fma"] == 17 and report["override"] == "0"
+    assert figures["allocations"] == 0
+    assert not any("cudnnCreate" in name or "cudnnGet" in name for name in report["step"])  # plans are kept
+
+
+def test_a_profile_may_ask_for_tf32_a_search_or_determinism(report):
+    policies = report["policies"]
+    assert policies["tf32"]["math_default"] == 1 and "math_fma" not in policies["tf32"]
+    assert policies["search"]["cudnnFindConvolutionForwardAlgorithmEx"] == 1
+    assert policies["search"]["math_fma"] == 1
+    assert "cuDNN has no deterministic algorithm within 1073741824 bytes" in policies["deterministic"]
+
+
+def test_convolutions_run_on_libgpuarrays_stream(report):
+    assert report["streams"] == 1
+
+
+def test_ptxas_assembles_every_kernel_of_the_step_for_hopper(report, kernels, tmp_path):
+    ptxas = str(PTXAS) if PTXAS.exists() else shutil.which("ptxas")
+    if ptxas is None:
+        required_device(["there is no ptxas: pip install nvidia-cuda-nvcc-cu12==12.9.86"])
+    sources = {path.read_text() for path in kernels.glob("*.ptx")}
+    assert len(sources) > 40
+    # Kernels have names of their own only within a module: one file of all would not assemble.
+    for i, source in enumerate(sources):
+        assert re.search(r"^\.target sm_90", source, re.MULTILINE)
+        (tmp_path / f"{i}.ptx").write_text(source)
+        command = [ptxas, "-O0", "-arch=sm_90", str(tmp_path / f"{i}.ptx"), "-o", str(tmp_path / "binary")]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr

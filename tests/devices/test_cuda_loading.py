@@ -1,0 +1,55 @@
+"""Shims answer for the plain names that libgpuarray opens; the environment may not contradict a profile."""
+import pytest
+
+from fastvae.devices import cuda_loading
+from fastvae.devices.findings import Finding
+from fastvae.errors import ProfileError, StackError
+
+OPENED = """
+import ctypes, json
+from fastvae.devices import cuda_libraries, cuda_loading
+findings = cuda_libraries.find()
+try:
+    ctypes.CDLL("libnvrtc.so")
+except OSError as error:
+    print(error)
+cuda_loading.load(findings)
+version = ctypes.c_int(), ctypes.c_int()
+ctypes.CDLL("libnvrtc.so").nvrtcVersion(ctypes.byref(version[0]), ctypes.byref(version[1]))
+ctypes.CDLL("libcuda.so").cuInit, ctypes.CDLL("libcublas.so").cublasSgemm_v2
+print(findings[1].version, "%d.%d" % (version[0].value, version[1].value))
+"""
+
+
+def test_plain_names_lead_to_the_chosen_libraries_even_after_a_failure(dry_run_device, python):
+    from tests import dry_run
+
+    environ = {**dry_run.environ(dry_run_device), "FASTVAE_PROFILE": "cpu-blas"}
+    done = python(OPENED, **environ)
+    assert done.returncode == 0, done.stderr
+    failure, versions = done.stdout.splitlines()
+    assert "libnvrtc.so: cannot open" in failure
+    chosen, answered = versions.split()
+    assert chosen == answered
+
+
+def test_a_library_that_does_not_load_is_an_error_in_one_line(tmp_path):
+    path = str(tmp_path / "libcuda.so.1")
+    with pytest.raises(StackError, match="libcuda.so.1 does not load .*fastvae devices"):
+        cuda_loading.load([Finding("x", True, path=path)] * 4)
+
+
+def test_a_compiler_that_fails_is_named(tmp_path):
+    with pytest.raises(StackError, match="a shim for .* did not compile with 'false'"):
+        cuda_loading._shim("libcuda.so", "/nowhere/libcuda.so.1", str(tmp_path), "false")
+
+
+@pytest.mark.parametrize("tf32", [False, True])
+@pytest.mark.parametrize("given", ["0", "1"])
+def test_the_environment_may_not_contradict_the_profile(tf32, given):
+    environ = {cuda_loading.OVERRIDE: given}
+    if given == str(int(tf32)):
+        assert cuda_loading.strictness(tf32, environ) == given
+    else:
+        with pytest.raises(ProfileError, match=f"{cuda_loading.OVERRIDE}='{given}' contradicts the profile"):
+            cuda_loading.strictness(tf32, environ)
