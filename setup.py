@@ -40,7 +40,10 @@ setup(
         "onednn-cpu-gomp==2023.2.0; platform_machine == 'x86_64'",
         "onednn-devel-cpu-gomp==2023.2.0; platform_machine == 'x86_64'",
     ],
-    extras_require={"test": ["pytest==8.3.4", "pytest-benchmark==4.0.0", "hypothesis==6.122.3", "pytest-xdist==3.6.1"]},
+    extras_require={
+        "test": ["pytest==8.3.4", "pytest-benchmark==4.0.0", "hypothesis==6.122.3", "pytest-xdist==3.6.1"],
+        "bench": ["asv==0.6.4", "virtualenv==20.29.1"],
+    },
     entry_points={"console_scripts": ["fastvae=fastvae.cli:main"]},
     classifiers=[
         "Operating System :: POSIX :: Linux",
