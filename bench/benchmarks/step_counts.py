@@ -4,11 +4,6 @@ The tests hold those of the profile `cpu` to `bench/counts.json`; here is how th
 """
 from .common import Measured, if_available
 
-COUNTS = [
-    "nodes", "convolutions forward", "convolutions weights", "convolutions data", "matrix products", "layout copies",
-    "host copies", "float64 variables", "C modules",
-]  # fmt: skip
-
 
 def measured():
     """The counts by model."""
@@ -17,19 +12,32 @@ def measured():
     return seed_counts()
 
 
-class Counts(Measured):
-    """One figure a count and model."""
+def _count(name):
+    def track(self, figures, model):
+        return figures[model][name]
 
-    params = [["conv", "mlp"], COUNTS]
-    param_names = ["model", "count"]
+    track.unit = "in a step"
+    return track
+
+
+class Counts(Measured):
+    """One count each, by model."""
+
+    params = [["conv", "mlp"]]
+    param_names = ["model"]
+
+    track_nodes = _count("nodes")
+    track_convolutions_forward = _count("convolutions forward")
+    track_convolutions_weights = _count("convolutions weights")
+    track_convolutions_data = _count("convolutions data")
+    track_matrix_products = _count("matrix products")
+    track_layout_copies = _count("layout copies")
+    track_host_copies = _count("host copies")
+    track_float64_variables = _count("float64 variables")
+    track_c_modules = _count("C modules")
 
     def setup_cache(self):
         return if_available(measured)
 
-    def setup(self, figures, model, count):
+    def setup(self, figures, model):
         super().setup(figures)
-
-    def track_count(self, figures, model, count):
-        return figures[model][count]
-
-    track_count.unit = "in a step"
