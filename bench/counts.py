@@ -20,7 +20,8 @@ from theano.gof import CLinker, FunctionGraph, Op  # noqa: E402
 from theano.gof.cmodule import get_module_hash  # noqa: E402
 from theano.gof.utils import MethodNotDefined  # noqa: E402
 
-from bench.steps import HEAVY, compiled_step  # noqa: E402
+from bench.steps import HEAVY, assert_engine, compiled_step  # noqa: E402
+from fastvae.profiles import active  # noqa: E402
 
 BASELINE = HERE / "counts.json"
 ACCEPT = "FASTVAE_PROFILE=cpu python bench/counts.py --accept"
@@ -85,7 +86,10 @@ def seed_counts():
     """The counts of both seed models' steps, by model."""
     images = fastvae.datasets.load("fashion-mnist-sample")
     minibatch = fastvae.Minibatch(images, BATCH_SIZE)
-    return {kind: counts(compiled_step(kind, minibatch, BATCH_SIZE, len(images))) for kind in ("conv", "mlp")}
+    steps = {kind: compiled_step(kind, minibatch, BATCH_SIZE, len(images)) for kind in ("conv", "mlp")}
+    for step in steps.values():
+        assert_engine(step, active())
+    return {kind: counts(step) for kind, step in steps.items()}
 
 
 def compare(baseline, found):
@@ -119,8 +123,8 @@ def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--accept", action="store_true", help="make the counts found the new baseline")
     args = parser.parse_args(argv)
-    if fastvae.profiles.active().name != "cpu":
-        raise SystemExit(f"the baseline is the profile cpu's, not {fastvae.profiles.active().name}'s: {ACCEPT}")
+    if active().name != "cpu":
+        raise SystemExit(f"the baseline is the profile cpu's, not {active().name}'s: {ACCEPT}")
     found = seed_counts()
     text, risen = report(json.loads(BASELINE.read_text()) if BASELINE.exists() else {}, found)
     print(text)

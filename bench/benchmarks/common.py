@@ -21,11 +21,18 @@ class Measured:
 
 
 def if_available(measure, *arguments):
-    """`measure(*arguments)`, or why it cannot be had: its device is absent, or this commit of fastvae lacks it."""
+    """`measure(*arguments)` under the profile asked for, or why not: its device is absent, or this commit lacks it."""
     try:
         import fastvae  # noqa: F401
     except Exception as error:
         if type(error).__name__ == "ProfileError":
             return str(error)
         raise
+    import theano
+
+    from fastvae.profiles import active
+
+    profile = active()
+    asked = os.environ.get("FASTVAE_PROFILE", profile.name), profile.device
+    assert (profile.name, theano.config.device) == asked, f"{profile.name} on {theano.config.device} is not {asked}"
     return measure(*arguments)

@@ -71,7 +71,7 @@ def test_a_fall_is_reported_and_fails_nothing():
 def test_accepted_counts_are_the_baseline_of_the_next_run(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(counts, "BASELINE", tmp_path / "counts.json")
     monkeypatch.setattr(counts, "seed_counts", lambda: {"conv": {"nodes": 7}})
-    monkeypatch.setattr(fastvae.profiles, "active", lambda: type("Profile", (), {"name": "cpu"}))
+    monkeypatch.setattr(counts, "active", lambda: type("Profile", (), {"name": "cpu"}))
     with pytest.raises(SystemExit) as exit:
         counts.main([])
     assert exit.value.code == 1 and "conv: rise in nodes: 0 -> 7" in capsys.readouterr().out
@@ -81,6 +81,6 @@ def test_accepted_counts_are_the_baseline_of_the_next_run(tmp_path, monkeypatch,
 
 
 def test_counts_of_another_profile_are_not_compared(monkeypatch):
-    monkeypatch.setattr(fastvae.profiles, "active", lambda: type("Profile", (), {"name": "cpu-blas"}))
+    monkeypatch.setattr(counts, "active", lambda: type("Profile", (), {"name": "cpu-blas"}))
     with pytest.raises(SystemExit, match="not cpu-blas's: FASTVAE_PROFILE=cpu python"):
         counts.main([])
