@@ -8,6 +8,7 @@ import pytest
 
 import fastvae
 from bench import pairing
+from bench.benchmarks import steps
 from bench.benchmarks.common import Measured, if_available
 from fastvae import devices
 
@@ -50,6 +51,20 @@ def test_without_figures_a_benchmark_is_not_applicable_and_says_why():
         Measured().setup("no such device")
     Measured().setup({"milliseconds": 1.0})
     assert if_available(lambda x: x + 1, 1) == 2
+
+
+def test_times_of_programs_that_do_not_agree_fail_and_the_gap_is_tracked(monkeypatch):
+    monkeypatch.setenv("FASTVAE_PROFILE", "cpu")
+    figures = {"milliseconds": 50.0, "ratio": 0.2, "peak": 700.0, "gap": 1e-6}
+    step = steps.ConvVAE()
+    assert (step.track_iterations_per_second(figures), step.track_ratio_to_stock(figures)) == (20.0, 0.2)
+    figures["gap"] = 1e-3
+    for track in (step.track_milliseconds, step.track_iterations_per_second, step.track_ratio_to_stock):
+        with pytest.raises(AssertionError, match="the losses are 1.0e-03 apart, more than 0.0001"):
+            track(figures)
+    assert step.track_loss_gap_to_stock(figures) == 1e-3
+    monkeypatch.setenv("FASTVAE_PROFILE", "cuda-tf32")
+    assert step.track_milliseconds(figures) == 50.0
 
 
 def test_an_absent_device_is_the_reason(python):
