@@ -48,6 +48,7 @@ setup(
             # They compile and assemble every kernel of a step in tests, without a GPU.
             *["nvidia-cuda-nvrtc-cu12==12.9.86", "nvidia-cuda-nvcc-cu12==12.9.86"],
         ],
+        "bench": ["asv==0.6.4", "virtualenv==20.29.1"],
     },
     entry_points={"console_scripts": ["fastvae=fastvae.cli:main"]},
     classifiers=[

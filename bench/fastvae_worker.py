@@ -11,7 +11,7 @@ import pymc3 as pm
 import theano
 
 from bench.problem import load
-from bench.steps import pm_step, users_step, with_given
+from bench.steps import assert_engine, pm_step, users_step, with_given
 from bench.worker import serve
 from fastvae import devices, elbo
 from fastvae.profiles import active
@@ -46,8 +46,7 @@ def main(path, program):
             step = seed_step(problem, given)
         else:
             step = users_step(problem, given, fastvae_step if program == "user" else pm_step)
-        ops = [type(node.op).__module__ for node in step.maker.fgraph.toposort()]
-        assert ("fastvae.backends.onednn.ops" in ops) is (active().backend == "onednn")
+        assert_engine(step, active())
         return step
 
     def about():

@@ -8,14 +8,15 @@ ratio to the seed's step of the neighbouring block; `--limit` makes a ratio abov
 """
 import argparse
 import os
+import pathlib
 import statistics
+import sys
 import time
 
-import fastvae  # isort: skip  (before theano)
-import pymc3 as pm
-import theano
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from fastvae import elbo
+import fastvae  # noqa: E402
+from bench.steps import compiled_step  # noqa: E402
 
 COMBINATIONS = {
     "elbo, analytic KL": dict(kl="analytic"),
@@ -23,20 +24,6 @@ COMBINATIONS = {
     "iwae": dict(objective="iwae"),
     "iwae, dreg": dict(objective="iwae", estimator="dreg"),
 }
-
-
-def compiled_step(kind, batch_size, images, **options):
-    """A training step of a fresh seed model."""
-    vae = {"conv": fastvae.ConvVAE, "mlp": fastvae.MLPVAE}[kind](seed=0)
-    model, local_rv, xs = elbo.vae_model(vae, batch_size, len(images))
-    loss, updates = elbo.step_updates(
-        pm.ADVI(model=model, local_rv=local_rv).objective,
-        obj_optimizer=fastvae.adam(learning_rate=1e-4),
-        more_obj_params=vae.get_params(),
-        more_replacements={xs: fastvae.Minibatch(images, batch_size)},
-        **options,
-    )
-    return theano.function([], loss, updates=updates)
 
 
 def milliseconds(step, seconds):
@@ -59,7 +46,8 @@ def main(argv=None):
     args = parser.parse_args(argv)
     images = fastvae.datasets.load("fashion-mnist-sample")
     load = os.getloadavg()[0]
-    seed = compiled_step(args.model, args.batch_size, images)
+    problem = args.model, fastvae.Minibatch(images, args.batch_size), args.batch_size, len(images)
+    seed = compiled_step(*problem)
     combinations = [
         (f"{name}, {k} sample{'s' * (k > 1)}", k, dict(options, n_samples=k))
         for k in args.samples
@@ -69,7 +57,7 @@ def main(argv=None):
     print(f"{args.model}, batch {args.batch_size}, profile {fastvae.profiles.active().name}, load before {load:.2f}")
     worst = 0
     for name, k, options in combinations:
-        step = compiled_step(args.model, args.batch_size, images, **options)
+        step = compiled_step(*problem, **options)
         for warm_up in (seed, step):
             milliseconds(warm_up, 0.2)
         times, ratios = [], []

@@ -10,9 +10,13 @@ import tempfile
 
 import numpy as np
 
+from bench.worker import timing
+
+Stopwatch = timing().Stopwatch
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUSY = 0.2  # cores that other processes may keep busy before a figure is called disturbed
 AGREEMENT = 1e-4  # relative difference of losses
+BESIDE, INSTALLED = ("-m",), (str(ROOT / "bench" / "installed.py"),)
 
 
 class WorkerFailed(Exception):
@@ -20,13 +24,17 @@ class WorkerFailed(Exception):
 
 
 class Worker:
-    """A live process that answers requests (see worker.py)."""
+    """A live process that answers requests (see worker.py).
 
-    def __init__(self, name, module, arguments, environ=None, python=sys.executable):
+    `how` is what its interpreter runs the module with: `BESIDE` imports the fastvae of this working tree, `INSTALLED`
+    the one that is installed.
+    """
+
+    def __init__(self, name, module, arguments, environ=None, python=sys.executable, how=BESIDE):
         self.name, self.blocks, self.settings = name, [], {}
         self.log = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
-            [str(python), "-W", "ignore", "-m", module, *map(str, arguments)], cwd=ROOT, text=True,
+            [str(python), "-W", "ignore", *how, module, *map(str, arguments)], cwd=ROOT, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, env={**os.environ, **(environ or {})},
         )
 
@@ -75,6 +83,25 @@ class Worker:
         self.log.close()
 
 
+class Local:
+    """A step of this process, timed in turn with others as a Worker is."""
+
+    def __init__(self, name, step):
+        self.name, self.step, self.blocks, self.stopwatch = name, step, [], Stopwatch(step)
+
+    def start(self):
+        """Warm up."""
+        self.stopwatch.warm_up()
+
+    def block(self, seconds):
+        """Time one block, keep it, and return its milliseconds a step."""
+        block = self.stopwatch.block(seconds)
+        self.blocks.append({**block._asdict(), "milliseconds": block.milliseconds})
+        return block.milliseconds
+
+    milliseconds, others = Worker.milliseconds, Worker.others
+
+
 @contextlib.contextmanager
 def closing(workers):
     """End the workers, a list that may still grow, on the way out."""
@@ -116,9 +143,9 @@ def difference(losses, reference):
     return max(abs(a - b) / abs(b) for a, b in pairs)
 
 
-def write_problem(path, model, quick=False, steps=None):
+def write_problem(path, model, quick=False, steps=None, how=BESIDE):
     """Write a problem in a process of its own and return the environment of stock's workers."""
-    command = [sys.executable, "-W", "ignore", "-m", "bench.problem", model, str(path)]
+    command = [sys.executable, "-W", "ignore", *how, "bench.problem", model, str(path)]
     command += ["--quick"] * quick + (["--steps", str(steps)] if steps else [])
     environ = {**os.environ, "FASTVAE_PROFILE": "cpu-blas"}
     done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True)
@@ -128,10 +155,10 @@ def write_problem(path, model, quick=False, steps=None):
     return {"THEANO_FLAGS": "floatX=float32" + flags, "THEANORC": os.devnull}
 
 
-def theano_workers(path, way, program, threads, environ):
+def theano_workers(path, way, program, threads, environ, how=BESIDE):
     """fastvae in one of its ways, then stock's program with 1 thread and with `threads`, the better of which counts."""
     ours = {"OMP_NUM_THREADS": str(threads)}
-    workers = [Worker(f"fastvae, {count(threads)}", "bench.fastvae_worker", (path, way), ours)]
+    workers = [Worker(f"fastvae, {count(threads)}", "bench.fastvae_worker", (path, way), ours, how=how)]
     for n in sorted({1, threads}):
         name, theirs = f"stock PyMC3, {count(n)}", {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": str(n)}
         workers.append(Worker(name, "bench.stock", (path, program), {**environ, **theirs}))

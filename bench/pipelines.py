@@ -12,10 +12,15 @@ import pathlib
 import resource
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 
 import numpy as np
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+from bench.steps import compiled_step  # noqa: E402
 
 BATCH, ROW = 64, (1, 28, 28)
 TORCH = """
@@ -43,30 +48,39 @@ def rate(step, advance, seconds):
     return n / (time.perf_counter() - started)
 
 
-def feed(torch, seconds, blocks):
-    import fastvae  # isort: skip  (before theano)
+def minibatches(folder):
+    """Minibatches of 60,000 images of noise, one of each pipeline, by name; stock's first."""
+    import fastvae  # isort: skip  (before pymc3)
     import pymc3 as pm
+
+    images = np.random.default_rng(0).integers(0, 256, (60_000, *ROW), dtype=np.uint8)
+    floats = images / np.float32(255)
+    path = os.path.join(folder, "images.npy")
+    np.save(path, images)
+    return {
+        "pm.Minibatch, float32": pm.Minibatch(floats, BATCH),
+        "resident, float32, replacement": fastvae.Minibatch(floats, BATCH),
+        "resident, float32, epochs": fastvae.Minibatch(floats, BATCH, order="epochs"),
+        "resident, uint8, replacement": fastvae.Minibatch(images, BATCH, scale=1 / 255),
+        "resident, uint8, epochs": fastvae.Minibatch(images, BATCH, order="epochs", scale=1 / 255),
+        "resident, uint8, binarized": fastvae.Minibatch(images, BATCH, scale=1 / 255, binarize=True),
+        "streamed .npy, uint8, epochs": fastvae.Minibatch(path, BATCH, order="epochs", scale=1 / 255),
+    }
+
+
+def feeds_of(batches):
+    """(what computes a batch, what advances to the next) of each of `minibatches`, by name."""
     import theano
 
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (60_000, *ROW), dtype=np.uint8)
-    floats = images / np.float32(255)
+    pipelines = {name: getattr(x.tag, "pipeline", None) for name, x in batches.items()}
+    advances = {name: pipeline.advance if pipeline else (lambda: None) for name, pipeline in pipelines.items()}
+    return {name: (theano.function([], x), advances[name]) for name, x in batches.items()}
+
+
+def feed(torch, seconds, blocks):
     with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "images.npy")
-        np.save(path, images)
-        batches = {
-            "pm.Minibatch, float32": pm.Minibatch(floats, BATCH),
-            "resident, float32, replacement": fastvae.Minibatch(floats, BATCH),
-            "resident, float32, epochs": fastvae.Minibatch(floats, BATCH, order="epochs"),
-            "resident, uint8, replacement": fastvae.Minibatch(images, BATCH, scale=1 / 255),
-            "resident, uint8, epochs": fastvae.Minibatch(images, BATCH, order="epochs", scale=1 / 255),
-            "resident, uint8, binarized": fastvae.Minibatch(images, BATCH, scale=1 / 255, binarize=True),
-            "streamed .npy, uint8, epochs": fastvae.Minibatch(path, BATCH, order="epochs", scale=1 / 255),
-        }
-        feeds = {}
-        for name, x in batches.items():
-            pipeline = getattr(x.tag, "pipeline", None)
-            feeds[name] = theano.function([], x), pipeline.advance if pipeline else (lambda: None)
+        batches = minibatches(folder)
+        feeds = feeds_of(batches)
         rates = {name: [] for name in feeds}
         for block in range(blocks):
             for name in list(feeds)[:: 1 if block % 2 else -1]:
@@ -75,31 +89,13 @@ def feed(torch, seconds, blocks):
         data = [shared for step, _ in feeds.values() for shared in step.get_shared() if shared.ndim == 4]
         lines = [(name, statistics.median(values)) for name, values in rates.items()]
         if torch:
-            done = subprocess.run([torch, "-c", TORCH, path, str(BATCH)], capture_output=True, text=True, check=True)
+            command = [torch, "-c", TORCH, os.path.join(folder, "images.npy"), str(BATCH)]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
             lines += [(line.split("|")[0], float(line.split("|")[1])) for line in done.stdout.splitlines()]
     for name, images_a_second in lines:
         print(f"{name}: {images_a_second:,.0f} images/s, {1e6 * BATCH / images_a_second:.0f} us a batch of {BATCH}")
     sizes = {(shared.dtype, shared.get_value(borrow=True).nbytes) for shared in data}
     print("bytes held for 60,000 images:", sorted(sizes))
-
-
-def seed_step(minibatch, n_rows):
-    """A training step of the seed model, fed by a minibatch."""
-    import fastvae  # isort: skip  (before theano)
-    import pymc3 as pm
-    import theano
-
-    from fastvae import elbo
-
-    vae = fastvae.ConvVAE(seed=1)
-    model, local_rv, xs = elbo.vae_model(vae, BATCH, n_rows)
-    loss, updates = elbo.step_updates(
-        pm.ADVI(model=model, local_rv=local_rv).objective,
-        obj_optimizer=fastvae.adam(learning_rate=1e-4),
-        more_obj_params=vae.get_params(),
-        more_replacements={xs: minibatch},
-    )
-    return theano.function([], loss, updates=updates)
 
 
 def write(path, n_bytes):
@@ -133,7 +129,7 @@ def stream(memory_mb, folder, seconds, blocks):
         resident = fastvae.Minibatch(np.array(first), BATCH, order="epochs", scale=1 / 255)
         steps = {}
         for name, x in (("resident", resident), ("streamed", streamed)):
-            steps[name] = seed_step(x, n_rows), x.tag.pipeline.advance
+            steps[name] = compiled_step("conv", x, BATCH, n_rows), x.tag.pipeline.advance
             rate(*steps[name], 0)
         speeds = {name: [] for name in steps}
         for block in range(blocks):

@@ -1,4 +1,11 @@
-"""Steps of PyMC3 models: stock's own, on drawn or on given batches and noise, and those of the user's program."""
+"""Steps of PyMC3 models: stock's, on drawn or on given batches and noise, those of the user's program, and fastvae's.
+
+Whatever needs theano imports it when it is called: stock's process must never import fastvae.
+"""
+import re
+
+HEAVY = re.compile("Conv|Corr|Dot|Gem|Ger|MatMul")  # names of the Ops that multiply matrices or convolve
+GPU = ("theano.gpuarray.", "fastvae.backends.cudnn.")
 
 
 def pm_step(inference, **options):
@@ -32,3 +39,38 @@ def users_step(problem, given, take):
         return take(inference, **(with_given(inference, problem, **options) if given else options))
 
     return user_vae.train(problem.images, problem.weights, problem.batch_size, fit)
+
+
+def compiled_step(kind, minibatch, batch_size, total_size, profile=False, **options):
+    """fastvae's step of a fresh seed model, "conv" or "mlp", fed by a minibatch; `options` choose its objective."""
+    import fastvae  # isort: skip  (before theano)
+    import pymc3 as pm
+    import theano
+
+    from fastvae import elbo
+
+    vae = {"conv": fastvae.ConvVAE, "mlp": fastvae.MLPVAE}[kind](seed=0)
+    model, local_rv, xs = elbo.vae_model(vae, batch_size, total_size)
+    loss, updates = elbo.step_updates(
+        pm.ADVI(model=model, local_rv=local_rv).objective,
+        obj_optimizer=fastvae.adam(learning_rate=1e-4),
+        more_obj_params=vae.get_params(),
+        more_replacements={xs: minibatch},
+        **options,
+    )
+    return theano.function([], loss, updates=updates, profile=profile)
+
+
+def assert_engine(step, profile):
+    """Assert that a step runs where its profile says: the device, and whose Ops multiply and convolve."""
+    import theano
+
+    assert theano.config.device == profile.device, f"{theano.config.device} is not {profile.device}"
+    if profile.device != "cpu":
+        engine = GPU
+    else:
+        engine = "fastvae.backends.onednn." if profile.options.get("backend") == "onednn" else "theano.tensor."
+    ops = [type(node.op) for node in step.maker.fgraph.toposort() if HEAVY.search(type(node.op).__name__)]
+    assert ops, "the step neither multiplies nor convolves"
+    elsewhere = {f"{op.__module__}.{op.__name__}" for op in ops if not op.__module__.startswith(engine)}
+    assert not elsewhere, f"under the profile {profile.name} these are not of {engine}: {', '.join(sorted(elsewhere))}"

@@ -11,16 +11,19 @@ import concurrent.futures
 import datetime
 import math
 import os
+import pathlib
+import sys
 import time
 
-import fastvae  # isort: skip  (before theano)
-import numpy as np
-import pymc3 as pm
-import theano
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
-from fastvae import elbo
-from fastvae.backends.onednn import ops
-from fastvae.devices import threads
+import fastvae  # noqa: E402  isort: skip  (before theano)
+import numpy as np  # noqa: E402
+import theano  # noqa: E402
+
+from bench.steps import compiled_step  # noqa: E402
+from fastvae.backends.onednn import ops  # noqa: E402
+from fastvae.devices import threads  # noqa: E402
 
 
 def product_speed(n=2048):
@@ -72,20 +75,6 @@ def traffic(node, shape):
     return sum(4 * math.prod(shape(v)) for v in [*node.inputs, *node.outputs] if getattr(v, "dtype", "") == "float32")
 
 
-def profiled_step(kind, batch_size):
-    """The compiled step of a seed model with Theano's profiler in it."""
-    images = fastvae.datasets.load("fashion-mnist-sample")
-    vae = {"conv": fastvae.ConvVAE, "mlp": fastvae.MLPVAE}[kind](seed=0)
-    model, local_rv, xs = elbo.vae_model(vae, batch_size, len(images))
-    loss, updates = elbo.step_updates(
-        pm.ADVI(model=model, local_rv=local_rv).objective,
-        obj_optimizer=fastvae.adam(learning_rate=1e-4),
-        more_obj_params=vae.get_params(),
-        more_replacements={xs: fastvae.Minibatch(images, batch_size)},
-    )
-    return theano.function([], loss, updates=updates, profile=True)
-
-
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", choices=("conv", "mlp"))
@@ -93,7 +82,9 @@ def main(argv=None):
     parser.add_argument("--steps", type=int, default=30)
     args = parser.parse_args(argv)
     gflops, bandwidth = product_speed(), copy_speed()
-    step = profiled_step(args.model, args.batch_size)
+    images = fastvae.datasets.load("fashion-mnist-sample")
+    minibatch = fastvae.Minibatch(images, args.batch_size)
+    step = compiled_step(args.model, minibatch, args.batch_size, len(images), profile=True)
     for _ in range(3):
         step()
     before = dict(step.profile.apply_time)

@@ -1,0 +1,20 @@
+"""Compile a seed model's step and take it once.
+
+    python -m bench.first_step conv
+"""
+import sys
+
+import fastvae  # isort: skip  (before theano)
+from bench.steps import assert_engine, compiled_step
+from fastvae.profiles import active
+
+
+def main(kind, batch_size=64):
+    images = fastvae.datasets.load("fashion-mnist-sample")
+    step = compiled_step(kind, fastvae.Minibatch(images, batch_size), batch_size, len(images))
+    assert_engine(step, active())
+    step()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
