@@ -7,6 +7,7 @@ and compiles no C for any of them. Their `perform`, which Theano's Python modes 
 import numpy as np
 import theano.tensor as tt
 from theano.gof import Apply, Op
+from theano.sandbox.rng_mrg import mrg_uniform
 
 from fastvae.backends import abstract, reference
 from fastvae.backends.onednn import library
@@ -258,6 +259,30 @@ class TakeRows(OneDNNOp):
 
     def infer_shape(self, node, shapes):
         return [shapes[1] + shapes[0][1:]]
+
+
+class Uniform(OneDNNOp):
+    """The numbers, and the states after them, of Theano's generator `mrg_uniform`, float32, in vector code."""
+
+    kind = "Uniform"
+    __props__ = ("broadcastable", "inplace")
+
+    def __init__(self, broadcastable, inplace=False):
+        self.broadcastable, self.inplace = tuple(broadcastable), inplace
+        if inplace:
+            self.destroy_map = {0: [0]}
+
+    def make_node(self, states, shape):
+        return Apply(self, [states, shape], [states.type(), tt.TensorType("float32", self.broadcastable)()])
+
+    def settings(self, node):
+        return (len(self.broadcastable), self.inplace)
+
+    def perform(self, node, inputs, outputs):
+        mrg_uniform(node.outputs[1].type, inplace=self.inplace).perform(node, inputs, outputs, None)
+
+    def infer_shape(self, node, shapes):
+        return [shapes[0], tuple(node.inputs[1][i] for i in range(len(self.broadcastable)))]
 
 
 class ColumnSum(OneDNNOp):
