@@ -285,6 +285,31 @@ class Uniform(OneDNNOp):
         return [shapes[0], tuple(node.inputs[1][i] for i in range(len(self.broadcastable)))]
 
 
+class OfLevels(OneDNNOp):
+    """A `levels.LogProbability` or its gradient, in one threaded pass; with `last` the logits are NHWC."""
+
+    __props__ = ("meaning", "last")
+
+    def __init__(self, meaning, last):
+        self.meaning, self.last = meaning, last
+        self.kind = type(meaning).__name__
+
+    def make_node(self, x, logits, *rest):
+        return Apply(self, [x, logits, *rest], self.meaning.types(x, logits))
+
+    def settings(self, node):
+        return (self.meaning.levels, self.last)
+
+    def perform(self, node, inputs, outputs):
+        x, logits, *rest = inputs
+        self.meaning.perform(node, [x, _nchw(logits) if self.last else logits, *rest], outputs)
+        if self.last and rest:
+            outputs[0][0] = _nhwc(outputs[0][0])
+
+    def infer_shape(self, node, shapes):
+        return self.meaning.infer_shape(node, shapes)
+
+
 class ColumnSum(OneDNNOp):
     """The sum over all axes but the last."""
 

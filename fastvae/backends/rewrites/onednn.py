@@ -12,7 +12,7 @@ from theano.tensor.blas import Dot22, Dot22Scalar, Gemm
 from theano.tensor.opt import InplaceElemwiseOptimizer
 from theano.tensor.subtensor import AdvancedSubtensor1
 
-from fastvae.backends import abstract
+from fastvae.backends import abstract, levels
 from fastvae.backends.onednn import ops
 from fastvae.backends.rewrites import fuse, layout, lift, reshape, vectorize
 
@@ -87,6 +87,17 @@ def _matmul(x, w, *bias, activation=None):
     transposed = is_transposed(x), is_transposed(w)
     x, w = (v.owner.inputs[0] if t else v for v, t in zip((x, w), transposed))
     return ops.MatMul(activation, transposed)(x, w, *bias)
+
+
+@local_optimizer([levels.LogProbability, levels.LogProbabilityGradient])
+def local_lower_levels(node):
+    """Log-probabilities of levels, or their gradient -> oneDNN's, on NHWC where the logits are a convolution's"""
+    if not isinstance(node.op, (levels.LogProbability, levels.LogProbabilityGradient)) or not _all_float32(node.inputs):
+        return False
+    x, logits, *rest = node.inputs
+    last = logits.owner is not None and logits.owner.op == ops.to_nchw
+    outputs = ops.OfLevels(node.op, last)(x, ops.to_nhwc(logits) if last else logits, *rest, return_list=True)
+    return _replaced(node, [ops.to_nchw(outputs[0])] if last and rest else outputs)
 
 
 @local_optimizer([tt.Elemwise])
@@ -177,7 +188,8 @@ def register(winograd):
     # A sigmoid only then: until simplification is done its logarithm may still become a softplus.
     late = (fuse.local_fuse_bias, fuse.local_fuse_relu, fuse.local_fuse_sigmoid, fuse.local_fuse_bias_gradient)
     add("fuse", 1.610, _equilibrium(*late))
-    add("lower", 1.620, in2out(local_lower_convolution, local_lower_layer, name="fastvae_onednn_lower"))
+    lowering = (local_lower_convolution, local_lower_layer, local_lower_levels)
+    add("lower", 1.620, in2out(*lowering, name="fastvae_onednn_lower"))
     if winograd:
         add("winograd", 1.625, in2out(local_winograd, name="fastvae_onednn_winograd"))
     layouts = (layout.local_cancel_layouts, layout.local_sink_layout, layout.local_lift_layout, layout.local_sum_layout)
