@@ -29,6 +29,7 @@ import theano
 import theano.tensor as tt
 
 from fastvae import datasets
+from fastvae.backends import levels
 from fastvae.errors import ConfigurationError, DataError
 from fastvae.nn.activations import identity, sigmoid
 from fastvae.nn.arguments import integer
@@ -240,10 +241,7 @@ class Categorical(_Levels):
 
     def log_prob(self, x, output):
         """Logarithm of the softmax at the pixel's level, in nats, float32 (batch, C, H, W)."""
-        logits = self._by_parameter(tt.as_tensor_variable(output))
-        level = tt.round(tt.as_tensor_variable(x) * np.float32(LEVELS - 1)).dimshuffle(0, 2, 3, 1, "x")
-        chosen = tt.switch(tt.eq(level, np.arange(LEVELS, dtype=np.float32)), logits, np.float32(0)).sum(axis=-1)
-        return (chosen - _log_sum_exp(logits)).dimshuffle(0, 3, 1, 2)
+        return levels.log_probability(x, output, LEVELS)
 
 
 class DiscretizedLogistic(_Levels):

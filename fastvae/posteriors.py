@@ -157,6 +157,37 @@ def log_density(params, noise, n_latent):
     return (np.float32(-0.5) * tt.sqr(noise) - HALF_LOG_2PI - log_scale(params, n_latent)).sum(axis=-1)
 
 
+def gradient_by_draw(params, noise, n_latent):
+    """The gradient of log q at `draw(params, noise, n_latent)` by the draw, the parameters held: -L^-T noise.
+
+    For a full covariance L^T y = noise is solved from the last latent to the first.
+
+    Parameters
+    ----------
+    params, noise, n_latent
+        As for `draw`.
+
+    Returns
+    -------
+    float32 expression, the shape of `noise`
+
+    Examples
+    --------
+    >>> params = dict(mu=tt.zeros((1, 2), "float32"), L_tril=tt.constant(np.array([[1, 3, 2]], "float32")))
+    >>> gradient_by_draw(params, tt.constant(np.array([[5, 4]], "float32")), n_latent=2).eval()
+    array([[ 1., -2.]], dtype=float32)
+    """
+    if "rho" in params:
+        return -noise / tt.nnet.softplus(params["rho"])
+    rest, solution = noise, []
+    for i in reversed(range(n_latent)):
+        start = i * (i + 1) // 2
+        row = params["L_tril"][:, start : start + i]
+        solution.insert(0, rest[..., i] / params["L_tril"][:, start + i])
+        rest = rest[..., :i] - tt.shape_padright(solution[0]) * row
+    return -tt.stack(solution, axis=-1)
+
+
 def log_scale(params, n_latent):
     """Logarithms of the factors of the noise, float32 (batch, n_latent): they add up to log |dz / dnoise|."""
     if "rho" in params:

@@ -60,23 +60,7 @@ def linear(start, stop, steps):
 
 
 def cosine(start, stop, steps):
-    """From `start` to `stop` along half a cosine wave over `steps` steps, then `stop`.
-
-    Parameters
-    ----------
-    start, stop : float
-        Values at step 0, the first, and from step number `steps` on.
-    steps : int
-
-    Returns
-    -------
-    theano.tensor.TensorVariable
-        Float32 scalar.
-
-    Raises
-    ------
-    ConfigurationError
-        If a value is not finite, or `steps` is not an integer of at least 1.
+    """As `linear`, but along half a cosine wave, flat at both ends.
 
     Notes
     -----
@@ -95,23 +79,13 @@ def cosine(start, stop, steps):
 
 
 def exponential(start, factor):
-    """`start` times `factor` to the power of the step number, from 0.
+    """`start` times `factor` to the power of the step number, from 0; as `linear` a float32 scalar.
 
     Parameters
     ----------
     start : float
     factor : float
-        Above 0: 0.999 halves the value every 693 steps.
-
-    Returns
-    -------
-    theano.tensor.TensorVariable
-        Float32 scalar.
-
-    Raises
-    ------
-    ConfigurationError
-        If a value is not finite, or `factor` is not above 0.
+        Above 0 (ConfigurationError otherwise): 0.999 halves the value every 693 steps.
 
     Examples
     --------

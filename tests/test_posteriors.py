@@ -51,6 +51,16 @@ def test_full_covariance_equals_scipy(mean, packed, rng):
         np.testing.assert_allclose(log_q[:, b], expected, rtol=1e-4, atol=1e-4)
 
 
+def test_the_gradient_of_log_q_by_the_draw_equals_numpys(mean, packed, rng):
+    noise = rng.standard_normal((2, B, D)).astype("float32")
+    params = dict(mu=tt.constant(mean), L_tril=tt.constant(packed))
+    gradient = theano.function([], posteriors.gradient_by_draw(params, tt.constant(noise), D))()
+    assert gradient.dtype == np.float32
+    for b, matrix in enumerate(lower(packed)):
+        expected = -np.linalg.solve(matrix.T, noise[:, b].T.astype("float64")).T
+        np.testing.assert_allclose(gradient[:, b], expected, rtol=1e-4, atol=1e-5)
+
+
 def test_mean_field_equals_scipy(mean, rng):
     rho, noise = rng.normal(size=(B, D)).astype("float32"), rng.standard_normal((B, D)).astype("float32")
     params = dict(mu=tt.constant(mean), rho=tt.constant(rho))

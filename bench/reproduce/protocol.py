@@ -8,6 +8,7 @@ Each script of this folder is one row, for example
 """
 import argparse
 import os
+import signal
 import time
 
 import fastvae
@@ -38,6 +39,7 @@ def reproduce(make, stages, iterations=None, minutes=None, batch_size=64, publis
     parser.add_argument("--samples", type=int, default=5000, help="importance samples an image (default: %(default)s)")
     parser.add_argument("--images", type=int, default=1000, help="held-out images to judge (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--checkpoint", metavar="FOLDER", help="keep the training here and go on from it")
     parser.add_argument("--quick", action="store_true", help="some steps on the shipped sample, to see that it runs")
     args = parser.parse_args(argv)
     if args.quick:
@@ -55,9 +57,13 @@ def reproduce(make, stages, iterations=None, minutes=None, batch_size=64, publis
             batch_size=batch_size,
             learning_rate=learning_rate,
             seed=args.seed + i,
+            checkpoint=args.checkpoint and os.path.join(args.checkpoint, f"stage-{i}"),
+            resume=args.checkpoint is not None,
             callbacks=[_stop_after(60 * args.minutes * share)] if args.minutes else None,
             **fit_options,
         )
+        if approx.ended_by in signal.Signals.__members__:
+            raise SystemExit(f"{approx.ended_by} after step {len(approx.hist):,} at learning rate {learning_rate}")
         steps += len(approx.hist)
     minutes = (time.monotonic() - started) / 60
 

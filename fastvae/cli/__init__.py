@@ -125,16 +125,26 @@ def _number(kind, text, admissible, wanted):
     return value
 
 
-def _model(text):
-    if text not in MODELS:
-        raise argparse.ArgumentTypeError(f"invalid choice: {text!r} (choose from {', '.join(MODELS)})")
-    return text
+def _one_of(*choices):
+    def choice(text):
+        if text not in choices:
+            raise argparse.ArgumentTypeError(f"invalid choice: {text!r} (choose from {', '.join(choices)})")
+        return text
+
+    return choice
 
 
 MODELS = ("conv", "mlp")
+LIKELIHOODS = ("normal", "bernoulli", "categorical", "discretized-logistic")
+POSTERIORS = ("mean-field", "full-covariance")
 TRAIN = {  # option: kind, default, help
     "data": (str, "fashion-mnist-sample", "a data set's name, an IDX, .npy or .npz file, or a folder of IDX"),
-    "model": (_model, "conv", "conv, the seed model, or mlp"),
+    "model": (_one_of(*MODELS), "conv", "conv, the seed model, or mlp"),
+    "likelihood": (_one_of(*LIKELIHOODS), "normal", f"of pixels: {', '.join(LIKELIHOODS)}"),
+    "posterior": (_one_of(*POSTERIORS), "mean-field", f"of an image's latents: {', '.join(POSTERIORS)}"),
+    "objective": (_one_of("elbo", "iwae"), "elbo", "the bound on log p(x): elbo, or iwae, which needs --n-samples"),
+    "kl": (_one_of("monte-carlo", "analytic"), "monte-carlo", "how the elbo takes the KL: monte-carlo or analytic"),
+    "n_samples": (_count, 1, "latents drawn for each image in a step"),
     "iterations": (_count, 1000, "gradient steps"),
     "batch_size": (_count, 64, "images in a minibatch"),
     "learning_rate": (_positive, 1e-4, "learning rate of Adam"),

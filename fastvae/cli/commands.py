@@ -31,7 +31,13 @@ def train(folder, images, config, resume=False):
     """
     if resume:
         _reconfigure(folder, config)
-    vae = MODELS[config["model"]](image_shape=images.shape[1:], n_latent=config["latent"], seed=config["seed"])
+    vae = MODELS[config["model"]](
+        image_shape=images.shape[1:],
+        n_latent=config["latent"],
+        likelihood=config["likelihood"],
+        posterior=config["posterior"],
+        seed=config["seed"],
+    )
     _describe(config, images, vae)
     try:
         approx = vae.fit(
@@ -40,6 +46,9 @@ def train(folder, images, config, resume=False):
             batch_size=config["batch_size"],
             learning_rate=config["learning_rate"],
             seed=config["seed"],
+            objective=config["objective"],
+            kl=config["kl"],
+            n_samples=config["n_samples"],
             checkpoint=folder,
             checkpoint_every=config["checkpoint_every"],
             resume=resume,

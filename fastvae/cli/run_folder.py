@@ -15,7 +15,9 @@ from fastvae.errors import ConfigurationError, DataError
 
 CONFIG, NETWORK = "config.json", "vae.npz"
 OPTIONS = dict(
-    data=str, model=str, iterations=int, batch_size=int, learning_rate=float, latent=int, seed=int, checkpoint_every=int
+    **dict.fromkeys(("data", "model", "likelihood", "posterior", "objective", "kl"), str),
+    **dict.fromkeys(("n_samples", "iterations", "batch_size", "latent", "seed", "checkpoint_every"), int),
+    learning_rate=float,
 )
 RESTORE = "restore the file that `fastvae train` wrote"
 

@@ -37,6 +37,11 @@ def log_q(group):
     return pm.Normal.dist().logp(group.symbolic_initial) - _log_diagonal(group)
 
 
+def gradient_by_draw(group):
+    """Gradient of a group's log q by its draws, the posterior's parameters held: (samples, batch, size)."""
+    return posteriors.gradient_by_draw(group.params_dict, group.symbolic_initial, group.ddim)
+
+
 def expected_log_q(group):
     """Expectation of `log_q`, by entry: ([batch,] size)."""
     return -np.float32(0.5) - HALF_LOG_2PI - _log_diagonal(group)

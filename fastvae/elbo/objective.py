@@ -233,8 +233,7 @@ class _Bound:
         unit = scaling / self.approx.symbolic_normalizing_constant  # of a datum in the loss
         pieces = []
         for group in self.local_groups:
-            # d loss / dz through log q is unit beta v d log q / dz, and d log q / dz = -eps / sd
-            of_log_q = -unit * self.beta * v * group.symbolic_initial / group.std
+            of_log_q = unit * self.beta * v * closed_form.gradient_by_draw(group)  # what the loss has through log q
             pieces += [group.symbolic_random, factor, of_log_q]
         return bound, pieces
 
@@ -263,12 +262,10 @@ class _Bound:
                 "or take objective='elbo'"
             )
         for group in self.local_groups:
-            dreg = self.options.estimator == "dreg"
-            if not closed_form.is_normal(group) or (dreg and "rho" not in group.params_dict):
-                wanted = "dict(mu=, rho=)" + ("" if dreg else " or dict(mu=, L_tril=)")
+            if not closed_form.is_normal(group):
                 raise ConfigurationError(
-                    f"objective='iwae' with estimator={self.options.estimator!r} needs a posterior given as {wanted} "
-                    f"for {group.group[0].name!r}, got {sorted(map(str, group.params_dict))}"
+                    "objective='iwae' needs a posterior given as dict(mu=, rho=) or dict(mu=, L_tril=) for "
+                    f"{group.group[0].name!r}, got {sorted(map(str, group.params_dict))}"
                 )
 
 

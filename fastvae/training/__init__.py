@@ -126,7 +126,7 @@ def fit(
         kl_weight : float, theano scalar or schedule of `fastvae.schedules`
             Factor of log q - log p(z), by default 1. With another the loss is no bound on log p(x).
         estimator : {"pathwise", "dreg"}
-            "dreg" is the doubly reparameterised gradient of the IWAE bound by the encoder, for `dict(mu=, rho=)`.
+            "dreg" is the doubly reparameterised gradient of the IWAE bound by the encoder.
         fold : bool, optional
             Whether the samples share one batch of n_samples * B rows, or the model is copied for each. By default they
             do where the model provably works row by row (`fastvae.elbo.rowwise`); else a line of the log says why.

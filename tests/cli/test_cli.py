@@ -69,6 +69,21 @@ def test_train_evaluate_plot(cli, images, tmp_path):
     assert (out / "latent_grid.png").is_file()
 
 
+def test_likelihood_posterior_and_objective_are_the_runs(cli, images, tmp_path):
+    options = ("--likelihood", "bernoulli", "--posterior", "full-covariance", "--objective", "iwae", "--n-samples", 3)
+    assert cli("train", "--data", images, *TINY, *options, "--out", "run").returncode == 0
+    assert cli("train", "--resume", "run", "--iterations", 7).returncode == 0
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    kept = ["bernoulli", "full-covariance", "iwae", 3]
+    assert [config[name] for name in ("likelihood", "posterior", "objective", "n_samples")] == kept
+    assert checkpoint.newest(tmp_path / "run")["step"] == 7
+    with np.load(tmp_path / "run" / "vae.npz") as file:
+        assert any("bernoulli" in str(file[name]) and "full-covariance" in str(file[name]) for name in file.files)
+    done = cli("evaluate", "run", "--samples", 3)
+    assert done.returncode == 0 and "log p(x) (3 importance samples)" in done.stdout
+    assert "density of pixels" not in done.stdout  # these are probabilities
+
+
 def test_data_without_a_test_split_is_evaluated_on_itself_and_says_so(cli, tmp_path):
     np.save(tmp_path / "images.npy", np.random.default_rng(0).random((9, 5, 5)))
     assert cli("train", "--data", "images.npy", *TINY, "--out", "run").returncode == 0
@@ -185,7 +200,8 @@ def folder_with(**files):
 
 CONFIG = json.dumps(
     dict(
-        data="fashion-mnist-sample", model="mlp", iterations=1, batch_size=1, learning_rate=0.1, latent=2, seed=1,
+        data="fashion-mnist-sample", model="mlp", likelihood="normal", posterior="mean-field", objective="elbo",
+        kl="monte-carlo", n_samples=1, iterations=1, batch_size=1, learning_rate=0.1, latent=2, seed=1,
         checkpoint_every=1,
     )
 )

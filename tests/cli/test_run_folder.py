@@ -6,8 +6,9 @@ from fastvae.cli import run_folder
 from fastvae.errors import ConfigurationError, DataError
 
 OPTIONS = dict(
-    data="x", model="mlp", iterations=3, batch_size=2, learning_rate=0.5, latent=2, seed=1, checkpoint_every=5
-)
+    data="x", model="mlp", likelihood="normal", posterior="mean-field", objective="elbo", kl="analytic", n_samples=1,
+    iterations=3, batch_size=2, learning_rate=0.5, latent=2, seed=1, checkpoint_every=5,
+)  # fmt: skip
 
 
 def test_a_configuration_comes_back(tmp_path):

@@ -5,6 +5,7 @@ import theano
 import theano.tensor as tt
 
 from fastvae import nn
+from fastvae.backends import levels
 from fastvae.elbo.rowwise import first_mixing
 
 ROWS, SIZE = 3, 4
@@ -34,6 +35,7 @@ ROW_BY_ROW = {
     "zeros for each row": tt.zeros((x.shape[0], 2)) + x[:, :2],
     "embedding": square[tt.cast(tt.clip(x[:, 0], 0, 3), "int64")],
     "batched product": tt.batched_dot(x, y),
+    "log-probability of a level": levels.log_probability(y[:, :1, None, None], x[:, :, None, None], SIZE),
 }
 MIXING = {
     "mean over rows": x - x.mean(axis=0),

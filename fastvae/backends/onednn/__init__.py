@@ -47,11 +47,14 @@ def register(winograd=True):
     fastvae_onednn_winograd        1.625  convolutions of stride 1 may take Winograd's kernel
     fastvae_onednn_layout           1.63  changes of layout cancel, through element-wise Ops and sums too
     fastvae_onednn_reshape         1.635  element-wise Ops and sums on images that are a view of vectors work on these
-    fastvae_onednn_passes           1.64  ReLU gradients, rows of a minibatch, total sums become one threaded pass each
+    fastvae_onednn_passes           1.64  ReLU gradients, rows of a minibatch, total sums and random numbers become
+                                          one threaded pass each
     (fastvae_stock)                 1.65  what is left of the abstract Ops becomes stock; always there
     fastvae_onednn_product          1.72  matrix products that BlasOpt (1.7) found become oneDNN's
-    fastvae_onednn_vectorize       49.10  fused element-wise passes that take a scalar from the graph run as vector code
-    fastvae_onednn_inplace         70.10  ReLU gradient, Gemm and Adam overwrite their operands
+    fastvae_onednn_vectorize       49.10  element-wise passes that call exp, log, ... or take a scalar from the graph
+                                          become threaded vector code
+    fastvae_onednn_inplace         70.10  ReLU gradient, Gemm, Adam and random states overwrite their operands
+    fastvae_onednn_overwrite       75.10  so do these passes
     ==========================  ========  ==================================================================
 
     Raises

@@ -7,6 +7,7 @@ and compiles no C for any of them. Their `perform`, which Theano's Python modes 
 import numpy as np
 import theano.tensor as tt
 from theano.gof import Apply, Op
+from theano.sandbox.rng_mrg import mrg_uniform
 
 from fastvae.backends import abstract, reference
 from fastvae.backends.onednn import library
@@ -258,6 +259,55 @@ class TakeRows(OneDNNOp):
 
     def infer_shape(self, node, shapes):
         return [shapes[1] + shapes[0][1:]]
+
+
+class Uniform(OneDNNOp):
+    """The numbers, and the states after them, of Theano's generator `mrg_uniform`, float32, in vector code."""
+
+    kind = "Uniform"
+    __props__ = ("broadcastable", "inplace")
+
+    def __init__(self, broadcastable, inplace=False):
+        self.broadcastable, self.inplace = tuple(broadcastable), inplace
+        if inplace:
+            self.destroy_map = {0: [0]}
+
+    def make_node(self, states, shape):
+        return Apply(self, [states, shape], [states.type(), tt.TensorType("float32", self.broadcastable)()])
+
+    def settings(self, node):
+        return (len(self.broadcastable), self.inplace)
+
+    def perform(self, node, inputs, outputs):
+        mrg_uniform(node.outputs[1].type, inplace=self.inplace).perform(node, inputs, outputs, None)
+
+    def infer_shape(self, node, shapes):
+        return [shapes[0], tuple(node.inputs[1][i] for i in range(len(self.broadcastable)))]
+
+
+class OfLevels(OneDNNOp):
+    """A `levels.LogProbability` or its gradient, in one threaded pass; with `last` the logits are NHWC."""
+
+    __props__ = ("meaning", "last")
+
+    def __init__(self, meaning, last):
+        self.meaning, self.last = meaning, last
+        self.kind = type(meaning).__name__
+
+    def make_node(self, x, logits, *rest):
+        return Apply(self, [x, logits, *rest], self.meaning.types(x, logits))
+
+    def settings(self, node):
+        return (self.meaning.levels, self.last)
+
+    def perform(self, node, inputs, outputs):
+        x, logits, *rest = inputs
+        self.meaning.perform(node, [x, _nchw(logits) if self.last else logits, *rest], outputs)
+        if self.last and rest:
+            outputs[0][0] = _nhwc(outputs[0][0])
+
+    def infer_shape(self, node, shapes):
+        return self.meaning.infer_shape(node, shapes)
 
 
 class ColumnSum(OneDNNOp):

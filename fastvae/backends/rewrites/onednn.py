@@ -7,10 +7,12 @@ import theano.tensor as tt
 from theano.compile import optdb
 from theano.gof import EquilibriumOptimizer, MergeOptimizer, TopoOptimizer, local_optimizer
 from theano.gof.opt import copy_stack_trace, in2out
+from theano.sandbox.rng_mrg import mrg_uniform
 from theano.tensor.blas import Dot22, Dot22Scalar, Gemm
+from theano.tensor.opt import InplaceElemwiseOptimizer
 from theano.tensor.subtensor import AdvancedSubtensor1
 
-from fastvae.backends import abstract
+from fastvae.backends import abstract, levels
 from fastvae.backends.onednn import ops
 from fastvae.backends.rewrites import fuse, layout, lift, reshape, vectorize
 
@@ -87,6 +89,17 @@ def _matmul(x, w, *bias, activation=None):
     return ops.MatMul(activation, transposed)(x, w, *bias)
 
 
+@local_optimizer([levels.LogProbability, levels.LogProbabilityGradient])
+def local_lower_levels(node):
+    """Log-probabilities of levels, or their gradient -> oneDNN's, on NHWC where the logits are a convolution's"""
+    if not isinstance(node.op, (levels.LogProbability, levels.LogProbabilityGradient)) or not _all_float32(node.inputs):
+        return False
+    x, logits, *rest = node.inputs
+    last = logits.owner is not None and logits.owner.op == ops.to_nchw
+    outputs = ops.OfLevels(node.op, last)(x, ops.to_nhwc(logits) if last else logits, *rest, return_list=True)
+    return _replaced(node, [ops.to_nchw(outputs[0])] if last and rest else outputs)
+
+
 @local_optimizer([tt.Elemwise])
 def local_lower_relu_gradient(node):
     """relu_gradient(y, g) of two tensors of one shape -> one threaded pass"""
@@ -118,6 +131,16 @@ def local_lower_rows(node):
     return _replaced(node, [ops.TakeRows()(x, numbers)])
 
 
+@local_optimizer([mrg_uniform])
+def local_lower_uniform(node):
+    """Theano's random numbers -> the same ones in vector code"""
+    if type(node.op) is not mrg_uniform or node.op.inplace or node.outputs[1].dtype != "float32":
+        return False
+    states, shape = node.inputs
+    new = ops.Uniform(node.outputs[1].broadcastable)(states, tt.cast(shape, "int64"), return_list=True)
+    return _replaced(node, new)
+
+
 @local_optimizer([Dot22, Dot22Scalar, Gemm])
 def local_lower_product(node):
     """BLAS's matrix products -> oneDNN's, so that one thread pool computes them all."""
@@ -129,10 +152,13 @@ def local_lower_product(node):
     return _replaced(node, [product * node.inputs[2] if isinstance(node.op, Dot22Scalar) else product])
 
 
-@local_optimizer([ops.ReluGradient, ops.Gemm, ops.Adam], inplace=True)
+INPLACE = (ops.ReluGradient, ops.Gemm, ops.Adam, ops.Uniform)
+
+
+@local_optimizer(INPLACE, inplace=True)
 def local_inplace(node):
-    """ReLU gradient, Gemm and Adam overwrite their operands where nobody needs these any more."""
-    if not isinstance(node.op, (ops.ReluGradient, ops.Gemm, ops.Adam)) or node.op.inplace:
+    """ReLU gradient, Gemm, Adam and random numbers overwrite their operands where nobody needs these any more."""
+    if not isinstance(node.op, INPLACE) or node.op.inplace:
         return False
     settings = [getattr(node.op, name) for name in node.op.__props__ if name != "inplace"]
     new = type(node.op)(*settings, inplace=True)(*node.inputs, return_list=True)
@@ -162,17 +188,19 @@ def register(winograd):
     # A sigmoid only then: until simplification is done its logarithm may still become a softplus.
     late = (fuse.local_fuse_bias, fuse.local_fuse_relu, fuse.local_fuse_sigmoid, fuse.local_fuse_bias_gradient)
     add("fuse", 1.610, _equilibrium(*late))
-    add("lower", 1.620, in2out(local_lower_convolution, local_lower_layer, name="fastvae_onednn_lower"))
+    lowering = (local_lower_convolution, local_lower_layer, local_lower_levels)
+    add("lower", 1.620, in2out(*lowering, name="fastvae_onednn_lower"))
     if winograd:
         add("winograd", 1.625, in2out(local_winograd, name="fastvae_onednn_winograd"))
     layouts = (layout.local_cancel_layouts, layout.local_sink_layout, layout.local_lift_layout, layout.local_sum_layout)
     add("layout", 1.630, _equilibrium(*layouts, layout.local_column_sum))
     views = (reshape.local_sink_unflatten, reshape.local_cancel_unflatten, reshape.local_sum_unflatten)
     add("reshape", 1.635, _equilibrium(*views))
-    passes = (local_lower_relu_gradient, local_lower_rows, local_lower_total)
+    passes = (local_lower_relu_gradient, local_lower_rows, local_lower_total, local_lower_uniform)
     add("passes", 1.640, in2out(*passes, name="fastvae_onednn_passes"))
     add("product", 1.720, in2out(local_lower_product, name="fastvae_onednn_product"))
     # After Theano's fusion of element-wise Ops (49).
     add("vectorize", 49.100, in2out(vectorize.local_vectorize, name="fastvae_onednn_vectorize"))
     # After AddDestroyHandler (49.5), where Theano's own BLAS goes in place (70).
     add("inplace", 70.100, TopoOptimizer(local_inplace, failure_callback=TopoOptimizer.warn_inplace), "inplace")
+    add("overwrite", 75.100, InplaceElemwiseOptimizer(vectorize.VectorElemwise), "inplace")
