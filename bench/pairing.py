@@ -19,6 +19,10 @@ class WorkerFailed(Exception):
     """A program ended instead of answering."""
 
 
+class Disagreement(Exception):
+    """Programs that should compute the same loss do not."""
+
+
 class Worker:
     """A live process that answers requests (see worker.py)."""
 
@@ -128,9 +132,9 @@ def write_problem(path, model, quick=False, steps=None):
     return {"THEANO_FLAGS": "floatX=float32" + flags, "THEANORC": os.devnull}
 
 
-def theano_workers(path, way, program, threads, environ):
+def theano_workers(path, way, program, threads, environ, profile=None):
     """fastvae in one of its ways, then stock's program with 1 thread and with `threads`, the better of which counts."""
-    ours = {"OMP_NUM_THREADS": str(threads)}
+    ours = {"OMP_NUM_THREADS": str(threads), **({"FASTVAE_PROFILE": profile} if profile else {})}
     workers = [Worker(f"fastvae, {count(threads)}", "bench.fastvae_worker", (path, way), ours)]
     for n in sorted({1, threads}):
         name, theirs = f"stock PyMC3, {count(n)}", {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": str(n)}
@@ -143,12 +147,21 @@ def count(threads):
     return f"{threads} thread" + "s" * (threads > 1)
 
 
+def processor():
+    """The processor's model; family and number tell those apart that a virtual machine gives one name."""
+    about = {}
+    with contextlib.suppress(OSError), open("/proc/cpuinfo") as lines:
+        for line in lines:
+            name, _, value = line.partition(":")
+            about.setdefault(name.strip(), value.strip())
+    if "model name" not in about:
+        return os.uname().machine
+    return f"{about['model name']} (family {about.get('cpu family')}, model {about.get('model')})"
+
+
 def machine():
     """The processor, its cores and the load, in one line."""
-    with contextlib.suppress(OSError), open("/proc/cpuinfo") as lines:
-        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    name = names[0] if names else os.uname().machine
-    return f"{name}, {len(os.sched_getaffinity(0))} cores, load before {os.getloadavg()[0]:.2f}"
+    return f"{processor()}, {len(os.sched_getaffinity(0))} cores, load before {os.getloadavg()[0]:.2f}"
 
 
 def disturbance(workers):

@@ -1,0 +1,183 @@
+"""The regression guard: is fastvae's step still as many times faster than stock PyMC3's as the recorded runs were?
+
+    python bench/guard.py [conv mlp]        measure and judge; `pytest -m speed` does the same
+    python bench/guard.py --record 10       measure each model ten times and add the figures to results/guard.json
+
+Both programs compute with one thread, in turn, so that neither the load nor the machine's mood falls on one of them
+alone. A second, identical fastvae worker is measured in the same rounds: how far it seems to differ from the first is
+what this machine cannot tell apart, and where that is too much nothing is judged.
+
+Examples
+--------
+>>> records = [{"processor": "a", "ratios": {"conv": [6.0, 5.8, 6.1]}}]
+>>> print(f"{limit('conv', 'a', records).ratio:.2f}", f"{limit('conv', 'b', records).ratio:.2f}")
+5.48 3.87
+"""
+import argparse
+import concurrent.futures
+import contextlib
+import datetime
+import json
+import math
+import pathlib
+import statistics
+import sys
+import tempfile
+from typing import NamedTuple
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
+
+from bench import pairing  # noqa: E402
+from bench.pairing import Worker  # noqa: E402
+
+HISTORY = pathlib.Path(__file__).resolve().parent / "results" / "guard.json"
+MODELS = ("conv", "mlp")
+SLOWDOWN = 1.2  # what must be noticed: the limit is half-way between the recorded ratio and that of a step so much slower
+ELSEWHERE = 2 / 3  # of the smallest recorded ratio: the limit on a processor without a record
+SPREAD = 0.15  # of the null pair's ratio, above which nothing is judged
+ROUNDS, SECONDS = {"conv": 7, "mlp": 9}, 0.5
+PASSED, NOISY, SLOWER = "passed", "NOISY, not judged", "SLOWER"
+
+
+class Limit(NamedTuple):
+    """The smallest ratio that passes, and where it is from."""
+
+    ratio: float
+    source: str
+
+
+class Figures(NamedTuple):
+    """One measurement: the ratio to stock, how far the null pair spread, cores that other processes kept busy."""
+
+    ratio: float
+    spread: float
+    others: float
+
+
+class Verdict(NamedTuple):
+    """PASSED, NOISY or SLOWER, and the figures in one line."""
+
+    word: str
+    text: str
+
+    def __str__(self):
+        return f"{self.word}: {self.text}"
+
+
+def limit(model, processor, records):
+    """The limit on a processor: from its latest record, or a looser one from all where it has none.
+
+    Returns
+    -------
+    Limit
+    """
+    own = [record["ratios"][model] for record in records if record["processor"] == processor]
+    if own:
+        typical = statistics.median(own[-1])
+        return Limit(typical / math.sqrt(SLOWDOWN), f"recorded on this processor: {typical:.2f}")
+    least = min(min(record["ratios"][model]) for record in records)
+    source = f"NO RECORD of {processor}, so only a general limit: {ELSEWHERE:.2f} of the smallest ratio elsewhere"
+    return Limit(ELSEWHERE * least, source)
+
+
+@contextlib.contextmanager
+def programs(model, quick=False):
+    """Live workers of one thread each: fastvae, stock, and fastvae again."""
+    one = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    with tempfile.TemporaryDirectory() as folder, pairing.closing([]) as workers:
+        path = pathlib.Path(folder, "problem.npz")
+        environ = pairing.write_problem(path, model, quick)
+        for name, module, own in (
+            ("fastvae", "bench.fastvae_worker", {"FASTVAE_PROFILE": "cpu"}),
+            ("stock PyMC3", "bench.stock", environ),
+            ("fastvae again", "bench.fastvae_worker", {"FASTVAE_PROFILE": "cpu"}),
+        ):
+            workers.append(Worker(name, module, (path, "seed"), {**own, **one}))
+        with concurrent.futures.ThreadPoolExecutor(len(workers)) as pool:  # they compile side by side
+            list(pool.map(Worker.start, workers))
+        yield workers
+
+
+def measure(workers, rounds):
+    """Time the workers in turn and forget their earlier blocks.
+
+    Returns
+    -------
+    Figures
+    """
+    for worker in workers:
+        worker.blocks.clear()
+    pairing.in_turn(workers, rounds, SECONDS)
+    ours, stock, again = ([block["milliseconds"] for block in worker.blocks] for worker in workers)
+    ratio = statistics.median(s / math.sqrt(a * b) for a, s, b in zip(ours, stock, again))
+    _, low, high = pairing.ratio(workers[0], workers[2])
+    busy = [block["others"] for worker in workers for block in worker.blocks if block["others"] is not None]
+    return Figures(ratio, high / low - 1, statistics.median(busy) if busy else float("nan"))
+
+
+def judge(model, figures, limit):
+    """The verdict on one measurement; a ratio under the limit counts only on a quiet machine."""
+    noisy = figures.spread > SPREAD or (figures.ratio < limit.ratio and figures.others > pairing.BUSY)
+    word = NOISY if noisy else PASSED if figures.ratio >= limit.ratio else SLOWER
+    return Verdict(
+        word,
+        f"{model}: stock PyMC3 takes {figures.ratio:.2f} times fastvae's time, limit {limit.ratio:.2f} ({limit.source}); "
+        f"null pair spread {figures.spread:.1%}, other processes kept {figures.others:.2f} cores busy",
+    )
+
+
+def watch(model, workers, limit, rounds=None):
+    """Measure and judge; whatever does not pass is measured once more, and that counts."""
+    for _ in range(2):
+        verdict = judge(model, measure(workers, rounds or ROUNDS[model]), limit)
+        if verdict.word == PASSED:
+            break
+    return verdict
+
+
+def history():
+    """The records of `results/guard.json`, oldest first."""
+    return json.loads(HISTORY.read_text())["records"]
+
+
+def guard(model, quick=False):
+    """The verdict on fastvae as it stands.
+
+    Returns
+    -------
+    Verdict
+    """
+    with programs(model, quick) as workers:
+        return watch(model, workers, limit(model, pairing.processor(), history()))
+
+
+def record(models, runs):
+    """Measure `runs` times and return a record of the ratios."""
+    ratios = {}
+    for model in models:
+        ratios[model] = []
+        for _ in range(runs):
+            with programs(model) as workers:  # from process to process figures differ more than from run to run
+                ratios[model].append(round(measure(workers, ROUNDS[model]).ratio, 3))
+            print(model, ratios[model][-1], flush=True)
+    return {"date": str(datetime.date.today()), "processor": pairing.processor(), "ratios": ratios}
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("models", nargs="*", default=MODELS)
+    parser.add_argument("--record", type=int, metavar="RUNS", help="measure so many times and add the figures to the history")
+    args = parser.parse_args(argv)
+    if args.record:
+        stored = json.loads(HISTORY.read_text())
+        stored["records"].append(record(MODELS, args.record))
+        HISTORY.write_text(json.dumps(stored, indent=1) + "\n")
+        return
+    verdicts = [guard(model) for model in args.models]
+    print(*verdicts, sep="\n")
+    if any(verdict.word == SLOWER for verdict in verdicts):
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()
