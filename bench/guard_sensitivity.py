@@ -3,7 +3,7 @@
     python bench/guard_sensitivity.py [--seconds 1500]
 
 Ten runs with fastvae's step 20 % slower (`bench/worker.py` goes on computing), twenty unchanged, twenty with one busy
-neighbour process, mixed. The worker processes live through all of them. The log is `bench/results/guard_sensitivity.md`.
+neighbour process, mixed. The worker processes live through all of them. The log is `results/guard_sensitivity.md`.
 """
 import argparse
 import contextlib

@@ -96,8 +96,8 @@ def in_turn(workers, rounds, seconds):
             worker.block(seconds)
 
 
-def ratio(slow, fast, n_resamples=10_000):
-    """Median over the rounds of `slow`'s time by `fast`'s, and its 95 % bootstrap interval.
+def ratio(slow, fast, n_resamples=10_000, percentiles=(2.5, 97.5)):
+    """Median over the rounds of `slow`'s time by `fast`'s, and its bootstrap interval, by default that of 95 %.
 
     Returns
     -------
@@ -105,7 +105,7 @@ def ratio(slow, fast, n_resamples=10_000):
     """
     ratios = np.array([a["milliseconds"] / b["milliseconds"] for a, b in zip(slow.blocks, fast.blocks, strict=True)])
     resampled = np.random.default_rng(0).choice(ratios, (n_resamples, len(ratios)))
-    low, high = np.percentile(np.median(resampled, axis=1), [2.5, 97.5])
+    low, high = np.percentile(np.median(resampled, axis=1), percentiles)
     return float(np.median(ratios)), float(low), float(high)
 
 

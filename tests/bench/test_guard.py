@@ -1,5 +1,4 @@
 import json
-import time
 
 import pytest
 
@@ -46,9 +45,8 @@ def test_a_measurement_sees_the_ratio_the_null_pair_and_the_load():
     "ratio, spread, others, word",
     [
         (5.0, 0.0, 0.0, PASSED),
-        (4.99, 0.15, 0.2, SLOWER),
-        (4.99, 0.0, 0.21, NOISY),  # a neighbour may have slowed one of them more
-        (5.01, 0.0, 1.0, PASSED),
+        (4.99, 0.15, 1.0, SLOWER),
+        (5.01, 0.15, 1.0, PASSED),
         (9.0, 0.16, 0.0, NOISY),  # never a pass
         (4.0, 0.16, 0.0, NOISY),
         (4.0, 0.1, float("nan"), SLOWER),  # the kernel does not say
@@ -60,9 +58,7 @@ def test_the_verdict(ratio, spread, others, word):
     assert str(verdict).startswith(f"{word}: conv: stock PyMC3 takes {ratio:.2f} times fastvae's time, limit 5.00")
 
 
-@pytest.mark.parametrize(
-    "ratios, word", [([5.1], PASSED), ([4.9, 5.1], PASSED), ([4.9, 4.8], SLOWER)]
-)
+@pytest.mark.parametrize("ratios, word", [([5.1], PASSED), ([4.9, 5.1], PASSED), ([4.9, 4.8], SLOWER)])
 def test_what_does_not_pass_is_measured_once_more_and_that_counts(ratios, word, monkeypatch):
     measured = iter([Figures(ratio, 0.0, 0.0) for ratio in ratios])
     monkeypatch.setattr(guard, "measure", lambda workers, rounds: next(measured))
@@ -70,10 +66,22 @@ def test_what_does_not_pass_is_measured_once_more_and_that_counts(ratios, word, 
     assert next(measured, None) is None
 
 
-def test_a_slowed_step_takes_a_fifth_longer():
-    stopwatch = worker.timing().Stopwatch(worker.slowed(lambda: time.sleep(0.02) or 3.0, 0.2))
-    block = stopwatch.block()
-    assert 24 <= block.milliseconds < 30 and block.loss == 3.0
+def test_a_slowed_step_takes_a_fifth_longer(monkeypatch):
+    clock = [0.0]
+
+    def perf_counter():
+        clock[0] += 0.01
+        return clock[0]
+
+    def step():
+        clock[0] += 10
+        return 3.0
+
+    monkeypatch.setattr(worker.time, "perf_counter", perf_counter)
+    assert worker.slowed(step, 0.2)() == 3.0
+    assert clock[0] == pytest.approx(12, rel=0.01)
+    assert worker.slowed(step, 0)() == 3.0
+    assert clock[0] == pytest.approx(22, rel=0.01)
 
 
 def test_a_study_counts_each_kind_of_run_and_wants_enough_of_them():
@@ -93,4 +101,4 @@ def test_the_committed_history_has_both_models_on_every_processor():
     assert "sqrt(1.2)" in stored["rule"] and stored["records"]
     for record in stored["records"]:
         assert set(record["ratios"]) == set(guard.MODELS)
-        assert all(len(ratios) >= 9 and min(ratios) > 1 for ratios in record["ratios"].values())
+        assert all(len(ratios) >= 6 and min(ratios) > 1 for ratios in record["ratios"].values())
