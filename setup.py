@@ -4,6 +4,7 @@ import pathlib
 from setuptools import find_packages, setup
 
 HERE = pathlib.Path(__file__).parent
+COMPARED = ("__init__", "fastvae_worker", "measure", "pairing", "problem", "steps", "stock", "user_vae", "worker")
 
 setup(
     name="fastvae",
@@ -14,7 +15,9 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.10,<3.12",
     packages=[*find_packages(include=["fastvae", "fastvae.*"]), "fastvae.theanorc_profiles"],
-    package_dir={"fastvae.theanorc_profiles": "theanorc_profiles"},
+    # What `fastvae bench` runs lies in a folder of its own, so that stock's programs find `bench` without fastvae.
+    py_modules=[f"fastvae.comparison.bench.{name}" for name in COMPARED],
+    package_dir={"fastvae.theanorc_profiles": "theanorc_profiles", "fastvae.comparison.bench": "bench"},
     package_data={
         "fastvae.datasets": ["data/*"],
         "fastvae.backends": ["*/c_code/*.c", "*/c_code/*.h"],

@@ -9,6 +9,7 @@ interval, peak memory, the load, and how well the losses agree on the same batch
 steps.
 """
 import argparse
+import concurrent.futures
 import datetime
 import pathlib
 import sys
@@ -18,6 +19,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from bench.pairing import (  # noqa: E402
     AGREEMENT,
+    Disagreement,
+    Worker,
     closing,
     difference,
     disturbance,
@@ -28,6 +31,7 @@ from bench.pairing import (  # noqa: E402
     theano_workers,
     write_problem,
 )
+from bench.problem import BATCH_SIZES, QUICK_BATCH  # noqa: E402
 
 WORKS = {  # the model, stock's program, fastvae's
     "conv": ("conv", "seed", "seed"),
@@ -46,17 +50,47 @@ def main(argv=None):
     parser.add_argument("--seconds", type=float, default=2.0, help="length of a block")
     parser.add_argument("--quick", action="store_true", help="a toy model, 2 rounds of half a second")
     args = parser.parse_args(argv)
-    if args.quick:
-        args.rounds, args.seconds = 2, 0.5
-    model, program, way = WORKS[args.work]
-    print(f"{args.work}{', toy size' * args.quick}, {datetime.date.today()}, {machine()}")
+    try:
+        measure(**vars(args))
+    except Disagreement as error:
+        raise SystemExit(str(error)) from None
+
+
+def measure(work, threads, rounds, seconds, quick=False, profile=None):
+    """Time a work in fastvae and in stock, in turn, and print the figures.
+
+    Parameters
+    ----------
+    work : str
+        One of `WORKS`.
+    threads : int
+        Of fastvae; stock runs with one and with as many.
+    rounds : int
+        Blocks of each program.
+    seconds : float
+        Length of a block.
+    quick : bool
+        Take a toy model and two rounds of half a second.
+    profile : str, optional
+        fastvae's device profile; by default the environment's.
+
+    Raises
+    ------
+    Disagreement
+        If the losses differ by more than 1e-4.
+    """
+    if quick:
+        rounds, seconds = 2, 0.5
+    model, program, way = WORKS[work]
+    size = f"toy size, batch {QUICK_BATCH}" if quick else f"batch {BATCH_SIZES[model]}"
+    print(f"{work}, {size}, {datetime.date.today()}, {machine()}", flush=True)
     with tempfile.TemporaryDirectory() as folder, closing([]) as workers:
         path = pathlib.Path(folder, "problem.npz")
-        environ = write_problem(path, model, args.quick)
-        workers += theano_workers(path, way, program, args.threads, environ)
-        for worker in workers:
-            worker.start()
-        in_turn(workers, args.rounds, args.seconds)
+        environ = write_problem(path, model, quick)
+        workers += theano_workers(path, way, program, threads, environ, profile)
+        with concurrent.futures.ThreadPoolExecutor(len(workers)) as pool:  # they compile side by side
+            list(pool.map(Worker.start, workers))
+        in_turn(workers, rounds, seconds)
         report(workers)
 
 
@@ -71,11 +105,12 @@ def report(workers):
     best = fastest(stocks)
     median, low, high = ratio(best, ours)
     print(f"\n{best.name} / fastvae: {median:.2f}, 95 % interval {low:.2f} to {high:.2f}, {len(ours.blocks)} rounds")
+    print(f"fastvae's profile is {ours.settings['profile']}, stock runs on the CPU; ", end="")
     print(f"the loss is fetched every {ours.settings['fetch_every']} step; {disturbance(workers)}")
     apart = difference(ours.check(), best.check())  # after the timing, so that it is not in the peak of the memory
     print(f"losses at step 0 and after 20 steps differ by {apart:.1e}")
     if not apart <= AGREEMENT:
-        raise SystemExit(f"the programs do not agree on the loss: more than {AGREEMENT:g} apart, no figure counts")
+        raise Disagreement(f"the programs do not agree on the loss: more than {AGREEMENT:g} apart, no figure counts")
 
 
 if __name__ == "__main__":

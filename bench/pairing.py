@@ -23,6 +23,10 @@ class WorkerFailed(Exception):
     """A program ended instead of answering."""
 
 
+class Disagreement(Exception):
+    """Programs that should compute the same loss do not."""
+
+
 class Worker:
     """A live process that answers requests (see worker.py).
 
@@ -119,8 +123,8 @@ def in_turn(workers, rounds, seconds):
             worker.block(seconds)
 
 
-def ratio(slow, fast, n_resamples=10_000):
-    """Median over the rounds of `slow`'s time by `fast`'s, and its 95 % bootstrap interval.
+def ratio(slow, fast, n_resamples=10_000, percentiles=(2.5, 97.5)):
+    """Median over the rounds of `slow`'s time by `fast`'s, and its bootstrap interval, by default that of 95 %.
 
     Returns
     -------
@@ -128,7 +132,7 @@ def ratio(slow, fast, n_resamples=10_000):
     """
     ratios = np.array([a["milliseconds"] / b["milliseconds"] for a, b in zip(slow.blocks, fast.blocks, strict=True)])
     resampled = np.random.default_rng(0).choice(ratios, (n_resamples, len(ratios)))
-    low, high = np.percentile(np.median(resampled, axis=1), [2.5, 97.5])
+    low, high = np.percentile(np.median(resampled, axis=1), percentiles)
     return float(np.median(ratios)), float(low), float(high)
 
 
@@ -155,9 +159,9 @@ def write_problem(path, model, quick=False, steps=None, how=BESIDE):
     return {"THEANO_FLAGS": "floatX=float32" + flags, "THEANORC": os.devnull}
 
 
-def theano_workers(path, way, program, threads, environ, how=BESIDE):
+def theano_workers(path, way, program, threads, environ, profile=None, how=BESIDE):
     """fastvae in one of its ways, then stock's program with 1 thread and with `threads`, the better of which counts."""
-    ours = {"OMP_NUM_THREADS": str(threads)}
+    ours = {"OMP_NUM_THREADS": str(threads), **({"FASTVAE_PROFILE": profile} if profile else {})}
     workers = [Worker(f"fastvae, {count(threads)}", "bench.fastvae_worker", (path, way), ours, how=how)]
     for n in sorted({1, threads}):
         name, theirs = f"stock PyMC3, {count(n)}", {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": str(n)}
@@ -170,12 +174,21 @@ def count(threads):
     return f"{threads} thread" + "s" * (threads > 1)
 
 
+def processor():
+    """The processor's model; family and number tell those apart that a virtual machine gives one name."""
+    about = {}
+    with contextlib.suppress(OSError), open("/proc/cpuinfo") as lines:
+        for line in lines:
+            name, _, value = line.partition(":")
+            about.setdefault(name.strip(), value.strip())
+    if "model name" not in about:
+        return os.uname().machine
+    return f"{about['model name']} (family {about.get('cpu family')}, model {about.get('model')})"
+
+
 def machine():
     """The processor, its cores and the load, in one line."""
-    with contextlib.suppress(OSError), open("/proc/cpuinfo") as lines:
-        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    name = names[0] if names else os.uname().machine
-    return f"{name}, {len(os.sched_getaffinity(0))} cores, load before {os.getloadavg()[0]:.2f}"
+    return f"{processor()}, {len(os.sched_getaffinity(0))} cores, load before {os.getloadavg()[0]:.2f}"
 
 
 def disturbance(workers):

@@ -20,6 +20,7 @@ SEED = {
     "mlp": dict(image_shape=(1, 28, 28), hidden=128),
 }
 BATCH_SIZES = {"conv": 64, "conv64": 32, "mlp": 64}
+QUICK_BATCH = 8
 N_LATENT = 2
 CHECKED_STEPS = 21  # the loss at step 0, and after 20 steps
 
@@ -60,7 +61,7 @@ def write(path, model, quick=False, steps=CHECKED_STEPS):
 
     arguments, batch_size = dict(SEED[model], n_latent=N_LATENT), BATCH_SIZES[model]
     if quick:
-        arguments["hidden"], batch_size = 8, 8
+        arguments["hidden"], batch_size = 8, QUICK_BATCH
         if "filters" in arguments:
             arguments["filters"] = 8
     kind = "mlp" if model == "mlp" else "conv"

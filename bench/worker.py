@@ -3,6 +3,7 @@
     {"request": "check"}                   losses on the problem's own batches and noise, from its weights
     {"request": "start"}                   build the step that is timed, from the weights again, and warm it up
     {"request": "block", "seconds": 2.0}   one block (`fastvae.timing.Block`) and the peak memory so far
+    {"request": "slow", "share": 0.2}      from now on each step computes on for so large a share of its own time
 
 The timing routine is fastvae's, loaded by its path: stock and the peers never import fastvae.
 """
@@ -11,16 +12,32 @@ import json
 import os
 import pathlib
 import sys
+import time
 
-TIMING = pathlib.Path(__file__).resolve().parent.parent / "fastvae" / "timing.py"
+ROOT = pathlib.Path(__file__).resolve().parent.parent  # a checkout, or a folder of the installed package
 
 
 def timing():
     """`fastvae/timing.py` as a module of its own."""
-    spec = importlib.util.spec_from_file_location("timing", TIMING)
+    path = next(path for path in (ROOT / "fastvae" / "timing.py", ROOT.parent / "timing.py") if path.is_file())
+    spec = importlib.util.spec_from_file_location("timing", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def slowed(step, share):
+    """A step that goes on computing for a share of its own time: what a regression guard must notice."""
+
+    def slow():
+        started = time.perf_counter()
+        value = step()
+        ended = time.perf_counter()
+        while time.perf_counter() < ended + share * (ended - started):
+            pass
+        return value
+
+    return slow
 
 
 def serve(make_step, n_checked, about=dict, synchronize=None):
@@ -41,17 +58,21 @@ def serve(make_step, n_checked, about=dict, synchronize=None):
     clock = timing()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a library prints goes to standard error
-    stopwatch = None
+    step = stopwatch = None
     for line in sys.stdin:
         request = json.loads(line)
         if request["request"] == "check":
-            step = make_step(given=True)
-            answer = {"losses": [float(step()) for _ in range(n_checked)]}
-            del step
+            checked = make_step(given=True)
+            answer = {"losses": [float(checked()) for _ in range(n_checked)]}
+            del checked
         elif request["request"] == "start":
-            stopwatch = clock.Stopwatch(make_step(given=False), synchronize)
+            step = make_step(given=False)
+            stopwatch = clock.Stopwatch(step, synchronize)
             stopwatch.warm_up()
             answer = {**stopwatch.settings(), **about()}
+        elif request["request"] == "slow":
+            stopwatch.step = slowed(step, request["share"])
+            answer = request
         else:
             answer = {**stopwatch.block(request["seconds"])._asdict(), "peak": clock.peak_memory()}
         print(json.dumps(answer), file=answers, flush=True)

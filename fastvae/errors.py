@@ -32,6 +32,10 @@ class ConfigurationError(FastvaeError, ValueError):
     """An argument of a model, a fit or a command is out of its domain."""
 
 
+class BenchmarkError(FastvaeError, RuntimeError):
+    """A comparison has no figure: a program failed, or two that should compute the same do not."""
+
+
 class NonFiniteError(FastvaeError, FloatingPointError):
     """A loss or a parameter became NaN or infinite; `.approx` holds what was trained and its history."""
 

@@ -10,6 +10,7 @@ from fastvae import errors
         (errors.ProfileError, ValueError),
         (errors.DataError, ValueError),
         (errors.ConfigurationError, ValueError),
+        (errors.BenchmarkError, RuntimeError),
         (errors.NonFiniteError, FloatingPointError),
     ],
 )

@@ -1,4 +1,4 @@
-"""The command line: `fastvae train | evaluate | plot | profiles | devices`.
+"""The command line: `fastvae train | evaluate | plot | bench | profiles | devices`.
 
 Arguments are parsed, and everything that can be wrong with them is found, before theano is imported: an error is one
 line and exit status 2 (3 if loss or parameters stopped being finite, 130 after Ctrl-C, 143 after SIGTERM), and the
@@ -76,6 +76,12 @@ def _parser():
             sub.add_argument("--samples", type=_count, default=50, help=text)
         _add_device_options(sub)
         sub.set_defaults(command=command)
+
+    bench = commands.add_parser("bench", help="iterations a second of the seed model here, and in stock PyMC3")
+    bench.add_argument("--model", type=_model, default="conv", help="conv, the seed model, or mlp (default: conv)")
+    bench.add_argument("--quick", action="store_true", help="a toy model, only to see that it works")
+    _add_device_options(bench)
+    bench.set_defaults(command=_bench)
 
     profiles = commands.add_parser("profiles", help="list the device profiles, or explain one")
     verbs = profiles.add_subparsers(dest="verb", parser_class=_Parser)
@@ -210,6 +216,15 @@ def _plot(args):
     from fastvae.cli import commands
 
     commands.plot(folder)
+
+
+def _bench(args):
+    from fastvae import profiles
+    from fastvae.cli import bench
+    from fastvae.devices import threads
+
+    profiles.resolve(args.profile)  # what is wrong with it is better known before the programs start
+    bench.compare(args.model, threads.requested(args.threads).count, args.profile, args.quick)
 
 
 def _profiles(args):

@@ -1,6 +1,7 @@
 import pytest
 
 from bench import compare, measure
+from bench.pairing import Disagreement
 
 
 class Timed:
@@ -10,7 +11,7 @@ class Timed:
         self.name, self.losses, self.others = name, losses, 0.0
         self.blocks = [{"milliseconds": ms, "others": 0.0, "peak": 100.0} for ms in times]
         self.milliseconds = sorted(times)[len(times) // 2]
-        self.settings = {"fetch_every": 1, "threads": {"OMP_NUM_THREADS": "2"}}
+        self.settings = {"fetch_every": 1, "threads": {"OMP_NUM_THREADS": "2"}, "profile": "cpu"}
 
     def check(self):
         return self.losses
@@ -26,7 +27,7 @@ def test_the_better_of_stocks_thread_counts_counts(capsys):
 
 def test_programs_that_do_not_agree_have_no_figure():
     workers = [Timed("fastvae", [10], [5.0, 4.0]), Timed("stock", [40], [5.0, 4.001])]
-    with pytest.raises(SystemExit, match="do not agree on the loss"):
+    with pytest.raises(Disagreement, match="do not agree on the loss"):
         measure.report(workers)
 
 

@@ -1,0 +1,104 @@
+import json
+
+import pytest
+
+from bench import guard, guard_sensitivity, worker
+from bench.guard import NOISY, PASSED, SLOWER, Figures, Limit, judge, limit
+
+RECORDS = [
+    {"processor": "a", "ratios": {"conv": [9.0, 9.1, 9.2]}},
+    {"processor": "a", "ratios": {"conv": [6.0, 5.8, 6.1]}},
+    {"processor": "b", "ratios": {"conv": [3.0, 3.3, 3.2]}},
+]
+
+
+class Timed:
+    """A worker whose blocks take the given times, again and again."""
+
+    def __init__(self, *times, others=0.0):
+        self.times, self.others, self.blocks = times, others, []
+
+    def block(self, seconds):
+        ms = self.times[len(self.blocks) % len(self.times)]
+        self.blocks.append({"milliseconds": ms, "others": self.others})
+
+
+def test_the_limit_lies_half_way_from_the_latest_record_to_a_step_20_percent_slower():
+    ratio, source = limit("conv", "a", RECORDS)
+    assert 6.0 / ratio == pytest.approx(ratio / (6.0 / 1.2)) and "6.00" in source
+
+
+def test_a_processor_without_a_record_has_a_loose_limit_and_says_so():
+    ratio, source = limit("conv", "c", RECORDS)
+    assert ratio == pytest.approx(2.0) and source.startswith("NO RECORD of c")
+
+
+def test_a_measurement_sees_the_ratio_the_null_pair_and_the_load():
+    workers = [Timed(10, 12), Timed(60, 72, others=0.4), Timed(10, 12)]
+    assert guard.measure(workers, 4) == Figures(6.0, 0.0, 0.0)
+    workers[2] = Timed(10, 8, 20)
+    assert guard.measure(workers, 6).spread > guard.SPREAD
+    assert [len(w.blocks) for w in workers] == [6, 6, 6]
+
+
+@pytest.mark.parametrize(
+    "ratio, spread, others, word",
+    [
+        (5.0, 0.0, 0.0, PASSED),
+        (4.99, 0.15, 1.0, SLOWER),
+        (5.01, 0.15, 1.0, PASSED),
+        (9.0, 0.16, 0.0, NOISY),  # never a pass
+        (4.0, 0.16, 0.0, NOISY),
+        (4.0, 0.1, float("nan"), SLOWER),  # the kernel does not say
+    ],
+)
+def test_the_verdict(ratio, spread, others, word):
+    verdict = judge("conv", Figures(ratio, spread, others), Limit(5.0, "recorded"))
+    assert verdict.word == word
+    assert str(verdict).startswith(f"{word}: conv: stock PyMC3 takes {ratio:.2f} times fastvae's time, limit 5.00")
+
+
+@pytest.mark.parametrize("ratios, word", [([5.1], PASSED), ([4.9, 5.1], PASSED), ([4.9, 4.8], SLOWER)])
+def test_what_does_not_pass_is_measured_once_more_and_that_counts(ratios, word, monkeypatch):
+    measured = iter([Figures(ratio, 0.0, 0.0) for ratio in ratios])
+    monkeypatch.setattr(guard, "measure", lambda workers, rounds: next(measured))
+    assert guard.watch("conv", (), Limit(5.0, "recorded")).word == word
+    assert next(measured, None) is None
+
+
+def test_a_slowed_step_takes_a_fifth_longer(monkeypatch):
+    clock = [0.0]
+
+    def perf_counter():
+        clock[0] += 0.01
+        return clock[0]
+
+    def step():
+        clock[0] += 10
+        return 3.0
+
+    monkeypatch.setattr(worker.time, "perf_counter", perf_counter)
+    assert worker.slowed(step, 0.2)() == 3.0
+    assert clock[0] == pytest.approx(12, rel=0.01)
+    assert worker.slowed(step, 0)() == 3.0
+    assert clock[0] == pytest.approx(22, rel=0.01)
+
+
+def test_a_study_counts_each_kind_of_run_and_wants_enough_of_them():
+    kinds = guard_sensitivity
+    right = [(kinds.SLOWED, SLOWER)] * 9 + [(kinds.SLOWED, PASSED)] + [(kinds.UNCHANGED, PASSED)] * 20
+    right += [(kinds.NEIGHBOUR, NOISY), (kinds.NEIGHBOUR, PASSED)]
+    text, enough = kinds.summary(right)
+    assert enough and "20 % slower, 10 runs: 1 passed, 0 NOISY, not judged, 9 SLOWER; wanted 9 of SLOWER" in text
+    assert not kinds.summary([*right, (kinds.UNCHANGED, NOISY)])[1]
+    assert not kinds.summary([*right, (kinds.NEIGHBOUR, SLOWER)])[1]
+    assert not kinds.summary([*right, (kinds.SLOWED, NOISY), (kinds.SLOWED, PASSED)])[1]
+    assert not kinds.summary(right[:-2])[1]  # none of a kind
+
+
+def test_the_committed_history_has_both_models_on_every_processor():
+    stored = json.loads(guard.HISTORY.read_text())
+    assert "sqrt(1.2)" in stored["rule"] and stored["records"]
+    for record in stored["records"]:
+        assert set(record["ratios"]) == set(guard.MODELS)
+        assert all(len(ratios) >= 6 and min(ratios) > 1 for ratios in record["ratios"].values())
