@@ -78,7 +78,8 @@ def _parser():
         sub.set_defaults(command=command)
 
     bench = commands.add_parser("bench", help="iterations a second of the seed model here, and in stock PyMC3")
-    bench.add_argument("--model", type=_one_of(*MODELS), default="conv", help="conv, the seed model, or mlp (default: conv)")
+    text = "conv, the seed model, or mlp (default: conv)"
+    bench.add_argument("--model", type=_one_of(*MODELS), default="conv", help=text)
     bench.add_argument("--quick", action="store_true", help="a toy model, only to see that it works")
     _add_device_options(bench)
     bench.set_defaults(command=_bench)
