@@ -3,9 +3,10 @@
     python bench/guard.py [conv mlp]        measure and judge; `pytest -m speed` does the same
     python bench/guard.py --record 3        measure each model with three sets of processes, add to results/guard.json
 
-Both programs compute with one thread, in turn, so that neither the load nor the machine's mood falls on one of them
-alone. A second, identical fastvae worker is measured in the same rounds: how far it seems to differ from the first is
-what this machine cannot tell apart, and where that is too much nothing is judged.
+Both programs compute with one thread, in turn, so that the machine's mood does not fall on one of them alone, and what
+counts is their processor time: a neighbour makes them wait, which is no fault of theirs. A second, identical fastvae
+worker is measured in the same rounds: how far it seems to differ from the first is what this machine cannot tell apart,
+and where that is too much nothing is judged.
 """
 import argparse
 import concurrent.futures
@@ -21,6 +22,8 @@ from typing import NamedTuple
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
+import numpy as np  # noqa: E402
+
 from bench import pairing  # noqa: E402
 from bench.pairing import Worker  # noqa: E402
 
@@ -30,8 +33,8 @@ SLOWDOWN = 1.2  # must be noticed: the limit is half-way between the recorded ra
 ELSEWHERE = 2 / 3  # of the smallest recorded ratio: the limit on a processor without a record
 SPREAD = 0.15  # of the null pair, above which nothing is judged: from one standard error below its ratio to one above
 STANDARD_ERROR = (16, 84)  # percentiles of the bootstrap
-ROUNDS, SECONDS = {"conv": 6, "mlp": 6}, 0.5
-RECORDED = 2  # measurements of one set of processes in a record
+ROUNDS, SECONDS = {"conv": 6, "mlp": 8}, 0.5
+RECORDED = 3  # measurements of one set of processes in a record
 PASSED, NOISY, SLOWER = "passed", "NOISY, not judged", "SLOWER"
 
 
@@ -104,9 +107,9 @@ def measure(workers, rounds):
     for worker in workers:
         worker.blocks.clear()
     pairing.in_turn(workers, rounds, SECONDS)
-    ours, stock, again = ([block["milliseconds"] for block in worker.blocks] for worker in workers)
+    ours, stock, again = ([b["processor"] / b["steps"] for b in worker.blocks] for worker in workers)
     ratio = statistics.median(s / math.sqrt(a * b) for a, s, b in zip(ours, stock, again))
-    _, low, high = pairing.ratio(workers[0], workers[2], percentiles=STANDARD_ERROR)
+    _, low, high = pairing.median_interval(np.divide(ours, again), STANDARD_ERROR)
     busy = [block["others"] for worker in workers for block in worker.blocks if block["others"] is not None]
     return Figures(ratio, high / low - 1, statistics.median(busy) if busy else float("nan"))
 
@@ -116,7 +119,7 @@ def judge(model, figures, limit):
     word = NOISY if figures.spread > SPREAD else PASSED if figures.ratio >= limit.ratio else SLOWER
     return Verdict(
         word,
-        f"{model}: stock PyMC3 takes {figures.ratio:.2f} times fastvae's time, limit {limit.ratio:.2f} "
+        f"{model}: stock PyMC3 takes {figures.ratio:.2f} times fastvae's processor time, limit {limit.ratio:.2f} "
         f"({limit.source}); null pair spread {figures.spread:.1%}, others kept {figures.others:.2f} cores busy",
     )
 

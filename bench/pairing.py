@@ -123,17 +123,27 @@ def in_turn(workers, rounds, seconds):
             worker.block(seconds)
 
 
-def ratio(slow, fast, n_resamples=10_000, percentiles=(2.5, 97.5)):
-    """Median over the rounds of `slow`'s time by `fast`'s, and its bootstrap interval, by default that of 95 %.
+def ratio(slow, fast):
+    """Median over the rounds of `slow`'s time by `fast`'s, and its 95 % bootstrap interval.
 
     Returns
     -------
     median, low, high : float
     """
-    ratios = np.array([a["milliseconds"] / b["milliseconds"] for a, b in zip(slow.blocks, fast.blocks, strict=True)])
-    resampled = np.random.default_rng(0).choice(ratios, (n_resamples, len(ratios)))
+    ratios = [a["milliseconds"] / b["milliseconds"] for a, b in zip(slow.blocks, fast.blocks, strict=True)]
+    return median_interval(ratios)
+
+
+def median_interval(values, percentiles=(2.5, 97.5), n_resamples=10_000):
+    """The median of some values, and its bootstrap interval.
+
+    Returns
+    -------
+    median, low, high : float
+    """
+    resampled = np.random.default_rng(0).choice(values, (n_resamples, len(values)))
     low, high = np.percentile(np.median(resampled, axis=1), percentiles)
-    return float(np.median(ratios)), float(low), float(high)
+    return float(np.median(values)), float(low), float(high)
 
 
 def fastest(workers):

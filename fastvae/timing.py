@@ -26,13 +26,15 @@ class Block(NamedTuple):
     """Steps taken without a pause.
 
     `steps` were taken in `seconds`; `loss` is the last one fetched; `others` is the number of cores that other
-    processes kept busy meanwhile, None where the kernel does not say.
+    processes kept busy meanwhile, None where the kernel does not say; `processor` the processor time of this process in
+    seconds, all threads together.
     """
 
     steps: int
     seconds: float
     loss: float
     others: float | None
+    processor: float
 
     @property
     def milliseconds(self):
@@ -130,7 +132,7 @@ class Stopwatch:
                     break
         self.synchronize()
         elapsed = time.perf_counter() - started
-        return Block(steps, elapsed, loss, load.others(elapsed))
+        return Block(steps, elapsed, loss, *load.since(elapsed))
 
     def settings(self):
         """What the figures depend on besides the program.
@@ -205,11 +207,12 @@ class _Load:
     def __init__(self):
         self.machine, self.own = _busy_seconds(), time.process_time()
 
-    def others(self, elapsed):
+    def since(self, elapsed):
+        """Cores that other processes kept busy, or None, and seconds of this process's own."""
+        own = time.process_time() - self.own
         if self.machine is None:
-            return None
-        others = _busy_seconds() - self.machine - (time.process_time() - self.own)
-        return max(0.0, others / elapsed)
+            return None, own
+        return max(0.0, (_busy_seconds() - self.machine - own) / elapsed), own
 
 
 def _busy_seconds():

@@ -96,6 +96,7 @@ def test_the_process_itself_is_not_among_the_others(monkeypatch):
     monkeypatch.setattr(timing.time, "process_time", lambda: next(own))
     block = Stopwatch(lambda: 0.0).block()
     assert block.others == pytest.approx(0.5 / block.seconds)
+    assert block.processor == 1.0
 
 
 def test_peak_memory_remembers_what_was_given_back():

@@ -47,7 +47,7 @@ def timed(benchmark):
         assert any(isinstance(node.op, kind) for node in function.maker.fgraph.toposort())
         benchmark.extra_info["profile"] = fastvae.profiles.active().name
         benchmark.extra_info["threads"] = fastvae.devices.threads.requested().count
-        values = benchmark.pedantic(function, rounds=15, warmup_rounds=3)
+        values = benchmark.pedantic(function, rounds=10, warmup_rounds=2)
         if work is not None:
             benchmark.extra_info["GFLOP/s"] = work / benchmark.stats["median"]
         assert all(np.isfinite(value).all() for value in values)

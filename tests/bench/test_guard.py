@@ -13,14 +13,16 @@ RECORDS = [
 
 
 class Timed:
-    """A worker whose blocks take the given times, again and again."""
+    """A worker whose blocks of two steps take the given milliseconds of processor time a step, again and again."""
 
     def __init__(self, *times, others=0.0):
         self.times, self.others, self.blocks = times, others, []
 
     def block(self, seconds):
         ms = self.times[len(self.blocks) % len(self.times)]
-        self.blocks.append({"milliseconds": ms, "others": self.others})
+        waited = 50  # a neighbour had the core
+        block = {"steps": 2, "seconds": 2e-3 * (ms + waited), "processor": 2e-3 * ms, "others": self.others}
+        self.blocks.append(block)
 
 
 def test_the_limit_lies_half_way_from_the_latest_record_to_a_step_20_percent_slower():
@@ -35,7 +37,8 @@ def test_a_processor_without_a_record_has_a_loose_limit_and_says_so():
 
 def test_a_measurement_sees_the_ratio_the_null_pair_and_the_load():
     workers = [Timed(10, 12), Timed(60, 72, others=0.4), Timed(10, 12)]
-    assert guard.measure(workers, 4) == Figures(6.0, 0.0, 0.0)
+    figures = guard.measure(workers, 4)
+    assert figures.ratio == pytest.approx(6) and figures.spread == pytest.approx(0) and figures.others == 0
     workers[2] = Timed(10, 8, 20)
     assert guard.measure(workers, 6).spread > guard.SPREAD
     assert [len(w.blocks) for w in workers] == [6, 6, 6]
@@ -55,7 +58,7 @@ def test_a_measurement_sees_the_ratio_the_null_pair_and_the_load():
 def test_the_verdict(ratio, spread, others, word):
     verdict = judge("conv", Figures(ratio, spread, others), Limit(5.0, "recorded"))
     assert verdict.word == word
-    assert str(verdict).startswith(f"{word}: conv: stock PyMC3 takes {ratio:.2f} times fastvae's time, limit 5.00")
+    assert str(verdict).startswith(f"{word}: conv: stock PyMC3 takes {ratio:.2f} times fastvae's processor time, ")
 
 
 @pytest.mark.parametrize("ratios, word", [([5.1], PASSED), ([4.9, 5.1], PASSED), ([4.9, 4.8], SLOWER)])
@@ -101,4 +104,4 @@ def test_the_committed_history_has_both_models_on_every_processor():
     assert "sqrt(1.2)" in stored["rule"] and stored["records"]
     for record in stored["records"]:
         assert set(record["ratios"]) == set(guard.MODELS)
-        assert all(len(ratios) >= 6 and min(ratios) > 1 for ratios in record["ratios"].values())
+        assert all(len(ratios) >= 3 and min(ratios) > 1 for ratios in record["ratios"].values())

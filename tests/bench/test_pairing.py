@@ -34,6 +34,8 @@ def test_the_ratio_is_of_neighbouring_blocks_and_lies_in_its_interval():
     assert median == 3.5 and low == 2.0 and high == 4.0
     assert fastest([slow, fast]) is fast
     assert ratio(fast, fast) == (1.0, 1.0, 1.0)
+    _, narrow_low, narrow_high = pairing.median_interval([2, 4, 3, 4], (40, 60))
+    assert low < narrow_low <= median <= narrow_high < high
 
 
 def test_the_difference_is_the_larger_of_the_first_and_the_last_loss():
