@@ -76,7 +76,8 @@ def main(argv=None):
     started, outcomes = time.monotonic(), []
     limits = {model: guard.limit(model, pairing.processor(), guard.history()) for model in guard.MODELS}
     with contextlib.ExitStack() as stack, open(LOG, "w") as log:
-        print(f"# Sensitivity of the regression guard\n\n{datetime.date.today()}, {pairing.machine()}\n", file=log)
+        print(f"# Sensitivity of the regression guard\n\n{datetime.date.today()}, {pairing.machine()}", file=log)
+        print(f"{guard.ROUNDS} rounds\n", file=log, flush=True)
         sets = {model: stack.enter_context(guard.programs(model)) for model in guard.MODELS}
         for number, kind in zip(itertools.count(1), RUNS):
             if time.monotonic() - started > args.seconds:
