@@ -6,7 +6,8 @@
 Both programs compute with one thread, in turn, so that the machine's mood does not fall on one of them alone, and what
 counts is their processor time: a neighbour makes them wait, which is no fault of theirs. A second, identical fastvae
 worker is measured in the same rounds: how far it seems to differ from the first is what this machine cannot tell apart,
-and where that is too much nothing is judged.
+and where that is too much nothing is judged. A loss that shows only with several threads, or in waiting, is not seen
+here; `bench/measure.py` times those.
 """
 import argparse
 import concurrent.futures
@@ -80,12 +81,12 @@ def limit(model, processor, records):
 
 
 @contextlib.contextmanager
-def programs(model, quick=False):
+def programs(model):
     """Live workers of one thread each: fastvae, stock, and fastvae again."""
     one = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     with tempfile.TemporaryDirectory() as folder, pairing.closing([]) as workers:
         path = pathlib.Path(folder, "problem.npz")
-        environ = pairing.write_problem(path, model, quick)
+        environ = pairing.write_problem(path, model)
         for name, module, own in (
             ("fastvae", "bench.fastvae_worker", {"FASTVAE_PROFILE": "cpu"}),
             ("stock PyMC3", "bench.stock", environ),
