@@ -22,16 +22,14 @@ from typing import NamedTuple
 
 import fastvae  # isort: skip  (before theano)
 import numpy as np
-import pymc3 as pm
-import theano
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+from bench.steps import compiled_step  # noqa: E402
 from bench.where_time_goes import group_and_work  # noqa: E402
-from fastvae import elbo, likelihoods  # noqa: E402
+from fastvae import likelihoods  # noqa: E402
 from fastvae.devices import threads  # noqa: E402
 
-MODELS = {"conv": fastvae.ConvVAE, "mlp": fastvae.MLPVAE}
 OBJECTIVES = {
     "elbo": dict(),
     "elbo, analytic KL": dict(kl="analytic"),
@@ -77,21 +75,18 @@ class Step:
         self.samples = combination.samples
         likelihood = LIKELIHOODS[combination.likelihood]
         self.has_more_outputs = likelihood.n_outputs > 1
-        vae = MODELS[kind](likelihood=likelihood, posterior=combination.posterior, seed=0)
-        model, local_rv, xs = elbo.vae_model(vae, batch_size, len(images))
         if likelihood.binarizes_images:
-            images = vae.likelihood.held_out_images(images, seed=1)
-        batch = fastvae.Minibatch(images, batch_size, binarize=likelihood.binarizes_batches)
-        loss, updates = elbo.step_updates(
-            pm.ADVI(model=model, local_rv=local_rv).objective,
-            obj_optimizer=fastvae.adam(learning_rate=1e-4),
-            more_obj_params=vae.get_params(),
-            more_replacements={xs: batch},
+            images = likelihood.held_out_images(images, seed=1)
+        self.call = compiled_step(
+            kind,
+            fastvae.Minibatch(images, batch_size, binarize=likelihood.binarizes_batches),
+            batch_size,
+            len(images),
+            network=dict(likelihood=likelihood, posterior=combination.posterior),
             n_samples=combination.samples,
             fold=True,
             **OBJECTIVES[combination.objective],
         )
-        self.call = theano.function([], loss, updates=updates)
 
     def gflop(self):
         """Billions of floating point operations of a step that has run, as the direct algorithms count them."""
@@ -138,7 +133,7 @@ def combinations(objectives, likelihoods, posteriors, samples):
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", choices=MODELS)
+    parser.add_argument("model", choices=("conv", "mlp"))
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--samples", type=int, nargs="+", default=[1, 5])
     parser.add_argument("--objectives", nargs="+", choices=OBJECTIVES, default=list(OBJECTIVES))

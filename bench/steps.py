@@ -41,15 +41,18 @@ def users_step(problem, given, take):
     return user_vae.train(problem.images, problem.weights, problem.batch_size, fit)
 
 
-def compiled_step(kind, minibatch, batch_size, total_size, profile=False, **options):
-    """fastvae's step of a fresh seed model, "conv" or "mlp", fed by a minibatch; `options` choose its objective."""
+def compiled_step(kind, minibatch, batch_size, total_size, profile=False, network=None, **options):
+    """fastvae's step of a fresh seed model, "conv" or "mlp", fed by a minibatch.
+
+    `network` holds arguments of the model (likelihood, posterior), `options` choose its objective.
+    """
     import fastvae  # isort: skip  (before theano)
     import pymc3 as pm
     import theano
 
     from fastvae import elbo
 
-    vae = {"conv": fastvae.ConvVAE, "mlp": fastvae.MLPVAE}[kind](seed=0)
+    vae = {"conv": fastvae.ConvVAE, "mlp": fastvae.MLPVAE}[kind](seed=0, **(network or {}))
     model, local_rv, xs = elbo.vae_model(vae, batch_size, total_size)
     loss, updates = elbo.step_updates(
         pm.ADVI(model=model, local_rv=local_rv).objective,
