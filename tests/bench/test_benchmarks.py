@@ -95,4 +95,4 @@ def test_the_committed_history_is_of_one_machine_and_has_the_seed_steps_ratio():
         column = entry["result_columns"].index("result")
         figures = entry["results"].get("steps.ConvVAE.track_ratio_to_stock")
         measured |= {entry["commit_hash"]} if figures and 0 < figures[column][0] < 2 else set()
-    assert len(measured) >= 5
+    assert len(measured) >= 3
