@@ -236,7 +236,7 @@ class Categorical(_Levels):
     def mean(self, output):
         """The expected levels over 255."""
         by_level = self._by_parameter(tt.as_tensor_variable(output))
-        share = tt.exp(by_level - tt.shape_padright(_log_sum_exp(by_level, axis=4)))
+        share = tt.exp(by_level - tt.shape_padright(_log_sum_exp(by_level)))
         return tt.dot(share, np.linspace(0, 1, LEVELS, dtype=np.float32)).dimshuffle(0, 3, 1, 2)
 
     def log_prob(self, x, output):
@@ -288,42 +288,40 @@ class DiscretizedLogistic(_Levels):
         centre, log_scale, log_weight = self._components(output)
         scale, one = tt.exp(log_scale), np.float32(1)
         rise = tt.nnet.softplus((centre + one) / scale) - tt.nnet.softplus((centre - one) / scale)
-        mean = (tt.exp(log_weight) * scale * rise).sum(axis=0) * np.float32(0.5)
+        mean = (tt.exp(log_weight) * scale * rise).sum(axis=-1) * np.float32(0.5)
         return tt.clip(mean, np.float32(0), one).dimshuffle(0, 3, 1, 2)
 
     def log_prob(self, x, output):
         """Log-probability of the level of each pixel and channel, in nats, float32 (batch, C, H, W)."""
         centre, log_scale, log_weight = self._components(output)
         half, one = np.float32(1 / (LEVELS - 1)), np.float32(1)
-        y = (tt.as_tensor_variable(x) * np.float32(2) - one).dimshuffle("x", 0, 2, 3, 1)
+        y = (tt.as_tensor_variable(x) * np.float32(2) - one).dimshuffle(0, 2, 3, 1, "x")
         per_scale = tt.exp(-log_scale)
         below_upper = -tt.nnet.softplus((centre - y - half) * per_scale)  # log s(b)
         above_lower = -tt.nnet.softplus((y - half - centre) * per_scale)  # log s(-a)
         between = tt.log(-tt.expm1(np.float32(-2) * half * per_scale))
         lowest, highest = tt.le(y, half - one), tt.ge(y, one - half)
         nats = tt.switch(lowest, below_upper, tt.switch(highest, above_lower, below_upper + above_lower + between))
-        return _log_sum_exp(nats + log_weight, axis=0).dimshuffle(0, 3, 1, 2)
+        return _log_sum_exp(nats + log_weight).dimshuffle(0, 3, 1, 2)
 
     def _components(self, output):
-        """Mean, log scale and log weight of each logistic, float32 (components, batch, H, W, C): long inner loops."""
+        """Mean, log scale and log weight of each logistic, float32 (batch, H, W, C, components)."""
         by_parameter, n = self._by_parameter(tt.as_tensor_variable(output)), self.options["components"]
-        by_parameter = by_parameter.dimshuffle(4, 0, 1, 2, 3)
-        centre, log_scale = by_parameter[:n], by_parameter[n : 2 * n]
+        centre, log_scale = by_parameter[..., :n], by_parameter[..., n : 2 * n]
         log_scale = tt.clip(log_scale, np.float32(-LARGEST_LOG_SCALE), np.float32(LARGEST_LOG_SCALE))
         if n == 1:
-            return tt.addbroadcast(centre, 0), tt.addbroadcast(log_scale, 0), np.float32(0)
-        logits = by_parameter[2 * n :]
-        return centre, log_scale, logits - tt.shape_padleft(_log_sum_exp(logits, axis=0))
+            return tt.addbroadcast(centre, 4), tt.addbroadcast(log_scale, 4), np.float32(0)
+        logits = by_parameter[..., 2 * n :]
+        return centre, log_scale, logits - tt.shape_padright(_log_sum_exp(logits))
 
 
-def _log_sum_exp(x, axis):
-    """log of the sum of exp over an axis; of one element it is that element."""
-    if x.broadcastable[axis]:
-        return x.sum(axis=axis)
-    highest = theano.gradient.disconnected_grad(x.max(axis=axis, keepdims=True))
-    total = tt.exp(x - highest).sum(axis=axis)
-    highest = highest.sum(axis=axis)
-    return tt.log(tt.maximum(total, np.float32(1))) + highest  # it is at least 1; says theano not to redo this
+def _log_sum_exp(x):
+    """log of the sum of exp over the last axis; of one element it is that element."""
+    if x.broadcastable[-1]:
+        return x[..., 0]
+    highest = theano.gradient.disconnected_grad(x.max(axis=-1, keepdims=True))
+    total = tt.exp(x - highest).sum(axis=-1)
+    return tt.log(tt.maximum(total, np.float32(1))) + highest[..., 0]  # it is at least 1; says theano not to redo this
 
 
 NAMED = {cls.name: cls for cls in (Normal, Bernoulli, Categorical, DiscretizedLogistic)}
