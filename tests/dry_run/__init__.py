@@ -16,10 +16,10 @@ HERE = pathlib.Path(__file__).parent
 FLAGS = "-shared -fPIC -O1 -Wall -Werror -Wno-unused-parameter".split()
 CUDNN_PARTS = ("graph", "ops", "cnn", "engines_precompiled", "engines_runtime_compiled", "heuristic")
 LIBRARIES = {"driver.c": "driver/libcuda.so.1", "cublas.c": "cuda/libcublas.so.12", "cudnn.c": "cuda/libcudnn.so.9"}
-# What theano's stock cuDNN Ops need beside: headers, and the plain name to link.
+# What theano's stock cuDNN Ops need beside: headers, and the plain name to link; and none of fastvae's rewrites.
 STOCK = (
     "dnn.enabled=True,dnn.include_path={include},cuda.include_path={include},"
-    "dnn.library_path={cuda},dnn.bin_path={cuda}"
+    "dnn.library_path={cuda},dnn.bin_path={cuda},optimizer_excluding=fastvae_cudnn"
 )
 
 # One step's figure out of the counters: the functions that are counted together.

@@ -56,7 +56,6 @@ def main():
         "synchronisation": counted(array.sync),
         "allocation": counted(lambda: kept.append(pygpu.empty((1 << 22,), dtype="float32", context=context))),
     }
-    dry_run.without_host_code()
     function = step()
     report.update(step=counted(function), nodes=len(function.maker.fgraph.apply_nodes), device=theano.config.device)
     print(json.dumps(report))

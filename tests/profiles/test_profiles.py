@@ -98,7 +98,7 @@ def test_cpu_and_cpu_blas_are_the_same_and_only_tf32_tells_the_cudas_apart():
 
 def test_they_ship_in_the_wheel(tmp_path):
     (tmp_path / "src").mkdir()
-    for name in ("setup.py", "README.md", "fastvae", "theanorc_profiles"):
+    for name in ("setup.py", "README.md", "fastvae", "theanorc_profiles", "bench"):
         (tmp_path / "src" / name).symlink_to(ROOT / name)
     command = [sys.executable, "setup.py", "-q", "build", "--build-base", tmp_path / "b"]
     subprocess.run([*command, "--build-lib", tmp_path / "lib"], cwd=tmp_path / "src", check=True, capture_output=True)
