@@ -34,7 +34,7 @@ SLOWDOWN = 1.2  # must be noticed: the limit is half-way between the recorded ra
 ELSEWHERE = 2 / 3  # of the smallest recorded ratio: the limit on a processor without a record
 SPREAD = 0.15  # of the null pair, above which nothing is judged: from one standard error below its ratio to one above
 STANDARD_ERROR = (16, 84)  # percentiles of the bootstrap
-ROUNDS, SECONDS = {"conv": 6, "mlp": 8}, 0.5
+ROUNDS, SECONDS = {"conv": 6, "mlp": 12}, 0.5
 RECORDED = 3  # measurements of one set of processes in a record
 PASSED, NOISY, SLOWER = "passed", "NOISY, not judged", "SLOWER"
 
@@ -99,14 +99,12 @@ def programs(model):
 
 
 def measure(workers, rounds):
-    """Time the workers in turn and forget their earlier blocks.
+    """Time the workers in turn; the figures are those of all blocks since the workers last forgot theirs.
 
     Returns
     -------
     Figures
     """
-    for worker in workers:
-        worker.blocks.clear()
     pairing.in_turn(workers, rounds, SECONDS)
     ours, stock, again = ([b["processor"] / b["steps"] for b in worker.blocks] for worker in workers)
     ratio = statistics.median(s / math.sqrt(a * b) for a, s, b in zip(ours, stock, again))
@@ -125,8 +123,15 @@ def judge(model, figures, limit):
     )
 
 
+def forget(workers):
+    """Forget the blocks that were timed."""
+    for worker in workers:
+        worker.blocks.clear()
+
+
 def watch(model, workers, limit):
-    """Measure and judge; whatever does not pass is measured once more, and that counts."""
+    """Measure and judge; what does not pass is measured for as many rounds more, and all of them together count."""
+    forget(workers)
     verdict = judge(model, measure(workers, ROUNDS[model]), limit)
     return verdict if verdict.word == PASSED else judge(model, measure(workers, ROUNDS[model]), limit)
 
@@ -153,6 +158,7 @@ def record(sets):
     for model in [*MODELS] * sets:
         with programs(model) as workers:  # what differs from process to process is part of what is typical
             for _ in range(RECORDED):
+                forget(workers)
                 figures = measure(workers, ROUNDS[model])
                 ratios[model].append(round(figures.ratio, 3))
                 print(model, *figures, flush=True)

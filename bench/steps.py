@@ -5,7 +5,7 @@ Whatever needs theano imports it when it is called: stock's process must never i
 import re
 
 HEAVY = re.compile("Conv|Corr|Dot|Gem|Ger|MatMul")  # names of the Ops that multiply matrices or convolve
-GPU = ("theano.gpuarray.", "fastvae.backends.cudnn.")
+GPU = ("theano.gpuarray.", "fastvae.backends.gpu.")
 
 
 def pm_step(inference, **options):

@@ -20,6 +20,7 @@ import theano.tensor as tt
 from pymc3.variational.updates import get_or_compute_grads
 
 from fastvae.backends.abstract import AdamStep
+from fastvae.devices.resident import on_device
 from fastvae.errors import ConfigurationError
 
 SMALL = 2**16  # elements
@@ -74,7 +75,7 @@ def adam(loss_or_grads=None, params=None, learning_rate=1e-3, beta1=0.9, beta2=0
         given = "loss_or_grads" if params is None else "params"
         raise ConfigurationError(f"adam got only {given}: pass loss_or_grads and params, or neither for an optimizer")
     gradients = get_or_compute_grads(loss_or_grads, params)
-    previous = theano.shared(np.zeros((), "float32"), name="adam.t")  # an array, which a GPU holds
+    previous = on_device(np.zeros((), "float32"), name="adam.t")
     t, one = previous + np.float32(1), np.float32(1)
     correction = tt.sqrt(one - np.float32(beta2) ** t) / (one - np.float32(beta1) ** t)
     rate = tt.cast(learning_rate, "float32") * correction

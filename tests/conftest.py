@@ -80,19 +80,25 @@ def dry_run_device(tmp_path_factory):
     return dry_run.build(tmp_path_factory.mktemp("dry_run"))
 
 
+def last_line_of(module, *arguments, flags="", **environ):
+    """Run a module in a process of its own, without a user's settings, and return the last line that it prints."""
+    environment = {name: value for name, value in os.environ.items() if name not in OURS}
+    environment["THEANO_FLAGS"] = f"base_compiledir={compile_cache()}{flags}"
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), environment.get("PYTHONPATH", "")])
+    command = [sys.executable, "-m", module, *map(str, arguments)]
+    child = subprocess.run(
+        command, env={**environment, **environ}, cwd=ROOT, text=True, capture_output=True, timeout=600
+    )
+    assert child.returncode == 0, child.stderr[-4000:]
+    return (child.stdout.splitlines() or [""])[-1]
+
+
 @pytest.fixture(scope="session")
 def dry_run_process(dry_run_device):
     """Run a module on the dry-run device in a process of its own and return the last line that it prints."""
 
     def run(module, *arguments, stock=False, **environ):
-        environment = {name: value for name, value in os.environ.items() if name not in OURS}
-        flags = f"base_compiledir={compile_cache()},gcc.cxxflags=-O0"
-        environment["THEANO_FLAGS"] = f"{flags},{dry_run.stock_flags(dry_run_device)}" if stock else flags
-        environment["PYTHONPATH"] = str(ROOT)
-        environment.update(dry_run.environ(dry_run_device), **environ)
-        command = [sys.executable, "-m", module, *arguments]
-        child = subprocess.run(command, env=environment, cwd=ROOT, text=True, capture_output=True, timeout=300)
-        assert child.returncode == 0, child.stderr[-4000:]
-        return child.stdout.splitlines()[-1]
+        flags = ",gcc.cxxflags=-O0" + (f",{dry_run.stock_flags(dry_run_device)}" if stock else "")
+        return last_line_of(module, *arguments, flags=flags, **{**dry_run.environ(dry_run_device), **environ})
 
     return run

@@ -9,18 +9,23 @@ from theano.sandbox.rng_mrg import MRG_RandomStreams
 
 from fastvae.checkpoint import Checkpoints
 from fastvae.training.loop import Loop
+from fastvae.training.losses import LossBuffer
 
 
 class Run:
-    """`loss = sum(w) + noise`; every step adds noise to w, and counts."""
+    """`loss = sum(w) + noise`; every step adds noise to w, and counts. With `buffered` losses stay in a buffer."""
 
-    def __init__(self):
+    def __init__(self, buffered=None):
         noise = MRG_RandomStreams(5).normal((3,), dtype="float32")
         self.w = theano.shared(np.ones(3, "float32"), name="w")
         self.count = theano.shared(np.int64(0), name="count")
         self.scale = theano.shared(np.float32(1), name="scale")
         updates = OrderedDict([(self.w, self.w + noise * self.scale), (self.count, self.count + 1)])
-        self.step = theano.function([], tt.sum(self.w) + noise[0], updates=updates)
+        loss, self.buffer = tt.sum(self.w) + noise[0], None
+        if buffered:
+            self.buffer = LossBuffer(loss, buffered)
+            updates.update(self.buffer.updates)
+        self.step = theano.function([], None if buffered else loss, updates=updates)
         self.start = [entry.variable.get_value() for entry in self.step.maker.inputs if entry.implicit]
 
     def again(self):
@@ -37,7 +42,7 @@ class Run:
 
     def loop(self, n, step=None, **options):
         inference = SimpleNamespace(approx=SimpleNamespace(), hist=np.array([]))
-        return Loop(inference, self.step if step is None else step, n, [self.w], **options)
+        return Loop(inference, self.step if step is None else step, n, [self.w], buffer=self.buffer, **options)
 
     def train(self, n, **options):
         loop = self.loop(n, **options)

@@ -4,6 +4,7 @@
     stock           how an abstract Op becomes stock Ops where no backend takes it
     reference       what the convolutions are, in numpy
     onednn          the CPU backend: the same Ops in oneDNN
+    gpu             the GPU backend: convolutions in cuDNN, Adam in one launch, nothing copied in a step
     rewrites        graph rewrites that lower abstract and stock Ops to a backend
 
 A model builds abstract or stock Ops and never asks where it runs.

@@ -99,8 +99,9 @@ def newest(folder):
 
 
 def updated(function):
-    """The shared variables that a compiled function updates, in its order."""
-    return [entry.variable for entry in function.maker.inputs if entry.implicit and entry.update is not None]
+    """The shared variables that a compiled function updates, in its order, but for those that pass (a tag)."""
+    entries = [entry for entry in function.maker.inputs if entry.implicit and entry.update is not None]
+    return [entry.variable for entry in entries if not getattr(entry.variable.tag, "passing", False)]
 
 
 class Checkpoints:

@@ -91,7 +91,9 @@ class Profile:
 
     @property
     def cudnn(self):
-        """The cuDNN that goes with the device."""
+        """The path of the cuDNN that goes with the device; None unless that is NVIDIA's."""
+        if devices.family(self.device) != "cuda":
+            return None
         return cuda_libraries.find(self.device, self.cuda_path)[-1].path
 
     @property

@@ -5,8 +5,8 @@
 import importlib
 import sys
 
-from fastvae import devices, profiles
-from fastvae.backends import cudnn, onednn
+from fastvae import profiles
+from fastvae.backends import gpu, onednn
 from fastvae.devices.threads import limit, requested
 from fastvae.errors import ProfileError, StackError
 from fastvae.stack import _legacy
@@ -63,8 +63,8 @@ def start(profile=None, threads=None):
     importlib.import_module("fastvae.compilation").install(min(request.count, request.available))
     if active.backend == "onednn":
         onednn.register(active.winograd)
-    elif devices.family(active.device) == "cuda":
-        cudnn.register(active.cudnn, active.tf32, active.deterministic, active.search)
+    elif active.device != "cpu":
+        gpu.register(active.cudnn, active.tf32, active.deterministic, active.search)
     limit(request.count, active.blas_path, active.backend)
     if active.reason:
         print(f"fastvae: {active.reason}", file=sys.stderr)

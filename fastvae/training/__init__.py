@@ -15,7 +15,7 @@ from fastvae.elbo.objective import Options
 from fastvae.errors import ConfigurationError
 from fastvae.minibatch.pipelines import refuse_fixed_batch
 from fastvae.nn.arguments import integer
-from fastvae.training import nonfinite
+from fastvae.training import losses, nonfinite
 from fastvae.training.held_out import HeldOut
 from fastvae.training.history import HISTORY
 from fastvae.training.loop import Loop
@@ -45,6 +45,7 @@ def fit(
     held_out_every=1_000,
     patience=None,
     bad_steps="stop",
+    fetch_every=None,
     history=None,
     checkpoint=None,
     checkpoint_every=1_000,
@@ -98,6 +99,10 @@ def fit(
     bad_steps : {"stop", "skip"}
         What to do when a loss or a new parameter is not finite: end the fit with an error, or leave parameters and
         optimizer as they were, record NaN as the loss and go on (slower: every step is then checked).
+    fetch_every : int, optional
+        Steps from one fetch of the losses to the next, for which the host waits for the device: by default 1 on the
+        CPU and 100 on a GPU. Earlier where something needs them: a held-out ELBO, a checkpoint, a second gone by; with
+        callbacks after every step. A loss that is not finite ends the fit when it is fetched, and names its own step.
     history : path-like, optional
         A CSV file that gets every loss during the run; by default `history.csv` in the folder of the checkpoints.
     checkpoint : path-like, optional
@@ -162,9 +167,10 @@ def fit(
     >>> len(approx.hist), approx.ended_by
     (200, 'steps')
     """
-    _check_arguments(n, epochs, method, callbacks, bad_steps)
+    _check_arguments(n, epochs, method, callbacks, bad_steps, fetch_every)
     if not _is_fast(method):
         ours = dict(epochs=epochs, held_out=held_out, patience=patience, history=history, checkpoint=checkpoint)
+        ours["fetch_every"] = fetch_every
         given = [name for name, value in ours.items() if value is not None]
         _say_stock(method, given + [option for option in Options._fields if option in kwargs])
         if fn_kwargs is not None:
@@ -177,10 +183,12 @@ def fit(
     _drop_unused(kwargs)
     replacements = kwargs.get("more_replacements") or {}
     checkpoints = _checkpoints(checkpoint, checkpoint_every, resume, configuration)
+    fetch_every = losses.interval(fetch_every, callbacks)
     if progressbar:
         pools = threads.describe()
         profile = profiles.active().name
-        print(f"compiling the step (slow the first time); profile: {profile}; {pools}", file=sys.stderr)
+        fetches = f"; the loss is fetched every {fetch_every} steps" if fetch_every > 1 else ""
+        print(f"compiling the step (slow the first time); profile: {profile}; {pools}{fetches}", file=sys.stderr)
     with compilation.preparing(), compiling() if progressbar else contextlib.nullcontext():
         loss, updates = elbo.step_updates(inference.objective, **kwargs)
         if bad_steps == "skip":
@@ -192,7 +200,11 @@ def fit(
             _check_restorable(pipelines, checkpoint)
             checkpoints.check_length(n)
             history = os.path.join(checkpoint, HISTORY) if history is None else history
-        step = theano.function([], loss, updates=updates, **(fn_kwargs or {}))
+        buffer = losses.LossBuffer(loss, fetch_every) if fetch_every > 1 else None
+        if buffer is None:
+            step = theano.function([], loss, updates=updates, **(fn_kwargs or {}))
+        else:
+            step = theano.function([], updates=[*updates.items(), *buffer.updates], **(fn_kwargs or {}))
         if held_out is not None:
             held_out = HeldOut(inference.objective, held_out, replacements, held_out_every, patience)
     trained = inference.approx.params + list(kwargs.get("more_obj_params") or [])
@@ -201,6 +213,7 @@ def fit(
     Loop(
         inference, step, n, trained, score=score is None or bool(score), callbacks=callbacks, batch_size=batch_size,
         pipelines=pipelines, skip=bad_steps == "skip", held_out=held_out, history=history, checkpoints=checkpoints,
+        buffer=buffer,
     ).run(progressbar)
     return inference.approx
 
@@ -282,7 +295,7 @@ def _drop_unused(kwargs):
             print(f"fastvae.fit: {name} is not used, ADVI has no test function", file=sys.stderr)
 
 
-def _check_arguments(n, epochs, method, callbacks, bad_steps):
+def _check_arguments(n, epochs, method, callbacks, bad_steps, fetch_every):
     if callbacks is not None and not isinstance(callbacks, (list, tuple)):
         raise ConfigurationError(f"callbacks={callbacks!r} is not a list of callables; write callbacks=[...]")
     known = isinstance(method, pm.variational.inference.Inference) or (
@@ -299,5 +312,7 @@ def _check_arguments(n, epochs, method, callbacks, bad_steps):
         integer("fit", "epochs", epochs)
         if n is not None:
             raise ConfigurationError(f"fit: n={n} and epochs={epochs} both say how long to train; give one of them")
+    if fetch_every is not None:
+        integer("fit", "fetch_every", fetch_every)
     if bad_steps not in ("stop", "skip"):
         raise ConfigurationError(f"fit: bad_steps={bad_steps!r} is neither 'stop' nor 'skip'")

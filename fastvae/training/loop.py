@@ -1,5 +1,6 @@
 """The loop under `fastvae.fit`: steps, and between them losses, callbacks, held-out ELBOs, history and checkpoints."""
 import contextlib
+import time
 
 import numpy as np
 import theano
@@ -9,6 +10,7 @@ from fastvae.errors import NonFiniteError
 from fastvae.interrupts import after_the_step
 from fastvae.training import nonfinite
 from fastvae.training.history import History
+from fastvae.training.losses import LATEST
 from fastvae.training.progress import Progress
 
 
@@ -20,7 +22,7 @@ class Loop:
     inference : pymc3.variational.inference.Inference
         Gets `.hist` (and its approximation too) and `.state`, so that `inference.refine` goes on from here.
     step : callable
-        Takes one training step and returns the loss, float32.
+        Takes one training step; without a `buffer` it returns the loss, float32.
     n : int
         Steps, those before the checkpoint of a resumed run included.
     params : list of theano.compile.SharedVariable
@@ -36,15 +38,19 @@ class Loop:
         The CSV file.
     checkpoints : fastvae.checkpoint.Checkpoints, optional
         Bound to the step.
+    buffer : fastvae.training.losses.LossBuffer, optional
+        To which the step writes its losses. They are fetched when it is full, before whatever needs the newest, and at
+        the latest after a second.
     """
 
     def __init__(
         self, inference, step, n, params, *, score=True, callbacks=None, batch_size=None, pipelines=(), skip=False,
-        held_out=None, history=None, checkpoints=None,
+        held_out=None, history=None, checkpoints=None, buffer=None,
     ):
         self.inference, self.approx, self.n, self.params = inference, inference.approx, n, params
         self.score, self.callbacks, self.batch_size, self.skip = score, list(callbacks or []), batch_size, skip
         self.pipelines, self.held_out, self.history, self.checkpoints = pipelines, held_out, history, checkpoints
+        self.buffer = buffer
         self.take = _advancing(step, pipelines) if pipelines else step
         past, self.measured = ([], []) if checkpoints is None else (checkpoints.losses, list(checkpoints.held_out))
         self.done = len(past)
@@ -79,7 +85,7 @@ class Loop:
             seen = self.losses[: self.done] if self.score else []
             self.inference.hist = self.approx.hist = np.concatenate([before, seen])
             self.approx.held_out_hist = np.array(self.measured, dtype=np.float64).reshape(-1, 2)
-            self.inference.state = State(self.done - 1, step=self.take, callbacks=self.callbacks, score=self.score)
+            self.inference.state = State(self.done - 1, step=self._one, callbacks=self.callbacks, score=self.score)
 
     def _steps(self, interrupted, progress):
         """Take steps until something ends the fit, and tell what it was."""
@@ -87,40 +93,69 @@ class Loop:
             while self.done < self.n:
                 if interrupted():
                     return interrupted().name
-                loss = self._step()
-                elbo = self._measure()
-                if self.history is not None:
-                    self.history.append(self.done, loss, elbo)
-                seen = self.losses[: self.done]
-                if progress is not None:
-                    progress.update(self.done, seen, elbo)
-                for callback in self.callbacks:
-                    callback(self.approx, seen if self.score else None, self.done)
-                if self.checkpoints is not None and self.checkpoints.due(self.done) and np.isfinite(loss):
-                    self._check_and_save()
-                if elbo is not None and self.held_out.is_over([elbo for _, elbo in self.measured]):
-                    return "patience"
+                losses = self._losses_of_steps(interrupted)
+                for i, loss in enumerate(losses, start=1):
+                    if self._record(loss, progress, newest=i == len(losses)):
+                        return "patience"
         except StopIteration:  # as in pm.fit: the fit ends here, and what was trained is returned
             return "callback"
         except KeyboardInterrupt:
             return "SIGINT"
         return "steps"
 
-    def _step(self):
-        """One step and its loss; under the profile `debug` a NaN, infinity or huge value in any Op ends the fit."""
-        number = self.done + 1
+    def _losses_of_steps(self, interrupted):
+        """Take a step, or as many as need no loss in between; their losses."""
+        if self.buffer is None:
+            return [self._take(self.done + 1)]
+        every = [part.every for part in (self.checkpoints, self.held_out) if part is not None]
+        most = min(self.buffer.size, self.n - self.done, *(n - self.done % n for n in every))
+        taken, started = 0, time.monotonic()
         try:
-            loss = self.take()
+            while taken < most and not (taken and (interrupted() or time.monotonic() - started > LATEST)):
+                self._take(self.done + taken + 1)
+                taken += 1
+        except BaseException:
+            for loss in self.buffer.fetch(taken):
+                self._record(loss, None, newest=False)
+            raise
+        return self.buffer.fetch(taken)
+
+    def _take(self, number):
+        """One step; under the profile `debug` a NaN, infinity or huge value in any Op ends the fit."""
+        try:
+            return self.take()
         except AssertionError as error:
             if theano.config.mode != "NanGuardMode":
                 raise
             what = f"NanGuardMode stopped step {number}: {' '.join(str(error).split())}"
             raise NonFiniteError(what, self.approx) from error
+
+    def _one(self):
+        """One step and its loss, for PyMC3's own loop."""
+        return self.take() if self.buffer is None else (self.take(), self.buffer.fetch(1)[0])[1]
+
+    def _record(self, loss, progress, newest):
+        """Do what follows a step; tell whether patience is over.
+
+        Where the parameters are not those after this step any more, because it is not the `newest`, nothing is done
+        that needs them.
+        """
+        number = self.done + 1
         if not (np.isfinite(loss) or self.skip):
             raise nonfinite.error(f"the loss became {loss}", number, self.params, self.approx, self.checkpoints)
         self.losses[self.done] = loss
         self.done = number
-        return loss
+        elbo = self._measure() if newest else None
+        if self.history is not None:
+            self.history.append(number, loss, elbo)
+        seen = self.losses[:number]
+        if progress is not None:
+            progress.update(number, seen, elbo)
+        for callback in self.callbacks:
+            callback(self.approx, seen if self.score else None, number)
+        if newest and self.checkpoints is not None and self.checkpoints.due(number) and np.isfinite(loss):
+            self._check_and_save()
+        return elbo is not None and self.held_out.is_over([elbo for _, elbo in self.measured])
 
     def _measure(self):
         """The held-out ELBO if it is due, else None."""

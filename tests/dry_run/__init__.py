@@ -19,7 +19,7 @@ LIBRARIES = {"driver.c": "driver/libcuda.so.1", "cublas.c": "cuda/libcublas.so.1
 # What theano's stock cuDNN Ops need beside: headers, and the plain name to link; and none of fastvae's rewrites.
 STOCK = (
     "dnn.enabled=True,dnn.include_path={include},cuda.include_path={include},"
-    "dnn.library_path={cuda},dnn.bin_path={cuda},optimizer_excluding=fastvae_cudnn"
+    "dnn.library_path={cuda},dnn.bin_path={cuda},optimizer_excluding=fastvae_gpu"
 )
 
 # One step's figure out of the counters: the functions that are counted together.

@@ -4,6 +4,7 @@
     fuse       a bias and a ReLU behind a convolution or product -> part of it
     onednn     abstract Ops and BLAS products -> oneDNN's, and the register of all rewrites of that backend
     layout     activations stay NHWC from convolution to convolution
-    cudnn      abstract convolutions -> cuDNN's, and the register of all rewrites of that backend
+    gpu        abstract Ops move to the GPU with the rest of the graph
+    cudnn      abstract convolutions -> those that wait for that, and then are cuDNN's
     resident   what keeps a step on the GPU
 """

@@ -1,6 +1,6 @@
-"""Abstract convolutions become cuDNN's on the GPU; `register()` puts all rewrites of the backend into optdb.
+"""Abstract convolutions become cuDNN's on the GPU; `register()` puts these rewrites into optdb.
 
-The table of names and positions is in `fastvae.backends.cudnn.register`.
+The table of names and positions is in `fastvae.backends.gpu.register`.
 """
 import theano.tensor as tt
 from theano.compile import optdb
@@ -8,7 +8,7 @@ from theano.gof import EquilibriumOptimizer, MergeOptimizer, local_optimizer
 from theano.gof.opt import copy_stack_trace, in2out
 
 from fastvae.backends import abstract
-from fastvae.backends.cudnn.ops import DIRECTIONS, Convolution, Waiting, is_supported
+from fastvae.backends.gpu.ops import DIRECTIONS, Waiting, is_supported
 from fastvae.backends.rewrites import fuse, lift
 from fastvae.backends.stock import activate
 
@@ -43,29 +43,6 @@ def local_defer_convolution(node):
     return new
 
 
-def lifted(op, context_name, inputs, outputs):
-    """A waiting convolution -> cuDNN's, on the device of a context; the form that Theano's lifters have."""
-    from theano.gpuarray.basic_ops import as_gpuarray_variable
-
-    n = 3 if Convolution(op.meaning).has_bias else 2
-    inputs = [*(as_gpuarray_variable(v, context_name) for v in inputs[:n]), *inputs[n:]]
-    new = Convolution(op.meaning)(*inputs, return_list=True)
-    return [_typed(v, old) for v, old in zip(new, outputs)]
-
-
-def _typed(variable, old):
-    """The variable with another's broadcastable axes."""
-    return variable if variable.broadcastable == old.broadcastable else tt.patternbroadcast(variable, old.broadcastable)
-
-
-@local_optimizer([Waiting])
-def local_transfer_convolution(node):
-    """A convolution that still waits -> cuDNN's between transfers."""
-    if not isinstance(node.op, Waiting):
-        return False
-    return [v.transfer("cpu") for v in lifted(node.op, None, node.inputs, node.outputs)]
-
-
 def _equilibrium(*rewrites):
     """Apply the rewrites, merging equal nodes in between, until nothing changes."""
     return EquilibriumOptimizer(
@@ -77,17 +54,12 @@ def register():
     """Put the rewrites into Theano's optdb, once a process."""
     if "fastvae_cudnn_defer" in optdb.__db__:
         return
-    from theano.gpuarray.opt import op_lifter, register_opt, register_opt2
 
     def add(name, position, rewrite):
-        optdb.register(f"fastvae_cudnn_{name}", rewrite, position, "fast_run", "fastvae_cudnn")
+        optdb.register(f"fastvae_cudnn_{name}", rewrite, position, "fast_run", "fastvae_gpu")
 
     add("lift", 0.05, in2out(lift.local_lift_convolution, name="fastvae_cudnn_lift"))
     add("fuse_early", 0.06, _equilibrium(fuse.local_fuse_bias, fuse.local_fuse_relu))
     late = (fuse.local_fuse_bias, fuse.local_fuse_relu, fuse.local_fuse_bias_gradient)
     add("fuse", 1.610, _equilibrium(*late))
     add("defer", 1.620, in2out(local_defer_convolution, name="fastvae_cudnn_defer"))
-    # Theano moves a graph in two passes, which have a list of lifters each.
-    register_opt2([Waiting], "fast_compile", "fastvae_cudnn", name="fastvae_cudnn_move")(lifted)
-    register_opt("fast_compile", "fastvae_cudnn", name="fastvae_cudnn_lift_waiting")(op_lifter([Waiting])(lifted))
-    add("transfer", 48.600, in2out(local_transfer_convolution, name="fastvae_cudnn_transfer"))

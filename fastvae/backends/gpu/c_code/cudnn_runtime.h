@@ -11,6 +11,7 @@
 #include <gpuarray/extension.h>
 
 #define MAX_SETTINGS 16
+#define MAX_CONSTANTS 4
 #define MAX_PLANS 16 /* shapes that one Op instance keeps prepared; the least recently used one goes */
 #define MAX_ALGORITHMS 8
 
@@ -107,19 +108,25 @@ int fv_record(gpudata *data, int flags);
 typedef struct plan plan;
 typedef struct thunk thunk;
 
+/* A kind of Op. */
+typedef struct {
+    const char *name;
+    int (*run)(thunk *t);      /* with the GIL held; -1 and a Python exception on failure */
+    void (*release)(thunk *t); /* what `run` keeps from call to call */
+} op_kind;
+
+extern const op_kind convolution_kind; /* convolution.c */
+extern const op_kind adam_kind;        /* adam.c */
+
 /* One Op of a compiled Theano function. Theano's virtual machine reads `error` as the first member. */
 struct thunk {
     PyObject *error; /* list of three: type, value, traceback */
+    const op_kind *kind;
     int n_inputs, n_outputs;
     PyObject **inputs, **outputs; /* Theano's one-element storage lists */
     int settings[MAX_SETTINGS];
-    plan *plans; /* the most recently used first */
+    float constants[MAX_CONSTANTS];
+    plan *plans; /* of a convolution, the most recently used first */
 };
-
-/* convolution.c */
-int fv_convolution(thunk *t); /* with the GIL held; -1 and a Python exception on failure */
-void fv_free_plan(plan *p);
-plan *fv_next_plan(plan *p);
-int fv_import_pygpu(void);
 
 #endif

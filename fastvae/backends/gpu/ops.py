@@ -1,11 +1,11 @@
-"""The Theano Op on cuDNN: a convolution or one of its gradients on GPU arrays, float32, NCHW.
+"""The Theano Ops of NVIDIA GPUs: a convolution or one of its gradients (NCHW) through cuDNN, and Adam; float32.
 
-It runs in the module that `library` compiles once, so that Theano generates and compiles no C for it.
+They run in the module that `library` compiles once, so that Theano generates and compiles no C for them.
 """
 from theano.gof import Apply, Op
 
 from fastvae.backends import abstract
-from fastvae.backends.cudnn import library
+from fastvae.backends.gpu import library
 
 _HALF, _FULL = -1, -2  # as in c_code/convolution.c
 DIRECTIONS = (abstract.Conv, abstract.ConvTransposed, abstract.ConvWeightsGradient)
@@ -27,8 +27,20 @@ class _Thunk:
             cell[0] = True
 
 
+class GpuOp(Op):
+    """An Op that the module runs; a subclass says which `kind`, its `settings()` (integers) and `constants`."""
+
+    constants = ()
+
+    def make_thunk(self, node, storage_map, compute_map, no_recycling, impl=None):
+        module = library.loaded()
+        cells = [[storage_map[v] for v in variables] for variables in (node.inputs, node.outputs)]
+        capsule = module.make_thunk(self.kind, self.settings(), self.constants, *cells)
+        return _Thunk(module, capsule, [compute_map[v] for v in node.outputs])
+
+
 class Waiting(Op):
-    """An abstract convolution until Theano has moved the graph to the GPU."""
+    """An abstract Op until Theano has moved the graph to the GPU."""
 
     __props__ = ("meaning",)
 
@@ -46,7 +58,7 @@ class Waiting(Op):
         return self.meaning.infer_shape(node, shapes)
 
 
-class Convolution(Op):
+class Convolution(GpuOp):
     """An abstract convolution Op (`Conv`, `ConvTransposed` or `ConvWeightsGradient`) on the GPU.
 
     Inputs are those of the abstract Op; its operands, two tensors and a bias, are on the GPU, `like` anywhere. A bias
@@ -54,6 +66,7 @@ class Convolution(Op):
     """
 
     __props__ = ("meaning",)
+    kind = "convolution"
 
     def __init__(self, meaning):
         self.meaning = meaning
@@ -93,11 +106,35 @@ class Convolution(Op):
         numbers = (self.direction, *meaning.stride, *padding, *meaning.dilation, meaning.groups, meaning.flip)
         return (*map(int, numbers), int(self.has_bias), self.sum_of)
 
-    def make_thunk(self, node, storage_map, compute_map, no_recycling, impl=None):
-        module = library.loaded()
-        cells = [[storage_map[v] for v in variables] for variables in (node.inputs, node.outputs)]
-        capsule = module.make_thunk(self.settings(), *cells)
-        return _Thunk(module, capsule, [compute_map[v] for v in node.outputs])
+
+class Adam(GpuOp):
+    """An `abstract.AdamStep` on the GPU, one launch for up to 32 parameters; in place where asked."""
+
+    __props__ = ("meaning", "n_parameters", "inplace")
+    kind = "Adam"
+
+    def __init__(self, meaning, n_parameters, inplace=False):
+        self.meaning, self.n_parameters, self.inplace = meaning, n_parameters, inplace
+        self.constants = (meaning.beta1, meaning.beta2, meaning.epsilon)
+        if inplace:
+            self.destroy_map = {i: [source] for i, source in enumerate(self._sources())}
+
+    def _sources(self):
+        """Which input becomes which output."""
+        return self.meaning.updated(range(1, 4 * self.n_parameters + 1))
+
+    def make_node(self, *inputs):
+        from theano.gpuarray.basic_ops import as_gpuarray_variable, infer_context_name
+
+        context = infer_context_name(*inputs)
+        inputs = [as_gpuarray_variable(v, context) for v in inputs]
+        return Apply(self, inputs, [inputs[source].type() for source in self._sources()])
+
+    def infer_shape(self, node, shapes):
+        return self.meaning.infer_shape(node, shapes)
+
+    def settings(self):
+        return (int(self.inplace),)
 
 
 def is_supported(op):

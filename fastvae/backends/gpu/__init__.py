@@ -1,25 +1,25 @@
-"""The backend of NVIDIA GPUs: convolutions and their gradients through cuDNN 9, float32, NCHW.
+"""The backend of GPUs, on libgpuarray: Adam in one launch, a step without copies, and cuDNN 9 on NVIDIA's; float32.
 
-    register()   switch it on: from then on Theano's optimizer lowers float32 convolutions of graphs on the GPU to it
+    register()   switch it on: from then on Theano's optimizer lowers float32 graphs on the GPU to it
 
     library      compiles c_code/ once into one Python module and loads it; no header of NVIDIA's is needed
-    ops          the Theano Op on it
-
+    ops          the Theano Ops on it: convolutions (NCHW), and Adam
     rows         a minibatch's rows, gathered without waiting for a check
+    copies       small values of the host, copied only when they changed
 
-Everything else on the GPU is Theano's own, on libgpuarray.
+Everything else on the GPU is Theano's own.
 """
 
 __all__ = ["register"]
 
 
-def register(cudnn, tf32=False, deterministic=False, search=False):
+def register(cudnn=None, tf32=False, deterministic=False, search=False):
     """Register the backend's rewrites in Theano's optdb; a second call does nothing.
 
     Parameters
     ----------
-    cudnn : str
-        Path of libcudnn.so.9.
+    cudnn : str, optional
+        Path of libcudnn.so.9; without it convolutions stay Theano's own.
     tf32 : bool
         Whether tensor cores may round the factors of products to TF32; else full float32 (CUDNN_FMA_MATH).
     deterministic : bool
@@ -27,7 +27,7 @@ def register(cudnn, tf32=False, deterministic=False, search=False):
     search : bool
         Whether cuDNN times its algorithms when a convolution first meets its shapes, in place of its heuristics.
 
-    Every rewrite carries the tag ``fastvae_cudnn``.
+    Every rewrite carries the tag ``fastvae_gpu``; those of convolutions are registered with cuDNN alone.
 
     ==========================  ========  ==================================================================
     name                        position  what it does
@@ -35,12 +35,16 @@ def register(cudnn, tf32=False, deterministic=False, search=False):
     fastvae_cudnn_lift              0.05  stock convolutions become abstract ones
     fastvae_resident_rows           0.05  a minibatch's rows are gathered without a check of their numbers
     fastvae_cudnn_fuse_early        0.06  a bias and a ReLU behind a convolution become part of its Op
+    fastvae_resident_size           1.00  the size of random numbers is what was asked for (in "canonicalize")
     fastvae_cudnn_fuse              1.61  the same again, and the sums of bias gradients
     fastvae_cudnn_defer             1.62  abstract convolutions wait for Theano to move the graph to the GPU
+    fastvae_gpu_defer               1.62  and so do Adam's steps
     (fastvae_stock)                 1.65  what is left of the abstract Ops becomes stock; always there
-    (gpuarray_opt)                 48.50  Theano moves the graph, and with it the convolutions become cuDNN's
-    fastvae_cudnn_transfer         48.60  those that nothing on the GPU touches are moved there by themselves
+    (gpuarray_opt)                 48.50  Theano moves the graph, and with it what waits
+    fastvae_gpu_end                48.60  convolutions that nothing on the GPU touches are moved by themselves
     fastvae_resident_shape         48.70  nothing is copied to the host for its shape
+    fastvae_resident_copy          48.80  scalars are copied to the GPU only when they changed
+    fastvae_gpu_inplace            70.10  Adam overwrites parameters and moments
     ==========================  ========  ==================================================================
 
     Raises
@@ -48,10 +52,13 @@ def register(cudnn, tf32=False, deterministic=False, search=False):
     fastvae.errors.StackError
         If the backend does not compile, or the library is not cuDNN 9.
     """
-    from fastvae.backends.cudnn import library
-    from fastvae.backends.rewrites import cudnn as rewrites
-    from fastvae.backends.rewrites import resident
+    from fastvae.backends.gpu import library
+    from fastvae.backends.rewrites import cudnn as convolutions
+    from fastvae.backends.rewrites import gpu, resident
 
-    library.load(cudnn, tf32, deterministic, search)
-    rewrites.register()
+    library.load()
+    if cudnn is not None:
+        library.open_cudnn(cudnn, tf32, deterministic, search)
+        convolutions.register()
+    gpu.register()
     resident.register()

@@ -9,7 +9,7 @@ import sysconfig
 import pytest
 
 from tests import dry_run
-from tests.backends.cudnn.program import GEOMETRIES, KINDS
+from tests.backends.gpu.program import GEOMETRIES, KINDS
 from tests.conftest import required_device
 
 PTXAS = pathlib.Path(sysconfig.get_paths()["purelib"], "nvidia/cuda_nvcc/bin/ptxas")
@@ -23,7 +23,7 @@ def kernels(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def report(dry_run_process, kernels):
-    return json.loads(dry_run_process("tests.backends.cudnn.program", DRY_RUN_PTX=str(kernels)))
+    return json.loads(dry_run_process("tests.backends.gpu.program", DRY_RUN_PTX=str(kernels)))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -64,14 +64,26 @@ def test_stock_convolutions_are_lowered(report):
     assert not any("Waiting" in ops or "Conv2d" in str(ops) for ops in lowered.values())
 
 
-def test_the_seed_step_has_17_convolutions_in_strict_float32(report):
-    figures = dry_run.figures(report["step"])
-    print(report["nodes"], "nodes", figures)
-    assert figures["convolutions"] == report["ops"]["Convolution"] == 17
-    assert report["step"]["math_fma"] == 17 and report["override"] == "0"
-    assert (figures["allocations"], figures["synchronisations"]) == (0, 0)
-    assert figures["device_to_host"] == 1  # the loss
-    assert not any("cudnnCreate" in name or "cudnnGet" in name for name in report["step"])  # plans are kept
+def test_the_seed_step_has_17_convolutions_in_strict_float32_and_stays_on_the_device(report):
+    """At the seed's own size but for the batch, which no count depends on; the images are resident as bytes."""
+    seed = report["buffered"]
+    figures = dry_run.figures(seed["step"])
+    print(seed["nodes"], "nodes", figures)
+    assert figures["convolutions"] == seed["ops"]["Convolution"] == 17
+    assert seed["step"]["math_fma"] == 17 and report["override"] == "0"
+    still = ("device_to_host", "host_to_device", "synchronisations", "allocations")
+    assert {name: figures[name] for name in still} == dict.fromkeys(still, 0)
+    assert figures["launches"] <= 70 and seed["nodes"] <= 220
+    assert not any("cudnnCreate" in name or "cudnnGet" in name for name in seed["step"])  # plans are kept
+
+
+def test_a_step_that_returns_its_loss_copies_nothing_else(report):
+    figures = dry_run.figures(report["fetched"]["step"])
+    assert (figures["device_to_host"], figures["host_to_device"], figures["allocations"]) == (1, 0, 0)
+
+
+def test_a_number_of_the_host_is_copied_only_when_it_changes(report):
+    assert report["factor"] == [1, 0, 1, 0]
 
 
 def test_a_profile_may_ask_for_tf32_a_search_or_determinism(report):

@@ -6,21 +6,11 @@
  * `like` tells the size of the result: a tensor of that height and width, on the device or not, or two integers.
  *
  * The GIL is kept: a launch returns at once, and the GIL is the lock of the workspace that all convolutions share. */
+#include "arrays.h"
 #include "cudnn_runtime.h"
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define NPY_NO_DEPRECATED_API NPY_1_7_API_VERSION
-#include <numpy/ndarraytypes.h> /* the types that pygpu's headers name */
-#include <gpuarray/kernel.h>
-
-/* pygpu's headers are written for C++, where a struct's tag is a type. */
-typedef struct PyGpuArrayObject PyGpuArrayObject;
-typedef struct PyGpuContextObject PyGpuContextObject;
-typedef struct PyGpuKernelObject PyGpuKernelObject;
-#include <gpuarray_api.h>
-#include <numpy_compat.h>
 
 enum { FORWARD, BY_IMAGE, BY_WEIGHTS };
 enum { DIRECTION, SH, SW, PH, PW, DH, DW, GROUPS, FLIP, BIAS_RELU, SUM_OF }; /* settings */
@@ -40,11 +30,7 @@ struct plan {
     int n, current; /* algorithms, the best first, and the one in use */
 };
 
-plan *fv_next_plan(plan *p) { return p->next; }
-
-int fv_import_pygpu(void) { return import_pygpu__gpuarray(); }
-
-void fv_free_plan(plan *p) {
+static void free_plan(plan *p) {
     if (p->image) fv_cudnnDestroyTensorDescriptor(p->image);
     if (p->top) fv_cudnnDestroyTensorDescriptor(p->top);
     if (p->bias) fv_cudnnDestroyTensorDescriptor(p->bias);
@@ -85,8 +71,8 @@ static int bad_shapes(const thunk *t, const geometry *g) {
 
 /* An input on the device as float32 with so many axes and strides that cuDNN takes: a new reference. */
 static PyGpuArrayObject *operand(const thunk *t, int i, int nd, int contiguous) {
-    PyGpuArrayObject *a = (PyGpuArrayObject *)PyList_GET_ITEM(t->inputs[i], 0);
-    if (!PyObject_TypeCheck((PyObject *)a, &PyGpuArrayType) || a->ga.typecode != GA_FLOAT || PyGpuArray_NDIM(a) != nd) {
+    PyGpuArrayObject *a = fv_float_array(PyList_GET_ITEM(t->inputs[i], 0), nd);
+    if (!a) {
         PyErr_Format(PyExc_TypeError, "%s: input %d is not a float32 array of %d axes on the device",
                      names[t->settings[DIRECTION]], i, nd);
         return NULL;
@@ -95,10 +81,10 @@ static PyGpuArrayObject *operand(const thunk *t, int i, int nd, int contiguous) 
     if (!fits && !contiguous) {
         fits = 1;
         for (int j = 0; j < nd; j++) {
-            if (PyGpuArray_DIM(a, j) > 1 && (PyGpuArray_STRIDE(a, j) <= 0 || PyGpuArray_STRIDE(a, j) % 4)) fits = 0;
+            if (fv_dim(a, j) > 1 && (fv_stride(a, j) <= 0 || fv_stride(a, j) % 4)) fits = 0;
         }
     }
-    if (!fits) return pygpu_copy(a, GA_C_ORDER);
+    if (!fits) return fv_copied(a);
     Py_INCREF(a);
     return a;
 }
@@ -106,8 +92,8 @@ static PyGpuArrayObject *operand(const thunk *t, int i, int nd, int contiguous) 
 static int fill(PyGpuArrayObject *a, int *dims, int *strides) {
     ssize_t packed = 1;
     for (int i = 3; i >= 0; i--) {
-        size_t n = PyGpuArray_DIM(a, i);
-        ssize_t stride = n > 1 ? PyGpuArray_STRIDE(a, i) / 4 : packed;
+        size_t n = fv_dim(a, i);
+        ssize_t stride = n > 1 ? fv_stride(a, i) / 4 : packed;
         if (n > INT_MAX || stride > INT_MAX) {
             PyErr_Format(PyExc_ValueError, "axis %d has %zu entries: cuDNN counts in 32 bits", i, n);
             return -1;
@@ -122,9 +108,9 @@ static int fill(PyGpuArrayObject *a, int *dims, int *strides) {
 /* Height and width that `like` tells. */
 static int size_of_like(const thunk *t, int i, int *size) {
     PyObject *like = PyList_GET_ITEM(t->inputs[i], 0);
-    if (PyObject_TypeCheck(like, &PyGpuArrayType) && PyGpuArray_NDIM((PyGpuArrayObject *)like) == 4) {
-        size[0] = (int)PyGpuArray_DIM((PyGpuArrayObject *)like, 2);
-        size[1] = (int)PyGpuArray_DIM((PyGpuArrayObject *)like, 3);
+    if (fv_is_gpu_array(like) && fv_ndim((PyGpuArrayObject *)like) == 4) {
+        size[0] = (int)fv_dim((PyGpuArrayObject *)like, 2);
+        size[1] = (int)fv_dim((PyGpuArrayObject *)like, 3);
         return 0;
     }
     PyObject *shape = PyObject_GetAttrString(like, "shape");
@@ -238,7 +224,7 @@ static plan *made(const thunk *t, device *d, const geometry *g, void *image, voi
         call c = call_of(t->settings[DIRECTION], p, image, weights, top);
         if (!choose(t, d, p, &c)) return p;
     }
-    fv_free_plan(p);
+    free_plan(p);
     return NULL;
 }
 
@@ -254,7 +240,7 @@ static plan *plan_for(thunk *t, device *d, const geometry *g, void *image, void 
         }
         if (n == MAX_PLANS - 1) {
             *at = NULL;
-            fv_free_plan(p);
+            free_plan(p);
             break;
         }
     }
@@ -297,16 +283,15 @@ static void *data_of(PyGpuArrayObject *a) { return *(char **)a->ga.data + a->ga.
 
 /* The output's old array if it fits, else a new one; borrowed from its cell. */
 static PyGpuArrayObject *output(const thunk *t, int i, int nd, const int *dims, PyGpuContextObject *context) {
-    PyGpuArrayObject *old = (PyGpuArrayObject *)PyList_GET_ITEM(t->outputs[i], 0);
+    PyGpuArrayObject *old = fv_float_array(PyList_GET_ITEM(t->outputs[i], 0), nd);
     size_t shape[4];
-    int fits = (PyObject *)old != Py_None && PyGpuArray_NDIM(old) == nd && old->ga.typecode == GA_FLOAT
-               && GpuArray_IS_C_CONTIGUOUS(&old->ga);
+    int fits = old && GpuArray_IS_C_CONTIGUOUS(&old->ga);
     for (int j = 0; j < nd; j++) {
         shape[j] = (size_t)dims[j];
-        fits = fits && PyGpuArray_DIM(old, j) == shape[j];
+        fits = fits && fv_dim(old, j) == shape[j];
     }
     if (fits) return old;
-    PyGpuArrayObject *new = pygpu_empty(nd, shape, GA_FLOAT, GA_C_ORDER, context, Py_None);
+    PyGpuArrayObject *new = fv_empty(nd, shape, context);
     if (!new || PyList_SetItem(t->outputs[i], 0, (PyObject *)new)) return NULL;
     return new;
 }
@@ -350,8 +335,8 @@ static int run(thunk *t, PyGpuArrayObject *first, PyGpuArrayObject *second, PyGp
     if (g.image[1] != g.weights[1] * s[GROUPS] || g.weights[0] % s[GROUPS] || g.top[1] != g.weights[0]
         || g.top[0] != g.image[0] || size[0] != g.top[2] || size[1] != g.top[3])
         return bad_shapes(t, &g);
-    if (bias && PyGpuArray_DIM(bias, 0) != (size_t)g.top[1]) {
-        PyErr_Format(PyExc_ValueError, "convolution: %zu biases for %d channels", PyGpuArray_DIM(bias, 0), g.top[1]);
+    if (bias && fv_dim(bias, 0) != (size_t)g.top[1]) {
+        PyErr_Format(PyExc_ValueError, "convolution: %zu biases for %d channels", fv_dim(bias, 0), g.top[1]);
         return -1;
     }
     if (strides) packed(dims, strides);
@@ -401,7 +386,7 @@ static int run(thunk *t, PyGpuArrayObject *first, PyGpuArrayObject *second, PyGp
     return 0;
 }
 
-int fv_convolution(thunk *t) {
+static int convolution(thunk *t) {
     PyGpuArrayObject *first = operand(t, 0, 4, 0), *second = NULL, *bias = NULL;
     int failed = !first || !(second = operand(t, 1, 4, t->settings[DIRECTION] != BY_WEIGHTS));
     if (!failed && t->settings[BIAS_RELU]) failed = !(bias = operand(t, 2, 1, 1));
@@ -411,3 +396,12 @@ int fv_convolution(thunk *t) {
     Py_XDECREF(bias);
     return failed ? -1 : 0;
 }
+
+static void release(thunk *t) {
+    for (plan *p = t->plans, *next; p; p = next) {
+        next = p->next;
+        free_plan(p);
+    }
+}
+
+const op_kind convolution_kind = {"convolution", convolution, release};

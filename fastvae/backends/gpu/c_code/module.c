@@ -1,13 +1,16 @@
 /* The Python module: makes the thunks that Theano's virtual machine calls, so that no Op needs C code of its own. */
+#include "arrays.h"
 #include "cudnn_runtime.h"
 #include <stdlib.h>
+#include <string.h>
 
+static const op_kind *const kinds[] = {&convolution_kind, &adam_kind};
 static int is_open;
 
 /* What Theano's virtual machine calls: an exception goes into the error list. */
 static int execute(void *p) {
     thunk *t = p;
-    if (!fv_convolution(t)) return 0;
+    if (!t->kind->run(t)) return 0;
     PyObject *error[3];
     PyErr_Fetch(&error[0], &error[1], &error[2]);
     for (int i = 0; i < 3; i++) {
@@ -19,10 +22,7 @@ static int execute(void *p) {
 
 static void free_thunk(PyObject *capsule) {
     thunk *t = PyCapsule_GetContext(capsule);
-    for (plan *p = t->plans, *next; p; p = next) {
-        next = fv_next_plan(p);
-        fv_free_plan(p);
-    }
+    t->kind->release(t);
     Py_XDECREF(t->error);
     for (int i = 0; i < t->n_inputs; i++) Py_DECREF(t->inputs[i]);
     for (int i = 0; i < t->n_outputs; i++) Py_DECREF(t->outputs[i]);
@@ -48,13 +48,21 @@ static int take_cells(PyObject *list, PyObject ***to, int *n) {
 }
 
 static PyObject *make_thunk(PyObject *self, PyObject *args) {
-    PyObject *settings, *inputs, *outputs;
-    if (!PyArg_ParseTuple(args, "O!O!O!", &PyTuple_Type, &settings, &PyList_Type, &inputs, &PyList_Type, &outputs))
+    PyObject *settings, *constants, *inputs, *outputs;
+    const char *name;
+    if (!PyArg_ParseTuple(args, "sO!O!O!O!", &name, &PyTuple_Type, &settings, &PyTuple_Type, &constants, &PyList_Type,
+                          &inputs, &PyList_Type, &outputs))
         return NULL;
-    if (!is_open) return PyErr_Format(PyExc_RuntimeError, "open(path, ...) was not called");
-    if (PyTuple_GET_SIZE(settings) > MAX_SETTINGS) return PyErr_Format(PyExc_ValueError, "too many settings");
+    const op_kind *kind = NULL;
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+        if (!strcmp(kinds[i]->name, name)) kind = kinds[i];
+    if (!kind) return PyErr_Format(PyExc_ValueError, "there is no kind '%s'", name);
+    if (kind == &convolution_kind && !is_open) return PyErr_Format(PyExc_RuntimeError, "open_cudnn() was not called");
+    if (PyTuple_GET_SIZE(settings) > MAX_SETTINGS || PyTuple_GET_SIZE(constants) > MAX_CONSTANTS)
+        return PyErr_Format(PyExc_ValueError, "too many settings");
     thunk *t = calloc(1, sizeof *t);
     if (!t) return PyErr_NoMemory();
+    t->kind = kind;
     PyObject *capsule = PyCapsule_New((void *)execute, NULL, NULL);
     if (!capsule || PyCapsule_SetContext(capsule, t) || PyCapsule_SetDestructor(capsule, free_thunk)) {
         Py_XDECREF(capsule);
@@ -66,6 +74,10 @@ static PyObject *make_thunk(PyObject *self, PyObject *args) {
         t->settings[i] = (int)PyLong_AsLong(PyTuple_GET_ITEM(settings, i));
         failed = PyErr_Occurred() != NULL;
     }
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(constants) && !failed; i++) {
+        t->constants[i] = (float)PyFloat_AsDouble(PyTuple_GET_ITEM(constants, i));
+        failed = PyErr_Occurred() != NULL;
+    }
     if (!failed && (t->error = Py_BuildValue("[OOO]", Py_None, Py_None, Py_None))) return capsule;
     Py_DECREF(capsule);
     return NULL;
@@ -74,11 +86,12 @@ static PyObject *make_thunk(PyObject *self, PyObject *args) {
 static PyObject *call_thunk(PyObject *self, PyObject *capsule) {
     if (!PyCapsule_CheckExact(capsule) || PyCapsule_GetPointer(capsule, NULL) != (void *)execute)
         return PyErr_Format(PyExc_TypeError, "not a thunk of this module");
-    if (fv_convolution(PyCapsule_GetContext(capsule))) return NULL;
+    thunk *t = PyCapsule_GetContext(capsule);
+    if (t->kind->run(t)) return NULL;
     Py_RETURN_NONE;
 }
 
-static PyObject *open_library(PyObject *self, PyObject *args) {
+static PyObject *open_cudnn(PyObject *self, PyObject *args) {
     const char *path;
     Py_ssize_t limit;
     policy asked;
@@ -91,15 +104,15 @@ static PyObject *open_library(PyObject *self, PyObject *args) {
 }
 
 static PyMethodDef methods[] = {
-    {"open", open_library, METH_VARARGS, "open(path, tf32, deterministic, search, workspace limit) -> version"},
-    {"make_thunk", make_thunk, METH_VARARGS, "make_thunk(settings, input_cells, output_cells) -> capsule"},
+    {"open_cudnn", open_cudnn, METH_VARARGS, "open_cudnn(path, tf32, deterministic, search, workspace limit) -> version"},
+    {"make_thunk", make_thunk, METH_VARARGS, "make_thunk(kind, settings, constants, input_cells, output_cells) -> capsule"},
     {"call_thunk", call_thunk, METH_O, "call_thunk(capsule): run it and raise its exception"},
     {NULL, NULL, 0, NULL}};
 
 static struct PyModuleDef definition = {
-    PyModuleDef_HEAD_INIT, "fastvae_cudnn", NULL, -1, methods, NULL, NULL, NULL, NULL};
+    PyModuleDef_HEAD_INIT, "fastvae_gpu", NULL, -1, methods, NULL, NULL, NULL, NULL};
 
-PyMODINIT_FUNC PyInit_fastvae_cudnn(void) {
+PyMODINIT_FUNC PyInit_fastvae_gpu(void) {
     if (fv_import_pygpu()) return NULL;
     return PyModule_Create(&definition);
 }

@@ -16,11 +16,13 @@ from theano.tensor.nnet.abstract_conv import conv2d, conv2d_grad_wrt_inputs
 
 from fastvae import profiles
 from fastvae.backends import abstract
-from fastvae.backends.cudnn import library
-from fastvae.backends.cudnn.ops import Convolution
+from fastvae.backends.gpu import library
+from fastvae.backends.gpu.ops import Convolution
 from fastvae.elbo import step_updates, vae_model
+from fastvae.training.losses import LossBuffer
 from tests import dry_run
 
+BATCH = 4
 PLAIN = dict(stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=1, flip=False)
 GEOMETRIES = {
     "plain": {},
@@ -174,12 +176,12 @@ def policies():
     meaning = abstract.Conv(**PLAIN)
     values = operands(meaning)
     for name, flags in {"tf32": (True, False, False), "search": (False, False, True)}.items():
-        library.load(path, *flags)
+        library.open_cudnn(path, *flags)
         function = function_of(meaning, values)
         dry_run.reset()
         function(*map(on_device, values))
         counted[name] = dry_run.counts()
-    library.load(path, False, True, False)
+    library.open_cudnn(path, False, True, False)
     os.environ["DRY_RUN_WORKSPACE"] = str(1 << 31)  # leaves algorithm 0, which is not deterministic
     try:
         function_of(meaning, values)(*map(on_device, values))
@@ -206,18 +208,42 @@ def lowered():
     return {name: ops_of(function) for name, function in graphs.items()}
 
 
-def seed_step():
-    """The seed model's step."""
-    images = np.random.default_rng(0).random((20, 1, 28, 28)).astype("float32")
-    vae = fastvae.ConvVAE((1, 28, 28), filters=3, hidden=5, seed=1)
-    model, local_rv, xs = vae_model(vae, 4, len(images))
+def seed_step(buffered=True, **minibatch):
+    """The seed model's step, which leaves its loss on the device or returns it."""
+    images = np.random.default_rng(0).integers(0, 256, (20, 1, 28, 28), dtype="uint8")
+    vae = fastvae.ConvVAE(seed=1)
+    model, local_rv, xs = vae_model(vae, BATCH, len(images))
     loss, updates = step_updates(
         pm.ADVI(local_rv=local_rv, model=model).objective,
         obj_optimizer=fastvae.adam(learning_rate=1e-4),
         more_obj_params=vae.get_params(),
-        more_replacements={xs: fastvae.Minibatch(images, 4, seed=1)},
+        more_replacements={xs: fastvae.Minibatch(images, BATCH, seed=1, scale=1 / 255)},
     )
-    return theano.function([], loss, updates=updates)
+    if not buffered:
+        return theano.function([], loss, updates=updates)
+    return theano.function([], updates=[*updates.items(), *LossBuffer(loss, 100).updates])
+
+
+def counted(step):
+    """What one call of a step counts, once earlier ones have allocated and compiled, and its Ops."""
+    for _ in range(3):
+        step()
+    dry_run.reset()
+    step()
+    return dict(step=dry_run.counts(), nodes=len(step.maker.fgraph.apply_nodes), ops=ops_of(step))
+
+
+def factor():
+    """What is counted in calls with a factor of the host that is the same, another one, and the same again."""
+    x, scale = theano.shared(np.ones((4, 4), "float32")), theano.shared(np.float32(2))
+    function = theano.function([], updates={x: x * scale})
+    counts = []
+    for value in (2, 2, 3, 3):
+        scale.set_value(np.float32(value))
+        dry_run.reset()
+        function()
+        counts.append(dry_run.figures(dry_run.counts())["host_to_device"])
+    return counts
 
 
 def main():
@@ -225,12 +251,7 @@ def main():
     report = dict(errors=numbers(), refusals=refusals(), fall_backs=fall_backs(), leaks=leaks(), lowered=lowered())
     dry_run.cudnn().dry_run_compute(0)
     dry_run.without_host_code()
-    step = seed_step()
-    for _ in range(3):
-        step()
-    dry_run.reset()
-    step()
-    report.update(step=dry_run.counts(), nodes=len(step.maker.fgraph.apply_nodes), ops=ops_of(step))
+    report.update(buffered=counted(seed_step()), fetched=counted(seed_step(buffered=False)), factor=factor())
     report.update(streams=dry_run.cudnn().dry_run_streams(), override=os.environ["NVIDIA_TF32_OVERRIDE"])
     report.update(policies=policies())
     print(json.dumps(report))

@@ -14,7 +14,7 @@ import theano
 
 from fastvae.errors import StackError
 
-NAME = "fastvae_cudnn"
+NAME = "fastvae_gpu"
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "c_code")
 FLAGS = "-std=gnu11 -O2 -shared -fPIC -fvisibility=hidden".split()
 WORKSPACE_LIMIT = 1 << 30  # bytes that one convolution may take beside its operands
@@ -58,32 +58,45 @@ def compiled():
         if result.returncode:
             os.unlink(temporary)
             raise StackError(
-                f"the cuDNN backend did not compile with {theano.config.cxx!r} (install g++ 9 or later and "
+                f"the GPU backend did not compile with {theano.config.cxx!r} (install g++ 9 or later and "
                 f"libgpuarray-dev): {result.stderr.strip()[-2000:]}"
             )
         os.replace(temporary, path)  # at once, so that a second process never loads half a file
     return path
 
 
-def load(cudnn, tf32, deterministic, search):
-    """Load the module and open cuDNN; how convolutions are computed holds for the process.
+def load():
+    """Load the module.
 
     Raises
     ------
     fastvae.errors.StackError
-        As `compiled` does, and if the library is not cuDNN 9.
+        As `compiled` does.
     """
     global _loaded
     loader = importlib.machinery.ExtensionFileLoader(NAME, compiled())
     module = importlib.util.module_from_spec(importlib.util.spec_from_loader(NAME, loader))
     loader.exec_module(module)
-    try:
-        module.open(cudnn, tf32, deterministic, search, WORKSPACE_LIMIT)
-    except OSError as error:
-        raise StackError(f"{error}: see `fastvae devices`") from None
     _loaded = module
 
 
+def open_cudnn(path, tf32, deterministic, search):
+    """Open cuDNN for the loaded module; how convolutions are computed holds for the process.
+
+    Raises
+    ------
+    fastvae.errors.StackError
+        If the library is not cuDNN 9.
+    """
+    try:
+        _loaded.open_cudnn(path, tf32, deterministic, search, WORKSPACE_LIMIT)
+    except OSError as error:
+        raise StackError(f"{error}: see `fastvae devices`") from None
+
+
 def loaded():
-    """The module, once `load` was called: ``make_thunk(settings, inputs, outputs)`` and ``call_thunk(capsule)``."""
+    """The module, once `load` was called.
+
+    ``make_thunk(kind, settings, constants, inputs, outputs)`` gives a capsule, ``call_thunk(capsule)`` runs it.
+    """
     return _loaded
