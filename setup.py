@@ -50,6 +50,7 @@ setup(
             *["pytest==8.3.4", "pytest-benchmark==4.0.0", "hypothesis==6.122.3", "pytest-xdist==3.6.1"],
             # They compile and assemble every kernel of a step in tests, without a GPU.
             *["nvidia-cuda-nvrtc-cu12==12.9.86", "nvidia-cuda-nvcc-cu12==12.9.86"],
+            *["nvidia-cuda-nvrtc==13.0.88", "nvidia-cuda-nvcc==13.0.88"],
         ],
         "bench": ["asv==0.6.4", "virtualenv==20.29.1"],
     },

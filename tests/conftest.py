@@ -8,7 +8,7 @@ import pytest
 
 import fastvae  # noqa: F401  (before anything imports theano)
 from fastvae import devices
-from fastvae.devices import cuda_libraries
+from fastvae.devices import cuda_libraries, cuda_search
 from tests import dry_run
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -80,6 +80,15 @@ def dry_run_device(tmp_path_factory):
     return dry_run.build(tmp_path_factory.mktemp("dry_run"))
 
 
+@pytest.fixture(scope="session")
+def dry_run_device_13(tmp_path_factory):
+    """The same with the libraries of CUDA 13."""
+    nvrtc = cuda_search.candidates("nvrtc")
+    if not any(path.endswith(".13") for path in nvrtc):
+        required_device([f"nvrtc 13 is not among {nvrtc}; pip install nvidia-cuda-nvrtc==13.0.88"])
+    return dry_run.build(tmp_path_factory.mktemp("dry_run_13"), cuda=13)
+
+
 def last_line_of(module, *arguments, flags="", **environ):
     """Run a module in a process of its own, without a user's settings, and return the last line that it prints."""
     environment = {name: value for name, value in os.environ.items() if name not in OURS}
@@ -97,8 +106,8 @@ def last_line_of(module, *arguments, flags="", **environ):
 def dry_run_process(dry_run_device):
     """Run a module on the dry-run device in a process of its own and return the last line that it prints."""
 
-    def run(module, *arguments, stock=False, **environ):
-        flags = ",gcc.cxxflags=-O0" + (f",{dry_run.stock_flags(dry_run_device)}" if stock else "")
-        return last_line_of(module, *arguments, flags=flags, **{**dry_run.environ(dry_run_device), **environ})
+    def run(module, *arguments, stock=False, device=dry_run_device, **environ):
+        flags = ",gcc.cxxflags=-O0" + (f",{dry_run.stock_flags(device)}" if stock else "")
+        return last_line_of(module, *arguments, flags=flags, **{**dry_run.environ(device), **environ})
 
     return run

@@ -15,7 +15,7 @@ import subprocess
 HERE = pathlib.Path(__file__).parent
 FLAGS = "-shared -fPIC -O1 -Wall -Werror -Wno-unused-parameter".split()
 CUDNN_PARTS = ("graph", "ops", "cnn", "engines_precompiled", "engines_runtime_compiled", "heuristic")
-LIBRARIES = {"driver.c": "driver/libcuda.so.1", "cublas.c": "cuda/libcublas.so.12", "cudnn.c": "cuda/libcudnn.so.9"}
+LIBRARIES = {"driver.c": "driver/libcuda.so.1", "cublas.c": "cuda/libcublas.so.{}", "cudnn.c": "cuda/libcudnn.so.9"}
 # What theano's stock cuDNN Ops need beside: headers, and the plain name to link; and none of fastvae's rewrites.
 STOCK = (
     "dnn.enabled=True,dnn.include_path={include},cuda.include_path={include},"
@@ -37,12 +37,12 @@ FIGURES = {
 }
 
 
-def build(folder):
-    """Compile the stubs into `folder` and return it."""
+def build(folder, cuda=12):
+    """Compile the stubs, of one major version of CUDA, into `folder` and return it."""
     for name in ("driver", "cuda"):
         (folder / name).mkdir()
     for source, library in LIBRARIES.items():
-        compile_library(HERE / source, folder / library)
+        compile_library(HERE / source, folder / library.format(cuda), f"-DCUDA_MAJOR={cuda}")
     for part in CUDNN_PARTS:
         compile_library(HERE / "empty.c", folder / f"cuda/libcudnn_{part}.so.9")
     (folder / "cuda/libcudnn.so").symlink_to("libcudnn.so.9")
@@ -72,7 +72,7 @@ def stock_flags(folder):
 
 def _stubs():
     folder = pathlib.Path(os.environ["DRY_RUN"])
-    return [ctypes.CDLL(str(folder / library)) for library in LIBRARIES.values()]
+    return [ctypes.CDLL(str(*folder.glob(library.format("1?")))) for library in LIBRARIES.values()]
 
 
 def reset():

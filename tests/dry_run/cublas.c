@@ -6,7 +6,7 @@ int cublasDestroy_v2(void *handle) { free(handle); return 0; }
 
 /* The parts of a version: major, minor, patch. */
 int cublasGetProperty(int part, int *value) {
-  static const int version[] = {12, 9, 1};
+  static const int version[] = {CUDA_MAJOR, 0, 1};
   *value = version[part];
   return 0;
 }

@@ -35,7 +35,7 @@ static int refused(int algorithm) {
 }
 
 size_t cudnnGetVersion(void) { return CUDNN_VERSION; }
-size_t cudnnGetCudartVersion(void) { return 12090; }
+size_t cudnnGetCudartVersion(void) { return CUDA_MAJOR * 1000; }
 
 const char *cudnnGetErrorString(cudnnStatus_t status) {
   return status == OK ? "CUDNN_STATUS_SUCCESS" : status == BAD ? "CUDNN_STATUS_BAD_PARAM" : "CUDNN_STATUS_NOT_SUPPORTED";

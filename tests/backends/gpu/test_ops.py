@@ -2,7 +2,6 @@
 import json
 import pathlib
 import re
-import shutil
 import subprocess
 import sysconfig
 
@@ -12,18 +11,27 @@ from tests import dry_run
 from tests.backends.gpu.program import GEOMETRIES, KINDS
 from tests.conftest import required_device
 
-PTXAS = pathlib.Path(sysconfig.get_paths()["purelib"], "nvidia/cuda_nvcc/bin/ptxas")
+WHEELS = pathlib.Path(sysconfig.get_paths()["purelib"], "nvidia")
+PTXAS = {12: WHEELS / "cuda_nvcc/bin/ptxas", 13: WHEELS / "cu13/bin/ptxas"}
+PTX = {12: "8.8", 13: "9.0"}  # the version that nvrtc writes
 
 
 @pytest.fixture(scope="module")
 def kernels(tmp_path_factory):
-    """A folder that gets every kernel that the driver loads, as PTX."""
-    return tmp_path_factory.mktemp("kernels")
+    """By CUDA's major version a folder that gets every kernel that the driver loads, as PTX."""
+    return {cuda: tmp_path_factory.mktemp(f"kernels_{cuda}") for cuda in PTX}
 
 
 @pytest.fixture(scope="module")
 def report(dry_run_process, kernels):
-    return json.loads(dry_run_process("tests.backends.gpu.program", DRY_RUN_PTX=str(kernels)))
+    return json.loads(dry_run_process("tests.backends.gpu.program", DRY_RUN_PTX=str(kernels[12])))
+
+
+@pytest.fixture(scope="module")
+def report_13(dry_run_process, dry_run_device_13, kernels):
+    """Of the step alone, its kernels compiled by nvrtc 13."""
+    options = dict(device=dry_run_device_13, DRY_RUN_PTX=str(kernels[13]))
+    return json.loads(dry_run_process("tests.backends.gpu.program", "step", **options))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -98,16 +106,20 @@ def test_convolutions_run_on_libgpuarrays_stream(report):
     assert report["streams"] == 1
 
 
-def test_ptxas_assembles_every_kernel_of_the_step_for_hopper(report, kernels, tmp_path):
-    ptxas = str(PTXAS) if PTXAS.exists() else shutil.which("ptxas")
-    if ptxas is None:
-        required_device(["there is no ptxas: pip install nvidia-cuda-nvcc-cu12==12.9.86"])
-    sources = {path.read_text() for path in kernels.glob("*.ptx")}
+def test_the_step_is_the_same_with_cuda_13(report, report_13):
+    assert report_13["buffered"]["step"] == report["buffered"]["step"]
+
+
+@pytest.mark.parametrize("cuda", PTX)
+def test_ptxas_assembles_every_kernel_for_hopper(report, report_13, kernels, cuda, tmp_path):
+    if not PTXAS[cuda].exists():
+        required_device([f"there is no ptxas of CUDA {cuda}: pip install '.[test]'"])
+    sources = {path.read_text() for path in kernels[cuda].glob("*.ptx")}
     assert len(sources) > 40
     # Kernels have names of their own only within a module: one file of all would not assemble.
     for i, source in enumerate(sources):
-        assert re.search(r"^\.target sm_90", source, re.MULTILINE)
+        assert f".version {PTX[cuda]}\n" in source and re.search(r"^\.target sm_90", source, re.MULTILINE)
         (tmp_path / f"{i}.ptx").write_text(source)
-        command = [ptxas, "-O0", "-arch=sm_90", str(tmp_path / f"{i}.ptx"), "-o", str(tmp_path / "binary")]
+        command = [PTXAS[cuda], "-O0", "-arch=sm_90", str(tmp_path / f"{i}.ptx"), "-o", str(tmp_path / "binary")]
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
