@@ -29,13 +29,11 @@ import theano
 import theano.tensor as tt
 
 from fastvae import datasets
-from fastvae.backends import levels
+from fastvae.backends import levels, logistic
+from fastvae.backends.logistic import LARGEST_LOG_SCALE, LEVELS
 from fastvae.errors import ConfigurationError, DataError
 from fastvae.nn.activations import identity, sigmoid
 from fastvae.nn.arguments import integer
-
-LEVELS = 256  # of an 8-bit image
-LARGEST_LOG_SCALE = 7  # of a logistic, and the smallest is its negative: beyond, float32 has no gradient to give
 
 
 class Likelihood:
@@ -261,8 +259,8 @@ class DiscretizedLogistic(_Levels):
     Notes
     -----
     As in Salimans et al. (arXiv:1701.05517), with pixels y = 2x - 1 in [-1, 1], log scales from -7 (here to 7), and
-    all mass beyond the ends in the outermost levels. A level's mass s(b) - s(a), s the sigmoid and b - a its width in
-    scales, is computed as s(b) s(-a) (1 - exp(a - b)), whose logarithm cancels nothing however far it lies.
+    all mass beyond the ends in the outermost levels. `fastvae.backends.logistic` has the formulas, of which nothing
+    cancels however far a level lies, and computes value and gradient in one pass each.
 
     Examples
     --------
@@ -293,16 +291,7 @@ class DiscretizedLogistic(_Levels):
 
     def log_prob(self, x, output):
         """Log-probability of the level of each pixel and channel, in nats, float32 (batch, C, H, W)."""
-        centre, log_scale, log_weight = self._components(output)
-        half, one = np.float32(1 / (LEVELS - 1)), np.float32(1)
-        y = (tt.as_tensor_variable(x) * np.float32(2) - one).dimshuffle(0, 2, 3, 1, "x")
-        per_scale = tt.exp(-log_scale)
-        below_upper = -tt.nnet.softplus((centre - y - half) * per_scale)  # log s(b)
-        above_lower = -tt.nnet.softplus((y - half - centre) * per_scale)  # log s(-a)
-        between = tt.log(-tt.expm1(np.float32(-2) * half * per_scale))
-        lowest, highest = tt.le(y, half - one), tt.ge(y, one - half)
-        nats = tt.switch(lowest, below_upper, tt.switch(highest, above_lower, below_upper + above_lower + between))
-        return _log_sum_exp(nats + log_weight).dimshuffle(0, 3, 1, 2)
+        return logistic.log_probability(x, output, self.options["components"])
 
     def _components(self, output):
         """Mean, log scale and log weight of each logistic, float32 (batch, H, W, C, components)."""

@@ -1,6 +1,9 @@
 """Where a model's Ops meet a device.
 
     abstract        device-free Ops (convolution, dense layer, ReLU gradient, Adam step) and what they mean in stock Ops
+    levels          the categorical likelihood of pixel levels
+    logistic        the discretised logistic likelihood of pixel levels
+    pixels          what these two share
     stock           how an abstract Op becomes stock Ops where no backend takes it
     reference       what the convolutions are, in numpy
     onednn          the CPU backend: the same Ops in oneDNN

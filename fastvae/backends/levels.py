@@ -8,10 +8,9 @@ array([[[[-0.2877]]]], dtype=float32)
 """
 import numpy as np
 import theano.tensor as tt
-from theano.gof import Apply
 from theano.gradient import DisconnectedType
 
-from fastvae.backends.stock import AbstractOp
+from fastvae.backends.pixels import PixelOp
 
 
 def log_probability(x, logits, levels):
@@ -33,27 +32,12 @@ def log_probability(x, logits, levels):
     return LogProbability(levels)(x, logits)[0]
 
 
-class _OfLevels(AbstractOp):
+class _OfLevels(PixelOp):
     __props__ = ("levels",)
 
     def __init__(self, levels):
-        self.levels = levels
-
-    def make_node(self, x, logits, *rest):
-        x, logits, *rest = map(tt.as_tensor_variable, (x, logits, *rest))
-        return Apply(self, [x, logits, *rest], self.types(x, logits))
-
-    def perform(self, node, inputs, outputs):
-        for cell, value, variable in zip(outputs, self.computed(np, *inputs), node.outputs):
-            cell[0] = np.asarray(value, variable.dtype)
-
-    def stock(self, *inputs):
-        return self.computed(tt, *inputs)
-
-    def by_level(self, logits):
-        """(batch, C, levels, H, W)"""
-        n, channels, height, width = (logits.shape[i] for i in range(4))
-        return logits.reshape((n, channels // self.levels, self.levels, height, width))
+        self.levels = self.each = levels
+        self.constants = (levels,)
 
     def is_level(self, lib, x):
         """Whether a level is the pixel's, (batch, C, levels, H, W)."""
@@ -71,7 +55,7 @@ class LogProbability(_OfLevels):
         return [tt.TensorType("float32", x.broadcastable)() for _ in range(2)]
 
     def computed(self, lib, x, logits):
-        by_level = self.by_level(logits)
+        by_level = self.by_output(logits)
         highest = by_level.max(axis=2)
         total = lib.log(lib.exp(by_level - highest[:, :, None, :, :]).sum(axis=2)) + highest
         chosen = lib.where(self.is_level(lib, x), by_level, np.float32(0)).sum(axis=2)
@@ -97,7 +81,7 @@ class LogProbabilityGradient(_OfLevels):
         return [logits.type()]
 
     def computed(self, lib, x, logits, total, g):
-        share = lib.exp(self.by_level(logits) - total[:, :, None, :, :])
+        share = lib.exp(self.by_output(logits) - total[:, :, None, :, :])
         is_level = lib.where(self.is_level(lib, x), np.float32(1), np.float32(0))
         return [(g[:, :, None, :, :] * (is_level - share)).reshape(logits.shape)]
 

@@ -21,7 +21,7 @@ from theano.compile import ops as compile_ops
 from theano.tensor import basic, blas, elemwise, opt, subtensor
 from theano.tensor.nnet import abstract_conv, nnet
 
-from fastvae.backends import abstract, levels
+from fastvae.backends import abstract, levels, logistic
 
 
 class _Role(enum.Enum):
@@ -194,7 +194,7 @@ _RULES = [
     (basic.Dot, _product),
     ((abstract.Dense, abstract.Conv, abstract.ConvTransposed, abstract_conv.AbstractConv2d), _first_input),
     (abstract.Unflatten, _first_input),
-    (levels.LogProbability, _batched),
+    ((levels.LogProbability, logistic.LogisticLogProbability), _batched),
     ((nnet.Softmax, nnet.LogSoftmax, nnet.SoftmaxWithBias), _first_input),
     (abstract_conv.AbstractConv2d_gradInputs, _transposed_convolution),
     (compile_ops.Shape, _shape),

@@ -5,7 +5,7 @@ import theano
 import theano.tensor as tt
 
 from fastvae import nn
-from fastvae.backends import levels
+from fastvae.backends import levels, logistic
 from fastvae.elbo.rowwise import first_mixing
 
 ROWS, SIZE = 3, 4
@@ -36,6 +36,7 @@ ROW_BY_ROW = {
     "embedding": square[tt.cast(tt.clip(x[:, 0], 0, 3), "int64")],
     "batched product": tt.batched_dot(x, y),
     "log-probability of a level": levels.log_probability(y[:, :1, None, None], x[:, :, None, None], SIZE),
+    "log-probability of a logistic": logistic.log_probability(y[:, :2, None, None], x[:, :, None, None], 1),
 }
 MIXING = {
     "mean over rows": x - x.mean(axis=0),

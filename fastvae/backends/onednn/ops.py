@@ -285,8 +285,8 @@ class Uniform(OneDNNOp):
         return [shapes[0], tuple(node.inputs[1][i] for i in range(len(self.broadcastable)))]
 
 
-class OfLevels(OneDNNOp):
-    """A `levels.LogProbability` or its gradient, in one threaded pass; with `last` the logits are NHWC."""
+class OfPixels(OneDNNOp):
+    """A `pixels.PixelOp`, in one threaded pass; with `last` the decoder's outputs are NHWC."""
 
     __props__ = ("meaning", "last")
 
@@ -294,15 +294,15 @@ class OfLevels(OneDNNOp):
         self.meaning, self.last = meaning, last
         self.kind = type(meaning).__name__
 
-    def make_node(self, x, logits, *rest):
-        return Apply(self, [x, logits, *rest], self.meaning.types(x, logits))
+    def make_node(self, x, of_decoder, *rest):
+        return Apply(self, [x, of_decoder, *rest], self.meaning.types(x, of_decoder))
 
     def settings(self, node):
-        return (self.meaning.levels, self.last)
+        return (*self.meaning.constants, self.last)
 
     def perform(self, node, inputs, outputs):
-        x, logits, *rest = inputs
-        self.meaning.perform(node, [x, _nchw(logits) if self.last else logits, *rest], outputs)
+        x, of_decoder, *rest = inputs
+        self.meaning.perform(node, [x, _nchw(of_decoder) if self.last else of_decoder, *rest], outputs)
         if self.last and rest:
             outputs[0][0] = _nhwc(outputs[0][0])
 

@@ -12,7 +12,7 @@ from theano.tensor.blas import Dot22, Dot22Scalar, Gemm
 from theano.tensor.opt import InplaceElemwiseOptimizer
 from theano.tensor.subtensor import AdvancedSubtensor1
 
-from fastvae.backends import abstract, levels
+from fastvae.backends import abstract, levels, logistic
 from fastvae.backends.onednn import ops
 from fastvae.backends.rewrites import fuse, layout, lift, reshape, vectorize
 
@@ -89,14 +89,23 @@ def _matmul(x, w, *bias, activation=None):
     return ops.MatMul(activation, transposed)(x, w, *bias)
 
 
-@local_optimizer([levels.LogProbability, levels.LogProbabilityGradient])
-def local_lower_levels(node):
-    """Log-probabilities of levels, or their gradient -> oneDNN's, on NHWC where the logits are a convolution's"""
-    if not isinstance(node.op, (levels.LogProbability, levels.LogProbabilityGradient)) or not _all_float32(node.inputs):
+PIXELS = (
+    levels.LogProbability,
+    levels.LogProbabilityGradient,
+    logistic.LogisticLogProbability,
+    logistic.LogisticLogProbabilityGradient,
+)
+
+
+@local_optimizer(PIXELS)
+def local_lower_pixels(node):
+    """Log-probabilities of levels, or their gradient -> oneDNN's, on NHWC where a convolution is the decoder's end"""
+    if not isinstance(node.op, PIXELS) or not _all_float32(node.inputs):
         return False
-    x, logits, *rest = node.inputs
-    last = logits.owner is not None and logits.owner.op == ops.to_nchw
-    outputs = ops.OfLevels(node.op, last)(x, ops.to_nhwc(logits) if last else logits, *rest, return_list=True)
+    x, of_decoder, *rest = node.inputs
+    last = of_decoder.owner is not None and of_decoder.owner.op == ops.to_nchw
+    of_decoder = ops.to_nhwc(of_decoder) if last else of_decoder
+    outputs = ops.OfPixels(node.op, last)(x, of_decoder, *rest, return_list=True)
     return _replaced(node, [ops.to_nchw(outputs[0])] if last and rest else outputs)
 
 
@@ -188,7 +197,7 @@ def register(winograd):
     # A sigmoid only then: until simplification is done its logarithm may still become a softplus.
     late = (fuse.local_fuse_bias, fuse.local_fuse_relu, fuse.local_fuse_sigmoid, fuse.local_fuse_bias_gradient)
     add("fuse", 1.610, _equilibrium(*late))
-    lowering = (local_lower_convolution, local_lower_layer, local_lower_levels)
+    lowering = (local_lower_convolution, local_lower_layer, local_lower_pixels)
     add("lower", 1.620, in2out(*lowering, name="fastvae_onednn_lower"))
     if winograd:
         add("winograd", 1.625, in2out(local_winograd, name="fastvae_onednn_winograd"))

@@ -97,6 +97,17 @@ FV_INLINE float fv_expm1(float x) {
     return 2.f * fv_fma(half, y, half - 0.5f);
 }
 
+/* exp(x), and exp(x) - 1 without what subtracting would lose, for x up to 0. */
+FV_INLINE float fv_exp_and_expm1(float x, float *less_1) {
+    x = x < -104.f ? -104.f : x;
+    int32_t n;
+    float y = fv_reduced_expm1(x, &n);
+    int32_t half = n >> 1;
+    float power = fv_power_of_2(half) * fv_power_of_2(n - half); /* 2^n, which fv_power_of_2 alone may not reach */
+    *less_1 = fv_fma(power, y, power - 1.f);
+    return fv_fma(power, y, power);
+}
+
 FV_INLINE float fv_log(float x) {
     int tiny = x < 1.17549435e-38f;
     float normal = tiny ? x * 8388608.f : x;

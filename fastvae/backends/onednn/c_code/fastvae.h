@@ -46,7 +46,8 @@ struct thunk {
 
 extern const op_kind convolution_kind, matmul_kind, gemm_kind, contiguous_kind, relu_gradient_kind, column_sum_kind,
     reshape_like_kind, adam_kind, take_rows_kind, unflatten_kind, total_kind, uniform_kind,
-    log_probability_kind, log_probability_gradient_kind;
+    log_probability_kind, log_probability_gradient_kind, logistic_log_probability_kind,
+    logistic_log_probability_gradient_kind;
 
 /* runtime.c */
 int fv_enter(void);

@@ -7,7 +7,8 @@
 static const op_kind *kinds[] = {&convolution_kind,   &matmul_kind,     &gemm_kind,         &contiguous_kind,
                                  &relu_gradient_kind, &column_sum_kind, &reshape_like_kind, &adam_kind,
                                  &take_rows_kind,     &unflatten_kind,  &total_kind,        &uniform_kind,
-                                 &log_probability_kind, &log_probability_gradient_kind};
+                                 &log_probability_kind, &log_probability_gradient_kind,
+                                 &logistic_log_probability_kind, &logistic_log_probability_gradient_kind};
 static Py_ssize_t live_thunks;
 
 static int run(thunk *t) { return fv_enter() ? -1 : t->kind->run(t); }
