@@ -6,8 +6,8 @@
 Both programs compute with one thread, in turn, so that the machine's mood does not fall on one of them alone, and what
 counts is their processor time: a neighbour makes them wait, which is no fault of theirs. A second, identical fastvae
 worker is measured in the same rounds: how far it seems to differ from the first is what this machine cannot tell apart,
-and where that is too much nothing is judged. A loss that shows only with several threads, or in waiting, is not seen
-here; `bench/measure.py` times those.
+and where that is too much nothing is judged; nor is a step called slower where other processes leave it no core. A loss
+that shows only with several threads, or in waiting, is not seen here; `bench/measure.py` times those.
 """
 import argparse
 import concurrent.futures
@@ -15,6 +15,7 @@ import contextlib
 import datetime
 import json
 import math
+import os
 import pathlib
 import statistics
 import sys
@@ -33,6 +34,7 @@ MODELS = ("conv", "mlp")
 SLOWDOWN = 1.2  # must be noticed: the limit is half-way between the recorded ratio and that of a step so much slower
 ELSEWHERE = 2 / 3  # of the smallest recorded ratio: the limit on a processor without a record
 SPREAD = 0.15  # of the null pair, above which nothing is judged: from one standard error below its ratio to one above
+CROWDED = 0.75  # of a core: where others leave less than that, nothing is called slower
 STANDARD_ERROR = (16, 84)  # percentiles of the bootstrap
 ROUNDS, SECONDS = {"conv": 6, "mlp": 12}, 0.5
 RECORDED = 3  # measurements of one set of processes in a record
@@ -113,9 +115,11 @@ def measure(workers, rounds):
     return Figures(ratio, high / low - 1, statistics.median(busy) if busy else float("nan"))
 
 
-def judge(model, figures, limit):
-    """The verdict on one measurement."""
-    word = NOISY if figures.spread > SPREAD else PASSED if figures.ratio >= limit.ratio else SLOWER
+def judge(model, figures, limit, cores=None):
+    """The verdict on one measurement, on a machine of so many cores (by default this one)."""
+    left = (cores or len(os.sched_getaffinity(0))) - figures.others
+    failed = NOISY if left < CROWDED else SLOWER
+    word = NOISY if figures.spread > SPREAD else PASSED if figures.ratio >= limit.ratio else failed
     return Verdict(
         word,
         f"{model}: stock PyMC3 takes {figures.ratio:.2f} times fastvae's processor time, limit {limit.ratio:.2f} "

@@ -54,10 +54,13 @@ def test_a_measurement_sees_the_ratio_the_null_pair_and_the_load():
         (9.0, 0.16, 0.0, NOISY),  # never a pass
         (4.0, 0.16, 0.0, NOISY),
         (4.0, 0.1, float("nan"), SLOWER),  # the kernel does not say
+        (4.0, 0.1, 1.25, SLOWER),
+        (4.0, 0.1, 1.26, NOISY),  # no core was left
+        (5.1, 0.1, 1.9, PASSED),
     ],
 )
 def test_the_verdict(ratio, spread, others, word):
-    verdict = judge("conv", Figures(ratio, spread, others), Limit(5.0, "recorded"))
+    verdict = judge("conv", Figures(ratio, spread, others), Limit(5.0, "recorded"), cores=2)
     assert verdict.word == word
     assert str(verdict).startswith(f"{word}: conv: stock PyMC3 takes {ratio:.2f} times fastvae's processor time, ")
 

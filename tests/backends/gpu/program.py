@@ -1,7 +1,7 @@
 """What the tests beside run on the dry-run device, in one process: cuDNN's Op on numbers, and the seed model's step.
 
 JSON on the output: the norm-wise error of every case, what was counted, and what was refused; with the argument `step`
-only what the step counts.
+only what the step counts, with `host time` that and the host's milliseconds a step.
 """
 import collections
 import itertools
@@ -16,7 +16,7 @@ import theano
 import theano.tensor as tt
 from theano.tensor.nnet.abstract_conv import conv2d, conv2d_grad_wrt_inputs
 
-from fastvae import profiles
+from fastvae import profiles, timing
 from fastvae.backends import abstract
 from fastvae.backends.gpu import library
 from fastvae.backends.gpu.ops import Convolution
@@ -249,6 +249,10 @@ def factor():
 
 
 def main(only=None):
+    if only == "host time":
+        step = seed_step()
+        print(json.dumps(dict(**counted(step), milliseconds=timing.measure(lambda: step() or 0.0).milliseconds)))
+        return
     if only == "step":
         dry_run.without_host_code()
         print(json.dumps(dict(buffered=counted(seed_step()))))

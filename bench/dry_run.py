@@ -1,0 +1,49 @@
+"""What the GPU step of the seed model asks of a device, on a dry-run one: counts, and the host's time for it.
+
+    python bench/dry_run.py
+
+Needs gcc, pygpu with libgpuarray's headers, and the wheels of `.[test]`, and no GPU: a stub driver, cuBLAS and cuDNN
+(`tests/dry_run`) count and compute nothing. So the milliseconds are the host's own: below them no GPU gets the step.
+"""
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.append(str(ROOT))
+PROGRAM = "tests.backends.gpu.program"
+
+
+def figures():
+    """The step's figures: launches, copies, synchronisations, allocations, convolutions, products, nodes, host time.
+
+    Raises
+    ------
+    RuntimeError
+        If the step does not run, with its reason.
+    """
+    from tests import dry_run
+
+    with tempfile.TemporaryDirectory() as folder:
+        environ = {**os.environ, **dry_run.environ(dry_run.build(pathlib.Path(folder)))}
+        environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(ROOT)]))
+        command = [sys.executable, "-W", "ignore", "-m", PROGRAM, "host time"]
+        done = subprocess.run(command, env=environ, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"the dry run ended with status {done.returncode}: {done.stderr.strip()[-2000:]}")
+    report = json.loads(done.stdout.splitlines()[-1])
+    return {
+        **dry_run.figures(report["step"]), "nodes": report["nodes"], "host milliseconds": report["milliseconds"]
+    }
+
+
+def main():
+    for name, value in figures().items():
+        print(f"{name.replace('_', ' ')}: {value:.3g}")
+
+
+if __name__ == "__main__":
+    main()
