@@ -1,4 +1,5 @@
-"""Run stock PyMC3's step of the seed model on the dry-run device, and provoke each counter once; JSON on the output."""
+"""Run stock PyMC3's step of the seed model on the dry-run device, provoke each counter once, and compare convolutions
+with those of theano's own cuDNN Ops, compiled with the wrapper header; JSON on the output."""
 import json
 
 import fastvae  # isort: skip
@@ -7,6 +8,8 @@ import pymc3 as pm
 import theano
 import theano.tensor as tt
 
+from fastvae.backends import abstract
+from fastvae.backends.gpu.ops import Convolution
 from fastvae.examples.blog_vae import BlogVAE
 from tests import dry_run
 
@@ -30,6 +33,35 @@ def step():
             more_replacements={xs: pm.Minibatch(images, BATCH)},
             score=True,
         )
+
+
+def differences():
+    """Norm-wise differences of fastvae's convolution and its gradients from theano's own cuDNN Ops."""
+    from theano.gpuarray import dnn
+
+    rng = np.random.default_rng(0)
+    operands = (rng.normal(size=shape).astype("float32") for shape in ((2, 3, 8, 7), (4, 3, 3, 2), (2, 4, 4, 8)))
+    image, weights, top = map(theano.shared, operands)
+    ours = dict(stride=(2, 1), padding=((1, 1), (1, 1)), dilation=(1, 1), groups=1, flip=False)
+    theirs = dict(border_mode=(1, 1), subsample=(2, 1), conv_mode="cross")
+    pairs = {
+        "forward": (Convolution(abstract.Conv(**ours))(image, weights), dnn.dnn_conv(image, weights, **theirs)),
+        "by image": (
+            Convolution(abstract.ConvTransposed(**ours))(top, weights, image),
+            dnn.dnn_gradinput(weights, top, image.shape, **theirs),
+        ),
+        "by weights": (
+            Convolution(abstract.ConvWeightsGradient(**ours))(image, top, weights),
+            dnn.dnn_gradweight(image, top, weights.shape, **theirs),
+        ),
+    }
+    found = {}
+    for name, pair in pairs.items():
+        function = theano.function([], pair)
+        names = {type(node.op).__name__ for node in function.maker.fgraph.apply_nodes}
+        got, wanted = map(np.asarray, function())
+        found[name] = [sorted(names), float(np.linalg.norm(got - wanted) / np.linalg.norm(wanted))]
+    return found
 
 
 def counted(action, warm=3):
@@ -56,6 +88,9 @@ def main():
         "synchronisation": counted(array.sync),
         "allocation": counted(lambda: kept.append(pygpu.empty((1 << 22,), dtype="float32", context=context))),
     }
+    dry_run.cudnn().dry_run_compute(1)
+    report["differences"] = differences()
+    dry_run.cudnn().dry_run_compute(0)
     function = step()
     report.update(step=counted(function), nodes=len(function.maker.fgraph.apply_nodes), device=theano.config.device)
     print(json.dumps(report))

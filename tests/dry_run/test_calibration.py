@@ -30,6 +30,15 @@ def test_stocks_step_has_its_known_figures(stock):
 
 
 @pytest.mark.parametrize(
+    "kind, theirs", [("forward", "GpuDnnConv"), ("by image", "GpuDnnConvGradI"), ("by weights", "GpuDnnConvGradW")]
+)
+def test_convolutions_are_those_of_theanos_own_ops_compiled_with_the_wrapper_header(stock, kind, theirs):
+    names, difference = stock["differences"][kind]
+    assert {"Convolution", theirs} <= set(names)
+    assert difference < 1e-6
+
+
+@pytest.mark.parametrize(
     "action, figure",
     [
         ("to_device", "host_to_device"),
