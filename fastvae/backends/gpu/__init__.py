@@ -41,6 +41,7 @@ def register(cudnn=None, tf32=False, deterministic=False, search=False):
     fastvae_gpu_defer               1.62  and so do Adam's steps
     (fastvae_stock)                 1.65  what is left of the abstract Ops becomes stock; always there
     (gpuarray_opt)                 48.50  Theano moves the graph, and with it what waits
+    fastvae_gpu_sum                48.55  the sum over a batch of images is taken image by image first
     fastvae_gpu_end                48.60  convolutions that nothing on the GPU touches are moved by themselves
     fastvae_resident_shape         48.70  nothing is copied to the host for its shape
     fastvae_resident_copy          48.80  scalars are copied to the GPU only when they changed

@@ -3,10 +3,12 @@
 The table of names and positions is in `fastvae.backends.gpu.register`.
 """
 import theano.tensor as tt
+from theano import scalar
 from theano.compile import optdb
 from theano.gof import TopoOptimizer, local_optimizer
 from theano.gof.opt import copy_stack_trace, in2out
 from theano.gpuarray.basic_ops import as_gpuarray_variable
+from theano.gpuarray.elemwise import GpuCAReduceCuda
 from theano.gpuarray.opt import op_lifter, register_opt, register_opt2
 
 from fastvae.backends import abstract
@@ -65,6 +67,23 @@ def local_adam_inplace(node):
     return new
 
 
+@local_optimizer([GpuCAReduceCuda])
+def local_sum_in_two_stages(node):
+    """the sum over a batch of images -> the sum of each, then theirs: Theano's kernel has one block for the whole"""
+    op = node.op
+    if not isinstance(op, GpuCAReduceCuda) or not isinstance(op.scalar_op, scalar.Add):
+        return False
+    ndim = node.inputs[0].ndim
+    if ndim < 3 or not all(op.reduce_mask):
+        return False
+    types = dict(dtype=op.dtype, acc_dtype=op.acc_dtype)
+    mask = (0, *[1] * (ndim - 1))
+    each = GpuCAReduceCuda(op.scalar_op, range(1, ndim), mask, pre_scalar_op=op.pre_scalar_op, **types)
+    total = GpuCAReduceCuda(op.scalar_op, (0,), (1,), **types)(each(*node.inputs))
+    copy_stack_trace(node.outputs[0], total)
+    return [total]
+
+
 def register():
     """Put the rewrites into Theano's optdb, once a process."""
     if "fastvae_gpu_defer" in optdb.__db__:
@@ -77,6 +96,7 @@ def register():
     # Theano moves a graph in two passes, which have a list of lifters each.
     register_opt2([Waiting], "fast_compile", "fastvae_gpu", name="fastvae_gpu_move")(lifted)
     register_opt("fast_compile", "fastvae_gpu", name="fastvae_gpu_lift")(op_lifter([Waiting])(lifted))
+    add("sum", 48.550, in2out(local_sum_in_two_stages, name="fastvae_gpu_sum"))
     add("end", 48.600, in2out(local_end_waiting, name="fastvae_gpu_end"))
     # After AddDestroyHandler (49.5), where Theano's own BLAS goes in place (70).
     add("inplace", 70.100, TopoOptimizer(local_adam_inplace, failure_callback=TopoOptimizer.warn_inplace), "inplace")
