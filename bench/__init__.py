@@ -7,4 +7,6 @@
     guard                the regression guard; guard_sensitivity shows what it notices
     micro/               each Op by pytest-benchmark; where_time_goes and scaling for a whole step
     objectives, pipelines, kills, reproduce/    further figures of the README
+    gpu_report           everything about a GPU, from gpu_checks (convolution_cases), gpu_training, card, gpu_markdown
+    make_bundle          this environment for a host without network
 """

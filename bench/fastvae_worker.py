@@ -3,6 +3,8 @@
     python -m bench.fastvae_worker PROBLEM.npz seed       a seed model of its own classes
     python -m bench.fastvae_worker PROBLEM.npz user       the user's program through fastvae.fit's step
     python -m bench.fastvae_worker PROBLEM.npz user-pm    the user's program through stock pm.fit's step
+
+On a GPU the losses stay there and are fetched every 100 steps.
 """
 import sys
 
@@ -15,12 +17,44 @@ from bench.steps import assert_engine, pm_step, users_step, with_given
 from bench.worker import serve
 from fastvae import devices, elbo
 from fastvae.profiles import active
+from fastvae.training import losses
+
+
+class Buffered:
+    """A step whose losses stay on the device, as `fastvae.fit` takes it on a GPU; the last is fetched by `float`."""
+
+    def __init__(self, loss, updates, every):
+        self.buffer = losses.LossBuffer(loss, every)
+        self.function = theano.function([], updates=[*updates.items(), *self.buffer.updates])
+        self.maker, self.get_shared = self.function.maker, self.function.get_shared
+
+    def __call__(self):
+        self.function()
+        return self
+
+    def __float__(self):
+        return self.buffer.fetch(1)[0]
 
 
 def fastvae_step(inference, **options):
     """The step that `fastvae.fit` takes."""
     loss, updates = elbo.step_updates(inference.objective, **options)
+    if fetch_every() > 1:
+        return Buffered(loss, updates, fetch_every())
     return theano.function([], loss, updates=updates)
+
+
+def fetch_every():
+    """Steps from one fetch of the loss to the next, as `fastvae.fit` has it without callbacks."""
+    return losses.interval(None, callbacks=None)
+
+
+def wait_for(step):
+    """Return when a GPU has done all that a step gave it: whatever the step updates is there."""
+    for shared in step.get_shared():
+        array = shared.get_value(borrow=True, return_internal_type=True)
+        if hasattr(array, "sync"):
+            array.sync()
 
 
 def seed_step(problem, given):
@@ -39,7 +73,7 @@ def seed_step(problem, given):
 
 
 def main(path, program):
-    problem = load(path)
+    problem, latest = load(path), []
 
     def make_step(given):
         if program == "seed":
@@ -47,12 +81,13 @@ def main(path, program):
         else:
             step = users_step(problem, given, fastvae_step if program == "user" else pm_step)
         assert_engine(step, active())
+        latest[:] = [step]
         return step
 
     def about():
         return {"profile": active().name, "pools": devices.threads.describe()}
 
-    serve(make_step, len(problem.batches), about)
+    serve(make_step, len(problem.batches), about, lambda: wait_for(*latest), fetch_every())
 
 
 if __name__ == "__main__":

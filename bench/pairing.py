@@ -152,9 +152,9 @@ def fastest(workers):
 
 
 def difference(losses, reference):
-    """The larger of the relative differences of the first and the last loss."""
+    """The larger of the relative differences of the first and the last loss; NaN if one of them is."""
     pairs = [(losses[0], reference[0]), (losses[-1], reference[-1])]
-    return max(abs(a - b) / abs(b) for a, b in pairs)
+    return float(np.max([abs(a - b) / abs(b) for a, b in pairs]))
 
 
 def write_problem(path, model, quick=False, steps=None, how=BESIDE):

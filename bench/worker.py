@@ -40,7 +40,7 @@ def slowed(step, share):
     return slow
 
 
-def serve(make_step, n_checked, about=dict, synchronize=None):
+def serve(make_step, n_checked, about=dict, synchronize=None, fetch_every=1):
     """Answer requests until standard input ends.
 
     Parameters
@@ -52,7 +52,7 @@ def serve(make_step, n_checked, about=dict, synchronize=None):
         Steps that a check takes.
     about : callable, optional
         Returns a dict of versions and threads, asked for once the step is warm.
-    synchronize : callable, optional
+    synchronize, fetch_every : optional
         See `fastvae.timing.Stopwatch`.
     """
     clock = timing()
@@ -67,7 +67,7 @@ def serve(make_step, n_checked, about=dict, synchronize=None):
             del checked
         elif request["request"] == "start":
             step = make_step(given=False)
-            stopwatch = clock.Stopwatch(step, synchronize)
+            stopwatch = clock.Stopwatch(step, synchronize, fetch_every)
             stopwatch.warm_up()
             answer = {**stopwatch.settings(), **about()}
         elif request["request"] == "slow":

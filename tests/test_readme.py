@@ -38,5 +38,5 @@ def test_the_two_commands_that_install_are_one_line_each():
 
 
 def test_commands_named_in_the_text_exist(run):
-    for verb in set(re.findall(r"`fastvae (\w+)", README)):
+    for verb in set(re.findall(r"`fastvae ([\w-]+)", README)):
         assert run(sys.executable, "-m", "fastvae", verb, "--help").returncode == 0, verb

@@ -1,6 +1,10 @@
 """The seed models in PyTorch.
 
-    python -m bench.peers.torch_worker PROBLEM.npz eager|channels_last|compile
+    python -m bench.peers.torch_worker PROBLEM.npz eager|channels_last|compile|graphs [cpu|cuda|cuda-tf32]
+
+`graphs` is compiled and replays a CUDA graph of the whole step. On the CPU all but eager keep images channels last; on
+a GPU all do under TF32 and none in strict float32, as cuDNN is quickest. There Adam is PyTorch's fused one, cuDNN times
+its algorithms, and the loss is fetched every 100 steps.
 """
 import os
 import sys
@@ -72,35 +76,83 @@ def filled(layer, weight, bias):
     return layer
 
 
-def main(path, variant):
+FETCH_EVERY = 100  # steps, on a GPU
+
+
+class Graph:
+    """A step as a CUDA graph, captured once: what it reads is copied into place before it is replayed."""
+
+    def __init__(self, take, optimizer, rows, noise):
+        self.rows, self.noise, self.graph = rows.clone(), noise.clone(), torch.cuda.CUDAGraph()
+        params = [param for group in optimizer.param_groups for param in group["params"]]
+        initial = [param.detach().clone() for param in params]
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):  # compiles, allocates and chooses algorithms
+            for _ in range(3):
+                take(self.rows, self.noise)
+        torch.cuda.current_stream().wait_stream(stream)
+        with torch.no_grad():
+            for param, value in zip(params, initial):
+                param.copy_(value)
+            for state in optimizer.state.values():
+                for value in state.values():
+                    value.zero_()
+        with torch.cuda.graph(self.graph):
+            self.loss = take(self.rows, self.noise)
+
+    def __call__(self, rows, noise):
+        self.rows.copy_(rows)
+        self.noise.copy_(noise)
+        self.graph.replay()
+        return self.loss
+
+
+def main(path, variant, where="cpu"):
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     torch.manual_seed(1)
     problem = load(path)
-    memory_format = torch.contiguous_format if variant == "eager" else torch.channels_last
-    images = torch.from_numpy(problem.images)
-    batches, noises = torch.from_numpy(problem.batches), torch.from_numpy(problem.noise)
+    device, tf32 = where.removesuffix("-tf32"), where.endswith("-tf32")
+    on_gpu = device == "cuda"
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
+    torch.backends.cudnn.benchmark = on_gpu
+    channels_last = tf32 if on_gpu else variant != "eager"
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    images = torch.from_numpy(problem.images).to(device)
+    batches, noises = torch.from_numpy(problem.batches).to(device), torch.from_numpy(problem.noise).to(device)
 
     def make_step(given):
-        vae = VAE(problem, memory_format).to(memory_format=memory_format)
-        optimizer = torch.optim.Adam(vae.parameters(), lr=1e-4)
-        loss_of = torch.compile(vae) if variant == "compile" else vae
+        vae = VAE(problem, memory_format).to(device, memory_format=memory_format)
+        options = dict(fused=True, capturable=True) if on_gpu else {}
+        optimizer = torch.optim.Adam(vae.parameters(), lr=1e-4, **options)
+        loss_of = torch.compile(vae) if variant in ("compile", "graphs") else vae
         numbers = iter(range(len(batches)))
 
-        def step():
-            if given:
-                number = next(numbers)
-                rows, noise = batches[number], noises[number]
-            else:
-                rows, noise = torch.randint(len(images), batches[0].shape), torch.randn(noises[0].shape)
+        def take(rows, noise):
             optimizer.zero_grad()
             loss = loss_of(images[rows].contiguous(memory_format=memory_format), noise)
             loss.backward()
             optimizer.step()
-            return loss
+            return loss.detach()
+
+        if variant == "graphs":
+            take = Graph(take, optimizer, batches[0], noises[0])
+
+        def step():
+            if given:
+                number = next(numbers)
+                return take(batches[number], noises[number])
+            rows = torch.randint(len(images), batches[0].shape, device=device)
+            return take(rows, torch.randn(noises[0].shape, device=device))
 
         return step
 
-    serve(make_step, len(batches), lambda: {"torch": torch.__version__, "torch threads": torch.get_num_threads()})
+    def about():
+        card = torch.cuda.get_device_name() if on_gpu else "cpu"
+        return {"torch": torch.__version__, "torch threads": torch.get_num_threads(), "device": card}
+
+    synchronize, fetch_every = (torch.cuda.synchronize, FETCH_EVERY) if on_gpu else (None, 1)
+    serve(make_step, len(batches), about, synchronize, fetch_every)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The command line: `fastvae train | evaluate | plot | bench | profiles | devices`.
+"""The command line: `fastvae train | evaluate | plot | bench | profiles | devices | build-pygpu`.
 
 Arguments are parsed, and everything that can be wrong with them is found, before theano is imported: an error is one
 line and exit status 2 (3 if loss or parameters stopped being finite, 130 after Ctrl-C, 143 after SIGTERM), and the
@@ -93,6 +93,11 @@ def _parser():
     devices = commands.add_parser("devices", help="what this machine offers, and what to install for the rest")
     _add_cuda_path(devices)
     devices.set_defaults(command=_devices)
+
+    build = commands.add_parser("build-pygpu", help="compile and install what a GPU needs beside CUDA, 0.7.6, here")
+    text = "the source archive, if it was downloaded in another way (default: fetch it)"
+    build.add_argument("--source", metavar="FILE", help=text)
+    build.set_defaults(command=_build_pygpu)
     return parser
 
 
@@ -238,6 +243,12 @@ def _devices(args):
     from fastvae import devices
 
     print(devices.describe())
+
+
+def _build_pygpu(args):
+    from fastvae.devices import build_pygpu
+
+    build_pygpu.build(args.source)
 
 
 def _start(args):

@@ -33,6 +33,7 @@ PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 SCIPY = "scipy==1.10.1" if sys.version_info >= (3, 11) else "scipy==1.7.3"
 VENDORS = pathlib.Path("/etc/OpenCL/vendors")
 APT = "apt-get install --no-install-recommends"
+ELSEWHERE = "Debian 12; elsewhere `fastvae build-pygpu`, without network a bundle: README, NVIDIA GPUs"
 
 # Lists OpenCL's platforms and devices as libgpuarray counts them, one JSON object on standard output.
 _OPENCL_PROBE = """
@@ -128,14 +129,14 @@ def pygpu():
     else:
         folder = debian_pygpu.DIST_PACKAGES / "pygpu"
         if not folder.is_dir():
-            return Finding(name, False, why="it is not installed", remedy=f"{APT} python3-pygpu")
+            return Finding(name, False, why="it is not installed", remedy=f"{APT} python3-pygpu ({ELSEWHERE})")
         if not debian_pygpu.built_for_this_python():
             return Finding(
                 name,
                 False,
                 path=str(folder),
                 why=f"the system's package is not built for Python {PYTHON}",
-                remedy="run fastvae under the Python that it is built for (Debian 12: Python 3.11)",
+                remedy="run `fastvae build-pygpu`, or the Python that it is built for (Debian 12: Python 3.11)",
             )
         for needed in debian_pygpu.NAMES[1:]:
             if importlib.util.find_spec(needed) is None and not (debian_pygpu.DIST_PACKAGES / needed).is_dir():
@@ -148,14 +149,15 @@ def gpuarray_headers():
     """libgpuarray's headers and link library, which Theano's GPU Ops are compiled against."""
     prefixes = (sys.prefix, "/usr/local", "/usr")
     header = any(os.path.isfile(f"{prefix}/include/gpuarray/array.h") for prefix in prefixes)
-    library = find_library("libgpuarray.so", [f"{sys.prefix}/lib"])
+    own = f"{sys.prefix}/lib/libgpuarray.so"  # where Theano looks first
+    library = own if os.path.exists(own) else find_library("libgpuarray.so")
     if header and library:
         return Finding("libgpuarray", True, version_of(library), library)
     return Finding(
         "libgpuarray",
         False,
         why="gpuarray/array.h or libgpuarray.so does not exist",
-        remedy=f"{APT} libgpuarray-dev",
+        remedy=f"{APT} libgpuarray-dev ({ELSEWHERE})",
     )
 
 

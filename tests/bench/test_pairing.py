@@ -1,3 +1,4 @@
+import math
 import textwrap
 
 import pytest
@@ -41,6 +42,8 @@ def test_the_ratio_is_of_neighbouring_blocks_and_lies_in_its_interval():
 def test_the_difference_is_the_larger_of_the_first_and_the_last_loss():
     assert difference([100, 0, 103], [100, 9, 100]) == pytest.approx(0.03)
     assert difference([99, 0, 100], [100, 9, 100]) == pytest.approx(0.01)
+    for losses in ([math.nan, 100], [100, math.nan]):
+        assert math.isnan(difference(losses, [100, 100]))
 
 
 def test_a_busy_neighbour_makes_a_figure_disturbed():

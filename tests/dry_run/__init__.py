@@ -1,7 +1,8 @@
 """A CUDA device of no device: a stub driver, cuBLAS and cuDNN for the real libgpuarray, pygpu and nvrtc.
 
 Every kernel is compiled and none runs; launches, copies, synchronisations, allocations and library calls are counted.
-Results are garbage, except those of cuDNN's convolutions after `compute()`. Memory and copies are real.
+Results are garbage, except those of cuDNN's convolutions once it is told to compute (`cudnn()`, or DRY_RUN_COMPUTE=1).
+Memory and copies are real.
 
     build       compile the stubs into a folder
     environ     the variables under which a process of its own finds them

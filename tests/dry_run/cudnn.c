@@ -2,7 +2,8 @@
    memory when it is told to (slowly). Tests only.
 
    Its heuristics offer algorithm 1 first and then 0, which needs no workspace. DRY_RUN_WORKSPACE (4096): the bytes that
-   algorithm 1 asks for. DRY_RUN_REFUSE: an algorithm that is offered and then refuses to run. */
+   algorithm 1 asks for. DRY_RUN_REFUSE: an algorithm that is offered and then refuses to run. DRY_RUN_COMPUTE: compute
+   from the start. */
 #include "counters.h"
 #include "include/cudnn.h"
 
@@ -17,9 +18,14 @@ struct convolution { int n, padding[3], stride[3], dilation[3], groups; cudnnCon
 struct activation { cudnnActivationMode_t mode; };
 struct reduction { cudnnReduceTensorOp_t op; };
 
-static int computing, streams;
+static int computing = -1, streams;
 
 void dry_run_compute(int on) { computing = on; }
+
+static int computes(void) {
+  if (computing < 0) computing = getenv("DRY_RUN_COMPUTE") != NULL;
+  return computing;
+}
 
 /* How many handles were given a stream other than the legacy one. */
 int dry_run_streams(void) { return streams; }
@@ -285,7 +291,7 @@ cudnnStatus_t cudnnConvolutionForward(cudnnHandle_t handle, const void *alpha, c
   cudnnStatus_t status = checked(x, w, c, y, algorithm, workspace, size);
   if (status) return status;
   COUNT();
-  if (computing) {
+  if (computes()) {
     scale_tensor(y, top, *(const float *)beta);
     convolve(TOP, x, (float *)image, w, (float *)weights, c, y, top, *(const float *)alpha);
   }
@@ -300,7 +306,7 @@ cudnnStatus_t cudnnConvolutionBackwardData(cudnnHandle_t handle, const void *alp
   cudnnStatus_t status = checked(x, w, c, y, algorithm, workspace, size);
   if (status) return status;
   COUNT();
-  if (computing) {
+  if (computes()) {
     scale_tensor(x, image, *(const float *)beta);
     convolve(IMAGE, x, image, w, (float *)weights, c, y, (float *)top, *(const float *)alpha);
   }
@@ -315,7 +321,7 @@ cudnnStatus_t cudnnConvolutionBackwardFilter(cudnnHandle_t handle, const void *a
   cudnnStatus_t status = checked(x, w, c, y, algorithm, workspace, size);
   if (status) return status;
   COUNT();
-  if (computing) {
+  if (computes()) {
     size_t n = (size_t)w->dims[0] * w->dims[1] * w->dims[2] * w->dims[3];
     for (size_t i = 0; i < n; i++) ((float *)weights)[i] *= *(const float *)beta;
     if (*(const float *)beta == 0) memset(weights, 0, n * sizeof(float));
@@ -328,7 +334,7 @@ cudnnStatus_t cudnnConvolutionBackwardBias(cudnnHandle_t handle, const void *alp
                                            const void *top, const void *beta, cudnnTensorDescriptor_t b, void *bias) {
   if (b->dims[0] != 1 || b->dims[1] != y->dims[1] || b->dims[2] != 1 || b->dims[3] != 1) return BAD;
   COUNT();
-  if (computing) {
+  if (computes()) {
     scale_tensor(b, bias, *(const float *)beta);
     for (int n = 0; n < y->dims[0]; n++)
       for (int c = 0; c < y->dims[1]; c++)
@@ -352,7 +358,7 @@ cudnnStatus_t cudnnConvolutionBiasActivationForward(
   if (a->mode != CUDNN_ACTIVATION_IDENTITY && a->mode != CUDNN_ACTIVATION_RELU) return UNSUPPORTED;
   if (*(const float *)beta || b->dims[1] != y->dims[1]) return BAD;
   COUNT();
-  if (computing) {
+  if (computes()) {
     scale_tensor(y, top, 0);
     convolve(TOP, x, (float *)image, w, (float *)weights, c, y, top, *(const float *)alpha);
     for (int n = 0; n < y->dims[0]; n++)

@@ -32,6 +32,7 @@ int cuDeviceGetAttribute(int *value, int attribute, int device) {
   case 6: case 7: *value = 65535; break;                 /* along y and z */
   case 8: *value = 49152; break;                         /* bytes of shared memory */
   case 10: *value = 32; break;                           /* warp */
+  case 13: *value = 1980000; break;                      /* kHz */
   case 16: *value = 132; break;                          /* multiprocessors */
   case 41: *value = 1; break;                            /* unified addressing */
   case 75: *value = capability / 10; break;

@@ -4,7 +4,6 @@ JSON on the output: the norm-wise error of every case, what was counted, and wha
 only what the step counts, with `host time` that and the host's milliseconds a step.
 """
 import collections
-import itertools
 import json
 import os
 import sys
@@ -16,103 +15,20 @@ import theano
 import theano.tensor as tt
 from theano.tensor.nnet.abstract_conv import conv2d, conv2d_grad_wrt_inputs
 
+from bench.convolution_cases import PLAIN, cases, error, expected, function_of, on_device, operands
 from fastvae import profiles, timing
 from fastvae.backends import abstract
 from fastvae.backends.gpu import library
-from fastvae.backends.gpu.ops import Convolution
 from fastvae.elbo import step_updates, vae_model
 from fastvae.training.losses import LossBuffer
 from tests import dry_run
 
 BATCH = 4
-PLAIN = dict(stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=1, flip=False)
-GEOMETRIES = {
-    "plain": {},
-    "strided": dict(stride=(2, 3), padding=((1, 1), (0, 0))),
-    "half": dict(padding="half", flip=True),
-    "full": dict(padding="full"),
-    "dilated": dict(dilation=(2, 1), padding=((2, 2), (1, 1))),
-    "grouped": dict(groups=2, flip=True),
-}
-KINDS = {
-    "forward": lambda geometry: abstract.Conv(**geometry),
-    "bias and relu": lambda geometry: abstract.Conv("relu", **geometry),
-    "by image": lambda geometry: abstract.ConvTransposed(**geometry),
-    "by weights": lambda geometry: abstract.ConvWeightsGradient(**geometry),
-    "by weights, sums of top": lambda geometry: abstract.ConvWeightsGradient("top", **geometry),
-    "by weights, sums of image": lambda geometry: abstract.ConvWeightsGradient("image", **geometry),
-}
-
-
-def symbol(ndim):
-    """A float32 variable on the device."""
-    from theano.gpuarray.type import GpuArrayType
-
-    return GpuArrayType("float32", (False,) * ndim)()
-
-
-def on_device(array, strided=False):
-    """The array on the device; `strided`: every second row of a larger one."""
-    import pygpu
-    from theano.gpuarray.type import get_context
-
-    context = get_context(None)
-    if not strided:
-        return pygpu.array(array, context=context)
-    larger = np.full((*array.shape[:2], 2 * array.shape[2], array.shape[3]), np.nan, "float32")
-    larger[:, :, ::2] = array
-    return pygpu.array(larger, context=context)[:, :, ::2]
-
-
-def operands(meaning, n=3):
-    """Values of an Op's inputs, and what its numpy twin makes of them."""
-    rng = np.random.default_rng(0)
-    groups = meaning.groups
-    image = rng.normal(size=(n, 2 * groups, 7, 8)).astype("float32")
-    weights = rng.normal(size=(4 * groups, 2, 3, 2)).astype("float32")
-    top_of = abstract.Conv(**meaning.geometry)
-    top = rng.normal(size=expected(top_of, image, weights)[0].shape).astype("float32")
-    size = np.array(image.shape[2:], "int64")
-    if isinstance(meaning, abstract.Conv):
-        bias = [rng.normal(size=len(weights)).astype("float32")] if meaning.activation else []
-        return [image, weights, *bias]
-    if isinstance(meaning, abstract.ConvTransposed):
-        return [top, weights, size]
-    return [image, top, weights]
-
-
-def expected(meaning, *values):
-    """numpy's result."""
-    node = meaning.make_node(*values)
-    outputs = [[None] for _ in node.outputs]
-    meaning.perform(node, values, outputs)
-    return [cell[0] for cell in outputs]
-
-
-def function_of(meaning, values):
-    """The Op alone as a Theano function of arrays on the device (of a host vector for a size)."""
-    inputs = [tt.lvector() if value.dtype == "int64" else symbol(value.ndim) for value in values]
-    return theano.function(inputs, Convolution(meaning)(*inputs, return_list=True))
-
-
-def error(got, wanted):
-    return float(np.linalg.norm(np.asarray(got) - wanted) / max(np.linalg.norm(wanted), 1e-30))
 
 
 def numbers():
     """The norm-wise error of every kind and geometry, with contiguous and with strided operands, and for no images."""
-    errors = {}
-    for (kind, make), (name, geometry) in itertools.product(KINDS.items(), GEOMETRIES.items()):
-        meaning = make({**PLAIN, **geometry})
-        values = operands(meaning)
-        function, wanted = function_of(meaning, values), expected(meaning, *values)
-        for strided in (False, True):
-            arguments = [
-                v if v.dtype == "int64" else on_device(v, strided and i == 0) for i, v in enumerate(values)
-            ]
-            errors[f"{kind}, {name}, {'strided' if strided else 'contiguous'}"] = max(
-                error(got, one) for got, one in zip(function(*arguments), wanted)
-            )
+    errors = {name: worst() for name, worst in cases()}
     meaning = abstract.ConvWeightsGradient("top", **PLAIN)
     image, top, weights = operands(meaning)
     function = function_of(meaning, (image, top, weights))

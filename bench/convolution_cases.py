@@ -1,0 +1,106 @@
+"""cuDNN's convolutions in every kind and geometry against numpy in float64.
+
+    cases       a name and a function that returns the norm-wise error, for each
+
+For `bench/gpu_checks.py`, on a GPU, and the tests, on their dry-run device.
+"""
+import functools
+import itertools
+
+import numpy as np
+import theano
+import theano.tensor as tt
+
+from fastvae.backends import abstract, reference
+from fastvae.backends.gpu.ops import Convolution
+
+PLAIN = dict(stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=1, flip=False)
+GEOMETRIES = {
+    "plain": {},
+    "strided": dict(stride=(2, 3), padding=((1, 1), (0, 0))),
+    "half": dict(padding="half", flip=True),
+    "full": dict(padding="full"),
+    "dilated": dict(dilation=(2, 1), padding=((2, 2), (1, 1))),
+    "grouped": dict(groups=2, flip=True),
+}
+KINDS = {
+    "forward": lambda geometry: abstract.Conv(**geometry),
+    "bias and relu": lambda geometry: abstract.Conv("relu", **geometry),
+    "by image": lambda geometry: abstract.ConvTransposed(**geometry),
+    "by weights": lambda geometry: abstract.ConvWeightsGradient(**geometry),
+    "by weights, sums of top": lambda geometry: abstract.ConvWeightsGradient("top", **geometry),
+    "by weights, sums of image": lambda geometry: abstract.ConvWeightsGradient("image", **geometry),
+}
+
+
+def symbol(ndim):
+    """A float32 variable on the device."""
+    from theano.gpuarray.type import GpuArrayType
+
+    return GpuArrayType("float32", (False,) * ndim)()
+
+
+def on_device(array, strided=False):
+    """The array on the device; `strided`: every second row of a larger one."""
+    import pygpu
+    from theano.gpuarray.type import get_context
+
+    context = get_context(None)
+    if not strided:
+        return pygpu.array(array, context=context)
+    larger = np.full((*array.shape[:2], 2 * array.shape[2], array.shape[3]), np.nan, "float32")
+    larger[:, :, ::2] = array
+    return pygpu.array(larger, context=context)[:, :, ::2]
+
+
+def operands(meaning, n=3, channels=2, filters=4, size=(7, 8), kernel=(3, 2)):
+    """Values of an Op's inputs: float32, and an int64 size where the Op takes one; `channels` of each group."""
+    rng = np.random.default_rng(0)
+    groups = meaning.groups
+    image = rng.normal(size=(n, channels * groups, *size)).astype("float32")
+    weights = rng.normal(size=(filters * groups, channels, *kernel)).astype("float32")
+    shape = reference.out_size(size, kernel, meaning.padding, meaning.stride, meaning.dilation)
+    top = rng.normal(size=(n, len(weights), *shape)).astype("float32")
+    size = np.array(image.shape[2:], "int64")
+    if isinstance(meaning, abstract.Conv):
+        bias = [rng.normal(size=len(weights)).astype("float32")] if meaning.activation else []
+        return [image, weights, *bias]
+    if isinstance(meaning, abstract.ConvTransposed):
+        return [top, weights, size]
+    return [image, top, weights]
+
+
+def expected(meaning, *values):
+    """numpy's result, in the dtype of the values."""
+    node = meaning.make_node(*values)
+    outputs = [[None] for _ in node.outputs]
+    meaning.perform(node, values, outputs)
+    return [cell[0] for cell in outputs]
+
+
+def function_of(meaning, values):
+    """The Op alone as a Theano function of arrays on the device (of a host vector for a size)."""
+    inputs = [tt.lvector() if value.dtype == "int64" else symbol(value.ndim) for value in values]
+    return theano.function(inputs, Convolution(meaning)(*inputs, return_list=True))
+
+
+def error(got, wanted):
+    """The norm of the difference by the norm of what is wanted."""
+    return float(np.linalg.norm(np.asarray(got) - wanted) / max(np.linalg.norm(wanted), 1e-30))
+
+
+def cases(kinds=KINDS, geometries=GEOMETRIES, **sizes):
+    """(name, function that returns the error) of every kind and geometry; `sizes` are those of `operands`."""
+    for (kind, make), (name, geometry) in itertools.product(kinds.items(), geometries.items()):
+        yield f"{kind}, {name}", functools.partial(worst, make({**PLAIN, **geometry}), **sizes)
+
+
+def worst(meaning, **sizes):
+    """The largest error of an Op's results, its first operand contiguous and with every second row of a larger one."""
+    values = operands(meaning, **sizes)
+    wanted = expected(meaning, *(v if v.dtype == "int64" else v.astype("float64") for v in values))
+    function, errors = function_of(meaning, values), []
+    for strided in (False, True):
+        given = [v if v.dtype == "int64" else on_device(v, strided and i == 0) for i, v in enumerate(values)]
+        errors += [error(got, one) for got, one in zip(function(*given), wanted)]
+    return max(errors)

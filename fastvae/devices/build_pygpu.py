@@ -1,0 +1,179 @@
+"""Build pygpu and libgpuarray 0.7.6 into this environment, where no package of the system fits (`fastvae build-pygpu`).
+
+    build       fetch, compile and install; the environment changes only in the last step, by one wheel
+    fetched     the source archive, checked
+
+libgpuarray is compiled with CMake into a temporary folder, pygpu against it with a Cython of its own; library and
+headers travel in pygpu's wheel, which pip unpacks into the environment's `lib/` and `include/`: there Theano and
+fastvae look for them, and `pip uninstall pygpu` removes all of it.
+
+Examples
+--------
+>>> URL.startswith("https://"), len(SHA256)
+(True, 64)
+"""
+import hashlib
+import importlib.metadata
+import importlib.util
+import os
+import pathlib
+import subprocess
+import sys
+import tarfile
+import tempfile
+import urllib.request
+
+from fastvae import devices
+from fastvae.errors import ConfigurationError, StackError
+
+VERSION = "0.7.6"
+URL = f"https://github.com/Theano/libgpuarray/archive/v{VERSION}.tar.gz"
+SHA256 = "ad1c00dd47c3d36ee1708e5167377edbfcdb7226e837ef9c68b841afbb4a4f6a"
+TOOLS = ("cmake==3.31.6", "ninja==1.11.1.4", "mako")  # CMake 4 refuses libgpuarray's files
+NEEDS = ("mako", "six")  # what pygpu imports beyond numpy
+BY_HAND = f"download {URL} in another way and give it as --source FILE"
+PATIENCE = 60  # seconds without an answer from the network
+
+# Cython 3 refuses pygpu's sources; they must be compiled for the numpy that they will meet. Legacy: setup.py imports a
+# neighbour.
+_PYPROJECT = """[build-system]
+requires = ["setuptools==65.7.0", "wheel==0.45.1", "Cython==0.29.37", "numpy=={numpy}"]
+build-backend = "setuptools.build_meta:__legacy__"
+"""
+_DATA_FILES = """
+[options.data_files]
+lib = lib/libgpuarray.so, lib/libgpuarray.so.3
+include/gpuarray = src/gpuarray/*.h
+"""
+
+
+def build(source=None, say=print):
+    """Build and install libgpuarray and pygpu.
+
+    Parameters
+    ----------
+    source : path-like, optional
+        The archive of `URL`; by default it is fetched from there.
+    say : callable
+        Is told what is being done, a line at a time.
+
+    Returns
+    -------
+    str
+        Where pygpu is.
+
+    Raises
+    ------
+    ConfigurationError
+        If `source` cannot be read, or the archive is not the one that is wanted.
+    StackError
+        If g++, Python's headers, numpy, pip or the network is missing, or something does not compile. The environment
+        is then as it was.
+
+    Notes
+    -----
+    Not for Debian 12 with its own Python: `apt-get install python3-pygpu libgpuarray-dev` needs no compiler.
+    """
+    _check_requirements()
+    with tempfile.TemporaryDirectory(prefix="fastvae-pygpu-") as folder:
+        folder = pathlib.Path(folder)
+        say(f"fetching {URL}" if source is None else f"reading {source}")
+        tree = _unpacked(fetched(source), folder)
+        say(f"compiling libgpuarray and pygpu {VERSION}, a minute or two")
+        where = _install(_compile(tree, folder), folder)
+    say(f"pygpu {VERSION}: installed in {where}")
+    return where
+
+
+def fetched(source=None):
+    """The bytes of the source archive, from a file or from `URL`; checked against `SHA256`.
+
+    Raises
+    ------
+    ConfigurationError, StackError
+        As `build` does.
+    """
+    if source is None:
+        try:
+            with urllib.request.urlopen(URL, timeout=PATIENCE) as answer:
+                data = answer.read()
+        except OSError as error:  # urllib's are, too
+            why = f"{URL} cannot be fetched ({getattr(error, 'reason', error)})"
+            raise StackError(f"{why}: {BY_HAND}, or take a bundle (README, NVIDIA GPUs)") from None
+    else:
+        try:
+            data = pathlib.Path(source).read_bytes()
+        except OSError as error:
+            raise ConfigurationError(f"--source {str(source)!r} cannot be read ({error.strerror}): {BY_HAND}") from None
+    found = hashlib.sha256(data).hexdigest()
+    if found != SHA256:
+        raise ConfigurationError(f"{str(source or URL)!r} has the SHA-256 {found}, not {SHA256}: {BY_HAND}")
+    return data
+
+
+def _check_requirements():
+    """Everything that a build needs beside the network is here."""
+    lacking = [str(finding) for finding in (devices.compiler(), devices.headers()) if not finding.found]
+    if importlib.util.find_spec("pip") is None:
+        lacking.append(f"pip: {sys.executable} has none; {sys.executable} -m ensurepip")
+    if importlib.util.find_spec("numpy") is None:
+        lacking.append("numpy: it is not installed; pip install fastvae")
+    if lacking:
+        raise StackError(f"pygpu cannot be built: {'. '.join(lacking)}")
+
+
+def _unpacked(data, folder):
+    archive = folder / "source.tar.gz"
+    archive.write_bytes(data)
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder)
+    return folder / f"libgpuarray-{VERSION}"
+
+
+def _compile(tree, folder):
+    """Compile libgpuarray, and pygpu against it; return the wheel that holds both."""
+    tools = folder / "tools"
+    _pip("install", "--target", tools, *TOOLS)
+    (tools / "bin" / "python").symlink_to(sys.executable)  # libgpuarray's files call it to write others, with mako
+    environ = {**os.environ, "PYTHONPATH": str(tools), "PATH": f"{tools / 'bin'}:{os.environ['PATH']}"}
+    cmake, made = str(tools / "bin" / "cmake"), str(folder / "made")
+    _call([cmake, "-G", "Ninja", "-S", str(tree), "-B", made, "-DCMAKE_BUILD_TYPE=Release"], environ)
+    _call([cmake, "--build", made, "--target", "gpuarray"], environ)
+    (tree / "pyproject.toml").write_text(_PYPROJECT.format(numpy=importlib.metadata.version("numpy")))
+    with open(tree / "setup.cfg", "a") as settings:
+        settings.write(_DATA_FILES)
+    # The extensions look for the library in the environment's lib/, three folders above site-packages/pygpu.
+    environ = {
+        **os.environ, "CPATH": str(tree / "src"), "LIBRARY_PATH": str(tree / "lib"),
+        "LDFLAGS": "-Wl,-rpath,$ORIGIN/../../..",
+    }
+    _pip("wheel", "--no-deps", "--wheel-dir", folder, tree, environ=environ)
+    (wheel,) = folder.glob("pygpu-*.whl")
+    return wheel
+
+
+def _install(wheel, folder):
+    """Install the wheel, and take it away again if it cannot be imported; return where pygpu is."""
+    _pip("install", *NEEDS)
+    _pip("install", "--force-reinstall", "--no-deps", wheel)
+    try:
+        return _call([sys.executable, "-c", "import pygpu; print(pygpu.__path__[0])"], cwd=folder).strip()
+    except StackError:
+        _pip("uninstall", "--yes", "pygpu")
+        raise
+
+
+def _pip(verb, *arguments, environ=None):
+    """Run this environment's pip."""
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", verb, "-q"]
+    return _call([*pip, *map(str, arguments)], environ)
+
+
+def _call(command, environ=None, cwd=None):
+    """The output of a command that must succeed."""
+    done = subprocess.run(command, env=environ, cwd=cwd, capture_output=True, text=True)
+    if done.returncode:
+        lines = f"{done.stdout}\n{done.stderr}\nexit status {done.returncode}".splitlines()
+        telling = next((line for line in lines if "error:" in line.lower() and "subprocess" not in line), lines[-1])
+        raise StackError(f"pygpu was not installed: `{' '.join(command[:6])} ...` failed: {telling.strip()[-500:]}")
+    return done.stdout
