@@ -254,7 +254,8 @@ def arithmetic(problem):
 def about():
     """The machine without its card: date, processor, and what `fastvae devices` finds."""
     done = subprocess.run([sys.executable, "-m", "fastvae", "devices"], cwd=ROOT, capture_output=True, text=True)
-    return {"date": str(datetime.date.today()), "machine": machine(), "devices": (done.stdout or done.stderr).splitlines()}
+    found = (done.stdout or done.stderr).splitlines()
+    return {"date": str(datetime.date.today()), "machine": machine(), "devices": found}
 
 
 def the_card(report):
