@@ -22,6 +22,7 @@ setup(
     package_data={
         "fastvae.datasets": ["data/*"],
         "fastvae.backends": ["*/c_code/*.c", "*/c_code/*.h"],
+        "fastvae.devices": ["c_code/*.c"],
         "fastvae.theanorc_profiles": ["*.theanorc"],
     },
     install_requires=[

@@ -16,12 +16,13 @@ import tempfile
 from fastvae.errors import ProfileError, StackError
 
 OVERRIDE = "NVIDIA_TF32_OVERRIDE"
+TF32 = os.path.join(os.path.dirname(os.path.abspath(__file__)), "c_code", "cublas_tf32.c")
 
 # A symbol by which libgpuarray's library is known under its plain name.
 _PLAIN = {"libcuda.so": "cuInit", "libnvrtc.so": "nvrtcVersion", "libcublas.so": "cublasCreate_v2"}
 
 
-def load(findings, cxx="g++"):
+def load(findings, cxx="g++", tf32=False):
     """Load the driver, nvrtc, cuBLAS and cuDNN, with a shim for each plain name that libgpuarray opens.
 
     Parameters
@@ -30,6 +31,8 @@ def load(findings, cxx="g++"):
         All found, in the order of `cuda_libraries.find`.
     cxx : str
         The C compiler that makes the shims.
+    tf32 : bool
+        Whether cuBLAS may take tensor cores, for which its shim makes the handles; by itself it takes none.
 
     Raises
     ------
@@ -45,12 +48,12 @@ def load(findings, cxx="g++"):
         _shim("libnvrtc.so", nvrtc, folder, cxx)
         _beside(cublas, "libcublasLt.so.[0-9]*")
         _open(cublas)
-        _shim("libcublas.so", cublas, folder, cxx)
+        _shim("libcublas.so", cublas, folder, cxx, TF32 if tf32 else os.devnull)
         _open(cudnn)
 
 
 def strictness(tf32, environ=None):
-    """The value of NVIDIA_TF32_OVERRIDE: "0" keeps cuBLAS in full float32, "1" lets it take tensor cores.
+    """The value of NVIDIA_TF32_OVERRIDE: with "0" NVIDIA's libraries stay in full float32 whatever they are told.
 
     Raises
     ------
@@ -85,20 +88,20 @@ def _beside(path, pattern):
         _open(one)
 
 
-def _shim(plain, path, folder, cxx):
+def _shim(plain, path, folder, cxx, source=os.devnull):
     """Make and load the library of the plain name that needs the one at `path`, which is loaded already."""
     numbered = os.path.join(folder, os.path.basename(path))
     shim = os.path.join(folder, plain)
-    _compile(cxx, numbered)
-    _compile(cxx, shim, numbered)
+    _compile(cxx, numbered, os.devnull)
+    _compile(cxx, shim, source, numbered, f'-DCUBLAS="{os.path.basename(path)}"')
     _open(shim)
     if not hasattr(_open(plain), _PLAIN[plain]):
         raise StackError(f"another {plain} than {path} was loaded before fastvae: start a new process without it")
 
 
-def _compile(cxx, library, *needed):
-    """An empty library under its own name that needs another."""
-    command = [cxx, "-shared", "-fPIC", "-x", "c", os.devnull, "-x", "none", "-Wl,--no-as-needed", *needed]
+def _compile(cxx, library, source, *more):
+    """A library of one C file, mostly an empty one, under its own name; `more` are the libraries that it needs."""
+    command = [cxx, "-shared", "-fPIC", "-x", "c", source, "-x", "none", "-Wl,--no-as-needed", *more, "-ldl"]
     command += [f"-Wl,-soname,{os.path.basename(library)}", "-o", library]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:

@@ -82,7 +82,7 @@ def _load_cuda(profile):
     """The chosen libraries; they read how strict to be from the environment, and may do so at any time."""
     os.environ[cuda_loading.OVERRIDE] = cuda_loading.strictness(profile.tf32)
     cxx = profile.settings.get("cxx", ("g++",))[0]
-    cuda_loading.load(cuda_libraries.find(profile.device, profile.cuda_path), cxx)
+    cuda_loading.load(cuda_libraries.find(profile.device, profile.cuda_path), cxx, profile.tf32)
 
 
 class _Complaints(logging.Filter):

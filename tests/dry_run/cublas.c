@@ -11,6 +11,11 @@ int cublasGetProperty(int part, int *value) {
   return 0;
 }
 
+int cublasSetMathMode(void *handle, int mode) {
+  if (mode == 3) counter("cublas_tf32")->count++;
+  return 0;
+}
+
 #define CALL(name) int name(void *handle) { COUNT(); return 0; }
 CALL(cublasSetStream_v2)
 CALL(cublasSetPointerMode_v2)
