@@ -20,13 +20,14 @@ import lzma
 import os
 import pathlib
 import re
+import runpy
 import shutil
 import subprocess
 import sys
 import sysconfig
 import tarfile
 import tempfile
-from distutils.core import run_setup
+from unittest import mock
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -150,12 +151,19 @@ def relocate(binary, folder):
 
 def take_packages(site):
     """What setup.py asks for, and what that needs, without tests."""
-    for distribution in distributions(run_setup(str(ROOT / "setup.py"), stop_after="init").install_requires):
+    for distribution in distributions(required()):
         root = pathlib.Path(distribution.locate_file(""))
         for file in distribution.files:
             if ".." not in file.parts and not is_test(file) and file.suffix != ".pyc":
                 (site / file).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy(root / file, site / file)
+
+
+def required():
+    """The requirements in setup.py, which is run without setting anything up."""
+    with mock.patch("setuptools.setup") as setup:
+        runpy.run_path(str(ROOT / "setup.py"))
+    return setup.call_args.kwargs["install_requires"]
 
 
 def distributions(requirements):

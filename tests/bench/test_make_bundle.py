@@ -98,6 +98,10 @@ def test_a_folder_that_holds_something_is_refused(tmp_path):
         make_bundle.main(["--out", str(tmp_path)])
 
 
+def test_what_is_required_is_what_setup_py_says():
+    assert {"theano==1.0.5", "pymc3==3.9.3"} <= set(make_bundle.required())
+
+
 def test_a_requirement_that_is_not_here_is_named():
     with pytest.raises(SystemExit, match="no-such-package is not installed here"):
         make_bundle.distributions(["no-such-package==1.0"])
