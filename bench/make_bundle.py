@@ -185,8 +185,8 @@ def distributions(requirements):
 
 
 def is_test(file):
-    """Whether a file is of a test suite; theano and pymc3 import the first file of theirs."""
-    return "tests" in file.parts[:-1] and not (len(file.parts) == 3 and file.name == "__init__.py")
+    """Whether a file is of a test suite; theano and pymc3 import what is beside the tests in their `tests` folder."""
+    return "tests" in file.parts[:-1] and (len(file.parts) > 3 or file.name.startswith("test_"))
 
 
 def take_pygpu(folder, site):

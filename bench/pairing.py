@@ -81,7 +81,8 @@ class Worker:
         return max((block["others"] for block in self.blocks if block["others"] is not None), default=float("nan"))
 
     def close(self):
-        self.process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):  # it ended before it had read all
+            self.process.stdin.close()
         self.process.wait()
         self.process.stdout.close()
         self.log.close()
