@@ -89,10 +89,14 @@ def dry_run_device_13(tmp_path_factory):
     return dry_run.build(tmp_path_factory.mktemp("dry_run_13"), cuda=13)
 
 
-def last_line_of(module, *arguments, flags="", status=0, **environ):
-    """Run a module in a process of its own, without a user's settings, and return the last line that it prints."""
+def last_line_of(module, *arguments, flags="", cache="", status=0, **environ):
+    """Run a module in a process of its own, without a user's settings, and return the last line that it prints.
+
+    `cache` is a folder within the compile folder: processes wait for each other while one compiles, so those that share
+    no C module had better have one of their own.
+    """
     environment = {name: value for name, value in os.environ.items() if name not in OURS}
-    environment["THEANO_FLAGS"] = f"base_compiledir={compile_cache()}{flags}"
+    environment["THEANO_FLAGS"] = f"base_compiledir={compile_cache()}{cache}{flags}"
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), environment.get("PYTHONPATH", "")])
     command = [sys.executable, "-m", module, *map(str, arguments)]
     child = subprocess.run(
@@ -109,6 +113,6 @@ def dry_run_process(dry_run_device):
     def run(module, *arguments, stock=False, status=0, device=dry_run_device, **environ):
         flags = ",gcc.cxxflags=-O0" + (f",{dry_run.stock_flags(device)}" if stock else "")
         environ = {**dry_run.environ(device), **environ}
-        return last_line_of(module, *arguments, flags=flags, status=status, **environ)
+        return last_line_of(module, *arguments, flags=flags, cache="/cuda", status=status, **environ)
 
     return run
