@@ -8,6 +8,7 @@
     reference       what the convolutions are, in numpy
     onednn          the CPU backend: the same Ops in oneDNN
     gpu             the GPU backend: convolutions in cuDNN, Adam in one launch, nothing copied in a step
+    c_module        how a backend's C code is compiled, loaded and called
     rewrites        graph rewrites that lower abstract and stock Ops to a backend
 
 A model builds abstract or stock Ops and never asks where it runs.

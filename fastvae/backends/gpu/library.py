@@ -1,17 +1,12 @@
 """Compile c_code/ once into a Python module, keep it beside Theano's compiled modules, load it."""
-import glob
-import hashlib
-import importlib.machinery
-import importlib.util
 import os
-import subprocess
 import sys
 import sysconfig
-import tempfile
 
 import numpy as np
 import theano
 
+from fastvae.backends import c_module
 from fastvae.errors import StackError
 
 NAME = "fastvae_gpu"
@@ -27,11 +22,10 @@ def _command():
 
     prefixes = (sys.prefix, "/usr/local", "/usr")
     includes = [pygpu.get_include(), np.get_include(), sysconfig.get_path("include")]
-    sources = sorted(glob.glob(os.path.join(HERE, "*.c")))
     return [
         *[theano.config.cxx, *FLAGS],
         *[f"-I{path}" for path in (*includes, *(f"{prefix}/include" for prefix in prefixes))],
-        *[word for path in sources for word in ("-x", "c", path)],  # g++ forgets -x c after one file
+        *c_module.sources(HERE),
         *[f"-L{prefix}/lib" for prefix in prefixes],
         *["-lgpuarray", f"-Wl,-rpath,{sys.prefix}/lib"],
     ]
@@ -45,24 +39,7 @@ def compiled():
     fastvae.errors.StackError
         If the compiler refuses; the message ends with the compiler's own.
     """
-    command = _command()
-    digest = hashlib.sha256(repr((command, np.__version__, sysconfig.get_config_var("SOABI"))).encode())
-    for path in sorted(glob.glob(os.path.join(HERE, "*"))):
-        with open(path, "rb") as source:
-            digest.update(source.read())
-    path = os.path.join(theano.config.compiledir, f"{NAME}_{digest.hexdigest()[:16]}.so")
-    if not os.path.exists(path):
-        handle, temporary = tempfile.mkstemp(suffix=".so", dir=theano.config.compiledir)
-        os.close(handle)
-        result = subprocess.run([*command, "-o", temporary], capture_output=True, text=True)
-        if result.returncode:
-            os.unlink(temporary)
-            raise StackError(
-                f"the GPU backend did not compile with {theano.config.cxx!r} (install g++ 9 or later and "
-                f"libgpuarray-dev): {result.stderr.strip()[-2000:]}"
-            )
-        os.replace(temporary, path)  # at once, so that a second process never loads half a file
-    return path
+    return c_module.built(NAME, HERE, _command(), "the GPU backend", "install g++ 9 or later and libgpuarray-dev")
 
 
 def load():
@@ -74,10 +51,7 @@ def load():
         As `compiled` does.
     """
     global _loaded
-    loader = importlib.machinery.ExtensionFileLoader(NAME, compiled())
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(NAME, loader))
-    loader.exec_module(module)
-    _loaded = module
+    _loaded = c_module.loaded(NAME, compiled())
 
 
 def open_cudnn(path, tf32, deterministic, search):

@@ -4,27 +4,11 @@ They run in the module that `library` compiles once, so that Theano generates an
 """
 from theano.gof import Apply, Op
 
-from fastvae.backends import abstract
+from fastvae.backends import abstract, c_module
 from fastvae.backends.gpu import library
 
 _HALF, _FULL = -1, -2  # as in c_code/convolution.c
 DIRECTIONS = (abstract.Conv, abstract.ConvTransposed, abstract.ConvWeightsGradient)
-
-
-class _Thunk:
-    """What Theano's virtual machines call: `cthunk` without Python in between, or the object itself."""
-
-    lazy = False
-
-    def __init__(self, module, capsule, computed):
-        self.cthunk = capsule
-        self._call = module.call_thunk
-        self._computed = computed
-
-    def __call__(self):
-        self._call(self.cthunk)
-        for cell in self._computed:
-            cell[0] = True
 
 
 class GpuOp(Op):
@@ -34,9 +18,9 @@ class GpuOp(Op):
 
     def make_thunk(self, node, storage_map, compute_map, no_recycling, impl=None):
         module = library.loaded()
-        cells = [[storage_map[v] for v in variables] for variables in (node.inputs, node.outputs)]
+        cells = c_module.cells(node, storage_map)
         capsule = module.make_thunk(self.kind, self.settings(), self.constants, *cells)
-        return _Thunk(module, capsule, [compute_map[v] for v in node.outputs])
+        return c_module.Thunk(module, capsule, node, compute_map)
 
 
 class Waiting(Op):

@@ -1,20 +1,15 @@
 """Compile c_code/ once into a Python module, keep it beside Theano's compiled modules, load it."""
 
 import functools
-import glob
-import hashlib
-import importlib.machinery
-import importlib.util
 import os
-import subprocess
 import sysconfig
-import tempfile
 import threading
 
 import numpy as np
 import theano
 from theano.gof.cmodule import GCC_compiler
 
+from fastvae.backends import c_module
 from fastvae.backends.onednn.location import Missing, locate
 from fastvae.errors import StackError
 
@@ -32,23 +27,13 @@ def _command():
         raise StackError(f"the oneDNN backend cannot be compiled: {found}")
     GCC_compiler.compile_args()  # finds out what -march=native stands for on this processor
     includes = [found.include, np.get_include(), sysconfig.get_path("include")]
-    sources = sorted(glob.glob(os.path.join(HERE, "*.c")))
     folder = os.path.dirname(found.library)
     return [
         *[theano.config.cxx, *FLAGS, *(GCC_compiler.march_flags or [])],
         *[f"-I{path}" for path in includes],
-        *[word for path in sources for word in ("-x", "c", path)],  # g++ forgets -x c after one file
+        *c_module.sources(HERE),
         *[f"-L{folder}", "-l:" + os.path.basename(found.library), f"-Wl,-rpath,{folder}"],
     ]
-
-
-def _digest(command):
-    """Of everything that the compiled module depends on."""
-    digest = hashlib.sha256(repr((command, np.__version__, sysconfig.get_config_var("SOABI"))).encode())
-    for path in sorted(glob.glob(os.path.join(HERE, "*"))):
-        with open(path, "rb") as source:
-            digest.update(source.read())
-    return digest.hexdigest()[:16]
 
 
 def compiled():
@@ -62,24 +47,8 @@ def compiled():
         If oneDNN is missing or the compiler refuses; the message ends with the compiler's own.
     """
     with _one_at_a_time:
-        command = _command()
-        path = os.path.join(theano.config.compiledir, f"{NAME}_{_digest(command)}.so")
-        if not os.path.exists(path):
-            _compile(command, path)
-        return path
-
-
-def _compile(command, path):
-    handle, temporary = tempfile.mkstemp(suffix=".so", dir=theano.config.compiledir)
-    os.close(handle)
-    result = subprocess.run([*command, "-o", temporary], capture_output=True, text=True)
-    if result.returncode:
-        os.unlink(temporary)
-        raise StackError(
-            f"the oneDNN backend did not compile with {theano.config.cxx!r} (install g++ 9 or later, or take "
-            f"the profile 'cpu-blas'): {result.stderr.strip()[-2000:]}"
-        )
-    os.replace(temporary, path)  # at once, so that a second process never loads half a file
+        remedy = "install g++ 9 or later, or take the profile 'cpu-blas'"
+        return c_module.built(NAME, HERE, _command(), "the oneDNN backend", remedy)
 
 
 @functools.lru_cache(maxsize=None)
@@ -91,7 +60,4 @@ def load():
     fastvae.errors.StackError
         As `compiled` does.
     """
-    loader = importlib.machinery.ExtensionFileLoader(NAME, compiled())
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(NAME, loader))
-    loader.exec_module(module)
-    return module
+    return c_module.loaded(NAME, compiled())

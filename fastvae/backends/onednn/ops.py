@@ -9,26 +9,10 @@ import theano.tensor as tt
 from theano.gof import Apply, Op
 from theano.sandbox.rng_mrg import mrg_uniform
 
-from fastvae.backends import abstract, reference
+from fastvae.backends import abstract, c_module, reference
 from fastvae.backends.onednn import library
 
 _HALF, _FULL = (-1, -1), (-2, -2)  # as in c_code/convolution.c
-
-
-class _Thunk:
-    """What Theano's virtual machines call: `cthunk` without Python in between, or the object itself."""
-
-    lazy = False
-
-    def __init__(self, module, capsule, computed):
-        self.cthunk = capsule
-        self._call = module.call_thunk
-        self._computed = computed
-
-    def __call__(self):
-        self._call(self.cthunk)
-        for cell in self._computed:
-            cell[0] = True
 
 
 class OneDNNOp(Op):
@@ -40,9 +24,9 @@ class OneDNNOp(Op):
         if impl == "py":
             return super().make_thunk(node, storage_map, compute_map, no_recycling, impl)
         module = library.load()
-        cells = [[storage_map[v] for v in variables] for variables in (node.inputs, node.outputs)]
+        cells = c_module.cells(node, storage_map)
         capsule = module.make_thunk(self.kind, tuple(map(float, self.settings(node))), *cells)
-        return _Thunk(module, capsule, [compute_map[v] for v in node.outputs])
+        return c_module.Thunk(module, capsule, node, compute_map)
 
 
 def _pads(padding):

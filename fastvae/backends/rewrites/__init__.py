@@ -8,3 +8,11 @@
     cudnn      abstract convolutions -> those that wait for that, and then are cuDNN's
     resident   what keeps a step on the GPU
 """
+from theano.gof import EquilibriumOptimizer, MergeOptimizer
+
+
+def equilibrium(*rewrites):
+    """Apply the rewrites, merging equal nodes in between, until nothing changes."""
+    return EquilibriumOptimizer(
+        [*rewrites], max_use_ratio=20, ignore_newtrees=False, cleanup_optimizers=[MergeOptimizer()]
+    )

@@ -4,12 +4,12 @@ The table of names and positions is in `fastvae.backends.gpu.register`.
 """
 import theano.tensor as tt
 from theano.compile import optdb
-from theano.gof import EquilibriumOptimizer, MergeOptimizer, local_optimizer
+from theano.gof import local_optimizer
 from theano.gof.opt import copy_stack_trace, in2out
 
 from fastvae.backends import abstract
 from fastvae.backends.gpu.ops import DIRECTIONS, Waiting, is_supported
-from fastvae.backends.rewrites import fuse, lift
+from fastvae.backends.rewrites import equilibrium, fuse, lift
 from fastvae.backends.stock import activate
 
 
@@ -43,13 +43,6 @@ def local_defer_convolution(node):
     return new
 
 
-def _equilibrium(*rewrites):
-    """Apply the rewrites, merging equal nodes in between, until nothing changes."""
-    return EquilibriumOptimizer(
-        [*rewrites], max_use_ratio=20, ignore_newtrees=False, cleanup_optimizers=[MergeOptimizer()]
-    )
-
-
 def register():
     """Put the rewrites into Theano's optdb, once a process."""
     if "fastvae_cudnn_defer" in optdb.__db__:
@@ -59,7 +52,7 @@ def register():
         optdb.register(f"fastvae_cudnn_{name}", rewrite, position, "fast_run", "fastvae_gpu")
 
     add("lift", 0.05, in2out(lift.local_lift_convolution, name="fastvae_cudnn_lift"))
-    add("fuse_early", 0.06, _equilibrium(fuse.local_fuse_bias, fuse.local_fuse_relu))
+    add("fuse_early", 0.06, equilibrium(fuse.local_fuse_bias, fuse.local_fuse_relu))
     late = (fuse.local_fuse_bias, fuse.local_fuse_relu, fuse.local_fuse_bias_gradient)
-    add("fuse", 1.610, _equilibrium(*late))
+    add("fuse", 1.610, equilibrium(*late))
     add("defer", 1.620, in2out(local_defer_convolution, name="fastvae_cudnn_defer"))

@@ -5,7 +5,7 @@ The table of names and positions is in `fastvae.backends.onednn.register`.
 
 import theano.tensor as tt
 from theano.compile import optdb
-from theano.gof import EquilibriumOptimizer, MergeOptimizer, TopoOptimizer, local_optimizer
+from theano.gof import TopoOptimizer, local_optimizer
 from theano.gof.opt import copy_stack_trace, in2out
 from theano.sandbox.rng_mrg import mrg_uniform
 from theano.tensor.blas import Dot22, Dot22Scalar, Gemm
@@ -14,7 +14,7 @@ from theano.tensor.subtensor import AdvancedSubtensor1
 
 from fastvae.backends import abstract, levels, logistic
 from fastvae.backends.onednn import ops
-from fastvae.backends.rewrites import fuse, layout, lift, reshape, vectorize
+from fastvae.backends.rewrites import equilibrium, fuse, layout, lift, reshape, vectorize
 
 
 def _replaced(node, new):
@@ -175,13 +175,6 @@ def local_inplace(node):
     return new
 
 
-def _equilibrium(*rewrites):
-    """Apply the rewrites, merging equal nodes in between, until nothing changes."""
-    return EquilibriumOptimizer(
-        [*rewrites], max_use_ratio=20, ignore_newtrees=False, cleanup_optimizers=[MergeOptimizer()]
-    )
-
-
 def register(winograd):
     """Put the rewrites into Theano's optdb, once a process."""
     if "fastvae_onednn_lower" in optdb.__db__:
@@ -193,18 +186,18 @@ def register(winograd):
     add("lift", 0.05, in2out(lift.local_lift_convolution, lift.local_reshape_like, name="fastvae_onednn_lift"))
     # Once on the graph as its author wrote it (later Theano moves a ReLU behind the reshape that follows it), once
     # where simplification has removed what else looked at a product.
-    add("fuse_early", 0.06, _equilibrium(fuse.local_fuse_bias, fuse.local_fuse_relu))
+    add("fuse_early", 0.06, equilibrium(fuse.local_fuse_bias, fuse.local_fuse_relu))
     # A sigmoid only then: until simplification is done its logarithm may still become a softplus.
     late = (fuse.local_fuse_bias, fuse.local_fuse_relu, fuse.local_fuse_sigmoid, fuse.local_fuse_bias_gradient)
-    add("fuse", 1.610, _equilibrium(*late))
+    add("fuse", 1.610, equilibrium(*late))
     lowering = (local_lower_convolution, local_lower_layer, local_lower_pixels)
     add("lower", 1.620, in2out(*lowering, name="fastvae_onednn_lower"))
     if winograd:
         add("winograd", 1.625, in2out(local_winograd, name="fastvae_onednn_winograd"))
     layouts = (layout.local_cancel_layouts, layout.local_sink_layout, layout.local_lift_layout, layout.local_sum_layout)
-    add("layout", 1.630, _equilibrium(*layouts, layout.local_column_sum))
+    add("layout", 1.630, equilibrium(*layouts, layout.local_column_sum))
     views = (reshape.local_sink_unflatten, reshape.local_cancel_unflatten, reshape.local_sum_unflatten)
-    add("reshape", 1.635, _equilibrium(*views))
+    add("reshape", 1.635, equilibrium(*views))
     passes = (local_lower_relu_gradient, local_lower_rows, local_lower_total, local_lower_uniform)
     add("passes", 1.640, in2out(*passes, name="fastvae_onednn_passes"))
     add("product", 1.720, in2out(local_lower_product, name="fastvae_onednn_product"))

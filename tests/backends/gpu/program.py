@@ -126,7 +126,7 @@ def lowered():
     return {name: ops_of(function) for name, function in graphs.items()}
 
 
-def seed_step(buffered=True, **minibatch):
+def seed_step(buffered=True):
     """The seed model's step, which leaves its loss on the device or returns it."""
     images = np.random.default_rng(0).integers(0, 256, (20, 1, 28, 28), dtype="uint8")
     vae = fastvae.ConvVAE(seed=1)

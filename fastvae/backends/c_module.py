@@ -1,0 +1,86 @@
+"""A backend's C code as one Python module, compiled once and kept beside Theano's, and the thunks that it makes.
+
+    built     the path of the compiled module
+    loaded    the module
+    Thunk     what Theano's virtual machines call, around a capsule of the module
+    cells     the storage of a node's inputs and outputs, of which the module makes a capsule
+"""
+import glob
+import hashlib
+import importlib.machinery
+import importlib.util
+import os
+import subprocess
+import sysconfig
+import tempfile
+
+import numpy as np
+import theano
+
+from fastvae.errors import StackError
+
+
+class Thunk:
+    """What Theano's virtual machines call: `cthunk` without Python in between, or the object itself."""
+
+    lazy = False
+
+    def __init__(self, module, capsule, node, compute_map):
+        self.cthunk = capsule
+        self._call = module.call_thunk
+        self._computed = [compute_map[v] for v in node.outputs]
+
+    def __call__(self):
+        self._call(self.cthunk)
+        for cell in self._computed:
+            cell[0] = True
+
+
+def cells(node, storage_map):
+    """Theano's storage lists of a node's inputs, and of its outputs."""
+    return [[storage_map[v] for v in variables] for variables in (node.inputs, node.outputs)]
+
+
+def digest(folder, command):
+    """A word for everything that a module of a folder's sources, compiled by a command, depends on."""
+    found = hashlib.sha256(repr((command, np.__version__, sysconfig.get_config_var("SOABI"))).encode())
+    for path in sorted(glob.glob(os.path.join(folder, "*"))):
+        with open(path, "rb") as source:
+            found.update(source.read())
+    return found.hexdigest()[:16]
+
+
+def sources(folder):
+    """The words of a compiler's command that name the folder's C files."""
+    return [word for path in sorted(glob.glob(f"{folder}/*.c")) for word in ("-x", "c", path)]  # g++ forgets -x c
+
+
+def built(name, folder, command, backend, remedy):
+    """The path of the compiled module, in Theano's compile directory; compiled only where its digest is a new one.
+
+    Raises
+    ------
+    fastvae.errors.StackError
+        If the compiler refuses; the message names the backend and the remedy, and ends with the compiler's own.
+    """
+    path = os.path.join(theano.config.compiledir, f"{name}_{digest(folder, command)}.so")
+    if os.path.exists(path):
+        return path
+    handle, temporary = tempfile.mkstemp(suffix=".so", dir=theano.config.compiledir)
+    os.close(handle)
+    result = subprocess.run([*command, "-o", temporary], capture_output=True, text=True)
+    if result.returncode:
+        os.unlink(temporary)
+        raise StackError(
+            f"{backend} did not compile with {theano.config.cxx!r} ({remedy}): {result.stderr.strip()[-2000:]}"
+        )
+    os.replace(temporary, path)  # at once, so that a second process never loads half a file
+    return path
+
+
+def loaded(name, path):
+    """The module of a compiled file."""
+    loader = importlib.machinery.ExtensionFileLoader(name, path)
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader))
+    loader.exec_module(module)
+    return module
