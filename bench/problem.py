@@ -2,12 +2,13 @@
 
     python -m bench.problem conv PROBLEM.npz [--quick] [--steps 21]
 
-Prints, as JSON, Theano's flags for stock: the BLAS that fastvae found and the compile folder. Biases start a little off
+Prints, as JSON, Theano's flags for stock: the BLAS that fastvae found and a compile folder. Biases start a little off
 zero: a black pixel would otherwise sit exactly at a ReLU's kink, where stock's `tt.nnet.relu` has the gradient 0.5 and
 every other library 0. `load` needs nothing but numpy, for every environment.
 """
 import argparse
 import json
+import os
 from typing import NamedTuple
 
 import numpy as np
@@ -99,8 +100,9 @@ def main(argv=None):
     write(args.path, args.model, args.quick, args.steps)
     import theano
 
-    flags = ("blas.ldflags", theano.config.blas.ldflags), ("base_compiledir", theano.config.base_compiledir)
-    print(json.dumps(dict(flags)))
+    # A compile folder of its own: two processes that compile in one wait for each other.
+    folder = os.path.join(theano.config.base_compiledir, "stock")
+    print(json.dumps({"blas.ldflags": theano.config.blas.ldflags, "base_compiledir": folder}))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """What every program under comparison does: answer requests, one JSON a line, on standard input and output.
 
     {"request": "check"}                   losses on the problem's own batches and noise, from its weights
-    {"request": "start"}                   build the step that is timed, from the weights again, and warm it up
-    {"request": "block", "seconds": 2.0}   one block (`fastvae.timing.Block`) and the peak memory so far
+    {"request": "start"}                   build the step that is timed, from the weights again, and warm it up; the
+                                           answer tells the settings and the peak memory
+    {"request": "block", "seconds": 2.0}   one block (`fastvae.timing.Block`)
     {"request": "slow", "share": 0.2}      from now on each step computes on for so large a share of its own time
 
 The timing routine is fastvae's, loaded by its path: stock and the peers never import fastvae.
@@ -17,11 +18,12 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent  # a checkout, or a folder of the installed package
 
 
-def timing():
-    """`fastvae/timing.py` as a module of its own."""
-    path = next(path for path in (ROOT / "fastvae" / "timing.py", ROOT.parent / "timing.py") if path.is_file())
-    spec = importlib.util.spec_from_file_location("timing", path)
-    module = importlib.util.module_from_spec(spec)
+def from_fastvae(name):
+    """`fastvae/NAME.py`, or the package of that name, as a module of its own: of those that import no other of it."""
+    folders = ROOT / "fastvae", ROOT.parent
+    paths = (folder / file for folder in folders for file in (f"{name}.py", f"{name}/__init__.py"))
+    spec = importlib.util.spec_from_file_location(name, next(path for path in paths if path.is_file()))
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
@@ -55,7 +57,7 @@ def serve(make_step, n_checked, about=dict, synchronize=None, fetch_every=1):
     synchronize, fetch_every : optional
         See `fastvae.timing.Stopwatch`.
     """
-    clock = timing()
+    clock = from_fastvae("timing")
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # whatever a library prints goes to standard error
     step = stopwatch = None
@@ -69,10 +71,10 @@ def serve(make_step, n_checked, about=dict, synchronize=None, fetch_every=1):
             step = make_step(given=False)
             stopwatch = clock.Stopwatch(step, synchronize, fetch_every)
             stopwatch.warm_up()
-            answer = {**stopwatch.settings(), **about()}
+            answer = {**stopwatch.settings(), **about(), "peak": clock.peak_memory()}
         elif request["request"] == "slow":
             stopwatch.step = slowed(step, request["share"])
             answer = request
         else:
-            answer = {**stopwatch.block(request["seconds"])._asdict(), "peak": clock.peak_memory()}
+            answer = stopwatch.block(request["seconds"])._asdict()
         print(json.dumps(answer), file=answers, flush=True)

@@ -27,7 +27,7 @@ def measured(model):
         return {
             "milliseconds": ours.milliseconds,
             "ratio": ratio(ours, best)[0],
-            "peak": ours.blocks[-1]["peak"],
+            "peak": ours.settings["peak"],
             "gap": difference(ours.check(), best.check()),
         }
 

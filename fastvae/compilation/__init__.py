@@ -29,7 +29,7 @@ from theano.gof.utils import MethodNotDefined
 from theano.gof.vm import VM_Linker
 from theano.scalar import Scalar
 
-from fastvae.compilation import precompiled
+from . import precompiled  # not by its full name: stock's programs of bench/ load this package without fastvae
 
 SMALL = 100  # elements of a constant that Python computes at once
 _batches = []  # of the functions that are being linked, the innermost last

@@ -73,6 +73,7 @@ def prepare():
 
 def _header(flags, include_dirs, uses=1):
     """The header that is precompiled for these flags, made on their second use; None before, and where it fails."""
+    flags = [flag for flag in flags if not flag.startswith("-Wl,")]  # with one of the linker's g++ would link
     key = hashlib.sha256(repr((config.cxx, flags, include_dirs)).encode()).hexdigest()[:16]
     path = os.path.join(config.compiledir, f"fastvae_{key}.h")
     if os.path.exists(path + ".gch"):

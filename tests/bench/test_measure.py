@@ -7,28 +7,47 @@ from bench.pairing import Disagreement
 class Timed:
     """A worker that has been timed."""
 
-    def __init__(self, name, times, losses):
-        self.name, self.losses, self.others = name, losses, 0.0
-        self.blocks = [{"milliseconds": ms, "others": 0.0, "peak": 100.0} for ms in times]
+    def __init__(self, name, times):
+        self.name, self.others = name, 0.0
+        self.blocks = [{"milliseconds": ms, "others": 0.0} for ms in times]
         self.milliseconds = sorted(times)[len(times) // 2]
-        self.settings = {"fetch_every": 1, "threads": {"OMP_NUM_THREADS": "2"}, "profile": "cpu"}
-
-    def check(self):
-        return self.losses
+        self.settings = {"fetch_every": 1, "threads": {"OMP_NUM_THREADS": "2"}, "profile": "cpu", "peak": 100.0}
 
 
 def test_the_better_of_stocks_thread_counts_counts(capsys):
-    ours = Timed("fastvae", [10, 10, 10], [5.0, 4.0])
-    measure.report([ours, Timed("stock 1", [40, 40, 40], [5.0, 4.0]), Timed("stock 2", [30, 30, 30], [5.0, 4.0])])
+    measure.report([Timed("fastvae", [10] * 3), Timed("stock 1", [40] * 3), Timed("stock 2", [30] * 3)])
     out = capsys.readouterr().out
     assert "| fastvae | 10 | 100 | 100 | OMP_NUM_THREADS=2 |" in out and "| stock 1 | 40 |" in out
     assert "stock 2 / fastvae: 3.00, 95 % interval 3.00 to 3.00, 3 rounds" in out
 
 
-def test_programs_that_do_not_agree_have_no_figure():
-    workers = [Timed("fastvae", [10], [5.0, 4.0]), Timed("stock", [40], [5.0, 4.001])]
+class Starting:
+    """A worker that notes when it is asked for what."""
+
+    def __init__(self, name, losses, asked):
+        self.name, self.losses, self.asked = name, losses, asked
+
+    def start(self):
+        self.asked.append(self.name)
+
+    def check(self):
+        assert self.name in self.asked
+        return self.losses
+
+
+@pytest.mark.parametrize("more", [[], ["stock 2"]])
+def test_losses_are_compared_once_the_workers_have_started_stocks_one_after_another(more):
+    asked = []
+    workers = [Starting("fastvae", [5.0, 4.0], asked), Starting("stock 1", [5.0, 4.001], asked)]
+    apart = measure.started(workers + [Starting(name, None, asked) for name in more])
+    assert apart == pytest.approx(0.001 / 4.001) and sorted(asked) == ["fastvae", "stock 1", *more]
+    assert [name for name in asked if name != "fastvae"] == ["stock 1", *more]
+
+
+@pytest.mark.parametrize("apart", [2e-4, float("nan")])
+def test_programs_that_do_not_agree_have_no_figure(apart):
     with pytest.raises(Disagreement, match="do not agree on the loss"):
-        measure.report(workers)
+        measure.assert_agreement(apart)
 
 
 def test_the_table_keeps_peers_that_are_missing(tmp_path):

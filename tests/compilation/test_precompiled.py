@@ -50,6 +50,13 @@ def test_a_header_is_made_on_the_second_use_of_its_flags(header):
     assert path is not None and make() == path
 
 
+def test_flags_of_the_linker_need_no_header_of_their_own(header):
+    flags, make = header
+    make()
+    linked = [*flags, "-Wl,-rpath,/usr/lib"]
+    assert precompiled._header(linked, std_include_dirs()) == make() is not None
+
+
 @pytest.mark.parametrize("more, taken", [([], True), (["-fno-exceptions"], False)])
 def test_gcc_takes_it_only_under_the_same_flags(header, tmp_path, more, taken):
     flags, make = header
