@@ -1,6 +1,6 @@
 """Compile a seed model's step and take it once.
 
-    python -m bench.first_step conv
+    python -m bench.first_step conv|mlp [BATCH_SIZE]
 """
 import sys
 
@@ -9,7 +9,8 @@ from bench.steps import assert_engine, compiled_step
 from fastvae.profiles import active
 
 
-def main(kind, batch_size=64):
+def main(kind, batch_size="64"):
+    batch_size = int(batch_size)
     images = fastvae.datasets.load("fashion-mnist-sample")
     step = compiled_step(kind, fastvae.Minibatch(images, batch_size), batch_size, len(images))
     assert_engine(step, active())

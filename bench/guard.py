@@ -1,7 +1,7 @@
 """The regression guard: is fastvae's step still as many times faster than stock PyMC3's as in the recorded runs?
 
     python bench/guard.py [conv mlp]        measure and judge; `pytest -m speed` does the same
-    python bench/guard.py --record 3        measure each model with three sets of processes, add to results/guard.json
+    python bench/guard.py --record 3        measure each model with three sets of processes, add to guard.json
 
 Both programs compute with one thread, in turn, so that the machine's mood does not fall on one of them alone, and what
 counts is their processor time: a neighbour makes them wait, which is no fault of theirs. A second, identical fastvae
@@ -29,7 +29,7 @@ import numpy as np  # noqa: E402
 from bench import pairing  # noqa: E402
 from bench.pairing import Worker  # noqa: E402
 
-HISTORY = pathlib.Path(__file__).resolve().parent / "results" / "guard.json"
+HISTORY = pathlib.Path(__file__).resolve().parent / "guard.json"
 MODELS = ("conv", "mlp")
 SLOWDOWN = 1.2  # must be noticed: the limit is half-way between the recorded ratio and that of a step so much slower
 ELSEWHERE = 2 / 3  # of the smallest recorded ratio: the limit on a processor without a record
@@ -141,7 +141,7 @@ def watch(model, workers, limit):
 
 
 def history():
-    """The records of `results/guard.json`, oldest first."""
+    """The records of `guard.json`, oldest first."""
     return json.loads(HISTORY.read_text())["records"]
 
 

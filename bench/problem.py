@@ -21,7 +21,7 @@ SEED = {
     "mlp": dict(image_shape=(1, 28, 28), hidden=128),
 }
 BATCH_SIZES = {"conv": 64, "conv64": 32, "mlp": 64}
-QUICK_BATCH = 8
+QUICK_BATCH, QUICK_WIDTH = 8, 8  # the toy size: images, and filters and hidden units
 N_LATENT = 2
 CHECKED_STEPS = 21  # the loss at step 0, and after 20 steps
 
@@ -62,9 +62,8 @@ def write(path, model, quick=False, steps=CHECKED_STEPS):
 
     arguments, batch_size = dict(SEED[model], n_latent=N_LATENT), BATCH_SIZES[model]
     if quick:
-        arguments["hidden"], batch_size = 8, QUICK_BATCH
-        if "filters" in arguments:
-            arguments["filters"] = 8
+        arguments |= {name: QUICK_WIDTH for name in ("filters", "hidden") if name in arguments}
+        batch_size = QUICK_BATCH
     kind = "mlp" if model == "mlp" else "conv"
     vae = {"conv": fastvae.ConvVAE, "mlp": fastvae.MLPVAE}[kind](**arguments, seed=1)
     rng = np.random.default_rng(1)

@@ -7,6 +7,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 sys.path.append(str(ROOT))  # at the end: the installed fastvae comes first
 
 ROUNDS, SECONDS = 4, 0.5  # blocks of each program, and their length
+TOY = os.environ.get("FASTVAE_PROFILE") == "opencl"  # models of toy size: PoCL takes half a minute for a real step
 THREADS = len(os.sched_getaffinity(0))
 
 

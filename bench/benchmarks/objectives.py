@@ -1,7 +1,7 @@
 """IWAE with five samples on the convolutional seed model, in turn with the ELBO of one sample."""
-from .common import ROUNDS, SECONDS, Measured, if_available
+from .common import ROUNDS, SECONDS, TOY, Measured, if_available
 
-SAMPLES, BATCH_SIZE = 5, 64
+SAMPLES = 5
 OPTIONS = {
     "iwae": dict(objective="iwae", n_samples=SAMPLES),
     "iwae, dreg": dict(objective="iwae", n_samples=SAMPLES, estimator="dreg"),
@@ -12,15 +12,18 @@ def measured():
     """By objective: milliseconds a step, and its ratio to five times the ELBO's."""
     import fastvae
     from bench.pairing import Local, in_turn, ratio
+    from bench.problem import BATCH_SIZES, QUICK_BATCH, QUICK_WIDTH
     from bench.steps import assert_engine, compiled_step
 
     images = fastvae.datasets.load("fashion-mnist-sample")
-    problem = "conv", fastvae.Minibatch(images, BATCH_SIZE), BATCH_SIZE, len(images)
+    batch_size = QUICK_BATCH if TOY else BATCH_SIZES["conv"]
+    network = dict(filters=QUICK_WIDTH, hidden=QUICK_WIDTH) if TOY else {}
+    problem = "conv", fastvae.Minibatch(images, batch_size), batch_size, len(images)
     try:
-        compiled = {name: compiled_step(*problem, **options) for name, options in OPTIONS.items()}
+        compiled = {name: compiled_step(*problem, network=network, **options) for name, options in OPTIONS.items()}
     except TypeError as error:
         return f"this commit has no IWAE: {error}"
-    elbo = Local("elbo", compiled_step(*problem))
+    elbo = Local("elbo", compiled_step(*problem, network=network))
     steps = [Local(name, step) for name, step in compiled.items()]
     for step in (elbo, *steps):
         assert_engine(step.step, fastvae.profiles.active())

@@ -6,7 +6,7 @@ import os
 import pathlib
 import tempfile
 
-from .common import ROUNDS, SECONDS, THREADS, Measured, if_available
+from .common import ROUNDS, SECONDS, THREADS, TOY, Measured, if_available
 
 TF32_AGREEMENT = 1e-2  # of losses whose products had factors of 11 bits
 
@@ -17,7 +17,7 @@ def measured(model):
 
     with tempfile.TemporaryDirectory() as folder, closing([]) as workers:
         path = pathlib.Path(folder, "problem.npz")
-        environ = write_problem(path, model, how=INSTALLED)
+        environ = write_problem(path, model, TOY, how=INSTALLED)
         workers += theano_workers(path, "seed", "seed", THREADS, environ, how=INSTALLED)
         for worker in workers:
             worker.start()

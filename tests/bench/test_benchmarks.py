@@ -13,7 +13,7 @@ from bench.benchmarks.common import Measured, if_available
 from fastvae import devices
 
 BENCH = pairing.ROOT / "bench"
-MODULES = ("steps", "objectives", "pipelines", "start_up", "step_counts")
+MODULES = ("steps", "objectives", "pipelines", "start_up", "step_counts", "dry_run")
 
 
 def configuration():
