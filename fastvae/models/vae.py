@@ -351,7 +351,8 @@ class VAE(abc.ABC):
 
     def set_params(self, path, contents):
         """Set the parameters to the `contents` that `persistence.read(path)` returned."""
-        if contents.model_class != full_name(type(self)):
+        # By the last name: a class of a script is in the module `__main__` of one process, and in another's it is not.
+        if contents.model_class.split(".")[-1] != type(self).__name__:
             raise DataError(
                 f"{path}: holds the parameters of a {contents.model_class}, not of a {full_name(type(self))}: "
                 "load it into a model of its own class"

@@ -1,5 +1,7 @@
 """Training: PyMC3's `fit` on the fast path, a pure step function, which `fastvae.training.loop` then calls."""
 import contextlib
+import difflib
+import inspect
 import os
 import sys
 
@@ -179,8 +181,11 @@ def fit(
             STEPS if n is None else n, local_rv, method, model, random_seed, start, inf_kwargs,
             score=score, callbacks=callbacks, progressbar=progressbar, **kwargs,
         )
-    inference = _inference(method, local_rv, model, random_seed, start, inf_kwargs)
     _drop_unused(kwargs)
+    _check_further(kwargs)
+    if local_rv is not None:
+        _check_local_rv(local_rv)
+    inference = _inference(method, local_rv, model, random_seed, start, inf_kwargs)
     replacements = kwargs.get("more_replacements") or {}
     checkpoints = _checkpoints(checkpoint, checkpoint_every, resume, configuration)
     fetch_every = losses.interval(fetch_every, callbacks)
@@ -293,6 +298,24 @@ def _drop_unused(kwargs):
     for name in ("tf_n_mc", "more_tf_params", "test_optimizer"):
         if kwargs.pop(name, None) is not None:
             print(f"fastvae.fit: {name} is not used, ADVI has no test function", file=sys.stderr)
+
+
+def _check_further(kwargs):
+    """What `fit` passes on must be arguments of the step."""
+    known = [name for name in inspect.signature(elbo.step_updates).parameters if name != "pm_objective"]
+    for name in kwargs:
+        if name not in known:
+            close = difflib.get_close_matches(name, [*known, *inspect.signature(fit).parameters], n=1)
+            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            raise TypeError(f"fit: {name!r} is no argument{hint}; beside those of its own it takes {', '.join(known)}")
+
+
+def _check_local_rv(local_rv):
+    if not isinstance(local_rv, dict) or not all(isinstance(parameters, dict) for parameters in local_rv.values()):
+        raise ConfigurationError(
+            f"local_rv={local_rv!r} is not what the encoder says of the latent variables; give a dict "
+            "{latent: dict(mu=mean, rho=rho)}, or dict(mu=mean, L_tril=rows) for a full covariance"
+        )
 
 
 def _check_arguments(n, epochs, method, callbacks, bad_steps, fetch_every):

@@ -156,10 +156,18 @@ def test_parameters_of_another_class_shape_or_order_are_refused_and_change_nothi
         with pytest.raises(DataError, match=message):
             other.load_params(path)
         assert all(np.array_equal(a, b) for a, b in zip(before, values(other)))
-    monkeypatch.setattr(vae_module, "full_name", lambda cls: "LinearVAE")
+    monkeypatch.setattr(vae_module, "full_name", lambda cls: "train.Renamed")
     model.save(path)
     with pytest.raises(DataError, match=r"lacks parameters \['0 \(out.weight\)'.* has unknown ones \['0 \(into.weight"):
         Renamed().load_params(path)
+
+
+def test_a_class_of_a_script_is_the_same_when_the_script_is_imported(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(vae_module, "full_name", lambda cls: "__main__.LinearVAE")
+    model.save(tmp_path / "own.npz")
+    other = LinearVAE()
+    other.load_params(tmp_path / "own.npz")
+    assert all(np.array_equal(a, b) for a, b in zip(values(model), values(other)))
 
 
 def test_a_diverged_model_is_not_saved(tmp_path):

@@ -64,6 +64,27 @@ def test_local_beside_global_variables_learn_both():
     assert not np.array_equal(weight.get_value(), before)
 
 
+@pytest.mark.parametrize(
+    "wrong, message",
+    [
+        (dict(more_object_params=[]), "'more_object_params' is no argument \\(did you mean 'more_obj_params'\\?\\)"),
+        (dict(call_backs=[]), "'call_backs' is no argument \\(did you mean 'callbacks'\\?\\)"),
+        (dict(xyz=1), "'xyz' is no argument; beside those of its own it takes obj_n_mc, obj_optimizer, "),
+    ],
+)
+def test_a_mistyped_argument_is_named_beside_the_right_one(wrong, message):
+    with pytest.raises(TypeError, match=message):
+        fastvae.fit(1, **mixed()[1], **wrong)
+
+
+def test_what_is_no_encoders_output_is_refused():
+    options = mixed()[1]
+    (z,) = options["local_rv"]
+    for wrong in ([z], {z: options["local_rv"][z]["mu"]}):
+        with pytest.raises(ConfigurationError, match=r"local_rv=.* give a dict \{latent: dict\(mu=mean, rho=rho\)\}"):
+            fastvae.fit(1, **{**options, "local_rv": wrong})
+
+
 def test_one_seed_repeats_exactly_and_another_does_not():
     hists = [fastvae.fit(8, random_seed=seed, **mixed()[1]).hist for seed in (1, 1, 2)]
     assert np.array_equal(hists[0], hists[1])
