@@ -222,8 +222,11 @@ def _missing(settings):
 
 
 def _named_by(layers):
-    """A user's file that is one of our profiles, or a copy, asks for that profile by its name."""
-    return ":".join(values["fastvae.name"] for _, values in layers if "fastvae.name" in values)
+    """A user's file that is one of our profiles, or a copy, asks for that profile by its name; of devices the last."""
+    asked = [part for _, values in layers for part in values.get("fastvae.name", "").split(":") if part]
+    asked = list(dict.fromkeys(reversed(asked)))[::-1]
+    with_device = [part for part in asked if part in names() and "device" in _read(part)]
+    return ":".join(part for part in asked if part not in with_device[:-1])
 
 
 def _merged(layers):

@@ -160,6 +160,13 @@ def test_the_right_profile_wins(monkeypatch, tmp_path, machine):
     assert resolve("deterministic:cpu").settings["allow_gc"] == ("False", "profile cpu")
 
 
+def test_of_several_devices_in_THEANORC_the_right_one_wins(machine):
+    cpu, blas, more = (profiles.folder() / f"{name}.theanorc" for name in ("cpu", "cpu-blas", "deterministic"))
+    for files, name in (((cpu, more, blas), "deterministic:cpu-blas"), ((cpu, blas, cpu), "cpu")):
+        profile = resolve(THEANORC=":".join(map(str, files)))
+        assert profile.name == name and profile.settings["fastvae.backend"][1] == f"THEANORC {files[-1]}"
+
+
 def test_THEANORC_at_one_of_our_files_asks_for_that_profile(machine):
     machine(opencl=True)
     path = profiles.folder() / "opencl.theanorc"
