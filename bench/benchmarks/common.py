@@ -16,7 +16,7 @@ class Measured:
 
     version = "1"  # by hand: a new one parts the history
 
-    def setup(self, figures):
+    def setup(self, figures, *parameter):
         if isinstance(figures, str):
             raise NotImplementedError(figures)
 
@@ -37,3 +37,15 @@ def if_available(measure, *arguments):
     asked = os.environ.get("FASTVAE_PROFILE", profile.name), profile.device
     assert (profile.name, theano.config.device) == asked, f"{profile.name} on {theano.config.device} is not {asked}"
     return measure(*arguments)
+
+
+def tracked(name, unit="in a step"):
+    """A benchmark that hands out the figure of this name, of its parameter where it has one."""
+
+    def track(self, figures, *parameter):
+        for key in (*parameter, name):
+            figures = figures[key]
+        return figures
+
+    track.unit = unit
+    return track

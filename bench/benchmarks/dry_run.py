@@ -1,5 +1,5 @@
 """What the GPU step asks of a device, counted on the dry-run device of the tests (`bench/dry_run.py`)."""
-from .common import Measured, if_available
+from .common import Measured, if_available, tracked
 
 
 def measured():
@@ -16,26 +16,18 @@ def measured():
     return "; ".join(map(str, missing)) if missing else figures()
 
 
-def _figure(name, unit="in a step"):
-    def track(self, figures):
-        return figures[name]
-
-    track.unit = unit
-    return track
-
-
 class DryRun(Measured):
     """The seed model's step on a device that only counts."""
 
-    track_launches = _figure("launches")
-    track_host_to_device = _figure("host_to_device")
-    track_device_to_host = _figure("device_to_host")
-    track_synchronisations = _figure("synchronisations")
-    track_allocations = _figure("allocations")
-    track_convolutions = _figure("convolutions")
-    track_products = _figure("products")
-    track_nodes = _figure("nodes")
-    track_host_milliseconds = _figure("host milliseconds", "ms")
+    track_launches = tracked("launches")
+    track_host_to_device = tracked("host_to_device")
+    track_device_to_host = tracked("device_to_host")
+    track_synchronisations = tracked("synchronisations")
+    track_allocations = tracked("allocations")
+    track_convolutions = tracked("convolutions")
+    track_products = tracked("products")
+    track_nodes = tracked("nodes")
+    track_host_milliseconds = tracked("host milliseconds", "ms")
 
     def setup_cache(self):
         return if_available(measured)

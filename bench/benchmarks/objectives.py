@@ -41,9 +41,6 @@ class IWAE(Measured):
     def setup_cache(self):
         return if_available(measured)
 
-    def setup(self, figures, objective):
-        super().setup(figures)
-
     def track_milliseconds(self, figures, objective):
         return figures[objective][0]
 

@@ -46,9 +46,6 @@ class Minibatch(Measured):
     def setup_cache(self):
         return if_available(measured)
 
-    def setup(self, figures, pipeline):
-        super().setup(figures)
-
     def track_microseconds(self, figures, pipeline):
         return figures[pipeline][0]
 
