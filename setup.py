@@ -21,7 +21,7 @@ setup(
     package_dir={"fastvae.theanorc_profiles": "theanorc_profiles", "fastvae.comparison.bench": "bench"},
     package_data={
         "fastvae.datasets": ["data/*"],
-        "fastvae.backends": ["*/c_code/*.c", "*/c_code/*.h"],
+        "fastvae.backends": [f"{folder}/*.{kind}" for folder in ("c_code", "*/c_code") for kind in "ch"],
         "fastvae.devices": ["c_code/*.c"],
         "fastvae.theanorc_profiles": ["*.theanorc"],
     },

@@ -21,7 +21,7 @@ Examples
 
 import numpy as np
 import theano.tensor as tt
-from theano.gof import Apply
+from theano.gof import Apply, Op
 
 from fastvae.backends import reference
 from fastvae.backends.convolutions import Conv, ConvTransposed, ConvWeightsGradient  # noqa: F401
@@ -108,6 +108,12 @@ class AdamStep(AbstractOp):
         """p, m and v of each, without the gradients."""
         return [v for i, v in enumerate(parameters) if i % 4 != 1]
 
+    @staticmethod
+    def is_compilable(rate, *parameters):
+        """Whether the backends' Ops take these inputs: float32, p, gradient, m and v of each broadcastable alike."""
+        alike = all(len({v.broadcastable for v in parameters[i : i + 4]}) == 1 for i in range(0, len(parameters), 4))
+        return alike and rate.ndim == 0 and all(v.dtype == "float32" for v in (rate, *parameters))
+
     def _next(self, rate, parameters, sqrt):
         new = []
         for p, g, m, v in zip(*(parameters[i::4] for i in range(4))):
@@ -126,6 +132,28 @@ class AdamStep(AbstractOp):
 
     def infer_shape(self, node, shapes):
         return self.updated(shapes[1:])
+
+
+class CompiledAdam(Op):
+    """What the backends' Ops of an `AdamStep` have in common; in place of every p, m and v where asked."""
+
+    kind = "Adam"
+    __props__ = ("meaning", "n_parameters", "inplace")
+
+    def __init__(self, meaning, n_parameters, inplace=False):
+        self.meaning, self.n_parameters, self.inplace = meaning, n_parameters, inplace
+        if inplace:
+            self.destroy_map = {i: [source] for i, source in enumerate(self.sources())}
+
+    def sources(self):
+        """Which input becomes which output."""
+        return self.meaning.updated(range(1, 4 * self.n_parameters + 1))
+
+    def settings(self, node):
+        return (self.inplace, self.meaning.beta1, self.meaning.beta2, self.meaning.epsilon)
+
+    def infer_shape(self, node, shapes):
+        return self.meaning.infer_shape(node, shapes)
 
 
 def _pair(name, value, least):

@@ -2,8 +2,7 @@
 
     built     the path of the compiled module
     loaded    the module
-    Thunk     what Theano's virtual machines call, around a capsule of the module
-    cells     the storage of a node's inputs and outputs, of which the module makes a capsule
+    thunk     a node's thunk: one that the module makes, as `c_code/thunks.c` does for both backends
 """
 import glob
 import hashlib
@@ -19,6 +18,7 @@ import theano
 
 from fastvae.errors import StackError
 
+SHARED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "c_code")
 
 class Thunk:
     """What Theano's virtual machines call: `cthunk` without Python in between, or the object itself."""
@@ -36,23 +36,25 @@ class Thunk:
             cell[0] = True
 
 
-def cells(node, storage_map):
-    """Theano's storage lists of a node's inputs, and of its outputs."""
-    return [[storage_map[v] for v in variables] for variables in (node.inputs, node.outputs)]
+def thunk(module, kind, settings, node, storage_map, compute_map):
+    """The thunk of a node whose Op is of this kind in a module, with settings that are numbers."""
+    cells = [[storage_map[v] for v in variables] for variables in (node.inputs, node.outputs)]
+    return Thunk(module, module.make_thunk(kind, tuple(map(float, settings)), *cells), node, compute_map)
 
 
 def digest(folder, command):
     """A word for everything that a module of a folder's sources, compiled by a command, depends on."""
     found = hashlib.sha256(repr((command, np.__version__, sysconfig.get_config_var("SOABI"))).encode())
-    for path in sorted(glob.glob(os.path.join(folder, "*"))):
+    for path in sorted(glob.glob(os.path.join(SHARED, "*")) + glob.glob(os.path.join(folder, "*"))):
         with open(path, "rb") as source:
             found.update(source.read())
     return found.hexdigest()[:16]
 
 
 def sources(folder):
-    """The words of a compiler's command that name the folder's C files."""
-    return [word for path in sorted(glob.glob(f"{folder}/*.c")) for word in ("-x", "c", path)]  # g++ forgets -x c
+    """The words of a compiler's command that name the folder's C files, and those that both backends share."""
+    paths = sorted(glob.glob(f"{SHARED}/*.c") + glob.glob(f"{folder}/*.c"))
+    return [f"-I{SHARED}", *(word for path in paths for word in ("-x", "c", path))]  # g++ forgets -x c
 
 
 def built(name, folder, command, backend, remedy):

@@ -71,6 +71,6 @@ def open_cudnn(path, tf32, deterministic, search):
 def loaded():
     """The module, once `load` was called.
 
-    ``make_thunk(kind, settings, constants, inputs, outputs)`` gives a capsule, ``call_thunk(capsule)`` runs it.
+    ``make_thunk(kind, settings, inputs, outputs)`` gives a capsule, ``call_thunk(capsule)`` runs it.
     """
     return _loaded

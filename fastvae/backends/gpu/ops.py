@@ -12,15 +12,12 @@ DIRECTIONS = (abstract.Conv, abstract.ConvTransposed, abstract.ConvWeightsGradie
 
 
 class GpuOp(Op):
-    """An Op that the module runs; a subclass says which `kind`, its `settings()` (integers) and `constants`."""
+    """An Op of the compiled module: `kind` names it there, `settings(node)` are its constants."""
 
-    constants = ()
+    kind = None
 
     def make_thunk(self, node, storage_map, compute_map, no_recycling, impl=None):
-        module = library.loaded()
-        cells = c_module.cells(node, storage_map)
-        capsule = module.make_thunk(self.kind, self.settings(), self.constants, *cells)
-        return c_module.Thunk(module, capsule, node, compute_map)
+        return c_module.thunk(library.loaded(), self.kind, self.settings(node), node, storage_map, compute_map)
 
 
 class Waiting(Op):
@@ -50,7 +47,7 @@ class Convolution(GpuOp):
     """
 
     __props__ = ("meaning",)
-    kind = "convolution"
+    kind = "Convolution"
 
     def __init__(self, meaning):
         self.meaning = meaning
@@ -82,43 +79,24 @@ class Convolution(GpuOp):
     def sum_of(self):
         return {None: 0, "image": 1, "top": 2}[getattr(self.meaning, "sum_of", None)]
 
-    def settings(self):
+    def settings(self, node):
         """The constants of c_code/convolution.c."""
         meaning = self.meaning
         padding = {"half": (_HALF, _HALF), "full": (_FULL, _FULL)}.get(meaning.padding)
         padding = padding or tuple(before for before, _ in meaning.padding)
         numbers = (self.direction, *meaning.stride, *padding, *meaning.dilation, meaning.groups, meaning.flip)
-        return (*map(int, numbers), int(self.has_bias), self.sum_of)
+        return (*numbers, self.has_bias, self.sum_of)
 
 
-class Adam(GpuOp):
-    """An `abstract.AdamStep` on the GPU, one launch for up to 32 parameters; in place where asked."""
-
-    __props__ = ("meaning", "n_parameters", "inplace")
-    kind = "Adam"
-
-    def __init__(self, meaning, n_parameters, inplace=False):
-        self.meaning, self.n_parameters, self.inplace = meaning, n_parameters, inplace
-        self.constants = (meaning.beta1, meaning.beta2, meaning.epsilon)
-        if inplace:
-            self.destroy_map = {i: [source] for i, source in enumerate(self._sources())}
-
-    def _sources(self):
-        """Which input becomes which output."""
-        return self.meaning.updated(range(1, 4 * self.n_parameters + 1))
+class Adam(abstract.CompiledAdam, GpuOp):
+    """An `abstract.AdamStep` on the GPU, one launch for up to 12 parameters."""
 
     def make_node(self, *inputs):
         from theano.gpuarray.basic_ops import as_gpuarray_variable, infer_context_name
 
         context = infer_context_name(*inputs)
         inputs = [as_gpuarray_variable(v, context) for v in inputs]
-        return Apply(self, inputs, [inputs[source].type() for source in self._sources()])
-
-    def infer_shape(self, node, shapes):
-        return self.meaning.infer_shape(node, shapes)
-
-    def settings(self):
-        return (int(self.inplace),)
+        return Apply(self, inputs, [inputs[source].type() for source in self.sources()])
 
 
 def is_supported(op):

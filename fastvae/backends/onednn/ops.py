@@ -23,10 +23,7 @@ class OneDNNOp(Op):
     def make_thunk(self, node, storage_map, compute_map, no_recycling, impl=None):
         if impl == "py":
             return super().make_thunk(node, storage_map, compute_map, no_recycling, impl)
-        module = library.load()
-        cells = c_module.cells(node, storage_map)
-        capsule = module.make_thunk(self.kind, tuple(map(float, self.settings(node))), *cells)
-        return c_module.Thunk(module, capsule, node, compute_map)
+        return c_module.thunk(library.load(), self.kind, self.settings(node), node, storage_map, compute_map)
 
 
 def _pads(padding):
@@ -357,34 +354,15 @@ class ReluGradient(OneDNNOp):
         return [shapes[1]]
 
 
-class Adam(OneDNNOp):
-    """An `abstract.AdamStep` in one threaded pass; in place of every parameter, m and v where asked."""
-
-    kind = "Adam"
-    __props__ = ("meaning", "n_parameters", "inplace")
-
-    def __init__(self, meaning, n_parameters, inplace=False):
-        self.meaning, self.n_parameters, self.inplace = meaning, n_parameters, inplace
-        if inplace:
-            self.destroy_map = {i: [source] for i, source in enumerate(self._sources())}
-
-    def _sources(self):
-        """Which input becomes which output."""
-        return self.meaning.updated(range(1, 4 * self.n_parameters + 1))
+class Adam(abstract.CompiledAdam, OneDNNOp):
+    """An `abstract.AdamStep` in one threaded pass."""
 
     def make_node(self, *inputs):
-        return Apply(self, list(inputs), [inputs[i].type() for i in self._sources()])
-
-    def settings(self, node):
-        m = self.meaning
-        return (self.inplace, m.beta1, m.beta2, m.epsilon)
+        return Apply(self, list(inputs), [inputs[i].type() for i in self.sources()])
 
     def perform(self, node, inputs, outputs):
         self.meaning.perform(node, inputs, outputs)
         if self.inplace:
-            for cell, i in zip(outputs, self._sources()):
+            for cell, i in zip(outputs, self.sources()):
                 inputs[i][...] = cell[0]
                 cell[0] = inputs[i]
-
-    def infer_shape(self, node, shapes):
-        return self.meaning.infer_shape(node, shapes)

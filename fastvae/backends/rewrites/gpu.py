@@ -18,13 +18,7 @@ from fastvae.backends.gpu.ops import Adam, Convolution, Waiting
 @local_optimizer([abstract.AdamStep])
 def local_defer_adam(node):
     """A float32 Adam step -> one that waits for the GPU."""
-    if not isinstance(node.op, abstract.AdamStep):
-        return False
-    rate, *rest = node.inputs
-    parameters = [rest[i : i + 4] for i in range(0, len(rest), 4)]
-    if any(v.dtype != "float32" for v in node.inputs) or rate.ndim:
-        return False
-    if any(len({v.broadcastable for v in parameter}) > 1 for parameter in parameters):
+    if not isinstance(node.op, abstract.AdamStep) or not node.op.is_compilable(*node.inputs):
         return False
     new = Waiting(node.op)(*node.inputs, return_list=True)
     copy_stack_trace(node.outputs, new)

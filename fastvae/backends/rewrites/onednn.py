@@ -70,11 +70,9 @@ def local_lower_layer(node):
     if isinstance(node.op, abstract.Unflatten):
         return _replaced(node, [ops.Unflatten(node.op)(*node.inputs)])
     if isinstance(node.op, abstract.AdamStep):
-        rate, *rest = node.inputs
-        parameters = [rest[i : i + 4] for i in range(0, len(rest), 4)]
-        if rate.ndim or any(len({v.broadcastable for v in parameter}) > 1 for parameter in parameters):
+        if not node.op.is_compilable(*node.inputs):
             return False
-        return _replaced(node, ops.Adam(node.op, len(parameters))(*node.inputs, return_list=True))
+        return _replaced(node, ops.Adam(node.op, len(node.outputs) // 3)(*node.inputs, return_list=True))
     return _replaced(node, [_matmul(*node.inputs, activation=node.op.activation)])
 
 

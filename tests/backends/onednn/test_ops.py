@@ -151,6 +151,71 @@ def test_winograd(close, capfd, monkeypatch, case, relu, seed):
         close(sums, summed.astype("float64").sum((0, 1, 2)))
 
 
+@st.composite
+def narrow_convolutions(draw):
+    """Sizes that the kernel for images of few channels takes: some taps and pixels are in the border alone."""
+    pad = st.tuples(st.integers(0, 3), st.integers(0, 3))
+    geometry = dict(
+        stride=draw(st.tuples(st.integers(1, 3), st.integers(1, 3))),
+        padding=draw(st.one_of(st.just(((0, 0), (0, 0))), st.tuples(pad, pad), st.sampled_from(["half", "full"]))),
+        dilation=draw(st.sampled_from([(1, 1), (2, 3)])),
+        groups=1,
+        flip=draw(st.booleans()),
+    )
+    kernel, size = (draw(st.tuples(*[st.integers(1, n)] * 2)) for n in (5, 13))
+    top = reference.out_size(size, kernel, geometry["padding"], geometry["stride"], geometry["dilation"])
+    assume(min(top) > 0)
+    n, c, o = draw(st.sampled_from([1, 2, 5])), draw(st.integers(1, 4)), draw(st.sampled_from([16, 32, 48, 64, 144]))
+    return geometry, (n, *size, c), (o, c, *kernel), (n, *top, o), draw(st.sampled_from(sorted(LAYOUTS)))
+
+
+@SWEEP
+@given(narrow_convolutions(), st.sampled_from(abstract.ACTIVATIONS), st.booleans(), st.integers(0, 99))
+def test_narrow(close, capfd, monkeypatch, case, activation, has_bias, seed):
+    monkeypatch.setenv("ONEDNN_VERBOSE", "1")
+    geometry, x_shape, w_shape, g_shape, layout = case
+    rng = np.random.default_rng(seed)
+    g, w, b = drawn(rng, *g_shape), drawn(rng, *w_shape), has_bias * drawn(rng, x_shape[3])
+    op = ops.Convolution(abstract.ConvTransposed(activation, **geometry))
+    bias, like = ([b] if has_bias else []), np.empty(x_shape, "float32")
+    capfd.readouterr()
+    (image,) = compiled(op, LAYOUTS[layout](g), LAYOUTS[layout](w), *bias, like)
+    assert ("deconvolution,fastvae_narrow" in capfd.readouterr().out) is HAS_AVX512
+    expected = nhwc(reference.image_gradient(nchw(g), w.astype("float64"), x_shape[1:3], **geometry)) + b
+    close(image, reference.activate(expected, activation))
+
+
+NOT_NARROW = [(5, 16, 3, 1), (1, 24, 3, 1), (1, 16, 12, 1), (2, 32, 3, 2)]
+
+
+@pytest.mark.parametrize("channels, filters, size, groups", NOT_NARROW)
+def test_narrow_leaves_other_sizes_to_onednn(close, capfd, monkeypatch, channels, filters, size, groups):
+    monkeypatch.setenv("ONEDNN_VERBOSE", "1")
+    rng = np.random.default_rng(0)
+    g, w = drawn(rng, 2, 5, 5, filters), drawn(rng, filters, channels // groups, size, size)
+    (image,) = compiled(ops.Convolution(abstract.ConvTransposed(groups=groups)), g, w)
+    assert "fastvae_narrow" not in capfd.readouterr().out
+    geometry = dict(padding=((0, 0), (0, 0)), stride=(1, 1), dilation=(1, 1), groups=groups, flip=False)
+    close(image, nhwc(reference.image_gradient(nchw(g), w.astype("float64"), image.shape[1:3], **geometry)))
+
+
+def test_narrow_keeps_nan_and_does_not_depend_on_the_number_of_threads(python):
+    code = """
+import fastvae, hashlib, numpy as np, theano, theano.tensor as tt
+from fastvae.backends import abstract
+rng = np.random.default_rng(0)
+top, w = rng.standard_normal((5, 32, 9, 9)).astype("f"), rng.standard_normal((32, 1, 3, 3)).astype("f")
+top[0, 7, 4, 4] = np.nan
+for activation in abstract.ACTIVATIONS:
+    image = theano.function([], abstract.conv_transpose2d(*map(tt.as_tensor, (top, w)), activation=activation))()
+    assert np.isnan(image[0, 0, 4:7, 4:7]).all() and np.isnan(image).sum() == 9
+    print(hashlib.sha256(image.tobytes()).hexdigest())
+"""
+    done = [python(code, FASTVAE_PROFILE="cpu", OMP_NUM_THREADS=threads) for threads in "12"]
+    assert [each.returncode for each in done] == [0, 0], done[0].stderr
+    assert done[0].stdout == done[1].stdout
+
+
 def test_winograd_leaves_other_sizes_to_onednn_and_keeps_nan(capfd, monkeypatch):
     monkeypatch.setenv("ONEDNN_VERBOSE", "1")
     rng = np.random.default_rng(0)

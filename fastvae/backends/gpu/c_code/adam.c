@@ -1,7 +1,7 @@
 /* One Adam update of some parameters, in one launch for up to SLOTS of them.
  *
  * Inputs rate () and parameter, gradient, m, v of each -> the new parameter, m and v of each.
- * Setting 0: whether parameters, m and v are overwritten. Constants: beta1, beta2, epsilon. */
+ * Settings: whether parameters, m and v are overwritten, beta1, beta2, epsilon. */
 #include "arrays.h"
 #include "cudnn_runtime.h"
 #include <stdlib.h>
@@ -122,7 +122,7 @@ static size_t size_of(const PyGpuArrayObject *a) {
 /* One launch, for parameters `first` to `last` - 1, whose packed gradients are given. */
 static int launch(const thunk *t, GpuKernel *kernel, PyGpuArrayObject *rate, PyGpuArrayObject **gradients, int first, int last) {
     void *args[FIRST + SLOTS * PER_SLOT];
-    float constants[3] = {t->constants[0], t->constants[1], t->constants[2]};
+    float constants[3] = {t->settings[1], t->settings[2], t->settings[3]};
     size_t sizes[SLOTS], none = 0, total = 0;
     args[0] = rate->ga.data;
     args[1] = &rate->ga.offset;
@@ -181,6 +181,4 @@ static int adam(thunk *t) {
     return failed;
 }
 
-static void release(thunk *t) {}
-
-const op_kind adam_kind = {"Adam", adam, release};
+const op_kind adam_kind = {"Adam", 4, adam, NULL};

@@ -13,8 +13,9 @@
 #include <string.h>
 
 enum { FORWARD, BY_IMAGE, BY_WEIGHTS };
-enum { DIRECTION, SH, SW, PH, PW, DH, DW, GROUPS, FLIP, BIAS_RELU, SUM_OF }; /* settings */
-enum { HALF = -1, FULL = -2 };                                               /* padding that depends on the kernel */
+/* The Op's settings. */
+enum { DIRECTION, SH, SW, PH, PW, DH, DW, GROUPS, FLIP, BIAS_RELU, SUM_OF, N_SETTINGS };
+enum { HALF = -1, FULL = -2 }; /* padding that depends on the kernel */
 enum { SUM_IMAGE = 1, SUM_TOP = 2 };
 
 typedef struct {
@@ -22,15 +23,18 @@ typedef struct {
     int image_strides[4], top_strides[4];
 } geometry;
 
-struct plan {
-    plan *next;
+typedef struct {
+    plan base; /* its key is the geometry */
     geometry g;
     object image, weights, top, bias, convolution, activation;
     choice choices[MAX_ALGORITHMS];
     int n, current; /* algorithms, the best first, and the one in use */
-};
+} convolution_plan;
 
-static void free_plan(plan *p) {
+_Static_assert(sizeof(geometry) <= MAX_KEY, "a geometry is the key of a plan");
+
+static void free_plan(plan *base) {
+    convolution_plan *p = (convolution_plan *)base;
     if (p->image) fv_cudnnDestroyTensorDescriptor(p->image);
     if (p->top) fv_cudnnDestroyTensorDescriptor(p->top);
     if (p->bias) fv_cudnnDestroyTensorDescriptor(p->bias);
@@ -40,9 +44,15 @@ static void free_plan(plan *p) {
     free(p);
 }
 
+static int setting(const thunk *t, int i) { return (int)t->settings[i]; }
+
+static void read_settings(const thunk *t, int *to) {
+    for (int i = 0; i < N_SETTINGS; i++) to[i] = setting(t, i);
+}
+
 static void padding(const thunk *t, const int *weights, int *pad) {
     for (int i = 0; i < 2; i++) {
-        int span = (weights[2 + i] - 1) * t->settings[DH + i] + 1, asked = t->settings[PH + i];
+        int span = (weights[2 + i] - 1) * setting(t, DH + i) + 1, asked = setting(t, PH + i);
         pad[i] = asked == HALF ? span / 2 : asked == FULL ? span - 1 : asked;
     }
 }
@@ -52,8 +62,8 @@ static void size_of_top(const thunk *t, const geometry *g, int *size) {
     int pad[2];
     padding(t, g->weights, pad);
     for (int i = 0; i < 2; i++) {
-        int span = (g->weights[2 + i] - 1) * t->settings[DH + i] + 1, room = g->image[2 + i] + 2 * pad[i] - span;
-        size[i] = room < 0 ? 0 : room / t->settings[SH + i] + 1;
+        int span = (g->weights[2 + i] - 1) * setting(t, DH + i) + 1, room = g->image[2 + i] + 2 * pad[i] - span;
+        size[i] = room < 0 ? 0 : room / setting(t, SH + i) + 1;
     }
 }
 
@@ -63,8 +73,8 @@ static const char *names[] = {"convolution", "convolution's gradient by its imag
 static int bad_shapes(const thunk *t, const geometry *g) {
     PyErr_Format(PyExc_ValueError,
                  "%s: image (%d, %d, %d, %d), weights (%d, %d, %d, %d) in %d groups and top (%d, %d, %d, %d) do not belong "
-                 "together", names[t->settings[DIRECTION]], g->image[0], g->image[1], g->image[2], g->image[3],
-                 g->weights[0], g->weights[1], g->weights[2], g->weights[3], t->settings[GROUPS], g->top[0], g->top[1],
+                 "together", names[setting(t, DIRECTION)], g->image[0], g->image[1], g->image[2], g->image[3],
+                 g->weights[0], g->weights[1], g->weights[2], g->weights[3], setting(t, GROUPS), g->top[0], g->top[1],
                  g->top[2], g->top[3]);
     return -1;
 }
@@ -74,7 +84,7 @@ static PyGpuArrayObject *operand(const thunk *t, int i, int nd, int contiguous) 
     PyGpuArrayObject *a = fv_float_array(PyList_GET_ITEM(t->inputs[i], 0), nd);
     if (!a) {
         PyErr_Format(PyExc_TypeError, "%s: input %d is not a float32 array of %d axes on the device",
-                     names[t->settings[DIRECTION]], i, nd);
+                     names[setting(t, DIRECTION)], i, nd);
         return NULL;
     }
     int fits = GpuArray_IS_C_CONTIGUOUS(&a->ga);
@@ -139,9 +149,11 @@ static void packed(const int *dims, int *strides) {
         if (s_) return fv_fail(#call, s_); \
     } while (0)
 
-static int describe(const thunk *t, plan *p) {
+static int describe(const thunk *t, convolution_plan *p) {
     const geometry *g = &p->g;
-    const int *s = t->settings, *x = g->image, *w = g->weights, *y = g->top, *xs = g->image_strides, *ys = g->top_strides;
+    int s[N_SETTINGS];
+    read_settings(t, s);
+    const int *x = g->image, *w = g->weights, *y = g->top, *xs = g->image_strides, *ys = g->top_strides;
     int pad[2], channels = s[SUM_OF] == SUM_IMAGE ? x[1] : y[1];
     padding(t, w, pad);
     CHECKED(cudnnCreateTensorDescriptor(&p->image));
@@ -173,13 +185,13 @@ typedef struct {
     void *out;
 } call;
 
-static call call_of(int direction, const plan *p, void *image, void *weights, void *top) {
+static call call_of(int direction, const convolution_plan *p, void *image, void *weights, void *top) {
     if (direction == FORWARD) return (call){p->image, p->weights, p->top, image, weights, top};
     if (direction == BY_IMAGE) return (call){p->weights, p->top, p->image, weights, top, image};
     return (call){p->image, p->top, p->weights, image, top, weights};
 }
 
-static status ranked(int direction, device *d, const plan *p, const call *c, int *n, choice *found) {
+static status ranked(int direction, device *d, const convolution_plan *p, const call *c, int *n, choice *found) {
     if (fv_policy.search) {
         void *workspace = d->workspace ? *(void **)d->workspace : NULL;
         status (*search)(object, object, const void *, object, const void *, object, object, void *, int, int *, choice *,
@@ -197,13 +209,13 @@ static status ranked(int direction, device *d, const plan *p, const call *c, int
 }
 
 /* The algorithms that may be used, the best first. */
-static int choose(const thunk *t, device *d, plan *p, const call *c) {
+static int choose(const thunk *t, device *d, convolution_plan *p, const call *c) {
     choice found[MAX_ALGORITHMS];
     int n = 0;
     status s;
     if (fv_policy.search && fv_workspace(d, fv_policy.limit)) return -1;
     fv_enter(d);
-    s = ranked(t->settings[DIRECTION], d, p, c, &n, found);
+    s = ranked(setting(t, DIRECTION), d, p, c, &n, found);
     fv_exit(d);
     if (s) return fv_fail("the choice of an algorithm", s);
     for (int i = 0; i < n; i++) {
@@ -212,62 +224,49 @@ static int choose(const thunk *t, device *d, plan *p, const call *c) {
     }
     if (p->n) return 0;
     PyErr_Format(PyExc_RuntimeError, "%s: cuDNN has no %salgorithm within %zu bytes of workspace for these shapes",
-                 names[t->settings[DIRECTION]], fv_policy.deterministic ? "deterministic " : "", fv_policy.limit);
+                 names[setting(t, DIRECTION)], fv_policy.deterministic ? "deterministic " : "", fv_policy.limit);
     return -1;
 }
 
-static plan *made(const thunk *t, device *d, const geometry *g, void *image, void *weights, void *top) {
-    plan *p = calloc(1, sizeof *p);
-    if (!p) return (plan *)PyErr_NoMemory();
+static convolution_plan *made(const thunk *t, device *d, const geometry *g, void *image, void *weights, void *top) {
+    convolution_plan *p = calloc(1, sizeof *p);
+    if (!p) return (convolution_plan *)PyErr_NoMemory();
     p->g = *g;
     if (!describe(t, p)) {
-        call c = call_of(t->settings[DIRECTION], p, image, weights, top);
+        call c = call_of(setting(t, DIRECTION), p, image, weights, top);
         if (!choose(t, d, p, &c)) return p;
     }
-    free_plan(p);
+    free_plan(&p->base);
     return NULL;
 }
 
 /* The plan for these shapes and strides, moved to the front; made if there is none. */
-static plan *plan_for(thunk *t, device *d, const geometry *g, void *image, void *weights, void *top) {
-    int n = 0;
-    for (plan **at = &t->plans; *at; at = &(*at)->next, n++) {
-        plan *p = *at;
-        if (!memcmp(&p->g, g, sizeof *g)) {
-            *at = p->next;
-            p->next = t->plans;
-            return t->plans = p;
-        }
-        if (n == MAX_PLANS - 1) {
-            *at = NULL;
-            free_plan(p);
-            break;
-        }
-    }
-    plan *p = made(t, d, g, image, weights, top);
-    if (!p) return NULL;
-    p->next = t->plans;
-    return t->plans = p;
+static convolution_plan *plan_for(thunk *t, device *d, const geometry *g, void *image, void *weights, void *top) {
+    convolution_plan *p = (convolution_plan *)fv_find_plan(t, g, sizeof *g);
+    if (p) return p;
+    p = made(t, d, g, image, weights, top);
+    if (p) fv_keep_plan(t, &p->base, g, sizeof *g);
+    return p;
 }
 
-static status launch(const thunk *t, device *d, const plan *p, const call *c, const void *bias) {
+static status launch(const thunk *t, device *d, const convolution_plan *p, const call *c, const void *bias) {
     const float one = 1, zero = 0;
     const choice *with = &p->choices[p->current];
     void *workspace = d->workspace ? *(void **)d->workspace : NULL;
-    if (t->settings[BIAS_RELU])
+    if (setting(t, BIAS_RELU))
         return fv_cudnnConvolutionBiasActivationForward(d->handle, &one, c->first, c->a, c->second, c->b, p->convolution,
                                                         with->algorithm, workspace, with->memory, &zero, c->result,
                                                         c->out, p->bias, bias, p->activation, c->result, c->out);
     status (*run)(object, const void *, object, const void *, object, const void *, object, int, void *, size_t,
-                  const void *, object, void *) = t->settings[DIRECTION] == FORWARD    ? fv_cudnnConvolutionForward
-                                                  : t->settings[DIRECTION] == BY_IMAGE ? fv_cudnnConvolutionBackwardData
+                  const void *, object, void *) = setting(t, DIRECTION) == FORWARD    ? fv_cudnnConvolutionForward
+                                                  : setting(t, DIRECTION) == BY_IMAGE ? fv_cudnnConvolutionBackwardData
                                                                                        : fv_cudnnConvolutionBackwardFilter;
     return run(d->handle, &one, c->first, c->a, c->second, c->b, p->convolution, with->algorithm, workspace, with->memory,
                &zero, c->result, c->out);
 }
 
 /* Runs the convolution; where an algorithm refuses, the next best one is taken from then on. */
-static int computed(const thunk *t, device *d, plan *p, const call *c, const void *bias) {
+static int computed(const thunk *t, device *d, convolution_plan *p, const call *c, const void *bias) {
     for (;; p->current++) {
         if (fv_workspace(d, p->choices[p->current].memory)) return -1;
         fv_enter(d);
@@ -275,7 +274,7 @@ static int computed(const thunk *t, device *d, plan *p, const call *c, const voi
         fv_exit(d);
         if (!s) return 0;
         int refuses = s >= NOT_SUPPORTED && s < NOT_SUPPORTED_END;
-        if (!refuses || p->current + 1 == p->n) return fv_fail(names[t->settings[DIRECTION]], s);
+        if (!refuses || p->current + 1 == p->n) return fv_fail(names[setting(t, DIRECTION)], s);
     }
 }
 
@@ -298,7 +297,8 @@ static PyGpuArrayObject *output(const thunk *t, int i, int nd, const int *dims, 
 
 /* Everything but the shapes of the operands: `first` and `second` are the Op's inputs in their order. */
 static int run(thunk *t, PyGpuArrayObject *first, PyGpuArrayObject *second, PyGpuArrayObject *bias) {
-    const int *s = t->settings;
+    int s[N_SETTINGS];
+    read_settings(t, s);
     int direction = s[DIRECTION], size[2];
     geometry g;
     memset(&g, 0, sizeof g);
@@ -356,11 +356,11 @@ static int run(thunk *t, PyGpuArrayObject *first, PyGpuArrayObject *second, PyGp
         }
         return 0;
     }
-    call c = call_of(direction, &(plan){0}, NULL, NULL, NULL);
+    call c = call_of(direction, &(convolution_plan){0}, NULL, NULL, NULL);
     void *image = direction == BY_IMAGE ? data_of(out) : data_of(first);
     void *weights = direction == BY_WEIGHTS ? data_of(out) : data_of(second);
     void *top = direction == FORWARD ? data_of(out) : direction == BY_IMAGE ? data_of(first) : data_of(second);
-    plan *p = plan_for(t, d, &g, image, weights, top);
+    convolution_plan *p = plan_for(t, d, &g, image, weights, top);
     if (!p) return -1;
     c = call_of(direction, p, image, weights, top);
     fv_wait(first->ga.data, GPUARRAY_CUDA_WAIT_READ);
@@ -388,8 +388,8 @@ static int run(thunk *t, PyGpuArrayObject *first, PyGpuArrayObject *second, PyGp
 
 static int convolution(thunk *t) {
     PyGpuArrayObject *first = operand(t, 0, 4, 0), *second = NULL, *bias = NULL;
-    int failed = !first || !(second = operand(t, 1, 4, t->settings[DIRECTION] != BY_WEIGHTS));
-    if (!failed && t->settings[BIAS_RELU]) failed = !(bias = operand(t, 2, 1, 1));
+    int failed = !first || !(second = operand(t, 1, 4, setting(t, DIRECTION) != BY_WEIGHTS));
+    if (!failed && setting(t, BIAS_RELU)) failed = !(bias = operand(t, 2, 1, 1));
     if (!failed) failed = run(t, first, second, bias);
     Py_XDECREF(first);
     Py_XDECREF(second);
@@ -397,11 +397,4 @@ static int convolution(thunk *t) {
     return failed ? -1 : 0;
 }
 
-static void release(thunk *t) {
-    for (plan *p = t->plans, *next; p; p = next) {
-        next = p->next;
-        free_plan(p);
-    }
-}
-
-const op_kind convolution_kind = {"convolution", convolution, release};
+const op_kind convolution_kind = {"Convolution", N_SETTINGS, convolution, free_plan};

@@ -3,16 +3,12 @@
 #ifndef FASTVAE_CUDNN_RUNTIME_H
 #define FASTVAE_CUDNN_RUNTIME_H
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "thunks.h"
 
 #include <gpuarray/array.h>
 #include <gpuarray/buffer.h>
 #include <gpuarray/extension.h>
 
-#define MAX_SETTINGS 16
-#define MAX_CONSTANTS 4
-#define MAX_PLANS 16 /* shapes that one Op instance keeps prepared; the least recently used one goes */
 #define MAX_ALGORITHMS 8
 
 /* cuDNN's own numbers. */
@@ -105,28 +101,7 @@ void fv_exit(device *d);
 int fv_wait(gpudata *data, int flags);
 int fv_record(gpudata *data, int flags);
 
-typedef struct plan plan;
-typedef struct thunk thunk;
-
-/* A kind of Op. */
-typedef struct {
-    const char *name;
-    int (*run)(thunk *t);      /* with the GIL held; -1 and a Python exception on failure */
-    void (*release)(thunk *t); /* what `run` keeps from call to call */
-} op_kind;
-
 extern const op_kind convolution_kind; /* convolution.c */
 extern const op_kind adam_kind;        /* adam.c */
-
-/* One Op of a compiled Theano function. Theano's virtual machine reads `error` as the first member. */
-struct thunk {
-    PyObject *error; /* list of three: type, value, traceback */
-    const op_kind *kind;
-    int n_inputs, n_outputs;
-    PyObject **inputs, **outputs; /* Theano's one-element storage lists */
-    int settings[MAX_SETTINGS];
-    float constants[MAX_CONSTANTS];
-    plan *plans; /* of a convolution, the most recently used first */
-};
 
 #endif

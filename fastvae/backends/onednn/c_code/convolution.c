@@ -5,7 +5,9 @@
  *     forward   inputs image, weights [, bias]           -> top
  *     data      inputs top, weights [, bias] [, like]    -> image     (a deconvolution in oneDNN's words)
  *     weights   inputs image, top, like                  -> weights' gradient [, sums of top or image over N, H, W]
- * `like` has the shape that cannot be told from the others: an image (weights) to copy it from, or a vector (h, w). */
+ * `like` has the shape that cannot be told from the others: an image (weights) to copy it from, or a vector (h, w).
+ * Those that Winograd's algorithm suits go through winograd.c, transposed ones to few channels through narrow.c, the
+ * others through oneDNN. */
 #include "fastvae.h"
 #include <omp.h>
 #include <stdio.h>
@@ -158,23 +160,6 @@ static dnnl_status_t weights_md(dnnl_memory_desc_t *md, const convolution *c, co
         }                        \
     } while (0)
 
-/* With up to 8 channels to produce, vectors of 16 are half empty: take oneDNN's AVX2 kernel of the same kind where it
- * offers one further down its list (a third faster for a decoder's last layer). */
-static void prefer_short_vectors(dnnl_primitive_desc_t *pd) {
-    dnnl_primitive_desc_t first = NULL; /* a copy cannot step through the list, so it is what is kept aside */
-    const char *name = "";
-    if (dnnl_primitive_desc_clone(&first, *pd)) return;
-    do {
-        if (dnnl_primitive_desc_query(*pd, dnnl_query_impl_info_str, 0, &name)) break;
-        if (!strncmp(name, "brg", 3) && !strstr(name, "avx512")) {
-            dnnl_primitive_desc_destroy(first);
-            return;
-        }
-    } while (!dnnl_primitive_desc_next_impl(*pd));
-    dnnl_primitive_desc_destroy(*pd);
-    *pd = first;
-}
-
 /* A plan for these sizes; on failure NULL, the status, and what failed in *step. */
 static convolution_plan *make_plan(const convolution *c, const geometry *g, dnnl_status_t *result, const char **step) {
     dnnl_status_t status = dnnl_success;
@@ -216,7 +201,6 @@ static convolution_plan *make_plan(const convolution *c, const geometry *g, dnnl
                                                                             any, bias, top, stride, dilation, before,
                                                                             after, hint, attr));
     }
-    if (c->direction != WEIGHTS && bias_dims[0] / c->groups <= 8) prefer_short_vectors(&pd);
     TRY("build a kernel", dnnl_primitive_create(&p->compute, pd));
     const_dnnl_memory_desc_t chosen = dnnl_primitive_desc_query_md(
         pd, c->direction == WEIGHTS ? dnnl_query_diff_weights_md : dnnl_query_weights_md, 0);
@@ -306,6 +290,22 @@ static int suits_winograd(const convolution *c, const geometry *g, fv_winograd *
     return fv_winograd_suits(w);
 }
 
+/* A line like those of oneDNN's own kernels, for one of ours. */
+static void report(const char *kernel, const convolution *c, const geometry *g, double started) {
+    static const char *kinds[] = {"convolution,fastvae_%s,forward", "deconvolution,fastvae_%s,forward",
+                                  "convolution,fastvae_%s,backward_weights"};
+    npy_intp image[] = {g->c, g->h, g->w}, top[] = {g->o, g->oh, g->ow};
+    npy_intp *in = c->direction == DATA ? top : image, *out = c->direction == DATA ? image : top;
+    char kind[64];
+    snprintf(kind, sizeof kind, kinds[c->direction], kernel);
+    printf("onednn_verbose,exec,cpu,%s,f32:acdb,,alg:convolution_%s,mb%ld_ic%ldoc%ld_"
+           "ih%ldoh%ldkh%ldsh%lddh%ldph%ld_iw%ldow%ldkw%ldsw%lddw%ldpw%ld,%g\n",
+           kind, kernel, (long)g->n, (long)in[0], (long)out[0], (long)in[1], (long)out[1], (long)g->kh,
+           (long)c->stride[0], (long)c->dilation[0] - 1, (long)c->pad[0][0], (long)in[2], (long)out[2], (long)g->kw,
+           (long)c->stride[1], (long)c->dilation[1] - 1, (long)c->pad[1][0], 1e3 * (omp_get_wtime() - started));
+    fflush(stdout);
+}
+
 static size_t winograd_scratch(const convolution *c, const fv_winograd *w) {
     return c->direction == WEIGHTS ? fv_winograd_weights_scratch(w) : fv_winograd_scratch(w);
 }
@@ -324,15 +324,23 @@ static void execute_winograd(const convolution *c, const geometry *g, const fv_w
         fv_winograd_weights_gradient(w, image, top, weights, c->sum_of == SUM_TOP ? x->sum : NULL, room);
         if (c->sum_of == SUM_IMAGE) fv_column_sum(x->sum, image, g->n * g->h * g->w, g->c, at);
     }
-    if (fv_verbose()) { /* a line like those of oneDNN's own kernels */
-        static const char *kinds[] = {"convolution,fastvae_winograd,forward", "deconvolution,fastvae_winograd,forward",
-                                      "convolution,fastvae_winograd,backward_weights"};
-        printf("onednn_verbose,exec,cpu,%s,f32:acdb,,alg:convolution_winograd,mb%ld_ic%ldoc%ld_ih%ldoh%ldkh3sh1dh0ph%ld_"
-               "iw%ldow%ldkw3sw1dw0pw%ld,%g\n",
-               kinds[c->direction], (long)w->n, (long)w->in, (long)w->out, (long)w->in_h, (long)w->out_h,
-               (long)w->pad[0], (long)w->in_w, (long)w->out_w, (long)w->pad[1], 1e3 * (omp_get_wtime() - started));
-        fflush(stdout);
-    }
+    if (fv_verbose()) report("winograd", c, g, started);
+}
+
+static int suits_narrow(const convolution *c, const geometry *g, fv_narrow *w) {
+    if (c->direction != DATA || c->groups != 1) return 0;
+    *w = (fv_narrow){g->n, g->c, g->h, g->w, g->o, g->oh, g->ow, g->kh, g->kw, {c->stride[0], c->stride[1]},
+                     {c->dilation[0], c->dilation[1]}, {c->pad[0][0], c->pad[1][0]}, c->flip, c->activation};
+    return fv_narrow_suits(w);
+}
+
+/* Runs without the GIL. */
+static void execute_narrow(const convolution *c, const geometry *g, const fv_narrow *w, const operands *x, char *scratch) {
+    double started = fv_verbose() ? omp_get_wtime() : 0;
+    char *at = scratch, *room = carve(&at, fv_narrow_scratch(w));
+    float *image = PyArray_DATA(x->image), *top = packed(x->top, &at), *weights = packed(x->weights, &at);
+    fv_narrow_transposed(w, top, weights, x->bias, image, room);
+    if (fv_verbose()) report("narrow", c, g, started);
 }
 
 /* Runs without the GIL. */
@@ -424,13 +432,15 @@ static int run_convolution(thunk *t) {
         return 0;
     }
     fv_winograd w;
-    int winograd = suits_winograd(&c, &g, &w);
-    convolution_plan *p = winograd ? NULL : (convolution_plan *)fv_find_plan(t, sizes, N_SIZES);
+    fv_narrow few;
+    int winograd = suits_winograd(&c, &g, &w), narrow = !winograd && suits_narrow(&c, &g, &few);
+    int planned = !winograd && !narrow;
+    convolution_plan *p = planned ? (convolution_plan *)fv_find_plan(t, &g, sizeof g) : NULL;
     dnnl_status_t status = dnnl_success;
     const char *step = "";
-    if (!p && !winograd) {
+    if (planned && !p) {
         if (!(p = make_plan(&c, &g, &status, &step))) return fv_fail(t, step, status, sizes, N_SIZES);
-        fv_keep_plan(t, &p->base, sizes, N_SIZES);
+        fv_keep_plan(t, &p->base, &g, sizeof g);
     }
     if (c.bias) {
         if (!(bias = fv_input(t, 2, 1))) return -1;
@@ -442,6 +452,7 @@ static int run_convolution(thunk *t) {
     size_t bytes = copy_bytes(x.image) + copy_bytes(x.top) + fv_round(PyArray_NBYTES(x.weights)) +
                    (c.sum_of == SUM_IMAGE ? fv_column_sum_scratch(g.c) : 0) +
                    (winograd ? winograd_scratch(&c, &w)
+                    : narrow ? fv_narrow_scratch(&few)
                              : p->scratchpad_bytes + p->reorder_scratchpad_bytes + p->weights_bytes);
     char *scratch = fv_scratch(bytes);
     if (!scratch) {
@@ -451,6 +462,8 @@ static int run_convolution(thunk *t) {
     Py_BEGIN_ALLOW_THREADS;
     if (winograd)
         execute_winograd(&c, &g, &w, &x, scratch);
+    else if (narrow)
+        execute_narrow(&c, &g, &few, &x, scratch);
     else
         status = execute(&c, &g, p, &x, scratch, &step);
     Py_END_ALLOW_THREADS;

@@ -2,8 +2,8 @@
 #ifndef FASTVAE_H
 #define FASTVAE_H
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "thunks.h"
+
 #define NPY_NO_DEPRECATED_API NPY_1_7_API_VERSION
 #define PY_ARRAY_UNIQUE_SYMBOL fastvae_onednn_array_api
 #ifndef FASTVAE_MODULE
@@ -12,37 +12,9 @@
 #include <numpy/arrayobject.h>
 #include <oneapi/dnnl/dnnl.h>
 
-#define MAX_SETTINGS 16
-#define MAX_PLANS 16 /* shapes that one Op instance keeps prepared; the least recently used one goes */
 #define PARALLEL_MIN 32768 /* elements below which a second thread costs more than it brings */
 
 enum { RELU = 1, SIGMOID = 2 }; /* activations; 0 is none */
-
-typedef struct thunk thunk;
-typedef struct plan plan;
-
-typedef struct {
-    const char *name;
-    int n_settings;
-    int (*run)(thunk *); /* with the GIL held; -1 and a Python exception on failure */
-    void (*free_plan)(plan *); /* NULL for Ops that keep no plans */
-} op_kind;
-
-/* A prepared oneDNN primitive for one set of shapes; each Op extends it. */
-struct plan {
-    plan *next;
-    npy_intp key[MAX_SETTINGS];
-};
-
-/* One Op of a compiled Theano function. Theano's virtual machine reads `error` as the first member. */
-struct thunk {
-    PyObject *error; /* list of three: type, value, traceback */
-    const op_kind *kind;
-    int n_inputs, n_outputs;
-    PyObject **inputs, **outputs; /* Theano's one-element storage lists */
-    double settings[MAX_SETTINGS];
-    plan *plans;
-};
 
 extern const op_kind convolution_kind, matmul_kind, gemm_kind, contiguous_kind, relu_gradient_kind, column_sum_kind,
     reshape_like_kind, adam_kind, take_rows_kind, unflatten_kind, total_kind, uniform_kind,
@@ -65,8 +37,6 @@ int fv_is_contiguous(PyArrayObject *a);
 PyArrayObject *fv_output(const thunk *t, int i, int ndim, const npy_intp *shape);
 PyArrayObject *fv_output_of(const thunk *t, int i, int type, int ndim, const npy_intp *shape);
 int fv_alias_output(const thunk *t, int i, PyArrayObject *a);
-plan *fv_find_plan(thunk *t, const npy_intp *key, int n);
-void fv_keep_plan(thunk *t, plan *p, const npy_intp *key, int n);
 size_t fv_round(size_t bytes);
 int fv_verbose(void);
 void fv_share_of(npy_intp me, npy_intp threads, npy_intp n, npy_intp *from, npy_intp *to);
@@ -76,6 +46,16 @@ void fv_share(npy_intp n, npy_intp *from, npy_intp *to);
 void fv_pack(float *to, PyArrayObject *from);
 size_t fv_column_sum_scratch(npy_intp columns);
 void fv_column_sum(float *to, const float *from, npy_intp rows, npy_intp columns, char *scratch);
+
+/* narrow.c: sizes of a transposed convolution to an image of few channels, and the padding before it */
+typedef struct {
+    npy_intp n, c, h, w, o, oh, ow, kh, kw, stride[2], dilation[2], pad[2];
+    int flip, activation;
+} fv_narrow;
+int fv_narrow_suits(const fv_narrow *g);
+size_t fv_narrow_scratch(const fv_narrow *g);
+void fv_narrow_transposed(const fv_narrow *g, const float *top, const float *weights, const float *bias, float *images,
+                          char *scratch);
 
 /* winograd.c: sizes of a 3x3 convolution of stride 1, contiguous NHWC; the weights of (input channel, output channel)
  * start at in_stride and out_stride times these, and are read backwards where mirrored */

@@ -245,13 +245,13 @@ static int run_matmul(thunk *t) {
         return 0;
     }
     npy_intp key[] = {m, n, k, a.row, a.column, b.row, b.column, omp_get_max_threads()};
-    matmul_plan *p = (matmul_plan *)fv_find_plan(t, key, 8);
+    matmul_plan *p = (matmul_plan *)fv_find_plan(t, key, sizeof key);
     dnnl_status_t status;
     const char *step = "";
     if (!p) {
         if (!(p = make_plan(m, n, k, &a, &b, with_bias, activation, &status, &step)))
             return fv_fail(t, step, status, key, 7);
-        fv_keep_plan(t, &p->base, key, 8);
+        fv_keep_plan(t, &p->base, key, sizeof key);
     }
     size_t bytes = scratch_bytes(p) + copy_bytes(&a) + copy_bytes(&b);
     char *scratch = fv_scratch(bytes);

@@ -237,30 +237,3 @@ int fv_alias_output(const thunk *t, int i, PyArrayObject *a) {
     Py_INCREF(a);
     return PyList_SetItem(t->outputs[i], 0, (PyObject *)a);
 }
-
-/* The plan for these sizes, moved to the front; NULL if there is none. */
-plan *fv_find_plan(thunk *t, const npy_intp *key, int n) {
-    for (plan **at = &t->plans; *at; at = &(*at)->next) {
-        plan *p = *at;
-        if (memcmp(p->key, key, n * sizeof *key) == 0) {
-            *at = p->next;
-            p->next = t->plans;
-            return t->plans = p;
-        }
-    }
-    return NULL;
-}
-
-/* Put a new plan in front and drop the least recently used one beyond MAX_PLANS. */
-void fv_keep_plan(thunk *t, plan *p, const npy_intp *key, int n) {
-    memcpy(p->key, key, n * sizeof *key);
-    p->next = t->plans;
-    t->plans = p;
-    int kept = 1;
-    for (plan *at = p; at->next; at = at->next)
-        if (kept++ == MAX_PLANS) {
-            t->kind->free_plan(at->next);
-            at->next = NULL;
-            break;
-        }
-}
