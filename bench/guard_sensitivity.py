@@ -18,7 +18,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
 from bench import guard, pairing  # noqa: E402
 
-LOG = guard.HISTORY.with_name("guard_sensitivity.md")
+LOG = guard.HISTORY.parent / "results" / "guard_sensitivity.md"
 SLOWED, UNCHANGED, NEIGHBOUR = "20 % slower", "unchanged", "a busy neighbour"
 RUNS = 10 * [UNCHANGED, NEIGHBOUR, SLOWED, UNCHANGED, NEIGHBOUR]
 WANTED = {  # the kind of run: how many of ten must end in one of these words
