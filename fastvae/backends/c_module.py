@@ -20,6 +20,7 @@ from fastvae.errors import StackError
 
 SHARED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "c_code")
 
+
 class Thunk:
     """What Theano's virtual machines call: `cthunk` without Python in between, or the object itself."""
 
