@@ -29,11 +29,11 @@ import theano
 import theano.tensor as tt
 
 from fastvae import datasets
+from fastvae.arguments import integer
 from fastvae.backends import levels, logistic
 from fastvae.backends.logistic import LARGEST_LOG_SCALE, LEVELS
 from fastvae.errors import ConfigurationError, DataError
 from fastvae.nn.activations import identity, sigmoid
-from fastvae.nn.arguments import integer
 
 
 class Likelihood:

@@ -27,8 +27,8 @@ import numpy as np
 import theano
 import theano.tensor as tt
 
+from fastvae.arguments import integer
 from fastvae.errors import ConfigurationError
-from fastvae.nn.arguments import integer
 from fastvae.nn.collect import not_trainable
 
 

@@ -23,6 +23,7 @@ import os
 
 import numpy as np
 
+from fastvae.arguments import generator
 from fastvae.datasets import formats
 from fastvae.errors import ConfigurationError, DataError
 
@@ -195,8 +196,6 @@ def binarized(images, seed=0):
     >>> bool(abs(binarized(images).mean() - images.mean()) < 0.001)
     True
     """
-    from fastvae.nn.arguments import generator  # loads theano, before which the command line needs this module
-
     images = as_images(images)
     rng = generator("binarized", seed)
     drawn = [rng.random(image.shape, dtype=np.float32) < image for image in images]

@@ -36,10 +36,10 @@ import theano.tensor as tt
 from theano.gof.graph import ancestors
 from theano.gradient import disconnected_grad
 
+from fastvae.arguments import integer
 from fastvae.elbo import closed_form, draws
 from fastvae.elbo.merge import merge_equal_nodes
 from fastvae.errors import ConfigurationError
-from fastvae.nn.arguments import integer
 
 ONE = tt.constant(1, dtype="float32")
 

@@ -32,9 +32,9 @@ from pymc3.util import get_transformed
 from theano.configparser import change_flags
 
 from fastvae import posteriors
+from fastvae.arguments import generator, integer
 from fastvae.elbo import vae_model
 from fastvae.errors import ConfigurationError, DataError
-from fastvae.nn.arguments import generator, integer
 
 
 class Estimate(NamedTuple):

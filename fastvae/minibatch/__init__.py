@@ -18,13 +18,13 @@ import os
 import numpy as np
 import theano
 
+from fastvae.arguments import integer
 from fastvae.errors import ConfigurationError, DataError
 from fastvae.minibatch import orders
 from fastvae.minibatch.feeds import STREAMED, FactoryFeed, IndexedFeed, as_batch, one_shot
 from fastvae.minibatch.pipelines import Resident, Streamed
 from fastvae.minibatch.sources import HDF5Rows, Rows, on_disk
 from fastvae.minibatch.values import Values
-from fastvae.nn.arguments import integer
 
 
 def Minibatch(data, batch_size, seed=42, *, order=None, last="drop", scale=None, binarize=False):

@@ -12,10 +12,10 @@ import math
 from typing import NamedTuple
 
 from fastvae import nn
+from fastvae.arguments import generator, integer
 from fastvae.errors import ConfigurationError, DataError
 from fastvae.models import persistence
 from fastvae.models.vae import VAE, full_name
-from fastvae.nn.arguments import generator, integer
 
 __all__ = ["ConvVAE", "MLPVAE", "VAE", "load"]
 

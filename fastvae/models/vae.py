@@ -26,13 +26,13 @@ import theano
 import theano.tensor as tt
 
 from fastvae import elbo, likelihoods, posteriors, training
+from fastvae.arguments import generator, integer, shape_of_images
 from fastvae.datasets import as_images
 from fastvae.errors import ConfigurationError, DataError
 from fastvae.evaluation import importance
 from fastvae.minibatch import Minibatch
 from fastvae.minibatch.sources import Rows
 from fastvae.models import persistence
-from fastvae.nn.arguments import generator, integer, shape_of_images
 from fastvae.optimizers import adam
 
 CHUNK = 500  # images in one call of a compiled function: bounds the memory that activations take

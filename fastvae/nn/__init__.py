@@ -12,7 +12,6 @@ the static shape of one output (without the batch axis).
     activations.py      relu, sigmoid, tanh, softplus, identity
     initializers.py     glorot_uniform, he_normal, normal, constant, zeros
     collect.py          collect_params, not_trainable
-    arguments.py        checks of constructor arguments
 
 Examples
 --------

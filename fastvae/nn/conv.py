@@ -6,10 +6,10 @@ Examples
 >>> nn.Conv2D(1, 64, 3, stride=2, padding="same").output_shape((1, 28, 28))
 (64, 14, 14)
 """
+from fastvae.arguments import generator, integer, pair, resolve_padding
 from fastvae.backends import abstract
 from fastvae.errors import ConfigurationError
 from fastvae.nn.activations import identity
-from fastvae.nn.arguments import generator, integer, pair, resolve_padding
 from fastvae.nn.initializers import glorot_uniform, zeros
 from fastvae.nn.layer import Layer
 

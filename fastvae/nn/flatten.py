@@ -10,8 +10,8 @@ Examples
 """
 import math
 
+from fastvae.arguments import shape_of_images
 from fastvae.backends import abstract
-from fastvae.nn.arguments import shape_of_images
 from fastvae.nn.layer import Layer
 
 

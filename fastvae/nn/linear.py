@@ -6,9 +6,9 @@ Examples
 >>> nn.Linear(784, 128, activation=nn.relu, name="dense1").output_shape((784,))
 (128,)
 """
+from fastvae.arguments import generator, integer
 from fastvae.backends import abstract
 from fastvae.nn.activations import identity
-from fastvae.nn.arguments import generator, integer
 from fastvae.nn.initializers import glorot_uniform, zeros
 from fastvae.nn.layer import Layer
 

@@ -11,12 +11,12 @@ import theano
 from theano.gof.graph import ancestors
 
 from fastvae import compilation, elbo, profiles
+from fastvae.arguments import integer
 from fastvae.checkpoint import Checkpoints
 from fastvae.devices import threads
 from fastvae.elbo.objective import Options
 from fastvae.errors import ConfigurationError
 from fastvae.minibatch.pipelines import refuse_fixed_batch
-from fastvae.nn.arguments import integer
 from fastvae.training import losses, nonfinite
 from fastvae.training.held_out import HeldOut
 from fastvae.training.history import HISTORY

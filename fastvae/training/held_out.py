@@ -9,10 +9,10 @@ import numpy as np
 import theano
 from theano.configparser import change_flags
 
+from fastvae.arguments import integer
 from fastvae.checkpoint import updated
 from fastvae.elbo.merge import merge_equal_nodes
 from fastvae.errors import ConfigurationError, DataError
-from fastvae.nn.arguments import integer
 
 
 class HeldOut:

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from fastvae.arguments import generator, integer, pair, resolve_padding, shape_of_images
 from fastvae.errors import ConfigurationError
-from fastvae.nn.arguments import generator, integer, pair, resolve_padding, shape_of_images
 
 
 def test_integer_takes_numpy_integers_and_returns_int():
