@@ -20,6 +20,7 @@ from theano.configparser import change_flags
 
 from fastvae.elbo.objective import Options, build
 from fastvae.errors import ConfigurationError
+from fastvae.optimizers import recognised
 
 
 def vae_model(vae, batch_size, total_size):
@@ -145,6 +146,6 @@ def step_updates(
         raise ConfigurationError(f"the loss does not depend on {idle}; leave it out of more_obj_params") from error
     if total_grad_norm_constraint is not None:
         gradients = pm.total_norm_constraint(gradients, total_grad_norm_constraint)
-    updates = obj_optimizer(gradients, params)
+    updates = recognised(obj_optimizer)(gradients, params)
     updates.update(more_updates or {})
     return loss, updates
