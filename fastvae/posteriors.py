@@ -147,7 +147,7 @@ def of_latents(local_rv):
     if not isinstance(local_rv, dict) or not all(isinstance(given, dict) for given in params.values()):
         raise ConfigurationError(
             f"local_rv={local_rv!r} is not what the encoder says of the latent variables; give a dict "
-            "{latent: dict(mu=mean, rho=rho)} or {latent: (mean, rho)}; dict(mu=mean, L_tril=rows) for a full covariance"
+            "{latent: dict(mu=mean, rho=rho)} or {latent: (mean, rho)}; dict(mu=, L_tril=) for a full covariance"
         )
     return params
 

@@ -18,6 +18,7 @@ import theano
 import theano.tensor as tt
 from theano.configparser import change_flags
 
+from fastvae.elbo import precision
 from fastvae.elbo.objective import Options, build
 from fastvae.errors import ConfigurationError
 from fastvae.optimizers import recognised
@@ -138,6 +139,7 @@ def step_updates(
     n_samples = next((number for number in (n_samples, obj_n_mc) if number is not None), 1)
     options = Options(objective, kl, n_samples, kl_weight, estimator, fold)
     loss, known_gradients = build(pm_objective.op, options, more_replacements)
+    precision.warn(loss)
     try:
         gradients = tt.grad(loss, params, known_grads=known_gradients)
     except theano.gradient.DisconnectedInputError as error:

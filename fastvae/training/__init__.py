@@ -198,7 +198,11 @@ def fit(
         )
     _drop_unused(kwargs)
     _check_further(kwargs)
-    inference = _inference(method, posteriors.of_latents(local_rv), model, random_seed, start, inf_kwargs)
+    local_rv = posteriors.of_latents(local_rv)
+    for latent, params in (local_rv or {}).items():
+        for name, value in params.items():
+            elbo.precision.check(f"fit: the {name} of {latent}", value)
+    inference = _inference(method, local_rv, model, random_seed, start, inf_kwargs)
     replacements = kwargs["more_replacements"] = as_variables(kwargs.get("more_replacements"))
     configuration = {"arguments": given, **(configuration or {})}
     checkpoints = _checkpoints(checkpoint, checkpoint_every, resume, configuration, may_change)
@@ -208,7 +212,11 @@ def fit(
         profile = profiles.active().name
         fetches = f"; the loss is fetched every {fetch_every} steps" if fetch_every > 1 else ""
         print(f"compiling the step (slow the first time); profile: {profile}; {pools}{fetches}", file=sys.stderr)
-    with compilation.preparing(), compiling() if progressbar else contextlib.nullcontext():
+    with contextlib.ExitStack() as preparing:
+        preparing.enter_context(compilation.preparing())
+        preparing.enter_context(elbo.precision.explained(inference.approx.model))
+        if progressbar:
+            preparing.enter_context(compiling())
         loss, updates = elbo.step_updates(inference.objective, **kwargs)
         if bad_steps == "skip":
             loss, updates = nonfinite.skip_bad_steps(loss, updates)

@@ -55,7 +55,7 @@ class FirstStep:
         return f"{what}the data or the model is the cause, not the learning rate; the profile `debug` finds the Op"
 
     def _bad_parts(self):
-        """The names of the parts that are not finite in the step's own minibatch and noise; if any are data, of these."""
+        """The names of the parts that are not finite in the step's minibatch and noise; if any are data, of these."""
         if not all(pipeline.restorable for pipeline in self.pipelines):
             return []  # an iterator does not yield the minibatch again
         for pipeline in self.pipelines:
