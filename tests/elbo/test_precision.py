@@ -63,7 +63,7 @@ def test_a_float64_decoder_is_said(caplog):
 
 
 def test_theanos_type_error_becomes_a_line_that_names_the_weight():
-    with pytest.raises(ConfigurationError, match="mixes float32 and float64, which comes in by the shared variable 'kern"):
+    with pytest.raises(ConfigurationError, match="mixes float32 and float64, .* the shared variable 'kernel'"):
         fit(conv="float64")
 
 
