@@ -1,11 +1,11 @@
 """PyMC3's own tests after `import fastvae` and in stock PyMC3, with floatX float32 and float64: what differs.
 
-    python -m bench.pymc3_tests FOLDER [--ways fastvae float32 float64] [--files test_sampling ...] [--select EXPRESSION]
+    python -m bench.pymc3_tests FOLDER [--ways fastvae float32 float64] [--files test_sampling ...] [--select TESTS]
 
-A way runs each file of `pymc3/tests` in a process of its own, the stock ways in one that never imports fastvae, with what
-stock needs on today's numpy and Python (`bench/stock.py`). Every test's outcome goes to FOLDER/WAY/FILE.jsonl as it ends,
-and FOLDER/table.md is written anew from all outcomes that are there, so that ways and files can be run one at a time.
-It takes hours. PyMC3's tests need two packages that fastvae does not: `pip install nose parameterized`.
+A way runs each file of `pymc3/tests` in a process of its own, the stock ways in one that never imports fastvae, with
+what stock needs on today's numpy and Python (`bench/stock.py`). Every test's outcome goes to FOLDER/WAY/FILE.jsonl as
+it ends, and FOLDER/table.md is written anew from all outcomes that are there, so that ways and files can be run one at
+a time. It takes hours. PyMC3's tests need two packages that fastvae does not: `pip install nose parameterized`.
 """
 import argparse
 import json
@@ -41,6 +41,7 @@ FILES = (
     "test_distributions",
 )
 SECONDS_A_TEST = 300
+WAY = "PYMC3_TESTS_WAY"  # in the environment, for the processes that tests spawn
 
 
 class Outcomes:
@@ -76,8 +77,8 @@ def _too_long(number, frame):
     raise TimeoutError(f"the test took more than {SECONDS_A_TEST} s")
 
 
-def work(way, name, path, select):
-    """Run one file in this process, which is what a way says it is."""
+def start(way):
+    """Make this process what a way says it is."""
     if way == "fastvae":
         import fastvae  # noqa: F401
     else:
@@ -85,6 +86,11 @@ def work(way, name, path, select):
         sys.modules["theano.scan_module.scan_perform_ext"] = None
         repair_stack()
         compile_sooner()
+
+
+def work(way, name, path, select):
+    """Run one file in this process."""
+    start(way)
     import matplotlib
     import pymc3
     import pytest
@@ -100,12 +106,12 @@ def environment(way):
     """The environment of a way's processes: stock takes the BLAS that fastvae finds."""
     environ = {name: value for name, value in os.environ.items() if name not in ("THEANORC", "FASTVAE_PROFILE")}
     if way == "fastvae":
-        return {**environ, "FASTVAE_PROFILE": "cpu"}
+        return {**environ, WAY: way, "FASTVAE_PROFILE": "cpu"}
     code = "import fastvae, theano; print(theano.config.blas.ldflags)"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env={**environ, "FASTVAE_PROFILE": "cpu-blas"},
                           stdout=subprocess.PIPE, text=True, check=True)
     flags = [environ.get("THEANO_FLAGS"), f"floatX={way}", f"blas.ldflags={done.stdout.strip()}"]
-    return {**environ, "THEANORC": os.devnull, "THEANO_FLAGS": ",".join(filter(None, flags))}
+    return {**environ, WAY: way, "THEANORC": os.devnull, "THEANO_FLAGS": ",".join(filter(None, flags))}
 
 
 def run(folder, way, name, environ, select, minutes):
@@ -150,7 +156,8 @@ def table(folder):
         for test, line in (results["fastvae"] or {}).items():
             passed = [way for way in WAYS[1:] if (results[way] or {}).get(test, {}).get("outcome") == "passed"]
             if line["outcome"] == "failed" and passed:
-                differences.append(f"* {name}::{test} (passes in stock {', '.join(passed)}): {' ... '.join(line['error'])}")
+                error = " ... ".join(line["error"])
+                differences.append(f"* {name}::{test} (passes in stock {', '.join(passed)}): {error}")
     return "\n".join(lines + ["", *differences, ""])
 
 
@@ -160,7 +167,7 @@ def main():
     parser.add_argument("--ways", nargs="*", default=WAYS, choices=WAYS)
     parser.add_argument("--files", nargs="*", default=FILES)
     parser.add_argument("--select", default="", help="of each file only the tests that pytest's -k selects")
-    parser.add_argument("--minutes", type=int, default=60, help="the longest that a file may take (default: %(default)s)")
+    parser.add_argument("--minutes", type=int, default=60, help="that a file may take at most (default: %(default)s)")
     args = parser.parse_args()
     environs = {way: environment(way) for way in args.ways}
     for name in args.files:
@@ -169,7 +176,9 @@ def main():
         (args.folder / "table.md").write_text(table(args.folder))
 
 
-if __name__ == "__main__":
+if __name__ == "__mp_main__":
+    start(os.environ[WAY])
+elif __name__ == "__main__":
     if sys.argv[1:2] == ["--work"]:
         work(*sys.argv[2:])
     else:

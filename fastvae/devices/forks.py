@@ -24,6 +24,6 @@ def give_up_pools():
     import threadpoolctl
 
     for library in threadpoolctl.ThreadpoolController().select(prefix="libgomp").lib_controllers:
-        pause = getattr(library.dynlib, "omp_pause_resource_all", None)  # another package may bring one older than GCC 9
-        if pause is not None:
+        pause = getattr(library.dynlib, "omp_pause_resource_all", None)
+        if pause is not None:  # another package may bring a library older than GCC 9's
             pause(HARD)
