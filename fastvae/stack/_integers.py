@@ -4,8 +4,8 @@ With floatX float32, stock PyMC3 makes whole numbers int16, and 40,000 becomes -
 constants so small (`SMALL`) that no sum or difference of two leaves int16.
 
 Theano computes in float64 where int64 meets float32. A training step shall not, so int64 becomes float32 there: in the
-log-density of a discrete distribution, and in what a model makes of integers in `pm.Data`. A warning names a number that
-float32 does not hold. The log-density of a free discrete variable, which `pm.sample` has and no fit, stays float64.
+log-density of a discrete distribution, and in what a model makes of integers in `pm.Data`. A warning names numbers that
+float32 does not hold. The log-density of a free discrete variable, which no fit takes, stays float64.
 """
 import copy
 import functools
@@ -48,8 +48,9 @@ def install():
                 if not issubclass(kind, Categorical):  # its values are indices
                     kind.logp = _in_float32(kind.logp)
     Data.__new__ = _marked(Data.__new__)
-    for op in (tt.Elemwise, tt.Dot, tt.Join):
+    for op in (tt.Elemwise, tt.Dot, tt.blas.BatchedDot, tt.Join, tt.opt.MakeVector):
         op.make_node = _without_float64(op.make_node)
+    tt.mean = tt.basic.mean = _mean(tt.basic.mean)
 
 
 def _replace(stock, new):
@@ -207,9 +208,14 @@ def _set_data(stock):
         for name, value in new_data.items():
             value = pandas_to_array(value)
             dtype = getattr(model.named_vars.get(name), "dtype", "")
-            if dtype.startswith("float") and not isinstance(value, theano.Variable) and is_whole(value):
+            if dtype.startswith("float") and is_whole(value):
                 warn_if_rounded(value, f"the data {name!r}")
                 value = value.astype(dtype)
+            elif dtype in WIDE and not is_whole(value):
+                raise DataError(
+                    f"pm.set_data: {name!r} holds whole numbers ({dtype}), found {value.dtype}: give whole numbers, or "
+                    "make pm.Data with floats"
+                )
             converted[name] = value
         return stock(converted, model)
 
@@ -253,7 +259,7 @@ def _in_float32(stock):
             return stock(self, value)
         narrow = copy.copy(self)
         for name, parameter in wide.items():
-            parameter = _float32(parameter, f"a {type(self).__name__}")
+            parameter = _float32(parameter, f"an observed {type(self).__name__} or a parameter of it")
             if name is None:
                 value = parameter
             else:
@@ -297,6 +303,16 @@ def _without_float64(stock):
         return node if cast == node.inputs else stock(self, *cast)
 
     return make_node
+
+
+def _mean(stock):
+    @functools.wraps(stock)
+    def mean(input, *args, **kwargs):
+        if isinstance(input, theano.Variable) and _is_integer_data(input):
+            input = _float32(input, "the data")
+        return stock(input, *args, **kwargs)
+
+    return mean
 
 
 def _is_integer_data(variable):
