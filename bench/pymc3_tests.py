@@ -92,13 +92,15 @@ def work(way, name, path, select):
     """Run one file in this process."""
     start(way)
     import matplotlib
-    import pymc3
     import pytest
+    from pymc3.tests import conftest
 
+    if way == "fastvae":
+        del conftest.theano_config  # it has theano compute test values, which users need not after `import fastvae`
     matplotlib.use("Agg")
-    folder = pathlib.Path(pymc3.__file__).parent / "tests"
+    folder = pathlib.Path(conftest.__file__).parent
     arguments = [str(folder / f"{name}.py"), f"--rootdir={folder}", "-c", os.devnull, "-q", "-p", "no:cacheprovider"]
-    pytest.main(arguments + ["-k", select] * bool(select), plugins=[Outcomes(path)])
+    pytest.main([*arguments, "--noconftest", *["-k", select] * bool(select)], plugins=[conftest, Outcomes(path)])
     assert way == "fastvae" or "fastvae" not in sys.modules
 
 

@@ -10,7 +10,6 @@ float32 does not hold. The log-density of a free discrete variable, which no fit
 import copy
 import functools
 import numbers
-import sys
 import warnings
 
 import numpy as np
@@ -25,6 +24,7 @@ from pymc3.vartypes import isgenerator
 from theano.gof.graph import ancestors
 
 from fastvae.errors import DataError
+from fastvae.stack._replace import replace
 
 SMALL = 2**14 - 1  # two such numbers and 1 add up to int16's largest
 EXACT = 2**24  # up to here float32 holds every whole number
@@ -34,11 +34,11 @@ WIDE = ("int32", "uint32", "int64", "uint64")  # with float32, theano makes floa
 def install():
     """Replace the places of PyMC3 that convert whole numbers, and those of theano that compute with `pm.Data`."""
     pm.theanof._conversion_map["float32"] = "int64"
-    _replace(pm.theanof.intX, int_x)
-    _replace(pm.theanof.floatX, _float_x(pm.theanof.floatX))
-    _replace(pm_model.pandas_to_array, pandas_to_array)
-    _replace(pm_model.as_tensor, _as_tensor(pm_model.as_tensor))
-    _replace(pm_model.set_data, _set_data(pm_model.set_data))
+    replace(pm.theanof.intX, int_x)
+    replace(pm.theanof.floatX, _float_x(pm.theanof.floatX))
+    replace(pm_model.pandas_to_array, pandas_to_array)
+    replace(pm_model.as_tensor, _as_tensor(pm_model.as_tensor))
+    replace(pm_model.set_data, _set_data(pm_model.set_data))
     pm_model.ObservedRV.__init__ = _typed_as_data(pm_model.ObservedRV.__init__)
     Distribution.default = _default(Distribution.default)
     Discrete.__init__ = _int64(Discrete.__init__)
@@ -51,15 +51,6 @@ def install():
     for op in (tt.Elemwise, tt.Dot, tt.blas.BatchedDot, tt.Join, tt.opt.MakeVector):
         op.make_node = _without_float64(op.make_node)
     tt.mean = tt.basic.mean = _mean(tt.basic.mean)
-
-
-def _replace(stock, new):
-    """Put a function in the place of one that many modules of PyMC3 have imported by its name."""
-    for name, module in list(sys.modules.items()):
-        if name.partition(".")[0] == "pymc3":
-            for attribute, value in list(vars(module).items()):
-                if value is stock:
-                    setattr(module, attribute, new)
 
 
 def whole(values, what):
@@ -300,7 +291,9 @@ def _without_float64(stock):
         if isinstance(getattr(self, "scalar_op", None), theano.scalar.Cast):
             return node
         cast = [_float32(v, "the data") if _is_integer_data(v) else v for v in node.inputs]
-        return node if cast == node.inputs else stock(self, *cast)
+        if cast == node.inputs:
+            return node
+        return stock(tt.opt.MakeVector("float32") if isinstance(self, tt.opt.MakeVector) else self, *cast)
 
     return make_node
 
