@@ -286,12 +286,11 @@ def _without_float64(stock):
     @functools.wraps(stock)
     def make_node(self, *inputs):
         node = stock(self, *inputs)
-        if node.outputs[0].dtype != "float64" or any(v.dtype == "float64" for v in node.inputs):
+        if node.outputs[0].dtype != "float64" or isinstance(getattr(self, "scalar_op", None), theano.scalar.Cast):
             return node
-        if isinstance(getattr(self, "scalar_op", None), theano.scalar.Cast):
-            return node
-        cast = [_float32(v, "the data") if _is_integer_data(v) else v for v in node.inputs]
-        if cast == node.inputs:
+        given = [tt.as_tensor_variable(value) for value in inputs]
+        cast = [_float32(v, "the data") if _is_integer_data(v) else v for v in given]
+        if cast == given or any(v.dtype == "float64" for v in given):
             return node
         return stock(tt.opt.MakeVector("float32") if isinstance(self, tt.opt.MakeVector) else self, *cast)
 

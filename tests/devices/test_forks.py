@@ -10,7 +10,8 @@ vae = fastvae.ConvVAE(image_shape=(1, 28, 28), filters=16, hidden=64, kernels=(3
 images = np.random.default_rng(0).random((64, 1, 28, 28), dtype=np.float32)
 x = tt.tensor4("x", dtype="float32")
 loss = tt.sum(tt.exp(vae.encode(x)[0]))
-step = theano.function([x], [loss, *theano.grad(loss, vae.encoder.get_params())])
+params = fastvae.collect_params([loss])
+step = theano.function([x], [loss, *theano.grad(loss, params)])
 
 def same(a, b):
     return all(np.array_equal(*pair) for pair in zip(a, b))
@@ -55,8 +56,7 @@ signal.alarm(250)
 x = np.random.default_rng(0).normal(size=(300, 200)).astype("float32")
 with pm.Model():
     w = pm.Normal("w", 0, 1, shape=200)
-    mean = pm.math.dot(x, w) + pm.math.sigmoid(x * w).sum(axis=1)
-    pm.Normal("y", mean, 1, observed=np.ones(300))
+    pm.Normal("y", pm.math.dot(x, w), 1, observed=np.ones(300))
     fastvae.fit(2, progressbar=False)
     for cores in (2, 4):
         trace = pm.sample(3, tune=3, chains=4, cores=cores, progressbar=False, compute_convergence_checks=False)
