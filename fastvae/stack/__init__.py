@@ -7,6 +7,7 @@ import sys
 
 from fastvae import profiles
 from fastvae.backends import gpu, onednn
+from fastvae.devices import forks
 from fastvae.devices.threads import limit, requested
 from fastvae.errors import ProfileError, StackError
 from fastvae.stack import _legacy
@@ -66,6 +67,7 @@ def start(profile=None, threads=None):
     elif active.device != "cpu":
         gpu.register(active.cudnn, active.tf32, active.deterministic, active.search)
     limit(request.count, active.blas_path, active.backend)
+    forks.survive()
     if active.reason:
         print(f"fastvae: {active.reason}", file=sys.stderr)
     return active

@@ -1,14 +1,14 @@
 """Repairs that theano 1.0.5 and pymc3 3.9.3 need on today's numpy, scipy and Python.
 
 One function a fault. A function looks first whether its fault is there and returns whether it repaired anything, so
-it is harmless on a stack that does not need it (Python 3.10 with numpy 1.21 needs only the last seven, which are
+it is harmless on a stack that does not need it (Python 3.10 with numpy 1.21 needs only the last eight, which are
 faults of theano and PyMC3 themselves). `tests/test_legacy.py` holds each to stock: where a repair is needed its test
 fails once stock works without it.
 
     before theano is imported    numpy_asscalar, inspect_getargspec, scipy_private_names, scan_in_python
     after pymc3 is imported      minibatch_static_slices, versions_without_properties, versions_of_c_files,
                                  vanishing_folders, lock_after_errors, model_test_values, global_variable_order,
-                                 rowwise_full_rank
+                                 rowwise_full_rank, whole_numbers
 
 The remaining fault of the import, numpy's missing `blas_opt_info`, is covered by the profile, which
 always sets `blas.ldflags` (`fastvae/profiles/`).
@@ -189,6 +189,14 @@ def rowwise_full_rank():
     return True
 
 
+def whole_numbers():
+    """With floatX float32 whole numbers become int16: those above 32,767 wrap."""
+    from fastvae.stack import _integers
+
+    _integers.install()
+    return True
+
+
 def after_pymc3():
     """Make every repair that needs pymc3 to be imported."""
     repairs = (
@@ -200,5 +208,6 @@ def after_pymc3():
         model_test_values,
         global_variable_order,
         rowwise_full_rank,
+        whole_numbers,
     )
     return [repair.__name__ for repair in repairs if repair()]

@@ -16,8 +16,11 @@ import numpy as np
 import theano
 import theano.tensor as tt
 from pymc3 import model as pm_model
+from pymc3 import theanof
 from pymc3.distributions.distribution import Distribution
 from theano.configparser import change_flags
+
+from fastvae.stack._replace import replace
 
 
 def install():
@@ -27,6 +30,7 @@ def install():
     Distribution.getattr_value = _value_of_parameter(Distribution.getattr_value)
     Distribution.__new__ = staticmethod(_new_random_variable(Distribution.__new__))
     pm_model.ObservedRV.__init__ = _init_observed(pm_model.ObservedRV.__init__)
+    replace(theanof.join_nonshared_inputs, join_nonshared_inputs)
 
 
 def _new_model(stock):
@@ -111,6 +115,21 @@ def _init_observed(stock):
             self.scaling = pm_model._get_scaling(self.total_size, data.shape, data.ndim)
 
     return init
+
+
+def join_nonshared_inputs(xs, vars, shared, make_shared=False):
+    """PyMC3's, with which Metropolis and SMC join their variables; the start of what is joined is that of its parts."""
+    if not vars:
+        raise ValueError("Empty list of variables.")
+    start = np.concatenate([np.ravel(var.tag.test_value) for var in vars])
+    joined = tt.concatenate([var.ravel() for var in vars])
+    inarray = theano.shared(start.astype(joined.dtype), "inarray") if make_shared else joined.type("inarray")
+    inarray.tag.test_value = start.astype(joined.dtype)
+    replacements = {
+        var: theanof.reshape_t(inarray[place.slc], place.shp).astype(place.dtyp)
+        for var, place in zip(vars, theanof.ArrayOrdering(vars).vmap)
+    }
+    return [theano.clone(x, {**replacements, **shared}, strict=False) for x in xs], inarray
 
 
 def _evaluate(variable, shape):

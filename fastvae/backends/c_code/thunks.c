@@ -90,9 +90,10 @@ PyObject *fv_call_thunk(PyObject *self, PyObject *capsule) {
 }
 
 plan *fv_find_plan(thunk *t, const void *key, size_t size) {
+    int threads = fv_threads();
     for (plan **at = &t->plans; *at; at = &(*at)->next) {
         plan *p = *at;
-        if (memcmp(p->key, key, size) == 0) {
+        if (p->threads == threads && memcmp(p->key, key, size) == 0) {
             *at = p->next;
             p->next = t->plans;
             return t->plans = p;
@@ -103,6 +104,7 @@ plan *fv_find_plan(thunk *t, const void *key, size_t size) {
 
 void fv_keep_plan(thunk *t, plan *p, const void *key, size_t size) {
     memcpy(p->key, key, size);
+    p->threads = fv_threads();
     p->next = t->plans;
     t->plans = p;
     int kept = 1;

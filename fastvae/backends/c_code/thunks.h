@@ -21,9 +21,10 @@ typedef struct {
     void (*free_plan)(plan *); /* NULL for Ops that keep no plans */
 } op_kind;
 
-/* What is prepared for one set of shapes, its key; each Op extends it. */
+/* What is prepared for one set of shapes, its key, and a number of threads; each Op extends it. */
 struct plan {
     plan *next;
+    int threads;
     unsigned char key[MAX_KEY];
 };
 
@@ -37,10 +38,11 @@ struct thunk {
     plan *plans; /* the most recently used first */
 };
 
-/* Each backend's module.c has these: its Ops, NULL at the end; whether one can run now, else -1 and an exception; and
- * what to do when the last thunk is gone. */
+/* Each backend's module.c has these: its Ops, NULL at the end; whether one can run now, else -1 and an exception; how
+ * many threads a plan that is made now will run with; and what to do when the last thunk is gone. */
 extern const op_kind *const fv_kinds[];
 int fv_ready(const thunk *t);
+int fv_threads(void);
 void fv_idle(void);
 
 /* The module's methods: make_thunk(kind, settings, input cells, output cells) -> capsule, and call_thunk(capsule). */
@@ -51,7 +53,7 @@ PyObject *fv_call_thunk(PyObject *self, PyObject *capsule);
     {"make_thunk", fv_make_thunk, METH_VARARGS, "make_thunk(kind, settings, input_cells, output_cells) -> capsule"}, \
     {"call_thunk", fv_call_thunk, METH_O, "call_thunk(capsule): run it and raise its exception"}
 
-/* The plan with this key, moved to the front; NULL if there is none. */
+/* The plan with this key for the present number of threads, moved to the front; NULL if there is none. */
 plan *fv_find_plan(thunk *t, const void *key, size_t size);
 
 /* Put a new plan in front and drop the least recently used one beyond MAX_PLANS. */

@@ -27,7 +27,7 @@ class VectorElemwise(tt.Elemwise):
     """An Elemwise of one output of at least one axis, in one threaded loop of vector code."""
 
     def c_headers(self):
-        return [*super().c_headers(), "<stdlib.h>", "<omp.h>", "<unistd.h>"]
+        return [*super().c_headers(), "<stdlib.h>", "<omp.h>"]
 
     def c_compile_args(self):
         return FLAGS

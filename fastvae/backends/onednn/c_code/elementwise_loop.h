@@ -3,16 +3,11 @@
 #define FASTVAE_ELEMENTWISE_LOOP_H
 
 #include <omp.h>
-#include <unistd.h>
 
 #define FV_PARALLEL_MIN 32768 /* elements below which a second thread costs more than it brings */
 
-static const pid_t fv_loaded_by = getpid();
-
-/* Threads for so many elements; a forked child has none beside its own. */
-static inline int fv_threads(npy_intp size) {
-    return size > FV_PARALLEL_MIN && getpid() == fv_loaded_by ? omp_get_max_threads() : 1;
-}
+/* Threads for so many elements. */
+static inline int fv_threads(npy_intp size) { return size > FV_PARALLEL_MIN ? omp_get_max_threads() : 1; }
 
 /* Strides in bytes, 0 where an array is broadcast, of arrays of one shape: put the axes in the order of the last
  * array's memory, and make neighbours one axis where every array steps through them alike. Returns how many axes are

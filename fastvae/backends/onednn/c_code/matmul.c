@@ -244,7 +244,7 @@ static int run_matmul(thunk *t) {
         memset(PyArray_DATA(y), 0, PyArray_NBYTES(y));
         return 0;
     }
-    npy_intp key[] = {m, n, k, a.row, a.column, b.row, b.column, omp_get_max_threads()};
+    npy_intp key[] = {m, n, k, a.row, a.column, b.row, b.column};
     matmul_plan *p = (matmul_plan *)fv_find_plan(t, key, sizeof key);
     dnnl_status_t status;
     const char *step = "";

@@ -1,6 +1,7 @@
 /* The Python module: the Ops of this backend, and the methods that make and call their thunks. */
 #define FASTVAE_MODULE
 #include "fastvae.h"
+#include <omp.h>
 
 const op_kind *const fv_kinds[] = {
     &convolution_kind,   &matmul_kind,     &gemm_kind,         &contiguous_kind,
@@ -10,6 +11,8 @@ const op_kind *const fv_kinds[] = {
     &logistic_log_probability_kind, &logistic_log_probability_gradient_kind, NULL};
 
 int fv_ready(const thunk *t) { return fv_enter(); }
+
+int fv_threads(void) { return omp_get_max_threads(); } /* oneDNN plans for so many, and then runs with no other number */
 
 void fv_idle(void) { fv_scratch_release(); }
 

@@ -4,9 +4,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-static pid_t first_pid;
 static dnnl_engine_t engine;
 static dnnl_memory_t slope; /* one zero: ReLU's slope below 0 */
 
@@ -69,17 +67,8 @@ dnnl_exec_arg_t fv_relu_argument(void) {
  * shapes. */
 #define PRIMITIVES 2048
 
-/* First call of every Op, GIL held: refuse a forked child (its OpenMP pool would never answer), start the engine. */
+/* First call of every Op, GIL held: start the engine and this thread's stream. */
 int fv_enter(void) {
-    if (!first_pid) first_pid = getpid();
-    if (first_pid != getpid()) {
-        PyErr_Format(PyExc_RuntimeError,
-                     "a compiled function was called in process %d, forked after process %d had already computed: the "
-                     "OpenMP threads did not survive the fork; fork before the first step, or start the child with "
-                     "multiprocessing's \"spawn\" method",
-                     (int)getpid(), (int)first_pid);
-        return -1;
-    }
     if (!engine) {
         dnnl_status_t status = dnnl_set_primitive_cache_capacity(PRIMITIVES);
         if (!status) status = dnnl_engine_create(&engine, dnnl_cpu, 0);
