@@ -187,39 +187,39 @@ def fit(
         _check_local_rv(local_rv)
     inference = _inference(method, local_rv, model, random_seed, start, inf_kwargs)
     replacements = kwargs.get("more_replacements") or {}
-    checkpoints = _checkpoints(checkpoint, checkpoint_every, resume, configuration)
-    fetch_every = losses.interval(fetch_every, callbacks)
-    if progressbar:
-        pools = threads.describe()
-        profile = profiles.active().name
-        fetches = f"; the loss is fetched every {fetch_every} steps" if fetch_every > 1 else ""
-        print(f"compiling the step (slow the first time); profile: {profile}; {pools}{fetches}", file=sys.stderr)
-    with compilation.preparing(), compiling() if progressbar else contextlib.nullcontext():
-        loss, updates = elbo.step_updates(inference.objective, **kwargs)
-        if bad_steps == "skip":
-            loss, updates = nonfinite.skip_bad_steps(loss, updates)
-        pipelines = _pipelines([loss, *replacements.values()])
-        refuse_fixed_batch(pipelines, inference.approx.model)
-        n = _number_of_steps(n, epochs, pipelines)
+    with _checkpoints(checkpoint, checkpoint_every, resume, configuration) as checkpoints:
+        fetch_every = losses.interval(fetch_every, callbacks)
+        if progressbar:
+            pools = threads.describe()
+            profile = profiles.active().name
+            fetches = f"; the loss is fetched every {fetch_every} steps" if fetch_every > 1 else ""
+            print(f"compiling the step (slow the first time); profile: {profile}; {pools}{fetches}", file=sys.stderr)
+        with compilation.preparing(), compiling() if progressbar else contextlib.nullcontext():
+            loss, updates = elbo.step_updates(inference.objective, **kwargs)
+            if bad_steps == "skip":
+                loss, updates = nonfinite.skip_bad_steps(loss, updates)
+            pipelines = _pipelines([loss, *replacements.values()])
+            refuse_fixed_batch(pipelines, inference.approx.model)
+            n = _number_of_steps(n, epochs, pipelines)
+            if checkpoints is not None:
+                _check_restorable(pipelines, checkpoint)
+                checkpoints.check_length(n)
+                history = os.path.join(checkpoint, HISTORY) if history is None else history
+            buffer = losses.LossBuffer(loss, fetch_every) if fetch_every > 1 else None
+            if buffer is None:
+                step = theano.function([], loss, updates=updates, **(fn_kwargs or {}))
+            else:
+                step = theano.function([], updates=[*updates.items(), *buffer.updates], **(fn_kwargs or {}))
+            if held_out is not None:
+                held_out = HeldOut(inference.objective, held_out, replacements, held_out_every, patience)
+        trained = inference.approx.params + list(kwargs.get("more_obj_params") or [])
         if checkpoints is not None:
-            _check_restorable(pipelines, checkpoint)
-            checkpoints.check_length(n)
-            history = os.path.join(checkpoint, HISTORY) if history is None else history
-        buffer = losses.LossBuffer(loss, fetch_every) if fetch_every > 1 else None
-        if buffer is None:
-            step = theano.function([], loss, updates=updates, **(fn_kwargs or {}))
-        else:
-            step = theano.function([], updates=[*updates.items(), *buffer.updates], **(fn_kwargs or {}))
-        if held_out is not None:
-            held_out = HeldOut(inference.objective, held_out, replacements, held_out_every, patience)
-    trained = inference.approx.params + list(kwargs.get("more_obj_params") or [])
-    if checkpoints is not None:
-        checkpoints.bind(step, trained, pipelines)
-    Loop(
-        inference, step, n, trained, score=score is None or bool(score), callbacks=callbacks, batch_size=batch_size,
-        pipelines=pipelines, skip=bad_steps == "skip", held_out=held_out, history=history, checkpoints=checkpoints,
-        buffer=buffer,
-    ).run(progressbar)
+            checkpoints.bind(step, trained, pipelines)
+        Loop(
+            inference, step, n, trained, score=score is None or bool(score), callbacks=callbacks, batch_size=batch_size,
+            pipelines=pipelines, skip=bad_steps == "skip", held_out=held_out, history=history, checkpoints=checkpoints,
+            buffer=buffer,
+        ).run(progressbar)
     return inference.approx
 
 
@@ -254,7 +254,7 @@ def _checkpoints(folder, every, resume, configuration):
     if folder is None:
         if resume:
             raise ConfigurationError("fit: resume=True needs checkpoint=FOLDER, the folder of the run to go on with")
-        return None
+        return contextlib.nullcontext()
     return Checkpoints(folder, integer("fit", "checkpoint_every", every), resume, configuration or {})
 
 

@@ -71,6 +71,8 @@ class Loop:
         self.approx.ended_by = None
         try:
             with contextlib.ExitStack() as stack:
+                if self.checkpoints is not None:
+                    stack.enter_context(self.checkpoints)
                 for pipeline in self.pipelines:
                     stack.callback(pipeline.close)
                 interrupted = stack.enter_context(after_the_step())
