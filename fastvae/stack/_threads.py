@@ -12,6 +12,7 @@ import os
 import threading
 
 import theano
+from pymc3 import model as pm_model
 from theano.compile.debugmode import _Maker
 from theano.compile.function_module import FunctionMaker
 from theano.configparser import ConfigParam, change_flags
@@ -29,16 +30,19 @@ class _Here(threading.local):
     def __init__(self):
         self.values = {}  # of flags that a context has changed
         self.entered = []  # (context, {flag: value before})
+        self.models = []  # the flags before each `with model:` around this place
         self.alone = 0  # blocks in which an assignment too is the thread's own
 
 
 _here = _Here()
+_BEFORE = {}  # what a model takes for the flags before its context; those are in `_here.models`
 
 
 def install():
     """Replace the places where theano keeps, reads and changes its flags, and where it compiles."""
     ConfigParam.__get__, ConfigParam.__set__ = _get(ConfigParam.__get__), _set(ConfigParam.__set__)
     change_flags.__enter__, change_flags.__exit__ = _enter, _exit
+    pm_model.set_theano_conf = _of_a_model(pm_model.set_theano_conf)
     for owner, name in (
         (FunctionMaker, "__init__"), (FunctionMaker, "create"), (_Maker, "__init__"), (_Maker, "create"),
         (ModuleCache, "module_from_key"),
@@ -105,6 +109,20 @@ def _exit(self, *exception):
     _, before = _here.entered.pop(place)
     for name, flag in self.confs.items():
         flag.__set__(None, before[name])
+
+
+def _of_a_model(stock):
+    # A model keeps the flags before its context in one place, where a context inside it, of the same model, or one of
+    # another thread puts its own: stock leaves the model's flags behind.
+    @functools.wraps(stock)
+    def set_theano_conf(values):
+        if values is _BEFORE:
+            stock(_here.models.pop())
+        else:
+            _here.models.append(stock(values))
+        return _BEFORE
+
+    return set_theano_conf
 
 
 def _in_turn(method):
