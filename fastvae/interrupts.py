@@ -1,9 +1,19 @@
-"""Ctrl-C and SIGTERM: between two steps of a training, never inside one, and as an exception elsewhere."""
+"""Ctrl-C and SIGTERM: between two steps of a training, never inside one, at once where it waits for data, and as an
+exception elsewhere."""
 import contextlib
 import signal
 import threading
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_blocks = []  # what each `after_the_step` of the main thread has caught, the innermost last
+
+
+class Interrupted(KeyboardInterrupt):
+    """`.signal` came while a training waited."""
+
+    def __init__(self, number):
+        super().__init__(number.name)
+        self.signal = number
 
 
 @contextlib.contextmanager
@@ -25,11 +35,25 @@ def after_the_step():
         for number in SIGNALS:
             if signal.getsignal(number) not in (signal.SIG_IGN, None):
                 before[number] = signal.signal(number, lambda number, frame: caught.append(signal.Signals(number)))
+        _blocks.append(caught)
     try:
         yield lambda: caught[0] if caught else None
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        if threading.current_thread() is threading.main_thread():
+            _blocks.pop()
+
+
+def while_waiting():
+    """Raise `Interrupted` if a signal has come: to be called again and again by what waits inside `after_the_step`.
+
+    Examples
+    --------
+    >>> while_waiting()  # no signal has come
+    """
+    if _blocks and _blocks[-1] and threading.current_thread() is threading.main_thread():
+        raise Interrupted(_blocks[-1][0])
 
 
 class Terminated(KeyboardInterrupt):

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from fastvae.interrupts import Terminated, after_the_step, termination_raises
+from fastvae.interrupts import Interrupted, Terminated, after_the_step, termination_raises, while_waiting
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -46,3 +46,21 @@ def test_other_threads_get_no_handler():
     thread.start()
     thread.join()
     assert seen == [(None, before)]
+
+
+def test_what_waits_is_told_of_a_signal_once_it_has_come():
+    while_waiting()
+    with after_the_step():
+        while_waiting()
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(Interrupted) as error:
+            while_waiting()
+        assert error.value.signal is signal.SIGTERM
+        with after_the_step():  # another training, in a callback of this one
+            while_waiting()
+        other = threading.Thread(target=lambda: seen.append(while_waiting()))
+        seen = []
+        other.start()
+        other.join()
+        assert seen == [None]
+    while_waiting()

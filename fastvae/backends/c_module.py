@@ -11,11 +11,11 @@ import importlib.util
 import os
 import subprocess
 import sysconfig
-import tempfile
 
 import numpy as np
 import theano
 
+from fastvae.compilation.drafts import drafts
 from fastvae.errors import StackError
 
 SHARED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "c_code")
@@ -69,15 +69,14 @@ def built(name, folder, command, backend, remedy):
     path = os.path.join(theano.config.compiledir, f"{name}_{digest(folder, command)}.so")
     if os.path.exists(path):
         return path
-    handle, temporary = tempfile.mkstemp(suffix=".so", dir=theano.config.compiledir)
-    os.close(handle)
-    result = subprocess.run([*command, "-o", temporary], capture_output=True, text=True)
-    if result.returncode:
-        os.unlink(temporary)
-        raise StackError(
-            f"{backend} did not compile with {theano.config.cxx!r} ({remedy}): {result.stderr.strip()[-2000:]}"
-        )
-    os.replace(temporary, path)  # at once, so that a second process never loads half a file
+    with drafts(theano.config.compiledir) as home:
+        unfinished = os.path.join(home, "module.so")
+        result = subprocess.run([*command, "-o", unfinished], capture_output=True, text=True)
+        if result.returncode:
+            raise StackError(
+                f"{backend} did not compile with {theano.config.cxx!r} ({remedy}): {result.stderr.strip()[-2000:]}"
+            )
+        os.replace(unfinished, path)  # at once, so that a second process never loads half a file
     return path
 
 

@@ -37,7 +37,7 @@ import pymc3 as pm
 import theano
 
 import fastvae
-from fastvae import atomic, profiles
+from fastvae import atomic, locks, profiles
 from fastvae.checkpoint import container, values
 from fastvae.checkpoint.container import DamagedError
 from fastvae.checkpoint.description import graph_digest
@@ -50,6 +50,7 @@ KEPT = 3
 MAY_CHANGE = ("n", "epochs", "score", "callbacks", "progressbar", "held_out", "held_out_every", "patience")
 MAY_CHANGE += ("fetch_every", "history", "checkpoint_every")
 SHOWN = 80  # characters of a value in a message
+LOCKED = "checkpoints"  # what the lock's file in the folder is named after
 NAME = re.compile(r"checkpoint-(\d{8,})\.ckpt")
 
 
@@ -115,7 +116,7 @@ def updated(function):
 
 
 class Checkpoints:
-    """The checkpoints of one run.
+    """The checkpoints of one run, and the right to write them, until the end of a `with` block.
 
     Parameters
     ----------
@@ -143,34 +144,42 @@ class Checkpoints:
     Raises
     ------
     ConfigurationError, DataError
-        If the folder cannot be used.
+        If the folder cannot be used, or another run writes there.
     """
 
     def __init__(self, folder, every, resume, configuration, may_change=()):
         self.folder, self.every, self.may_change = pathlib.Path(folder), every, may_change
         self.configuration = json.loads(json.dumps(configuration, default=_plain))
         self.made_by = _made_by()
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            for draft in self.folder.glob(f"checkpoint-*{atomic.DRAFT}"):  # of a process that was killed
-                draft.unlink()
-        except OSError as error:
-            raise ConfigurationError(_unusable(self.folder, error)) from error
-        present = steps(self.folder)
-        if present and not resume:
-            raise ConfigurationError(
-                f"checkpoint={str(folder)!r} holds checkpoints of a run up to step {max(present):,}: pass resume=True "
-                "to go on from there, or give another folder"
-            )
-        state = newest(self.folder) if resume else None
-        self.saved, self.losses, self.held_out, self.best = None, [], [], None
-        self._is_same_run = True  # no argument that counts and no version differs
-        if state is not None:
-            self.saved, self.losses, self.held_out = state["step"], state["losses"], state["held_out"]
-            self.best = state.get("best")
-        if resume:
-            self._compare(state)
-        self._resumed = state
+        with contextlib.ExitStack() as on_error:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self._lock = on_error.enter_context(locks.Lock(self.folder / LOCKED, f"checkpoint={str(folder)!r}"))
+                atomic.sweep(self.folder, "checkpoint-*")
+            except OSError as error:
+                raise ConfigurationError(_unusable(self.folder, error)) from error
+            present = steps(self.folder)
+            if present and not resume:
+                raise ConfigurationError(
+                    f"checkpoint={str(folder)!r} holds checkpoints of a run up to step {max(present):,}: pass "
+                    "resume=True to go on from there, or give another folder"
+                )
+            state = newest(self.folder) if resume else None
+            self.saved, self.losses, self.held_out, self.best = None, [], [], None
+            self._is_same_run = True  # no argument that counts and no version differs
+            if state is not None:
+                self.saved, self.losses, self.held_out = state["step"], state["losses"], state["held_out"]
+                self.best = state.get("best")
+            if resume:
+                self._compare(state)
+            self._resumed = state
+            on_error.pop_all()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self._lock.release()
 
     def _compare(self, state):
         """Say where the run goes on and what is not as it was; refuse what would make it another run."""

@@ -192,14 +192,19 @@ def _train(args):
     held_out(options["data"], images.shape[1:])  # what is wrong with it is better known now than after the training
     profiles.resolve(args.profile)
     threads.requested(args.threads)
-    folder = run_folder.create(args.out, options) if args.resume is None else pathlib.Path(args.resume)
+    folder = pathlib.Path(args.resume or args.out or run_folder.default(options["model"]))
+    created = False
     try:
-        _start(args)
-        from fastvae.cli import commands
+        with run_folder.locked(folder):
+            if args.resume is None:
+                run_folder.create(folder, options)
+                created = True
+            _start(args)
+            from fastvae.cli import commands
 
-        return commands.train(folder, images, options, resume=args.resume is not None)
+            return commands.train(folder, images, options, resume=args.resume is not None)
     except BaseException:
-        if args.resume is None:
+        if created:
             run_folder.discard_untrained(folder)
         raise
 

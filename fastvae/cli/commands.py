@@ -2,7 +2,7 @@
 import signal
 import sys
 
-from fastvae import checkpoint, datasets, evaluation, models, plots, profiles
+from fastvae import atomic, checkpoint, datasets, evaluation, models, plots, profiles
 from fastvae.cli import run_folder
 from fastvae.errors import CheckpointError, ConfigurationError, DataError
 from fastvae.training import history
@@ -124,7 +124,8 @@ def draw(folder, vae, config, hist):
     for name, figure in figures.items():
         path = folder / f"{name}.png"
         try:
-            figure.savefig(path, dpi=120)
+            with atomic.replacing(path) as file:
+                figure.savefig(file, format="png", dpi=120)
         except OSError as error:
             raise DataError(f"{str(path)!r} cannot be written: {error.strerror}; make room there") from error
 

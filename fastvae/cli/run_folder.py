@@ -6,11 +6,12 @@
     checkpoint-*    the last three states of the training (`fastvae.checkpoint`), from which it is resumed
     *.png           pictures (`fastvae plot` draws them again)
 """
+import contextlib
 import datetime
 import json
 import pathlib
 
-from fastvae import __version__, atomic
+from fastvae import __version__, atomic, locks
 from fastvae.errors import ConfigurationError, DataError
 
 CONFIG, NETWORK = "config.json", "vae.npz"
@@ -22,36 +23,55 @@ OPTIONS = dict(
 RESTORE = "restore the file that `fastvae train` wrote"
 
 
-def create(path, options):
-    """Make a new run folder and write its configuration.
+def default(model):
+    """The folder of a run for which none was given: `runs/MODEL-DATE-TIME`."""
+    return pathlib.Path("runs", f"{model}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
+
+
+@contextlib.contextmanager
+def locked(folder):
+    """Make the folder if need be, keep other trainings out of it within the block, and sweep what killed ones left.
 
     Parameters
     ----------
-    path : str or None
-        The folder, which must not hold anything yet; None makes `runs/MODEL-DATE-TIME`.
-    options : dict
-        Arguments of the run, one for every name in `OPTIONS`.
-
-    Returns
-    -------
-    pathlib.Path
+    folder : pathlib.Path
 
     Raises
     ------
     ConfigurationError
-        If the folder already holds something or cannot be written.
+        If another process trains there, or the folder cannot be written.
     """
-    stamp = datetime.datetime.now().strftime("%Y%m%d-%H%M%S")
-    folder = pathlib.Path(path) if path is not None else pathlib.Path("runs", f"{options['model']}-{stamp}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
-            raise ConfigurationError(f"run folder {str(folder)!r} is not empty; give --out a new folder")
+        lock = locks.Lock(folder / CONFIG, f"run folder {str(folder)!r}")
+        atomic.sweep(folder)
+        for left in folder.glob(f"*{locks.SUFFIX}"):
+            locks.remove_unowned(left)
     except OSError as error:
         what = f"cannot write to run folder {str(folder)!r}: {error.strerror}; give --out another"
         raise ConfigurationError(what) from error
+    with lock:
+        yield
+
+
+def create(folder, options):
+    """Write the configuration of a new run.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Must not hold anything yet but locks.
+    options : dict
+        Arguments of the run, one for every name in `OPTIONS`.
+
+    Raises
+    ------
+    ConfigurationError
+        If the folder already holds something.
+    """
+    if _contents(folder):
+        raise ConfigurationError(f"run folder {str(folder)!r} is not empty; give --out a new folder")
     configure(folder, options)
-    return folder
 
 
 def configure(folder, options):
@@ -61,9 +81,14 @@ def configure(folder, options):
 
 def discard_untrained(folder):
     """Remove a run folder in which no step was taken, so that its name can be used again."""
-    if {path.name for path in folder.iterdir()} == {CONFIG}:
-        (folder / CONFIG).unlink()
-        folder.rmdir()
+    if _contents(folder) <= {CONFIG}:
+        (folder / CONFIG).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # somebody else has put something there meanwhile
+            folder.rmdir()
+
+
+def _contents(folder):
+    return {path.name for path in folder.iterdir() if path.suffix != locks.SUFFIX}
 
 
 def existing(path):

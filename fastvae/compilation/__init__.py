@@ -16,11 +16,11 @@ Examples
 import contextlib
 import functools
 import os
-import shutil
-import tempfile
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import theano
 import theano.tensor as tt
 from theano.gof import CLinker, FunctionGraph, Op
 from theano.gof.cc import get_module_cache
@@ -30,11 +30,13 @@ from theano.gof.vm import VM_Linker
 from theano.scalar import Scalar
 
 from . import precompiled  # not by its full name: stock's programs of bench/ load this package without fastvae
+from .drafts import drafts
 
 SMALL = 100  # elements of a constant that Python computes at once
 _batches = []  # of the functions that are being linked, the innermost last
 _watchers = []
 _preparations = [precompiled.prepare]
+_contexts = []  # of a thread, under which other threads compile for it
 
 
 def install(workers):
@@ -55,6 +57,11 @@ def prepare_with(function):
         _preparations.append(function)
 
 
+def help_under(context):
+    """Let `context()`, called in the thread that compiles, return a context manager under which others help it."""
+    _contexts.append(context)
+
+
 @contextlib.contextmanager
 def preparing():
     """Inside this context, what every function needs is compiled in threads while Python makes and rewrites graphs.
@@ -65,6 +72,35 @@ def preparing():
         for preparation in _preparations:
             pool.submit(preparation)
         yield
+
+
+class InTurn:
+    """A compiled function for several threads, which take turns: theano mixes up the inputs of calls at a time.
+
+    Parameters
+    ----------
+    function : theano.compile.Function
+
+    Examples
+    --------
+    >>> x = tt.fscalar()
+    >>> double = InTurn(theano.function([x], 2 * x))
+    >>> float(double(1.5))
+    3.0
+    """
+
+    def __init__(self, function):
+        self.__setstate__(function)
+
+    def __call__(self, *args):
+        with self._lock:
+            return self.function(*args)
+
+    def __getstate__(self):
+        return self.function
+
+    def __setstate__(self, function):
+        self.function, self._lock = function, threading.Lock()
 
 
 @contextlib.contextmanager
@@ -114,7 +150,7 @@ def compile_side_by_side(workers):
         if folder is None:
             return compile_str(module_name, src_code, location, *args, **kwargs)
         for name in os.listdir(folder):
-            shutil.move(os.path.join(folder, name), os.path.join(location, name))
+            os.replace(os.path.join(folder, name), os.path.join(location, name))
         open(os.path.join(location, "__init__.py"), "w").close()
         return dlimport(os.path.join(location, f"{module_name}.{get_lib_extension()}"))
 
@@ -150,7 +186,7 @@ class _Batch:
 
     def _start(self):
         self.jobs = {}
-        home = self.open.enter_context(tempfile.TemporaryDirectory(prefix="fastvae_"))
+        home = self.open.enter_context(drafts(theano.config.compiledir))
         pool = ThreadPoolExecutor(self.workers)
         self.open.callback(pool.shutdown, cancel_futures=True)
         nodes = self.nodes()
@@ -159,8 +195,15 @@ class _Batch:
         for module, arguments in _missing(nodes):
             if module.code_hash not in self.jobs:
                 folder = os.path.join(home, module.code_hash)
-                self.jobs[module.code_hash] = pool.submit(self._compile, module, folder, arguments)
+                contexts = [context() for context in _contexts]
+                self.jobs[module.code_hash] = pool.submit(self._help, contexts, module, folder, arguments)
         self.total = len(self.jobs)
+
+    def _help(self, contexts, *args):
+        with contextlib.ExitStack() as stack:
+            for context in contexts:
+                stack.enter_context(context)
+            return self._compile(*args)
 
     def _compile(self, module, folder, arguments):
         os.mkdir(folder)

@@ -15,6 +15,8 @@ from theano import config
 from theano.gof import CLinker, FunctionGraph
 from theano.gof.cmodule import GCC_compiler, std_include_dirs
 
+from .drafts import drafts
+
 HEADERS = (
     "<Python.h>",
     "<iostream>",
@@ -83,14 +85,16 @@ def _header(flags, include_dirs, uses=1):
     # One module alone would not pay for its header; one that failed is not tried again.
     if not before < 2 <= before + uses:
         return None
-    with open(path, "w", encoding="ascii") as file:
-        file.writelines(f"#include {name}\n" for name in HEADERS)
-    unfinished = f"{path}.{os.getpid()}"
-    includes = [f"-I{folder}" for folder in include_dirs]
-    command = [config.cxx, "-g", *flags, *includes, "-fvisibility=hidden", "-x", "c++-header", path, "-o", unfinished]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        logging.getLogger("fastvae").warning("headers are not precompiled, a cold start is slower: %s", done.stderr)
-        return None
-    os.replace(unfinished, path + ".gch")
+    with drafts(config.compiledir) as folder:
+        header, unfinished = os.path.join(folder, "header.h"), os.path.join(folder, "header.h.gch")
+        with open(header, "w", encoding="ascii") as file:
+            file.writelines(f"#include {name}\n" for name in HEADERS)
+        os.replace(header, path)
+        includes = [f"-I{folder}" for folder in include_dirs]
+        command = [config.cxx, "-g", *flags, *includes, "-fvisibility=hidden", "-x", "c++-header", path]
+        done = subprocess.run([*command, "-o", unfinished], capture_output=True, text=True)
+        if done.returncode:
+            logging.getLogger("fastvae").warning("headers are not precompiled, a cold start is slower: %s", done.stderr)
+            return None
+        os.replace(unfinished, path + ".gch")
     return path

@@ -33,6 +33,7 @@ from theano.configparser import change_flags
 
 from fastvae import posteriors
 from fastvae.arguments import generator, integer
+from fastvae.compilation import InTurn
 from fastvae.elbo import vae_model
 from fastvae.errors import ConfigurationError, DataError
 
@@ -239,7 +240,7 @@ def _per_datum(log_density):
 
 
 def _function(inputs, outputs):
-    return theano.function(inputs, outputs, on_unused_input="ignore")
+    return InTurn(theano.function(inputs, outputs, on_unused_input="ignore"))
 
 
 def _prepared(owner, model, data, seed, local_rv, batch_size):

@@ -35,8 +35,11 @@ import theano
 import theano.tensor as tt
 
 from fastvae.errors import ConfigurationError, DataError
+from fastvae.interrupts import while_waiting
 from fastvae.nn.collect import not_trainable
 
+LOOK_UP = 0.1  # seconds after which one who waits for data looks whether a signal has come
+FAREWELL = 0.3  # seconds that a reader's thread has to end
 NOT_ADVANCED = (
     "this streamed fastvae.Minibatch has no new batch: the step is run by something else than fastvae.fit, such as "
     "stock pm.fit; train with fastvae.fit, or call variable.tag.pipeline.advance() before every step"
@@ -161,6 +164,8 @@ class Streamed:
         ------
         DataError
             If it cannot be read; the message names the file and the rows.
+        fastvae.interrupts.Interrupted
+            If Ctrl-C or SIGTERM comes while a training waits for it.
         """
         if self._fresh.get_value():
             return
@@ -208,11 +213,15 @@ class _Reader:
 
     def next(self):
         """The next minibatch and the memory behind it."""
-        if self._failed is None:
-            entry = self._queue.get()
-            if not isinstance(entry, Exception):
-                return entry
-            self._failed = entry
+        while self._failed is None:
+            try:
+                entry = self._queue.get(timeout=LOOK_UP)
+            except queue.Empty:
+                while_waiting()
+            else:
+                if not isinstance(entry, Exception):
+                    return entry
+                self._failed = entry
         raise self._failed
 
     def release(self):
@@ -222,9 +231,9 @@ class _Reader:
             self._queue.get_nowait()
 
     def stop(self):
-        """End the thread."""
+        """End the thread; one that is stuck in its source ends when that answers, and gives up what it then reads."""
         self.release()
-        self._thread.join()
+        self._thread.join(FAREWELL)
 
 
 def _read_ahead(feed, memory, entries, stopped):
@@ -235,6 +244,8 @@ def _read_ahead(feed, memory, entries, stopped):
                 return
     except Exception as error:  # raised again by the training thread
         entries.put(error)
+    except BaseException as error:  # such as the SystemExit of a user's function
+        entries.put(DataError(f"Minibatch: the data's function ended its thread with {type(error).__name__}: {error}"))
 
 
 def _identity(feed):

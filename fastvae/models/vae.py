@@ -26,6 +26,7 @@ import theano.tensor as tt
 
 from fastvae import elbo, likelihoods, posteriors, training
 from fastvae.arguments import generator, integer, shape_of_images
+from fastvae.compilation import InTurn
 from fastvae.datasets import as_images
 from fastvae.errors import ConfigurationError, DataError
 from fastvae.evaluation import importance
@@ -382,17 +383,17 @@ class VAE(abc.ABC):
     @cached_property
     def _encode_mean(self):
         x = tt.tensor4("images", dtype="float32")
-        return theano.function([x], self.encode(x)[0])
+        return InTurn(theano.function([x], self.encode(x)[0]))
 
     @cached_property
     def _encode_spread(self):
         x = tt.tensor4("images", dtype="float32")
-        return theano.function([x], self.encode(x)[1])
+        return InTurn(theano.function([x], self.encode(x)[1]))
 
     @cached_property
     def _decode_mean(self):
         z = tt.matrix("z", dtype="float32")
-        return theano.function([z], self.decode(z))
+        return InTurn(theano.function([z], self.decode(z)))
 
     def _to_train_on(self, images, owner):
         """Images, float32 or uint8, or rows on disk of these, of the model's shape."""

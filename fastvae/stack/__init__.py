@@ -3,6 +3,7 @@
 `import fastvae` calls `start()`; the command line calls it after it has parsed `--profile`.
 """
 import importlib
+import os
 import sys
 
 from fastvae import profiles
@@ -10,7 +11,7 @@ from fastvae.backends import gpu, onednn
 from fastvae.devices import forks
 from fastvae.devices.threads import limit, requested
 from fastvae.errors import ProfileError, StackError
-from fastvae.stack import _legacy
+from fastvae.stack import _compile_folder, _legacy
 
 
 def start(profile=None, threads=None):
@@ -32,7 +33,8 @@ def start(profile=None, threads=None):
     Raises
     ------
     StackError
-        If theano was imported first, or g++ or Python's headers are missing.
+        If theano was imported first, g++ or Python's headers are missing, or theano's compile folder is full, cannot be
+        written, or can be written by others.
     ProfileError
         If the profile cannot be had, or differs from the one already in force.
     ConfigurationError
@@ -56,7 +58,14 @@ def start(profile=None, threads=None):
         )
     active = profiles.resolve(profile)
     _legacy.before_theano()
-    with profiles.activated(active, request.count):
+    base = active.settings.get("base_compiledir", ("~/.theano",))[0]
+    compiledir = active.settings.get("compiledir", (None,))[0]
+    _compile_folder.check_owner(base, compiledir)
+    with (
+        profiles.activated(active, request.count),
+        _compile_folder.failures_in_one_line(lambda: compiledir or os.path.expanduser(base)),
+        _compile_folder.private(),
+    ):
         importlib.import_module("theano")
         importlib.import_module("pymc3")
     _legacy.after_pymc3()

@@ -1,14 +1,15 @@
 """Repairs that theano 1.0.5 and pymc3 3.9.3 need on today's numpy, scipy and Python.
 
 One function a fault. A function looks first whether its fault is there and returns whether it repaired anything, so
-it is harmless on a stack that does not need it (Python 3.10 with numpy 1.21 needs only the last eight, which are
+it is harmless on a stack that does not need it (Python 3.10 with numpy 1.21 needs only the last ten, which are
 faults of theano and PyMC3 themselves). `tests/test_legacy.py` holds each to stock: where a repair is needed its test
 fails once stock works without it.
 
     before theano is imported    numpy_asscalar, inspect_getargspec, scipy_private_names, scan_in_python
     after pymc3 is imported      minibatch_static_slices, versions_without_properties, versions_of_c_files,
-                                 vanishing_folders, lock_after_errors, model_test_values, global_variable_order,
-                                 rowwise_full_rank, whole_numbers
+                                 vanishing_folders, files_among_modules, lock_after_errors, threads_of_their_own,
+                                 model_test_values, global_variable_order, rowwise_full_rank,
+                                 whole_numbers
 
 The remaining fault of the import, numpy's missing `blas_opt_info`, is covered by the profile, which
 always sets `blas.ldflags` (`fastvae/profiles/`).
@@ -138,12 +139,42 @@ def vanishing_folders():
     return True
 
 
+def files_among_modules():
+    """A plain file whose name begins with `tmp` in the compile folder makes theano's end raise, in every process."""
+    import os
+    import time
+
+    from theano.gof import cmodule
+
+    name_of, clear_unversioned = cmodule.module_name_from_dir, cmodule.ModuleCache.clear_unversioned
+
+    def module_name_from_dir(path, *args, **kwargs):
+        return path if os.path.isfile(path) else name_of(path, *args, **kwargs)
+
+    def clear(self, *args, **kwargs):
+        for name in os.listdir(self.dirname):
+            path = os.path.join(self.dirname, name)
+            with contextlib.suppress(OSError):  # gone meanwhile, or not ours to remove
+                # An older fastvae compiles into such a file, and takes less than ten minutes.
+                if name.startswith("tmp") and os.path.isfile(path) and time.time() - os.path.getmtime(path) > 600:
+                    os.remove(path)
+        return clear_unversioned(self, *args, **kwargs)
+
+    cmodule.module_name_from_dir, cmodule.ModuleCache.clear_unversioned = module_name_from_dir, clear
+    return True
+
+
 def lock_after_errors():
     """A module that does not compile leaves theano's compile folder locked, and other processes wait for minutes."""
+    from theano import config
     from theano.gof import compilelock
+
+    from fastvae.stack import _compile_folder
 
     @contextlib.contextmanager
     def lock_ctx(lock_dir=None, keep_lock=False, **kwargs):
+        if not getattr(compilelock.get_lock, "n_lock", 0):
+            _compile_folder.check_room(config.compiledir)  # stock tries for minutes to lock a folder without room
         compilelock.get_lock(lock_dir=lock_dir, **kwargs)
         try:
             yield
@@ -154,6 +185,14 @@ def lock_after_errors():
             compilelock.release_lock()
 
     compilelock.lock_ctx = lock_ctx
+    return True
+
+
+def threads_of_their_own():
+    """theano's flags are the process's, so what one thread changes for a while another compiles under."""
+    from fastvae.stack import _threads
+
+    _threads.install()
     return True
 
 
@@ -204,7 +243,9 @@ def after_pymc3():
         versions_without_properties,
         versions_of_c_files,
         vanishing_folders,
+        files_among_modules,
         lock_after_errors,
+        threads_of_their_own,
         model_test_values,
         global_variable_order,
         rowwise_full_rank,

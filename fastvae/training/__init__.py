@@ -183,8 +183,9 @@ def fit(
     >>> len(approx.hist), approx.ended_by
     (200, 'steps')
     """
-    given = arguments_of(locals())
+    arguments = arguments_of(locals())
     _check_arguments(n, epochs, method, callbacks, bad_steps, fetch_every)
+    local_rv = posteriors.of_latents(local_rv)
     if not _is_fast(method):
         ours = dict(epochs=epochs, held_out=held_out, patience=patience, history=history, checkpoint=checkpoint)
         ours["fetch_every"] = fetch_every
@@ -198,53 +199,52 @@ def fit(
         )
     _drop_unused(kwargs)
     _check_further(kwargs)
-    local_rv = posteriors.of_latents(local_rv)
     for latent, params in (local_rv or {}).items():
         for name, value in params.items():
             elbo.precision.check(f"fit: the {name} of {latent}", value)
     inference = _inference(method, local_rv, model, random_seed, start, inf_kwargs)
     replacements = kwargs["more_replacements"] = as_variables(kwargs.get("more_replacements"))
-    configuration = {"arguments": given, **(configuration or {})}
-    checkpoints = _checkpoints(checkpoint, checkpoint_every, resume, configuration, may_change)
-    fetch_every = losses.interval(fetch_every, callbacks)
-    if progressbar:
-        pools = threads.describe()
-        profile = profiles.active().name
-        fetches = f"; the loss is fetched every {fetch_every} steps" if fetch_every > 1 else ""
-        print(f"compiling the step (slow the first time); profile: {profile}; {pools}{fetches}", file=sys.stderr)
-    with contextlib.ExitStack() as preparing:
-        preparing.enter_context(compilation.preparing())
-        preparing.enter_context(elbo.precision.explained(inference.approx.model))
+    configuration = {"arguments": arguments, **(configuration or {})}
+    with _checkpoints(checkpoint, checkpoint_every, resume, configuration, may_change) as checkpoints:
+        fetch_every = losses.interval(fetch_every, callbacks)
         if progressbar:
-            preparing.enter_context(compiling())
-        loss, updates = elbo.step_updates(inference.objective, **kwargs)
-        if bad_steps == "skip":
-            loss, updates = nonfinite.skip_bad_steps(loss, updates)
-        pipelines = _pipelines([loss, *replacements.values()])
-        refuse_fixed_batch(pipelines, inference.approx.model)
-        n = _number_of_steps(n, epochs, pipelines)
+            pools = threads.describe()
+            profile = profiles.active().name
+            fetches = f"; the loss is fetched every {fetch_every} steps" if fetch_every > 1 else ""
+            print(f"compiling the step (slow the first time); profile: {profile}; {pools}{fetches}", file=sys.stderr)
+        with contextlib.ExitStack() as preparing:
+            preparing.enter_context(compilation.preparing())
+            preparing.enter_context(elbo.precision.explained(inference.approx.model))
+            if progressbar:
+                preparing.enter_context(compiling())
+            loss, updates = elbo.step_updates(inference.objective, **kwargs)
+            if bad_steps == "skip":
+                loss, updates = nonfinite.skip_bad_steps(loss, updates)
+            pipelines = _pipelines([loss, *replacements.values()])
+            refuse_fixed_batch(pipelines, inference.approx.model)
+            n = _number_of_steps(n, epochs, pipelines)
+            if checkpoints is not None:
+                _check_restorable(pipelines, checkpoint)
+                checkpoints.check_length(n)
+                checkpoints.describe_step(loss, updates)
+                history = os.path.join(checkpoint, HISTORY) if history is None else history
+            buffer = losses.LossBuffer(loss, fetch_every) if fetch_every > 1 else None
+            if buffer is None:
+                step = theano.function([], loss, updates=updates, **(fn_kwargs or {}))
+            else:
+                step = theano.function([], updates=[*updates.items(), *buffer.updates], **(fn_kwargs or {}))
+            if held_out is not None:
+                held_out = HeldOut(inference.objective, held_out, replacements, held_out_every, patience)
+        trained = inference.approx.params + list(kwargs.get("more_obj_params") or [])
+        best = None if patience is None else Best(trained, None if checkpoints is None else checkpoints.best)
+        first = None if bad_steps == "skip" else FirstStep(updated(step), pipelines, loss.tag.parts)
         if checkpoints is not None:
-            _check_restorable(pipelines, checkpoint)
-            checkpoints.check_length(n)
-            checkpoints.describe_step(loss, updates)
-            history = os.path.join(checkpoint, HISTORY) if history is None else history
-        buffer = losses.LossBuffer(loss, fetch_every) if fetch_every > 1 else None
-        if buffer is None:
-            step = theano.function([], loss, updates=updates, **(fn_kwargs or {}))
-        else:
-            step = theano.function([], updates=[*updates.items(), *buffer.updates], **(fn_kwargs or {}))
-        if held_out is not None:
-            held_out = HeldOut(inference.objective, held_out, replacements, held_out_every, patience)
-    trained = inference.approx.params + list(kwargs.get("more_obj_params") or [])
-    best = None if patience is None else Best(trained, None if checkpoints is None else checkpoints.best)
-    first = None if bad_steps == "skip" else FirstStep(updated(step), pipelines, loss.tag.parts)
-    if checkpoints is not None:
-        checkpoints.bind(step, trained, pipelines)
-    Loop(
-        inference, step, n, trained, score=score is None or bool(score), callbacks=callbacks, batch_size=batch_size,
-        pipelines=pipelines, skip=bad_steps == "skip", held_out=held_out, best=best, history=history,
-        checkpoints=checkpoints, first=first, buffer=buffer,
-    ).run(progressbar)
+            checkpoints.bind(step, trained, pipelines)
+        Loop(
+            inference, step, n, trained, score=score is None or bool(score), callbacks=callbacks, batch_size=batch_size,
+            pipelines=pipelines, skip=bad_steps == "skip", held_out=held_out, best=best, history=history,
+            checkpoints=checkpoints, first=first, buffer=buffer,
+        ).run(progressbar)
     return inference.approx
 
 
@@ -301,7 +301,7 @@ def _checkpoints(folder, every, resume, configuration, may_change):
     if folder is None:
         if resume:
             raise ConfigurationError("fit: resume=True needs checkpoint=FOLDER, the folder of the run to go on with")
-        return None
+        return contextlib.nullcontext()
     known = [*configuration["arguments"], "step"]
     for name in may_change:
         if name not in known:

@@ -18,12 +18,13 @@ Examples
 >>> print(pathlib.Path(path).read_text().splitlines()[-1])
 2,6.0,-3.0,-3.5
 """
+import contextlib
 import csv
 import os
 import sys
 import time
 
-from fastvae import atomic
+from fastvae import atomic, locks
 from fastvae.errors import DataError
 
 HISTORY = "history.csv"  # its name in the folder of a run
@@ -47,6 +48,8 @@ class History:
 
     Raises
     ------
+    ConfigurationError
+        If another run writes the file.
     DataError
         If the file cannot be begun, or still not be written at the end.
     """
@@ -60,21 +63,25 @@ class History:
         losses, held_out = self._past
         for i, loss in enumerate(losses, start=1):
             self._rows.append(self._row(i, loss, held_out.get(i)))
-        try:
-            with atomic.replacing(self.path) as file:
-                file.write((HEADER + "".join(self._rows)).encode())
-        except OSError as error:
-            raise self._unwritable(error) from error
+        with contextlib.ExitStack() as on_error:
+            try:
+                self._lock = on_error.enter_context(locks.Lock(atomic.target(self.path), f"history={self.path!r}"))
+                with atomic.replacing(self.path) as file:
+                    file.write((HEADER + "".join(self._rows)).encode())
+            except OSError as error:
+                raise self._unwritable(error) from error
+            on_error.pop_all()
         self._rows.clear()
         return self
 
     def __exit__(self, kind, error, traceback):
-        try:
-            self.write()
-        except OSError as failure:
-            if error is None:
-                raise self._unwritable(failure) from failure
-            self._say(failure)
+        with self._lock:
+            try:
+                self.write()
+            except OSError as failure:
+                if error is None:
+                    raise self._unwritable(failure) from failure
+                self._say(failure)
 
     def append(self, iteration, loss, held_out_elbo=None):
         """Add a step; at most a second later it is in the file, or kept for the next try and the trouble said."""

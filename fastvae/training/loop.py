@@ -7,7 +7,7 @@ import theano
 from pymc3.variational.inference import State
 
 from fastvae.errors import NonFiniteError
-from fastvae.interrupts import after_the_step
+from fastvae.interrupts import Interrupted, after_the_step
 from fastvae.training import nonfinite
 from fastvae.training.history import History
 from fastvae.training.losses import LATEST
@@ -75,6 +75,8 @@ class Loop:
         self.approx.ended_by = None
         try:
             with contextlib.ExitStack() as stack:
+                if self.checkpoints is not None:
+                    stack.enter_context(self.checkpoints)
                 for pipeline in self.pipelines:
                     stack.callback(pipeline.close)
                 interrupted = stack.enter_context(after_the_step())
@@ -107,6 +109,8 @@ class Loop:
                         return "patience"
         except StopIteration:  # as in pm.fit: the fit ends here, and what was trained is returned
             return "callback"
+        except Interrupted as error:  # while a step waited for its data: it was not taken
+            return error.signal.name
         except KeyboardInterrupt:
             return "SIGINT"
         return "steps"

@@ -206,8 +206,8 @@ def test_a_read_only_folder_is_known_before_the_first_step(run, tmp_path, reques
         if folder.stat().st_uid == os.geteuid():
             folder.chmod(0o555)
     request.getfixturevalue("nobody")
-    with pytest.raises(CheckpointError, match="cannot be written .Permission denied.: make room or give a writable"):
-        run.train(3, checkpoints=run.checkpoints(tmp_path))
+    with pytest.raises(ConfigurationError, match="cannot be written .Permission denied.: make room or give a writable"):
+        run.checkpoints(tmp_path)
     with pytest.raises(ConfigurationError, match="cannot be written .Permission denied"):
         run.checkpoints(tmp_path / "below")
     assert run.count.get_value() == 0
@@ -243,3 +243,16 @@ def test_pipelines_go_on_where_they_were(run, tmp_path):
     assert second.position == 50
     with pytest.raises(DataError, match="has the states of 1 minibatches, this run has 0"):
         run.checkpoints(tmp_path, resume=True)
+
+
+def test_a_folder_is_one_runs_until_that_ends(run, tmp_path):
+    for _ in range(2):
+        with run.checkpoints(tmp_path) as checkpoints:
+            with pytest.raises(ConfigurationError, match=f"checkpoint='{tmp_path}' is in use by process {os.getpid()}"):
+                run.checkpoints(tmp_path, resume=True)
+            assert checkpoints.saved is None
+    run.train(2, checkpoints=run.checkpoints(tmp_path))
+    with pytest.raises(ConfigurationError, match="pass resume=True") as kept:  # its traceback keeps the object alive
+        run.checkpoints(tmp_path)
+    run.checkpoints(tmp_path, resume=True)
+    assert kept.tb is not None

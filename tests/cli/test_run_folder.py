@@ -11,23 +11,28 @@ OPTIONS = dict(
 )  # fmt: skip
 
 
+def created(folder):
+    with run_folder.locked(folder):
+        run_folder.create(folder, OPTIONS)
+    return folder
+
+
 def test_a_configuration_comes_back(tmp_path):
-    folder = run_folder.create(tmp_path / "run", OPTIONS)
+    folder = created(tmp_path / "run")
     assert run_folder.configuration(folder) == OPTIONS
     assert "fastvae" in json.loads((folder / "config.json").read_text())
 
 
-def test_the_default_folder_names_model_and_time(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    folder = run_folder.create(None, OPTIONS)
+def test_the_default_folder_names_model_and_time():
+    folder = run_folder.default("mlp")
     assert folder.parts[0] == "runs" and folder.name.startswith("mlp-20")
 
 
 def test_a_run_without_a_step_leaves_its_name_free(tmp_path):
-    folder = run_folder.create(tmp_path / "run", OPTIONS)
+    folder = created(tmp_path / "run")
     run_folder.discard_untrained(folder)
     assert not folder.exists()
-    (run_folder.create(folder, OPTIONS) / "checkpoint-00000000.ckpt").touch()
+    (created(folder) / "checkpoint-00000000.ckpt").touch()
     run_folder.discard_untrained(folder)
     assert folder.exists()
 
@@ -39,15 +44,15 @@ def test_what_cannot_be_written_is_named(tmp_path):
 
 
 def test_a_run_is_never_written_over(tmp_path):
-    run_folder.create(tmp_path, OPTIONS)
+    created(tmp_path)
     with pytest.raises(ConfigurationError, match="not empty"):
-        run_folder.create(tmp_path, OPTIONS)
+        created(tmp_path)
 
 
 def test_a_file_is_no_run_folder(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match="cannot write"):
-        run_folder.create(tmp_path / "file", OPTIONS)
+        created(tmp_path / "file")
     with pytest.raises(DataError, match="not a run folder"):
         run_folder.existing(tmp_path / "file")
 
@@ -63,6 +68,24 @@ def test_a_damaged_configuration_is_named(tmp_path, text, message):
 
 
 def test_a_run_that_did_not_end_is_named(tmp_path):
-    run_folder.create(tmp_path / "run", OPTIONS)
+    created(tmp_path / "run")
     with pytest.raises(DataError, match="holds no vae.npz: .* go on: fastvae train --resume"):
         run_folder.existing(tmp_path / "run")
+
+
+def test_a_folder_that_holds_only_what_a_killed_run_left_is_a_new_one(tmp_path):
+    leftovers = ["config.json.12.part", "vae.npz.12.3.part", "history.csv.12.4.part", "loss_curve.png.12.5.part",
+                 "config.json.lock", "history.csv.lock"]  # fmt: skip
+    for name in leftovers:
+        (tmp_path / name).touch()
+    created(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_a_run_that_goes_on_is_left_alone(tmp_path):
+    created(tmp_path)
+    with run_folder.locked(tmp_path):
+        for _ in range(2):
+            with pytest.raises(ConfigurationError, match=f"run folder '{tmp_path}' is in use by process"):
+                created(tmp_path)
+        assert {path.name for path in tmp_path.iterdir()} == {"config.json", "config.json.lock"}

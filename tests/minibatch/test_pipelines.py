@@ -1,8 +1,11 @@
 """What stands behind a minibatch: advance, state, restore, close, for every kind of data."""
 import gc
 import json
+import os
 import pickle
+import signal
 import threading
+import time
 import weakref
 
 import numpy as np
@@ -11,9 +14,11 @@ import pytest
 import scipy.stats
 import theano
 
-from fastvae import Minibatch, on_disk
+from fastvae import Minibatch, checkpoint, on_disk
 from fastvae.errors import ConfigurationError, DataError
+from fastvae.interrupts import Interrupted, after_the_step
 from fastvae.minibatch.pipelines import refuse_fixed_batch
+from tests import tiny_run
 
 ROWS = np.random.default_rng(0).integers(0, 256, (20, 1, 3, 4)).astype("uint8")
 
@@ -264,3 +269,73 @@ def test_the_total_size_factor_follows_the_batch():
         assert len(batch) == size
         expected = scipy.stats.norm().logpdf(0.5) + 10 / size * normal.logpdf(batch).sum()
         assert found == pytest.approx(expected, rel=1e-5)
+
+
+# A source that does not answer
+
+
+@pytest.fixture
+def stalling():
+    """A run on a source that does not answer from item 10 on, until the test ends."""
+    answer = threading.Event()
+
+    def make(epoch, start):
+        for row in range(start, 100):
+            if row >= 10:
+                answer.wait(60)
+            yield np.float32(row)
+
+    run = Run(Minibatch(make, 4))
+    yield run
+    answer.set()
+    run.pipeline.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_wait_for_data_and_the_state_is_of_the_last_step(stalling, number):
+    stalling.take(2)
+    timer = threading.Timer(0.2, os.kill, (os.getpid(), number))
+    with after_the_step(), pytest.raises(Interrupted) as error:
+        timer.start()
+        stalling.take(1)
+    assert error.value.signal is number and stalling.pipeline.state()["start"] == 8
+    started = time.monotonic()
+    stalling.pipeline.close()  # the thread is stuck
+    assert time.monotonic() - started < 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_training_that_waits_for_data_ends_with_a_checkpoint(stalling, tmp_path, number):
+    times = []
+
+    def press():
+        times.append(time.monotonic())
+        os.kill(os.getpid(), number)
+
+    tiny = tiny_run.Run()
+    timer = threading.Timer(0.5, press)
+    timer.start()
+    checkpoints = tiny.checkpoints(tmp_path, pipelines=[stalling.pipeline])
+
+    def step():
+        stalling.step()
+        return tiny.step()
+
+    approx = tiny.loop(50, step, checkpoints=checkpoints, pipelines=[stalling.pipeline])
+    approx.run(progressbar=False)
+    assert time.monotonic() - times[0] < 1
+    assert approx.approx.ended_by == number.name and tiny.count.get_value() == 2
+    state = checkpoint.newest(tmp_path)
+    assert state["step"] == 2 and state["pipelines"][0]["start"] == 8
+
+
+@pytest.mark.parametrize("ending", [SystemExit, KeyboardInterrupt])
+def test_a_source_that_ends_its_thread_is_an_error_and_no_wait_for_ever(ending):
+    def make(epoch, start):
+        yield from range(start, 6)
+        raise ending("enough")
+
+    run = Run(Minibatch(make, 4))
+    run.take(1)
+    with pytest.raises(DataError, match=f"ended its thread with {ending.__name__}: enough"):
+        run.take(1)

@@ -49,6 +49,27 @@ PROBES = {
         "os.path.isdir = removed_meanwhile\n"
         "ModuleCache(cache)",
     ),
+    "files_among_modules": (
+        True,
+        "import os, tempfile\n"
+        "from theano.gof.cmodule import ModuleCache\n"
+        "cache = ModuleCache(tempfile.mkdtemp())\n"
+        "new, old = (os.path.join(cache.dirname, name) for name in ('tmp1.so', 'tmp2.so'))\n"
+        "for path in (new, old): open(path, 'w').close()\n"
+        "os.utime(old, (0, 0))\n"
+        "cache._on_atexit()\n"
+        "assert os.path.exists(new) and not os.path.exists(old)",
+    ),
+    "threads_of_their_own": (
+        True,
+        "import threading, theano\n"
+        "before, seen = theano.config.cxx, []\n"
+        "thread = threading.Thread(target=lambda: seen.append(theano.config.cxx))\n"
+        "with theano.change_flags(cxx=''):\n"
+        "    thread.start()\n"
+        "    thread.join()\n"
+        "assert seen == [before]",
+    ),
     "lock_after_errors": (
         True,
         "from theano.gof import compilelock\n"

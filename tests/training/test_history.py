@@ -1,8 +1,10 @@
+import os
 import resource
+import shutil
 
 import pytest
 
-from fastvae.errors import DataError
+from fastvae.errors import ConfigurationError, DataError
 from fastvae.training import history
 from fastvae.training.history import History
 
@@ -82,9 +84,30 @@ def test_what_is_missing_at_the_end_is_an_error_unless_there_is_another(tmp_path
     path.parent.mkdir()
     with pytest.raises(ours or DataError, match="cannot be written .No such file" if ours is None else None):
         with History(path) as rows:
-            path.unlink()
-            path.parent.rmdir()
+            shutil.rmtree(path.parent)
             rows.append(1, 1.0)
             if ours is not None:
                 raise ours
     assert ("No such file" in capsys.readouterr().err) is (ours is not None)
+
+
+def test_a_history_is_one_runs_until_that_ends(tmp_path):
+    (tmp_path / "link.csv").symlink_to("history.csv")
+    with History(tmp_path / "history.csv") as rows:
+        rows.append(1, 1.0)
+        for name in ("history.csv", "link.csv"):
+            with pytest.raises(ConfigurationError, match=f"history='.*{name}' is in use by process"):
+                with History(tmp_path / name):
+                    pass
+    assert history.read(tmp_path / "link.csv") == [1.0]
+    with History(tmp_path / "link.csv"):
+        pass
+    assert history.read(tmp_path / "history.csv") == []
+
+
+def test_a_device_is_refused_and_gets_no_lock(tmp_path):
+    os.mkfifo(tmp_path / "FIFO")
+    with pytest.raises(DataError, match="FIFO: cannot be written .it is a FIFO, only a regular file is replaced"):
+        with History(tmp_path / "FIFO"):
+            pass
+    assert os.listdir(tmp_path) == ["FIFO"]
