@@ -10,7 +10,6 @@ Examples
 True
 """
 
-import numbers
 from collections import OrderedDict
 from functools import partial
 
@@ -19,6 +18,7 @@ import theano
 import theano.tensor as tt
 from pymc3.variational.updates import get_or_compute_grads
 
+from fastvae import expressions, kinds
 from fastvae.backends.abstract import AdamStep
 from fastvae.devices.resident import on_device
 from fastvae.errors import ConfigurationError
@@ -26,6 +26,19 @@ from fastvae.errors import ConfigurationError
 SMALL = 2**16  # elements
 
 
+KEPT = kinds.number(minimum=0, below=1)
+
+
+@kinds.checked(
+    loss_or_grads=kinds.optional(
+        kinds.either(expressions.variable, kinds.sequence(expressions.tensor, "gradients, one for each parameter"))
+    ),
+    params=kinds.optional(expressions.shared_list),
+    learning_rate=expressions.scalar(above=0),
+    beta1=KEPT,
+    beta2=KEPT,
+    epsilon=kinds.number(minimum=0),
+)
 def adam(loss_or_grads=None, params=None, learning_rate=1e-3, beta1=0.9, beta2=0.999, epsilon=1e-8):
     """Adam updates: `pymc3.updates.adam`, as one threaded pass over memory a parameter where the device has one.
 
@@ -68,7 +81,6 @@ def adam(loss_or_grads=None, params=None, learning_rate=1e-3, beta1=0.9, beta2=0
     >>> round(float(w.get_value()), 2)
     1.3
     """
-    _check(learning_rate, beta1, beta2, epsilon)
     if loss_or_grads is None and params is None:
         return partial(adam, learning_rate=learning_rate, beta1=beta1, beta2=beta2, epsilon=epsilon)
     if loss_or_grads is None or params is None:
@@ -102,18 +114,3 @@ def _groups(params, gradients):
         small = param.get_value(borrow=True).size < SMALL
         groups.setdefault(param.dtype if small else i, []).append((param, gradient))
     return list(groups.values())
-
-
-def _check(learning_rate, beta1, beta2, epsilon):
-    is_number = isinstance(learning_rate, numbers.Real) and learning_rate > 0
-    if not isinstance(learning_rate, theano.Variable) and not is_number:
-        raise ConfigurationError(f"learning_rate must be a number above 0 or a theano scalar, got {learning_rate!r}")
-    if isinstance(learning_rate, theano.Variable) and learning_rate.ndim:
-        raise ConfigurationError(
-            f"learning_rate must be a scalar, got {learning_rate!r} with {learning_rate.ndim} axes"
-        )
-    for name, beta in (("beta1", beta1), ("beta2", beta2)):
-        if not 0 <= beta < 1:
-            raise ConfigurationError(f"{name} must be at least 0 and below 1, got {beta!r}")
-    if not epsilon >= 0:
-        raise ConfigurationError(f"epsilon must be at least 0, got {epsilon!r}")

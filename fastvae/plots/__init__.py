@@ -18,13 +18,15 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from fastvae.errors import ConfigurationError, DataError
+from fastvae import kinds
+from fastvae.errors import DataError
 from fastvae.plots.model_graph import model_graph  # noqa: F401, one of the pictures
 
 _BLUE = "#1f5fa8"
 _MAX_PAIRS = 40
 
 
+@kinds.checked(hist=kinds.anything, batch_size=kinds.size)
 def loss_curve(hist, batch_size):
     """Draw the ELBO per image over the iterations: every value faintly, their running mean on top.
 
@@ -54,7 +56,6 @@ def loss_curve(hist, batch_size):
     'ELBO per image (nats)'
     """
     hist = np.asarray(hist, dtype=np.float64)
-    _check_int("batch_size", batch_size)
     if hist.ndim != 1 or not np.isfinite(hist).any():
         raise DataError(
             f"hist: found shape {hist.shape} with {np.isfinite(hist).sum()} finite values, a loss history is (n,) with "
@@ -85,6 +86,12 @@ def loss_curve(hist, batch_size):
     return figure
 
 
+@kinds.checked(
+    decode_mean=kinds.function("a function from latents to images, such as vae.decode_mean"),
+    n_latent=kinds.size,
+    side=kinds.integer(2, 1000),
+    span=kinds.number(above=0, like=2.0),
+)
 def latent_grid(decode_mean, n_latent, side=16, span=2.0):
     """Draw images decoded from a regular grid over [-span, span]^2 of the latent space.
 
@@ -95,7 +102,7 @@ def latent_grid(decode_mean, n_latent, side=16, span=2.0):
     n_latent : int
         Size of the latent. With 1 the grid is a row; above 2 the coordinates from the third on are 0.
     side : int
-        Images along an axis, at least 2.
+        Images along an axis, from 2 to 1,000.
     span : float
         Half the width of the grid, in standard deviations of the prior.
 
@@ -107,7 +114,7 @@ def latent_grid(decode_mean, n_latent, side=16, span=2.0):
     Raises
     ------
     ConfigurationError
-        If `n_latent` is not a positive int, `side` not an int from 2, or `span` not a positive number.
+        If `n_latent` is not a positive int, `side` not an int from 2 to 1,000, or `span` not a positive number.
     DataError
         If what `decode_mean` returns is not M finite images.
 
@@ -117,10 +124,6 @@ def latent_grid(decode_mean, n_latent, side=16, span=2.0):
     >>> figure.axes[0].get_xlabel()
     'latent 1'
     """
-    _check_int("n_latent", n_latent)
-    _check_int("side", side, least=2)
-    if isinstance(span, bool) or not isinstance(span, (int, float, np.number)) or not 0 < span < np.inf:
-        raise ConfigurationError(f"span={span!r}: it must be a positive number, such as 2.0")
     rows = side if n_latent > 1 else 1
     values = np.linspace(-span, span, side, dtype=np.float32)
     latents = np.zeros((rows, side, n_latent), dtype=np.float32)
@@ -149,6 +152,7 @@ def latent_grid(decode_mean, n_latent, side=16, span=2.0):
     return figure
 
 
+@kinds.checked(means=kinds.anything, labels=kinds.anything)
 def latent_scatter(means, labels=None):
     """Draw the latent means of images as points, coloured by label.
 
@@ -213,6 +217,7 @@ def latent_scatter(means, labels=None):
     return figure
 
 
+@kinds.checked(originals=kinds.anything, reconstructed=kinds.anything)
 def reconstructions(originals, reconstructed):
     """Draw images, each with its reconstruction to the right of it.
 
@@ -279,8 +284,3 @@ def _pixels(images, name):
 def _for_imshow(image):
     """imshow draws (H, W) in grey and (H, W, 3) in colour."""
     return image[..., 0] if image.shape[-1] == 1 else image
-
-
-def _check_int(name, value, least=1):
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ConfigurationError(f"{name}={value!r}: it must be an int of at least {least}")

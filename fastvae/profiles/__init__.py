@@ -16,19 +16,21 @@ Examples
 >>> profile.device, profile.settings["deterministic"]
 ('cpu', ('more', 'profile deterministic'))
 """
+import collections.abc
 import difflib
 import os
 import pathlib
 import types
 from dataclasses import dataclass
 
-from fastvae import devices
+from fastvae import devices, kinds
 from fastvae.devices import blas_library, cuda_libraries, cuda_search
 from fastvae.devices.findings import Finding
 from fastvae.errors import ProfileError, StackError
 from fastvae.profiles import theanorc
 from fastvae.profiles.activation import activated, active  # noqa: F401 (one place for all that concerns profiles)
 
+ENVIRON = kinds.optional(kinds.instance("mapping", "a mapping such as os.environ", collections.abc.Mapping))
 AUTO = ("cuda", "cpu", "cpu-blas")
 # What computes products when blas.ldflags is empty.
 NUMPY = "numpy's own (blas.ldflags is empty)"
@@ -126,6 +128,7 @@ def names():
     return sorted(path.stem for path in folder().glob("*.theanorc"))
 
 
+@kinds.checked(name=kinds.optional(kinds.text), environ=ENVIRON)
 def resolve(name=None, environ=None):
     """Work out which profile is asked for, check that this machine can give it, and complete it.
 
@@ -351,6 +354,7 @@ def listing():
     return "\n".join(lines)
 
 
+@kinds.checked(name=kinds.optional(kinds.text), environ=ENVIRON)
 def explain(name=None, environ=None):
     """A profile key by key: every effective value with the layer that it came from, and what is missing for it here.
 

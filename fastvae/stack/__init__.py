@@ -5,13 +5,14 @@
 import importlib
 import sys
 
-from fastvae import profiles
+from fastvae import kinds, profiles
 from fastvae.backends import gpu, onednn
-from fastvae.devices.threads import limit, requested
+from fastvae.devices.threads import MOST, limit, requested
 from fastvae.errors import ProfileError, StackError
 from fastvae.stack import _legacy
 
 
+@kinds.checked(profile=kinds.optional(kinds.text), threads=kinds.optional(kinds.integer(1, MOST)))
 def start(profile=None, threads=None):
     """Activate a profile and import theano and pymc3 under it; a second call must ask for the same profile.
 
@@ -48,7 +49,7 @@ def start(profile=None, threads=None):
         if threads is not None:
             limit(request.count, active.blas_path, active.backend)
         return active
-    if "theano" in sys.modules:
+    if any(name.split(".")[0] == "theano" and module is not None for name, module in sys.modules.items()):
         raise StackError(
             "theano was imported before fastvae, so no profile and no repair can take effect: put `import fastvae` "
             "before `import theano` and `import pymc3` (in a notebook: restart the kernel first)"

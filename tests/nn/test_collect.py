@@ -186,5 +186,5 @@ def test_an_unknown_entry_of_exclude_is_an_error(unknown):
 
 
 def test_what_is_no_expression_is_an_error():
-    with pytest.raises(ConfigurationError, match="collect_params: 3.0 is not a Theano variable"):
+    with pytest.raises(ConfigurationError, match="collect_params: expressions=3.0 must be a theano variable"):
         fastvae.collect_params([shared("a"), 3.0])

@@ -15,7 +15,7 @@ def test_a_second_start_must_ask_for_the_same_profile():
 
 
 def test_a_wrong_number_of_threads_is_refused_first():
-    with pytest.raises(ConfigurationError, match="--threads=0"):
+    with pytest.raises(ConfigurationError, match="start: threads=0 must be"):
         stack.start(threads=0)
 
 
