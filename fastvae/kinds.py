@@ -97,7 +97,8 @@ def _owner(function, given):
     """The class, with the name of a layer that has one, and the method unless it is the constructor."""
     owner = type(given.get("self")).__name__
     if function.__name__ in ("__init__", "__call__"):
-        return f"{owner} {given['name']!r}" if isinstance(given.get("name"), str) else owner
+        name = given.get("name")
+        return f"{owner} {name!r}" if isinstance(name, str) and name else owner
     return f"{owner}.{function.__name__}"
 
 
@@ -109,7 +110,10 @@ def shown(value):
     >>> shown("a" * 1000)[-5:]
     'aa...'
     """
-    text = " ".join(repr(value).split())
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # of an int of thousands of digits, or an object of the user's
+        text = f"<{type(value).__name__}>"
     return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
 
 
@@ -125,7 +129,7 @@ def integer(minimum=1, maximum=LARGEST):
         return number
 
     at_most = "" if maximum == LARGEST else f" and at most {maximum}"
-    return Kind("integer", f"an integer of at least {minimum}{at_most}", standard)
+    return Kind("integer" + f" from {minimum}" * (minimum != 1), f"an integer of at least {minimum}{at_most}", standard)
 
 
 def number(*, above=None, minimum=None, below=None, like=None):
@@ -141,9 +145,9 @@ def number(*, above=None, minimum=None, below=None, like=None):
             raise ValueError
         return float(value)
 
-    limits = " and ".join(f"{words} {bound}" for bound, _, words in bounds)
+    limits = "".join(f" {words} {bound}" for bound, _, words in bounds).replace(" below", " and below")
     example = f", such as {like}" if like is not None else ""
-    return Kind("number", f"a finite number{' ' * bool(limits)}{limits} in float32{example}", standard)
+    return Kind(f"number{limits}", f"a finite number{limits} in float32{example}", standard)
 
 
 def choice(*names):
@@ -186,7 +190,7 @@ def sequence(kind, of, shortest=0):
             raise TypeError
         return [kind.standard(value) for value in values]
 
-    return Kind("sequence", f"a list of {of}", standard)
+    return Kind(f"list of {kind.name}", f"a list of {of}", standard)
 
 
 def instance(name, says, *types):
@@ -272,7 +276,7 @@ def _pair(minimum):
             raise ValueError
         return tuple(size.standard(number) for number in values)
 
-    return Kind("pair", f"an integer of at least {minimum} or a pair (rows, columns) of these", standard)
+    return Kind("pair" + " from 0" * (not minimum), f"an integer of at least {minimum} or a pair (rows, columns) of these", standard)
 
 
 def _shape_of_images(value):

@@ -23,7 +23,7 @@ from fastvae.errors import ConfigurationError
 
 ACTIVATION = kinds.optional(kinds.function("a function such as fastvae.nn.relu"))
 INITIALIZER = kinds.function("an initialiser such as fastvae.nn.zeros")
-INPUT_SHAPE = kinds.sequence(kinds.size, "integers of at least 1: the shape of one input, without the batch axis")
+INPUT_SHAPE = kinds.sequence(kinds.integer(0), "integers: the shape of one input without the batch axis")
 
 
 class Layer:
