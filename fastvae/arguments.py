@@ -36,19 +36,19 @@ def resolve_padding(owner, padding, kernel):
 
     "valid" is no padding; "same" is (kernel - 1) / 2 on each side, which keeps the size at stride 1.
     """
-    padding = PADDING.check(owner, "padding", padding)
-    if padding == "valid":
+    resolved = PADDING.check(owner, "padding", padding)
+    if resolved == "valid":
         return 0, 0
-    if padding == "same":
+    if resolved == "same":
         if any(size % 2 == 0 for size in kernel):
             raise ConfigurationError(
                 f'{owner}: padding="same" needs an odd kernel, got {kernel[0]}x{kernel[1]}; give the padding as numbers'
             )
         return tuple((size - 1) // 2 for size in kernel)
-    rows, columns = padding
+    rows, columns = resolved
     if rows >= kernel[0] or columns >= kernel[1]:
         raise ConfigurationError(
-            f"{owner}: padding={padding} must be smaller than the kernel {kernel[0]}x{kernel[1]} (more only adds "
+            f"{owner}: padding={padding!r} must be smaller than the kernel {kernel[0]}x{kernel[1]} (more only adds "
             'outputs that see no input); padding="same" keeps the size'
         )
     return rows, columns

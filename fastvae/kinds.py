@@ -276,7 +276,8 @@ def _pair(minimum):
             raise ValueError
         return tuple(size.standard(number) for number in values)
 
-    return Kind("pair" + " from 0" * (not minimum), f"an integer of at least {minimum} or a pair (rows, columns) of these", standard)
+    says = f"an integer of at least {minimum} or a pair (rows, columns) of these"
+    return Kind("pair" + " from 0" * (not minimum), says, standard)
 
 
 def _shape_of_images(value):

@@ -25,6 +25,7 @@ from fastvae.minibatch.feeds import STREAMED, FactoryFeed, IndexedFeed, as_batch
 from fastvae.minibatch.pipelines import Resident, Streamed
 from fastvae.minibatch.sources import HDF5Rows, Rows, on_disk
 from fastvae.minibatch.values import SCALE, Values
+from fastvae.profiles import memory
 
 
 def _or_for_each(kind):
@@ -45,6 +46,7 @@ def _or_for_each(kind):
     scale=_or_for_each(SCALE),
     binarize=_or_for_each(kinds.boolean),
 )
+@memory.explained
 def Minibatch(data, batch_size, seed=42, *, order=None, last="drop", scale=None, binarize=False):
     """Rows of `data`, drawn anew at each call of the compiled function that holds them.
 

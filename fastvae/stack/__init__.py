@@ -49,7 +49,7 @@ def start(profile=None, threads=None):
         if threads is not None:
             limit(request.count, active.blas_path, active.backend)
         return active
-    if any(name.split(".")[0] == "theano" and module is not None for name, module in sys.modules.items()):
+    if _theano_was_imported():
         raise StackError(
             "theano was imported before fastvae, so no profile and no repair can take effect: put `import fastvae` "
             "before `import theano` and `import pymc3` (in a notebook: restart the kernel first)"
@@ -70,3 +70,8 @@ def start(profile=None, threads=None):
     if active.reason:
         print(f"fastvae: {active.reason}", file=sys.stderr)
     return active
+
+
+def _theano_was_imported():
+    """Also by half: where its import ends in an error, as on today's numpy, only its submodules stay behind."""
+    return any(name.split(".")[0] == "theano" and module is not None for name, module in sys.modules.items())

@@ -16,6 +16,7 @@ from fastvae.elbo.objective import Options
 from fastvae.errors import ConfigurationError
 from fastvae.expressions import stream_seed
 from fastvae.minibatch.pipelines import refuse_fixed_batch
+from fastvae.profiles import memory
 from fastvae.training import losses, nonfinite
 from fastvae.training.held_out import HeldOut
 from fastvae.training.history import HISTORY
@@ -67,6 +68,7 @@ LOCAL_RV = (
     resume=kinds.boolean,
     configuration=kinds.optional(kinds.dictionary("a dict of JSON values")),
 )
+@memory.explained
 def fit(
     n=None,
     local_rv=None,

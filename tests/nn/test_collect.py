@@ -186,11 +186,11 @@ def test_an_unknown_entry_of_exclude_is_an_error(unknown):
 
 
 @pytest.mark.parametrize("wrong", [[None], 3, tt.scalar()])
-def test_exclude_takes_variables_and_names(wrong):
+def test_what_exclude_does_not_take(wrong):
     with pytest.raises(ConfigurationError, match="collect_params: exclude=.* must be a theano.shared variable, or a"):
         fastvae.collect_params(shared("a"), exclude=wrong)
 
 
 def test_what_is_no_expression_is_an_error():
-    with pytest.raises(ConfigurationError, match="collect_params: expressions=3.0 must be a theano variable"):
+    with pytest.raises(ConfigurationError, match="collect_params: expressions=.*3.0. must be a theano variable"):
         fastvae.collect_params([shared("a"), 3.0])

@@ -25,6 +25,13 @@ def test_theano_imported_first_is_an_error_with_the_remedy(python):
     assert "StackError: theano was imported before fastvae" in last and "restart the kernel" in last
 
 
+def test_theano_imported_by_half_is_the_same_error(python):
+    code = "try: import theano\nexcept AttributeError as error: print(error)\nimport fastvae"
+    done = python(code)
+    assert "StackError: theano was imported before fastvae" in done.stderr.splitlines()[-1]
+    assert done.stdout in ("", "module 'numpy.distutils.__config__' has no attribute 'blas_opt_info'\n")
+
+
 def test_without_a_compiler_the_error_names_the_package(python, tmp_path):
     done = python("import fastvae", PATH=str(tmp_path))
     last = done.stderr.splitlines()[-1]
