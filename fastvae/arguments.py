@@ -14,9 +14,9 @@ import numpy as np
 from fastvae import kinds
 from fastvae.errors import ConfigurationError
 
-_GENERATOR = kinds.instance("generator", "a numpy.random.Generator", np.random.Generator)
+GENERATOR = kinds.instance("generator", "a numpy.random.Generator", np.random.Generator)
 #: What `generator` takes.
-RNG = kinds.optional(kinds.either(kinds.seed, _GENERATOR))
+RNG = kinds.optional(kinds.either(kinds.seed, GENERATOR))
 #: What `resolve_padding` takes.
 PADDING = kinds.either(kinds.choice("valid", "same"), kinds.pair_from_0)
 

@@ -53,9 +53,23 @@ def _shared(value):
     return value
 
 
+def _updates(value):
+    if not isinstance(value, dict) or not all(isinstance(variable, SharedVariable) for variable in value):
+        raise TypeError
+    return value
+
+
+def _loss(value):
+    if not isinstance(value, Variable) or getattr(value, "ndim", None) != 0:
+        raise TypeError
+    return value
+
+
 tensor = kinds.Kind("tensor", "a theano expression or a numpy array of numbers", _tensor)
 shared = kinds.Kind("shared variable", "a theano.shared variable", _shared)
 variable = kinds.instance("variable", "a theano variable", Variable)
+loss = kinds.Kind("loss", "a theano scalar, the loss", _loss)
+updates = kinds.Kind("dict", "a dict {theano.shared variable: new value}", _updates)
 shared_list = kinds.sequence(shared, "theano.shared variables, such as fastvae.collect_params returns")
 
 

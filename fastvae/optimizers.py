@@ -31,7 +31,7 @@ KEPT = kinds.number(minimum=0, below=1)
 
 @kinds.checked(
     loss_or_grads=kinds.optional(
-        kinds.either(expressions.variable, kinds.sequence(expressions.tensor, "gradients, one for each parameter"))
+        kinds.either(expressions.loss, kinds.sequence(expressions.tensor, "gradients, one for each parameter"))
     ),
     params=kinds.optional(expressions.shared_list),
     learning_rate=expressions.scalar(above=0),
@@ -86,6 +86,10 @@ def adam(loss_or_grads=None, params=None, learning_rate=1e-3, beta1=0.9, beta2=0
     if loss_or_grads is None or params is None:
         given = "loss_or_grads" if params is None else "params"
         raise ConfigurationError(f"adam got only {given}: pass loss_or_grads and params, or neither for an optimizer")
+    if isinstance(loss_or_grads, list) and len(loss_or_grads) != len(params):
+        raise ConfigurationError(
+            f"adam: loss_or_grads has {len(loss_or_grads)} gradients for {len(params)} params: give one for each"
+        )
     gradients = get_or_compute_grads(loss_or_grads, params)
     previous = on_device(np.zeros((), "float32"), name="adam.t")
     t, one = previous + np.float32(1), np.float32(1)

@@ -27,7 +27,14 @@ import theano.tensor as tt
 
 from fastvae import expressions, kinds
 
-PARAMS = kinds.dictionary("dict(mu=mean, rho=rho) or dict(mu=mean, L_tril=rows)")
+
+def _params(value):
+    if not isinstance(value, dict) or not {"rho", "L_tril"} & value.keys():
+        raise TypeError
+    return value
+
+
+PARAMS = kinds.Kind("params", "dict(mu=mean, rho=rho) or dict(mu=mean, L_tril=rows)", _params)
 HALF_LOG_2PI = np.float32(0.5 * math.log(2 * math.pi))
 
 

@@ -71,6 +71,8 @@ ADMISSIBLE = {
     "text": {"text"},
     "function": {"function", "object"},  # `int` is a function too
     "dict": {"dict"},
+    "params": set(),
+    "loss": {"variable", "shared"},
     "mapping": {"dict"},
     "string": {"text", "empty text"},
     "theano scalar": {"shared"},
@@ -249,6 +251,10 @@ WRONG = [
     dict(bad_steps="ignore"),
     dict(objective=["elbo"]),
     dict(more_obj_params=[1]),
+    dict(more_updates={"w": 1}),
+    dict(fn_kwargs={"no_such": 1}),
+    dict(fn_kwargs={"updates": []}),
+    dict(fn_kwargs={"mode": "no such"}),
 ]
 
 
@@ -311,3 +317,25 @@ def test_more_steps_than_memory_holds_losses_of(vae):
             raise StopIteration
 
     assert vae.fit(IMAGES, **{**GOOD, "n": 10**12}, callbacks=[end]).hist.shape == (2,)
+
+
+@pytest.mark.parametrize("model", ["MLPVAE", "ConvVAE"])
+def test_a_network_too_large_for_memory(model, monkeypatch):
+    def uniform(*args):
+        raise MemoryError("Unable to allocate 6.12 TiB")
+
+    monkeypatch.setattr(fastvae.nn.Layer, "add_parameter", uniform)
+    message = rf"^{model}: out of memory [^\n]*6.12 TiB[^\n]*the size of the network"
+    with pytest.raises(errors.OutOfMemoryError, match=message):
+        getattr(fastvae, model)()
+
+
+def test_pictures_of_what_is_no_array_of_numbers():
+    for draw in (
+        lambda wrong: fastvae.plots.loss_curve(wrong, 4),
+        fastvae.plots.latent_scatter,
+        lambda wrong: fastvae.plots.reconstructions(wrong, wrong),
+    ):
+        for wrong in (None, object(), "abc", [[1], [1, 2]]):
+            with pytest.raises(errors.DataError, match=r"^(hist|means|originals)=[^\n]* must be an array of numbers"):
+                draw(wrong)

@@ -22,7 +22,6 @@ from fastvae import expressions, kinds
 from fastvae.elbo.objective import Options, build
 from fastvae.errors import ConfigurationError
 
-UPDATES = "a dict {shared variable: new value}"
 REPLACEMENTS = "a dict {variable of the model: what takes its place}"
 OPTIMIZER = "a function (gradients, parameters) -> dict of updates, such as fastvae.adam(learning_rate=1e-3)"
 
@@ -94,7 +93,7 @@ def _no_surrounding_model():
     obj_n_mc=kinds.optional(kinds.size),
     obj_optimizer=kinds.function(OPTIMIZER),
     more_obj_params=kinds.optional(expressions.shared_list),
-    more_updates=kinds.optional(kinds.dictionary(UPDATES)),
+    more_updates=kinds.optional(expressions.updates),
     more_replacements=kinds.optional(kinds.dictionary(REPLACEMENTS)),
     total_grad_norm_constraint=kinds.optional(kinds.number(above=0, like=100.0)),
     objective=kinds.choice("elbo", "iwae"),

@@ -16,6 +16,7 @@ from fastvae.arguments import PADDING, RNG, generator
 from fastvae.errors import ConfigurationError, DataError
 from fastvae.models import persistence
 from fastvae.models.vae import VAE, full_name
+from fastvae.profiles import memory
 
 __all__ = ["ConvVAE", "MLPVAE", "VAE", "load"]
 
@@ -124,6 +125,7 @@ class MLPVAE(_LayeredVAE):
         activation=kinds.choice(*ACTIVATIONS),
         seed=RNG,
     )
+    @memory.explained
     def __init__(
         self,
         image_shape=(1, 28, 28),
@@ -209,6 +211,7 @@ class ConvVAE(_LayeredVAE):
         padding=_for_convolutions(PADDING),
         seed=RNG,
     )
+    @memory.explained
     def __init__(
         self,
         image_shape=(1, 28, 28),

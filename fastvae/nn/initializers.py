@@ -15,12 +15,13 @@ import math
 import numpy as np
 
 from fastvae import kinds
+from fastvae.arguments import GENERATOR
 
 PARAMETER = dict(
     shape=kinds.either(kinds.integer(0), kinds.sequence(kinds.integer(0), "integers of at least 0")),
     fan_in=kinds.number(above=0),
     fan_out=kinds.number(above=0),
-    rng=kinds.anything,
+    rng=GENERATOR,
 )
 
 
@@ -89,7 +90,7 @@ def constant(value):
     return fill
 
 
-@kinds.checked(**PARAMETER)
+@kinds.checked(**{**PARAMETER, "rng": kinds.anything})
 def zeros(shape, fan_in, fan_out, rng):
     """All zeros: the usual start of a bias.
 

@@ -13,6 +13,8 @@ Figures are built without pyplot: no display, no window and no global state is n
 >>> figure = loss_curve([640.0, 320.0, 160.0], batch_size=64)  # approx.hist
 >>> figure.savefig("loss.png")  # doctest: +SKIP
 """
+import warnings
+
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
@@ -55,7 +57,7 @@ def loss_curve(hist, batch_size):
     >>> loss_curve([640.0, 320.0, 160.0], batch_size=64).axes[0].get_ylabel()
     'ELBO per image (nats)'
     """
-    hist = np.asarray(hist, dtype=np.float64)
+    hist = _numbers(hist, "hist").astype(np.float64)
     if hist.ndim != 1 or not np.isfinite(hist).any():
         raise DataError(
             f"hist: found shape {hist.shape} with {np.isfinite(hist).sum()} finite values, a loss history is (n,) with "
@@ -179,7 +181,7 @@ def latent_scatter(means, labels=None):
     >>> [text.get_text() for text in figure.legends[0].get_texts()]
     ['3', '7']
     """
-    means = np.asarray(means)
+    means = _numbers(means, "means")
     if means.ndim != 2 or means.size == 0 or not np.isfinite(means).all():
         raise DataError(
             f"means: found shape {means.shape}, {means.size - np.isfinite(means).sum()} values not finite; latent "
@@ -242,6 +244,7 @@ def reconstructions(originals, reconstructed):
     >>> reconstructions(images, images).axes[0].get_title()
     'original | reconstruction, the first 40 of 50 images'
     """
+    originals, reconstructed = _numbers(originals, "originals"), _numbers(reconstructed, "reconstructed")
     if np.shape(originals) != np.shape(reconstructed):
         raise DataError(
             f"originals have shape {np.shape(originals)}, reconstructed {np.shape(reconstructed)}: they must be equal"
@@ -270,9 +273,22 @@ def _figure(width, height):
     return figure, figure.add_subplot()
 
 
+def _numbers(values, name):
+    """An array of what a caller gave, refused unless it holds numbers."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # older versions of numpy take lists of different lengths, and warn
+        try:
+            array = np.asarray(values)
+        except (ValueError, Warning):
+            array = np.empty((), object)
+    if array.dtype.kind not in "fiub":
+        raise DataError(f"{name}={kinds.shown(values)} must be an array of numbers: convert it by numpy.asarray")
+    return array
+
+
 def _pixels(images, name):
     """(N, C, H, W) as (N, H, W, C) in [0, 1] for drawing."""
-    images = np.asarray(images)
+    images = _numbers(images, name)
     if images.ndim != 4 or images.shape[1] not in (1, 3) or images.size == 0 or not np.isfinite(images).all():
         raise DataError(
             f"{name}: found shape {images.shape}, {images.size - np.isfinite(images).sum()} values not finite; images "

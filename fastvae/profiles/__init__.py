@@ -30,10 +30,18 @@ from fastvae.errors import ProfileError, StackError
 from fastvae.profiles import theanorc
 from fastvae.profiles.activation import activated, active  # noqa: F401 (one place for all that concerns profiles)
 
-ENVIRON = kinds.optional(kinds.instance("mapping", "a mapping such as os.environ", collections.abc.Mapping))
 AUTO = ("cuda", "cpu", "cpu-blas")
 # What computes products when blas.ldflags is empty.
 NUMPY = "numpy's own (blas.ldflags is empty)"
+
+
+def _environ(value):
+    if not isinstance(value, collections.abc.Mapping) or not all(isinstance(text, str) for text in value.values()):
+        raise TypeError
+    return value
+
+
+ENVIRON = kinds.optional(kinds.Kind("mapping", "a mapping of strings such as os.environ", _environ))
 
 
 @dataclass(frozen=True)

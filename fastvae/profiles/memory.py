@@ -16,7 +16,8 @@ from fastvae.profiles.activation import active
 
 # In the words of libgpuarray, CUDA, cuBLAS, cuDNN, OpenCL and the C library.
 WORDS = re.compile(
-    "out of (host )?memory|out of resources|OUT_OF_MEMORY|ALLOC_FAILED|allocation failure|cannot allocate", re.IGNORECASE
+    "out of (host )?memory|out of resources|OUT_OF_MEMORY|ALLOC_FAILED|allocation failure|cannot allocate",
+    re.IGNORECASE,
 )
 
 
@@ -41,6 +42,8 @@ def message(owner, error, batch_size=None):
 def explained(function):
     """Decorate a function that computes on the device: where memory runs out it raises OutOfMemoryError."""
 
+    owner = function.__qualname__.removesuffix(".__init__")
+
     @functools.wraps(function)
     def explaining(*args, **kwargs):
         try:
@@ -50,6 +53,6 @@ def explained(function):
         except Exception as error:
             if not ran_out(error):
                 raise
-            raise OutOfMemoryError(message(function.__name__, error, kwargs.get("batch_size"))) from error
+            raise OutOfMemoryError(message(owner, error, kwargs.get("batch_size"))) from error
 
     return explaining

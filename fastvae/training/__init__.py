@@ -28,7 +28,24 @@ FAST_METHODS = {"advi": pm.ADVI, "fullrank_advi": pm.FullRankADVI}
 STEPS = 10_000
 
 
+def _function_options(value):
+    """Those that `fit` leaves to the caller, of a mode that theano knows."""
+    known = inspect.signature(theano.function).parameters.keys() - {"inputs", "outputs", "updates"}
+    if not isinstance(value, dict) or not value.keys() <= known:
+        raise TypeError
+    try:
+        theano.compile.mode.get_mode(value.get("mode"))
+    except Exception:  # theano's own class for an unknown name
+        raise ValueError from None
+    return value
+
+
 def _method(value):
+    if isinstance(value, str) and value.lower().startswith("nfvi="):
+        try:
+            pm.variational.flows.Formula(value[len("nfvi="):])
+        except Exception:  # a KeyError of several lines, an IndexError
+            raise ValueError from None
     named = isinstance(value, str) and (value.lower() in METHODS or value.lower().startswith("nfvi="))
     if not named and not isinstance(value, pm.variational.inference.Inference):
         raise ValueError
@@ -36,6 +53,7 @@ def _method(value):
 
 
 METHOD = f"one of {', '.join(METHODS)}, nfvi=FORMULA, or an Inference instance such as pm.ADVI()"
+FUNCTION_OPTIONS = "a dict of further arguments of theano.function, such as dict(mode='FAST_COMPILE')"
 LOCAL_RV = (
     "what the encoder says of the latent variables: give a dict {latent: dict(mu=mean, rho=rho)}, or "
     "dict(mu=mean, L_tril=rows) for a full covariance"
@@ -56,7 +74,7 @@ LOCAL_RV = (
     callbacks=kinds.optional(kinds.sequence(kinds.function("a function"), "functions: callbacks=[...]")),
     progressbar=kinds.boolean,
     batch_size=kinds.optional(kinds.size),
-    fn_kwargs=kinds.optional(kinds.dictionary("a dict of arguments of theano.function")),
+    fn_kwargs=kinds.optional(kinds.Kind("dict", FUNCTION_OPTIONS, _function_options)),
     held_out=kinds.optional(kinds.dictionary("a dict {x: rows} for every x in more_replacements")),
     held_out_every=kinds.integer(),
     patience=kinds.optional(kinds.integer()),
