@@ -1,6 +1,11 @@
-"""Optimizers with PyMC3's calling convention, their update one fused Op a parameter.
+"""Optimizers with PyMC3's calling convention, whose updates take few passes over memory.
 
-`pymc3`'s other optimizers (`pm.sgd`, `pm.adagrad_window`, ...) work beside them as they are.
+    adam             one fused Op a parameter
+    adagrad_window   PyMC3's default; the squares of each step lie side by side in memory
+    recognised       the one of these that equals an optimizer of PyMC3's
+
+PyMC3's others (`pm.sgd`, `pm.momentum`, `pm.nesterov_momentum`, `pm.adagrad`, `pm.rmsprop`, `pm.adadelta`, `pm.adamax`)
+and a user's own work as they are: the profile `cpu` runs their passes over large parameters as threaded vector code.
 
 Examples
 --------
@@ -14,6 +19,7 @@ from collections import OrderedDict
 from functools import partial
 
 import numpy as np
+import pymc3 as pm
 import theano
 import theano.tensor as tt
 from pymc3.variational.updates import get_or_compute_grads
@@ -24,17 +30,21 @@ from fastvae.devices.resident import on_device
 from fastvae.errors import ConfigurationError
 
 SMALL = 2**16  # elements
+RATE = "learning_rate"  # the one setting that may be a theano scalar
 
 
-KEPT = kinds.number(minimum=0, below=1)
-
-
-@kinds.checked(
+KINDS = dict(
     loss_or_grads=kinds.optional(
         kinds.either(expressions.loss, kinds.sequence(expressions.tensor, "gradients, one for each parameter"))
     ),
     params=kinds.optional(expressions.shared_list),
     learning_rate=expressions.scalar(above=0),
+)
+KEPT = kinds.number(minimum=0, below=1)
+
+
+@kinds.checked(
+    **KINDS,
     beta1=KEPT,
     beta2=KEPT,
     epsilon=kinds.number(minimum=0),
@@ -83,14 +93,7 @@ def adam(loss_or_grads=None, params=None, learning_rate=1e-3, beta1=0.9, beta2=0
     """
     if loss_or_grads is None and params is None:
         return partial(adam, learning_rate=learning_rate, beta1=beta1, beta2=beta2, epsilon=epsilon)
-    if loss_or_grads is None or params is None:
-        given = "loss_or_grads" if params is None else "params"
-        raise ConfigurationError(f"adam got only {given}: pass loss_or_grads and params, or neither for an optimizer")
-    if isinstance(loss_or_grads, list) and len(loss_or_grads) != len(params):
-        raise ConfigurationError(
-            f"adam: loss_or_grads has {len(loss_or_grads)} gradients for {len(params)} params: give one for each"
-        )
-    gradients = get_or_compute_grads(loss_or_grads, params)
+    gradients = _gradients("adam", loss_or_grads, params)
     previous = on_device(np.zeros((), "float32"), name="adam.t")
     t, one = previous + np.float32(1), np.float32(1)
     correction = tt.sqrt(one - np.float32(beta2) ** t) / (one - np.float32(beta1) ** t)
@@ -109,6 +112,109 @@ def adam(loss_or_grads=None, params=None, learning_rate=1e-3, beta1=0.9, beta2=0
         updates.update(zip(step.updated(inputs), step(tt.cast(rate, dtype), *inputs, return_list=True)))
     updates[previous] = t
     return updates
+
+
+@kinds.checked(**KINDS, epsilon=kinds.number(above=0, like=0.1), n_win=kinds.size)
+def adagrad_window(loss_or_grads=None, params=None, learning_rate=0.001, epsilon=0.1, n_win=10):
+    """AdaGrad updates over a window of steps: `pymc3.adagrad_window`, the default of `pm.fit`.
+
+    Parameters
+    ----------
+    loss_or_grads : theano scalar or list of theano expressions, optional
+        The loss, or its gradient by every parameter.
+    params : list of shared variables, optional
+        What is trained. Without `loss_or_grads` and `params` the optimizer itself is returned, with its settings fixed.
+    learning_rate : float, theano scalar or schedule of `fastvae.schedules`, above 0
+    epsilon : float, above 0
+        Added to the sum of squares, against division by 0.
+    n_win : int
+        Steps whose squared gradients are summed.
+
+    Returns
+    -------
+    OrderedDict or callable
+        As of `adam`.
+
+    Raises
+    ------
+    ConfigurationError
+        If an argument is out of its domain, or only one of `loss_or_grads` and `params` is given.
+
+    Notes
+    -----
+    Keeps `n_win` squares of every parameter, ten times the memory of the parameters by default, and reads them all in
+    every step: where that counts take `adam`. Shapes of the state and values are PyMC3's; in memory the window is the
+    slowest axis, so that a step writes one contiguous part.
+
+    Examples
+    --------
+    >>> import numpy as np, theano
+    >>> w = theano.shared(np.float32(1))
+    >>> step = theano.function([], updates=adagrad_window((w - 3) ** 2, [w], learning_rate=0.1))
+    >>> step()
+    []
+    >>> round(float(w.get_value()), 3)
+    1.1
+    """
+    if loss_or_grads is None and params is None:
+        return partial(adagrad_window, learning_rate=learning_rate, epsilon=epsilon, n_win=n_win)
+    gradients = _gradients("adagrad_window", loss_or_grads, params)
+    rate, updates = tt.cast(learning_rate, "float32"), OrderedDict()
+    for param, gradient in zip(params, gradients):
+        place = on_device(np.zeros((), "float32"))
+        shape = param.get_value(borrow=True).shape
+        squares = theano.shared(np.moveaxis(np.zeros((n_win, *shape), param.dtype), 0, -1), borrow=True)
+        new_squares = tt.set_subtensor(squares[..., tt.cast(place, "int32")], gradient**2)
+        total = sum(new_squares[..., i] for i in range(n_win))
+        updates[squares] = new_squares
+        one = np.float32(1)
+        updates[place] = tt.switch(tt.lt(place + one, np.float32(n_win)), place + one, np.float32(0))
+        step = rate * gradient / tt.sqrt(total + np.float32(epsilon))
+        updates[param] = tt.patternbroadcast(tt.cast(param - step, param.dtype), param.broadcastable)
+    return updates
+
+
+def recognised(optimizer):
+    """The optimizer of this module that computes what one of PyMC3's does; any other comes back as it is.
+
+    Parameters
+    ----------
+    optimizer : callable
+        What `pm.fit` takes as `obj_optimizer`: `pymc3.adam` or `pymc3.adagrad_window`, or what they return when
+        called with settings alone.
+
+    Returns
+    -------
+    callable
+
+    Examples
+    --------
+    >>> import pymc3 as pm
+    >>> recognised(pm.adam(learning_rate=0.1)).func is adam
+    True
+    >>> recognised(pm.sgd) is pm.sgd
+    True
+    """
+    settings = {}
+    if isinstance(optimizer, partial) and not optimizer.args:
+        optimizer, settings = optimizer.func, optimizer.keywords
+    ours = {pm.adam: adam, pm.adagrad_window: adagrad_window}.get(optimizer)
+    if ours is None or any(isinstance(value, theano.Variable) for name, value in settings.items() if name != RATE):
+        return partial(optimizer, **settings) if settings else optimizer
+    return ours(**settings)
+
+
+def _gradients(owner, loss_or_grads, params):
+    if loss_or_grads is None or params is None:
+        given = "loss_or_grads" if params is None else "params"
+        raise ConfigurationError(
+            f"{owner} got only {given}: pass loss_or_grads and params, or neither for an optimizer"
+        )
+    if isinstance(loss_or_grads, list) and len(loss_or_grads) != len(params):
+        raise ConfigurationError(
+            f"{owner}: loss_or_grads has {len(loss_or_grads)} gradients for {len(params)} params: give one for each"
+        )
+    return get_or_compute_grads(loss_or_grads, params)
 
 
 def _groups(params, gradients):

@@ -26,6 +26,7 @@ import numpy as np
 import theano.tensor as tt
 
 from fastvae import expressions, kinds
+from fastvae.errors import ConfigurationError
 
 
 def _params(value):
@@ -128,6 +129,46 @@ def make(owner, name):
     6
     """
     return FAMILIES[POSTERIOR.check(owner, "posterior", name)]()
+
+
+@kinds.checked(local_rv=kinds.anything)
+def of_latents(local_rv):
+    """What the encoder says of each latent variable, as PyMC3 takes it.
+
+    Parameters
+    ----------
+    local_rv : dict or None
+        `{latent: dict(mu=mean, rho=rho)}`, `{latent: dict(mu=mean, L_tril=packed)}`, or, as PyMC3 once had it,
+        `{latent: (mean, rho)}`.
+
+    Returns
+    -------
+    dict or None
+        With a dict for each latent.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is none of these.
+
+    Examples
+    --------
+    >>> of_latents({"z": ("mean", "rho")})
+    {'z': {'mu': 'mean', 'rho': 'rho'}}
+    """
+    if local_rv is None:
+        return None
+    params = {}
+    for latent, given in local_rv.items() if isinstance(local_rv, dict) else ():
+        is_pair = isinstance(given, (tuple, list)) and len(given) == 2
+        params[latent] = dict(zip(("mu", "rho"), given)) if is_pair else given
+    if not isinstance(local_rv, dict) or not all(isinstance(given, dict) for given in params.values()):
+        raise ConfigurationError(
+            f"local_rv={local_rv!r} is not what the encoder says of the latent variables; give a dict "
+            "{latent: dict(mu=mean, rho=rho)} or {latent: (mean, rho)}; dict(mu=mean, L_tril=rows) for a full "
+            "covariance"
+        )
+    return params
 
 
 @kinds.checked(params=PARAMS, noise=expressions.tensor, n_latent=kinds.size)

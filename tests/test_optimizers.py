@@ -1,5 +1,6 @@
 """Fused Adam against PyMC3's own."""
 
+import functools
 import inspect
 
 import numpy as np
@@ -11,7 +12,7 @@ import theano.tensor as tt
 import fastvae
 from fastvae.backends import onednn
 from fastvae.errors import ConfigurationError
-from fastvae.optimizers import adam
+from fastvae.optimizers import adagrad_window, adam, recognised
 from tests.conftest import required_device
 
 
@@ -53,6 +54,49 @@ def test_one_op_in_place_for_each_large_parameter_and_for_all_small_ones():
     _, _, step, _ = trained(adam, None, steps=1, learning_rate=0.01)
     nodes = [node for node in step.maker.fgraph.apply_nodes if type(node.op).__name__ == "Adam"]
     assert sorted(node.op.n_parameters for node in nodes) == [1, 2] and all(node.op.inplace for node in nodes)
+
+
+OTHERS = "sgd momentum nesterov_momentum adagrad adagrad_window rmsprop adadelta adamax".split()
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_pymc3s_optimizers_update_large_parameters_in_threaded_passes(name):
+    required_device([reason for reason in [onednn.check()] if reason])
+    onednn.register()
+    stock = theano.compile.mode.get_default_mode().excluding("fastvae_onednn")
+    optimizer = getattr(pm, name)(learning_rate=0.01)
+    theirs = trained(optimizer, stock, steps=15)
+    losses, params, step, updates = trained(recognised(optimizer), None, steps=15)
+    np.testing.assert_allclose(losses, theirs[0], rtol=2e-6)
+    for value, expected in zip(params, theirs[1]):
+        np.testing.assert_allclose(value, expected, rtol=2e-5, atol=2e-6)
+    assert [np.shape(v.get_value()) for v in updates] == [np.shape(v.get_value()) for v in theirs[3]]  # as checkpoints
+    nodes = step.maker.fgraph.toposort()
+    assert not any(v.dtype == "float64" for node in nodes for v in node.outputs)
+    large = [v for v in step.maker.fgraph.inputs if v.ndim == 2]
+    readers = [node for node in nodes if not set(node.inputs).isdisjoint(large)]
+    assert readers and not any(type(node.op) is tt.Elemwise for node in readers)
+
+
+def test_a_window_of_squares_is_contiguous_step_by_step():
+    w = theano.shared(np.zeros((3, 4), "float32"))
+    updates = adagrad_window([tt.ones((3, 4))], [w], n_win=5)
+    (squares,) = [v for v in updates if v.ndim == 3]
+    value = squares.get_value(borrow=True)
+    assert value.shape == (3, 4, 5) and value[..., 0].flags.c_contiguous
+
+
+def test_pymc3s_own_are_recognised_and_no_others():
+    assert recognised(pm.adam) is not pm.adam and recognised(pm.adam).func is adam
+    ours = recognised(pm.adam(learning_rate=0.25, beta1=0.5))
+    assert ours.func is adam and ours.keywords == dict(learning_rate=0.25, beta1=0.5, beta2=0.999, epsilon=1e-8)
+    assert recognised(pm.adagrad_window).func is adagrad_window
+    assert recognised(pm.adagrad_window(n_win=3)).keywords["n_win"] == 3
+    rate = theano.shared(np.float32(0.1))
+    assert recognised(pm.adam(learning_rate=rate)).keywords["learning_rate"] is rate
+    for own in (pm.sgd, lambda loss, params: {}, adam, adam(learning_rate=0.1), functools.partial(pm.adam, beta1=rate)):
+        again = recognised(own)
+        assert again is own or (again.func, again.keywords) == (own.func, own.keywords)
 
 
 def test_nothing_is_float64(mode):

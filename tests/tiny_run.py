@@ -35,8 +35,8 @@ class Run:
         self.w.name = "w"
         return self
 
-    def checkpoints(self, folder, every=2, resume=False, pipelines=(), **configuration):
-        checkpoints = Checkpoints(folder, every, resume, configuration)
+    def checkpoints(self, folder, every=2, resume=False, pipelines=(), may_change=(), **configuration):
+        checkpoints = Checkpoints(folder, every, resume, configuration, may_change)
         checkpoints.bind(self.step, [self.w], list(pipelines))
         return checkpoints
 

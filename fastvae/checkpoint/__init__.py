@@ -4,7 +4,12 @@
 
 A state holds every shared variable that the compiled step updates (parameters, optimizer state, random streams,
 counters of resident minibatches), trained parameters that it does not, the state of streamed minibatches, the
-losses so far, the held-out ELBOs, the run's configuration, and the versions, profile and threads that made it.
+losses so far, the held-out ELBOs, with `patience` the parameters of the best of them, what the run was given (the
+arguments of `fit`, each described by `fastvae.checkpoint.description`, and a digest of the step's expressions), and the
+versions, profile and threads that made it.
+
+A run that is resumed with another argument, or whose step computes something else, is another run and refused, unless
+`may_change` names what differs; its length, callbacks, held-out rows, files and intervals may change, which is said.
 
 On the same machine, versions, profile and number of threads a resumed run ends in the same bits as one in one go.
 
@@ -33,13 +38,18 @@ import theano
 
 import fastvae
 from fastvae import atomic, kinds, profiles
-from fastvae.checkpoint import container
+from fastvae.checkpoint import container, values
 from fastvae.checkpoint.container import DamagedError
+from fastvae.checkpoint.description import graph_digest
 from fastvae.devices import threads
 from fastvae.errors import CheckpointError, ConfigurationError, DataError
 
 FORMAT = 1
 KEPT = 3
+#: Arguments of `fit` that leave what a step computes as it is.
+MAY_CHANGE = ("n", "epochs", "score", "callbacks", "progressbar", "held_out", "held_out_every", "patience")
+MAY_CHANGE += ("fetch_every", "history", "checkpoint_every")
+SHOWN = 80  # characters of a value in a message
 NAME = re.compile(r"checkpoint-(\d{8,})\.ckpt")
 
 
@@ -120,8 +130,10 @@ class Checkpoints:
     resume : bool
         Whether to go on from the folder's newest checkpoint. Without it, a folder with checkpoints is refused.
     configuration : dict
-        JSON values that describe the run. Another `model` is an error when a run is resumed, other differences are
-        said in one line.
+        JSON values that describe the run. Another `model`, and another of its `arguments` that is not among
+        `may_change`, is an error when a run is resumed; other differences are said in one line.
+    may_change : collection of str
+        Names of arguments; ``"step"`` is what a step computes.
 
     Attributes
     ----------
@@ -129,6 +141,8 @@ class Checkpoints:
         The step of the newest checkpoint; None before there is one.
     losses, held_out : list or numpy.ndarray
         Those of the resumed checkpoint; empty for a new run.
+    best : dict or None
+        Of the resumed checkpoint, see `save`.
 
     Raises
     ------
@@ -136,8 +150,8 @@ class Checkpoints:
         If the folder cannot be used.
     """
 
-    def __init__(self, folder, every, resume, configuration):
-        self.folder, self.every = pathlib.Path(folder), every
+    def __init__(self, folder, every, resume, configuration, may_change=()):
+        self.folder, self.every, self.may_change = pathlib.Path(folder), every, may_change
         self.configuration = json.loads(json.dumps(configuration, default=_plain))
         self.made_by = _made_by()
         try:
@@ -153,15 +167,17 @@ class Checkpoints:
                 "to go on from there, or give another folder"
             )
         state = newest(self.folder) if resume else None
-        self.saved, self.losses, self.held_out = None, [], []
+        self.saved, self.losses, self.held_out, self.best = None, [], [], None
+        self._is_same_run = True  # no argument that counts and no version differs
         if state is not None:
             self.saved, self.losses, self.held_out = state["step"], state["losses"], state["held_out"]
+            self.best = state.get("best")
         if resume:
             self._compare(state)
         self._resumed = state
 
     def _compare(self, state):
-        """Say where the run goes on, and what is not as it was."""
+        """Say where the run goes on and what is not as it was; refuse what would make it another run."""
         if state is None:
             print(f"fastvae: no checkpoint in {str(self.folder)!r}: beginning at step 1", file=sys.stderr)
             return
@@ -171,14 +187,51 @@ class Checkpoints:
                 f"{path}: is of another model, {before.get('model')!r}, not {here.get('model')!r}: give the folder of "
                 "a run of this model, or a new one"
             )
-        before, here = {**before, **state["made_by"]}, {**here, **self.made_by}
-        changes = [
-            f"{name}={here.get(name)!r} (it was {before.get(name)!r})"
-            for name in {**before, **here}
-            if before.get(name) != here.get(name)
-        ]
-        other = f"; not bit for bit as in one go: {', '.join(changes)}" if changes else ""
-        print(f"fastvae: resuming after step {self.saved:,} from {path}{other}", file=sys.stderr)
+        then, now = before.get("arguments", {}), here.get("arguments", {})
+        arguments = _changes(then, now) if then and now else {}
+        refused = {name: change for name, change in arguments.items() if name not in (*MAY_CHANGE, *self.may_change)}
+        if refused:
+            raise ConfigurationError(
+                f"{path}: is of a run with other arguments, here {', '.join(refused.values())}: give those of the "
+                f"first run, another folder, or may_change={list(refused)!r} to go on with the new ones"
+            )
+        length = {name: change for name, change in arguments.items() if name in MAY_CHANGE}
+        others = {name: change for name, change in arguments.items() if name not in MAY_CHANGE}
+        others.update(_changes(_rest(before), _rest(here)))
+        others.update(_changes(state["made_by"], self.made_by))
+        self._is_same_run = not others
+        line = f"fastvae: resuming after step {self.saved:,} from {path}"
+        line += f"; with {', '.join(length.values())}" if length else ""
+        line += f"; not bit for bit as in one go: {', '.join(others.values())}" if others else ""
+        if now and not then:
+            line += "; an older version wrote it, which did not keep the arguments: they are not compared"
+        print(line, file=sys.stderr)
+
+    def describe_step(self, loss, updates):
+        """Take a digest of what a step computes; refuse to resume a run whose steps computed something else.
+
+        Parameters
+        ----------
+        loss : theano scalar
+        updates : dict
+            New values of all that a step changes.
+
+        Raises
+        ------
+        ConfigurationError
+            If they differ although no argument does: the model's own constants, its network or its data changed.
+        """
+        digest = graph_digest([loss, *updates.values()], changing=updates)
+        before = digest if self._resumed is None else self._resumed["configuration"].get("step", digest)
+        if before != digest and self._is_same_run and "step" not in self.may_change:
+            raise ConfigurationError(
+                f"{self.path(self.saved)}: is of a run whose steps computed something else ({before}, here {digest}), "
+                "though the arguments are the same: a constant, a network, data or an optimizer of the model changed; "
+                "restore it, give another folder, or may_change=['step'] to go on with the new one"
+            )
+        if before != digest:
+            print("fastvae: from here on the steps compute something else than before", file=sys.stderr)
+        self.configuration["step"] = digest
 
     def bind(self, step, params, pipelines):
         """Tell what a state consists of, and restore the resumed one.
@@ -194,28 +247,25 @@ class Checkpoints:
         """
         self.variables = list(dict.fromkeys([*updated(step), *params]))
         self.pipelines = pipelines
+        self._entries()  # what a checkpoint cannot hold is better known before the first step
         if self._resumed is None:
             return
-        values, states = self._matched(self._resumed["variables"]), self._resumed["pipelines"]
+        encoded, states = self._matched(self._resumed["variables"]), self._resumed["pipelines"]
         if len(states) != len(pipelines):
             raise DataError(
                 f"{self.path(self.saved)}: has the states of {len(states)} minibatches, this run has {len(pipelines)}: "
                 "give the arguments of the first run"
             )
-        for variable, value in zip(self.variables, values):
-            variable.set_value(value)
+        for variable, value in zip(self.variables, encoded):
+            values.restore(variable, value)
         for pipeline, state in zip(pipelines, states):
             pipeline.restore(state)
         self._resumed = None
 
     def _matched(self, entries):
         """The values of a state, after a check that they belong to this run's variables."""
-
-        def describe(name, value):
-            return f"{name or 'unnamed'} {value.dtype} {value.shape}"
-
-        mine = [describe(variable.name, np.asarray(variable.get_value(borrow=True))) for variable in self.variables]
-        found = [describe(entry["name"], entry["value"]) for entry in entries]
+        mine = [values.describe(entry["name"], entry["value"]) for entry in self._entries()]
+        found = [values.describe(entry["name"], entry["value"]) for entry in entries]
         if mine != found:
             place = next((i for i, (a, b) in enumerate(zip(mine, found)) if a != b), min(len(mine), len(found)))
             here, there = (names[place] if place < len(names) else "nothing" for names in (mine, found))
@@ -224,6 +274,13 @@ class Checkpoints:
                 f"{there}, here it is {here}: give the arguments of the first run, or another folder"
             )
         return [entry["value"] for entry in entries]
+
+    def _entries(self):
+        """The variables of a state, by name and encoded value."""
+        return [
+            {"name": v.name, "value": values.encode(v.get_value(borrow=True), v.name or f"a {v.type}")}
+            for v in self.variables
+        ]
 
     def path(self, step):
         """Where the checkpoint after a step is, or will be."""
@@ -241,7 +298,7 @@ class Checkpoints:
         """Whether a checkpoint is to be written after a step."""
         return step // self.every > self.saved // self.every
 
-    def save(self, step, losses, held_out):
+    def save(self, step, losses, held_out, best=None):
         """Write the state after a step, and remove all but the last three.
 
         Parameters
@@ -252,6 +309,8 @@ class Checkpoints:
             One for each of them.
         held_out : list
             Pairs (step, ELBO per image).
+        best : dict, optional
+            With `patience`: `step`, `elbo` and `values`, the parameters at the best measurement.
 
         Raises
         ------
@@ -261,13 +320,11 @@ class Checkpoints:
         state = {
             "format": FORMAT,
             "step": step,
-            "variables": [
-                {"name": variable.name, "value": np.asarray(variable.get_value(borrow=True))}
-                for variable in self.variables
-            ],
+            "variables": self._entries(),
             "pipelines": [pipeline.state() for pipeline in self.pipelines],
             "losses": losses,
             "held_out": held_out,
+            "best": best,
             "configuration": self.configuration,
             "made_by": self.made_by,
         }
@@ -282,6 +339,24 @@ class Checkpoints:
         for number in present.keys() - kept:  # a later one is a damaged one that was passed over
             with contextlib.suppress(FileNotFoundError):
                 os.remove(present[number])
+
+
+def _changes(before, here):
+    """What differs between two dicts: `{name: "name=value (it was value)"}`."""
+    return {
+        name: f"{name}={_shown(here.get(name))} (it was {_shown(before.get(name))})"
+        for name in {**before, **here}
+        if json.dumps(before.get(name), sort_keys=True) != json.dumps(here.get(name), sort_keys=True)
+    }
+
+
+def _shown(value):
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
+
+
+def _rest(configuration):
+    return {name: value for name, value in configuration.items() if name not in ("model", "arguments", "step")}
 
 
 def _unusable(path, error):

@@ -52,6 +52,7 @@ def train(folder, images, config, resume=False):
             checkpoint=folder,
             checkpoint_every=config["checkpoint_every"],
             resume=resume,
+            may_change=("learning_rate",),  # which `--resume --learning-rate` gives anew
         )
     except CheckpointError as error:
         if error.step:  # the network is a third of a checkpoint and may still find room

@@ -21,6 +21,7 @@ from theano.configparser import change_flags
 from fastvae import expressions, kinds
 from fastvae.elbo.objective import Options, build
 from fastvae.errors import ConfigurationError
+from fastvae.optimizers import recognised
 
 REPLACEMENTS = "a dict {variable of the model: what takes its place}"
 OPTIMIZER = "a function (gradients, parameters) -> dict of updates, such as fastvae.adam(learning_rate=1e-3)"
@@ -164,7 +165,7 @@ def step_updates(
         raise ConfigurationError(f"the loss does not depend on {idle}; leave it out of more_obj_params") from error
     if total_grad_norm_constraint is not None:
         gradients = pm.total_norm_constraint(gradients, total_grad_norm_constraint)
-    updates = obj_optimizer(gradients, params)
+    updates = recognised(obj_optimizer)(gradients, params)
     if not isinstance(updates, dict):
         raise ConfigurationError(
             f"obj_optimizer={kinds.shown(obj_optimizer)} returned {kinds.shown(updates)}, not updates; give {OPTIMIZER}"

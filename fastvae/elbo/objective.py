@@ -77,7 +77,7 @@ def build(operator, options, more_replacements=None):
     Returns
     -------
     loss : theano.tensor.TensorVariable
-        Float32 scalar, in nats per minibatch.
+        Float32 scalar, in nats per minibatch. `loss.tag.parts()` gives what it is made of, see `_Bound.parts`.
     known_gradients : dict
         Gradients of the loss by inner variables of it, for `theano.grad(loss, ..., known_grads=known_gradients)`.
 
@@ -98,6 +98,7 @@ def build(operator, options, more_replacements=None):
         noise = group.make_size_and_deterministic_replacements(size, 0, more_replacements)
         replacements = {**noise, **replacements}
     loss, *pieces = merge_equal_nodes(theano.clone([loss, *pieces], replacements))
+    loss.tag.parts = lambda: _cloned(bound.parts(), replacements)
     by_draw = zip(*[iter(pieces)] * 3)
     return loss, {draw: factor * (tt.grad(loss, draw) + of_log_q) for draw, factor, of_log_q in by_draw}
 
@@ -106,7 +107,7 @@ class _Bound:
     """The terms of a model and its approximation, and what the two objectives make of them."""
 
     def __init__(self, operator, options, more_replacements):
-        self.approx, self.options = operator.approx, options
+        self.approx, self.options, self.replaced = operator.approx, options, list(more_replacements or {})
         self.beta = _weight(operator.beta, options.kl_weight)
         self.local_groups = [group for group in self.approx.groups if group.local]
         self.closed = self._closed_forms() if options.kl == "analytic" else set()
@@ -202,6 +203,20 @@ class _Bound:
             for variable in group.group
         )
 
+    def parts(self):
+        """The log densities that the loss is made of, by name, before they are scaled and weighted: scalars.
+
+        Data come first: observations and what `more_replacements` puts in the place of an input.
+        """
+        observed = {f"the observed {v.name}": v.owner.inputs[0] for v in self.approx.model.observed_RVs if v.owner}
+        parts = {f"the input {key.name or key}": key for key in self.replaced} | observed
+        for terms, sums in ((self.local_terms, self.draws.sums), (self.outside_terms, self.draws.outside)):
+            names = [f"log p({term.variable.name})" for term in terms]
+            parts.update(zip(names, sums([term.density for term in terms])))
+        for group in self.approx.groups:
+            parts[f"log q({', '.join(variable.name for variable in group.group)})"] = self._log_q(group)
+        return parts
+
     def iwae(self):
         """The local part of the IWAE bound, and what the doubly reparameterised gradient is made of.
 
@@ -265,6 +280,11 @@ class _Bound:
                     "objective='iwae' needs a posterior given as dict(mu=, rho=) or dict(mu=, L_tril=) for "
                     f"{group.group[0].name!r}, got {sorted(map(str, group.params_dict))}"
                 )
+
+
+def _cloned(expressions, replacements):
+    """A dict of expressions with parts of them replaced."""
+    return dict(zip(expressions, theano.clone(list(expressions.values()), replacements)))
 
 
 def _scaling(variable):

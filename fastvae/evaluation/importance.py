@@ -209,6 +209,7 @@ class Amortised:
 
     @change_flags(compute_test_value="off")
     def __init__(self, model, local_rv, inputs):
+        local_rv = posteriors.of_latents(local_rv)
         written = list(local_rv)
         self.names = [variable.name for variable in written]
         local_rv = {get_transformed(variable): params for variable, params in local_rv.items()}

@@ -101,6 +101,7 @@ class FactoryFeed:
 
     def __init__(self, make, batch_size, last="drop", restorable=True):
         self._make, self.batch_size, self._last, self.restorable = make, batch_size, last, restorable
+        self.sources = [make]
         self.varies = batch_size is None or last == "keep"
         self.values = None  # what is known of each array, set once by `Minibatch`
         self.several = False  # whether the items are tuples

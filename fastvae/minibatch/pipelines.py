@@ -5,6 +5,7 @@
     restore(state)      the next advance and step go on behind that minibatch, in a new process too
     restorable          False if the data come from an iterator, which cannot be read again
     batches_per_epoch   steps in which every row is seen once; None if unknown, or rows are drawn with replacement
+    sources             what the rows come from: arrays, rows on disk, or a function
     close()             end the reader's thread; the next advance starts another
 
 A resident pipeline's place in the data is a shared variable that the step itself updates; its state only names the
@@ -88,14 +89,19 @@ class Resident:
             values.check(source)
         self.batch_size, self.varies, self.batches_per_epoch = feed.batch_size, feed.varies, feed.batches_per_epoch
         self._identity = _identity(feed)
-        shared = [not_trainable(theano.shared(source, name="minibatch.data")) for source in feed.sources]
+        self._shared = [not_trainable(theano.shared(source, name="minibatch.data")) for source in feed.sources]
         feed.order.indices.tag.in_range = True  # so that a GPU need not check them, and wait for it
-        self.batches = tuple(rows[feed.order.indices] for rows in shared)
-        for variable in shared:
+        self.batches = tuple(rows[feed.order.indices] for rows in self._shared)
+        for variable in self._shared:
             variable.tag.pipeline = self
 
     def __repr__(self):
         return f"resident minibatch ({_described(self._identity)})"
+
+    @property
+    def sources(self):
+        """The arrays."""
+        return [shared.get_value(borrow=True) for shared in self._shared]
 
     def advance(self):
         """Nothing: the step draws its own rows."""
@@ -130,6 +136,7 @@ class Streamed:
     def __init__(self, feed, examples):
         self.batch_size, self.varies, self.batches_per_epoch = feed.batch_size, feed.varies, feed.batches_per_epoch
         self.restorable, self._feed, self._identity = feed.restorable, feed, _identity(feed)
+        self.sources = feed.sources
         self._used = self._current = feed.start()  # the memory behind the batch last used, and behind the one in place
         self._reader = None
         self._closed = False

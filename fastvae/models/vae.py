@@ -18,7 +18,6 @@ Examples
 (3, 1, 8, 8)
 """
 import abc
-import numbers
 from functools import cached_property
 
 import numpy as np
@@ -164,6 +163,7 @@ class VAE(abc.ABC):
         checkpoint=None,
         checkpoint_every=1_000,
         resume=False,
+        may_change=(),
         **options,
     ):
         """Train on images by maximising the ELBO (see `fastvae.elbo`), from the parameters as they are.
@@ -191,7 +191,7 @@ class VAE(abc.ABC):
         held_out : array, (M, C, H, W), optional
             Images as the first ones, but not among them, on which to measure the ELBO during the fit.
         score, callbacks, progressbar, held_out_every, patience, bad_steps : optional
-        history, checkpoint, checkpoint_every, resume : optional
+        history, checkpoint, checkpoint_every, resume, may_change : optional
             As in `fastvae.fit`.
         **options
             `objective`, `kl`, `n_samples`, `kl_weight`, `estimator` of `fastvae.fit`. The decoder takes all samples as
@@ -225,6 +225,7 @@ class VAE(abc.ABC):
         >>> approx.hist.shape
         (3,)
         """
+        given = training.arguments_of(locals())
         owner = f"{type(self).__name__}.fit"
         images = self._to_train_on(images, owner)
         self.likelihood.check(images, owner)
@@ -237,6 +238,11 @@ class VAE(abc.ABC):
         if self.likelihood.binarizes_images:
             images, scale = self.likelihood.held_out_images(images, binarisation_seed), None
         order = "replacement" if epochs is None else "epochs"
+        if epochs is not None and batch_size > len(images):
+            raise ConfigurationError(
+                f"{owner}: batch_size={batch_size} is more than the {len(images)} images, so no minibatch of an epoch "
+                f"is full: give batch_size={len(images)} or less, or n, a number of steps, in place of epochs"
+            )
         batch = Minibatch(
             images, batch_size, minibatch_seed, order=order, scale=scale, binarize=self.likelihood.binarizes_batches
         )
@@ -244,15 +250,7 @@ class VAE(abc.ABC):
         if held_out is not None:
             held_out = self._checked("held-out images", as_images(held_out, owner), self.image_shape)
             held_out = {xs: self.likelihood.held_out_images(held_out, binarisation_seed)}
-        rate = learning_rate if isinstance(learning_rate, numbers.Real) else "scheduled"
-        configuration = {
-            "model": {"class": full_name(type(self)), **self.config},
-            "images": len(images),
-            "batch_size": batch_size,
-            "learning_rate": rate if obj_optimizer is None else "of the obj_optimizer",
-            "seed": seed,
-            "order": order,
-        }
+        configuration = {"model": {"class": full_name(type(self)), **self.config}, "arguments": given}
         return training.fit(
             n,
             local_rv,
@@ -271,6 +269,7 @@ class VAE(abc.ABC):
             checkpoint=checkpoint,
             checkpoint_every=checkpoint_every,
             resume=resume,
+            may_change=may_change,
             configuration=configuration,
             obj_optimizer=adam(learning_rate=learning_rate) if obj_optimizer is None else obj_optimizer,
             total_grad_norm_constraint=total_grad_norm_constraint,

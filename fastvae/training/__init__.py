@@ -9,15 +9,19 @@ import pymc3 as pm
 import theano
 from theano.gof.graph import ancestors
 
-from fastvae import compilation, elbo, kinds, profiles
-from fastvae.checkpoint import Checkpoints
+from fastvae import compilation, elbo, kinds, posteriors, profiles
+from fastvae.checkpoint import Checkpoints, updated
+from fastvae.checkpoint.description import describe
 from fastvae.devices import threads
 from fastvae.elbo.objective import Options
+from fastvae.elbo.replacements import as_variables
 from fastvae.errors import ConfigurationError
 from fastvae.expressions import stream_seed
 from fastvae.minibatch.pipelines import refuse_fixed_batch
 from fastvae.profiles import memory
 from fastvae.training import losses, nonfinite
+from fastvae.training.best import Best
+from fastvae.training.first_step import FirstStep
 from fastvae.training.held_out import HeldOut
 from fastvae.training.history import HISTORY
 from fastvae.training.loop import Loop
@@ -55,8 +59,8 @@ def _method(value):
 METHOD = f"one of {', '.join(METHODS)}, nfvi=FORMULA, or an Inference instance such as pm.ADVI()"
 FUNCTION_OPTIONS = "a dict of further arguments of theano.function, such as dict(mode='FAST_COMPILE')"
 LOCAL_RV = (
-    "what the encoder says of the latent variables: give a dict {latent: dict(mu=mean, rho=rho)}, or "
-    "dict(mu=mean, L_tril=rows) for a full covariance"
+    "what the encoder says of the latent variables; give a dict {latent: dict(mu=mean, rho=rho)} or "
+    "{latent: (mean, rho)}; dict(mu=mean, L_tril=rows) for a full covariance"
 )
 
 
@@ -84,6 +88,7 @@ LOCAL_RV = (
     checkpoint=kinds.optional(kinds.path),
     checkpoint_every=kinds.integer(),
     resume=kinds.boolean,
+    may_change=kinds.sequence(kinds.text, "names of arguments"),
     configuration=kinds.optional(kinds.dictionary("a dict of JSON values")),
 )
 @memory.explained
@@ -111,6 +116,7 @@ def fit(
     checkpoint=None,
     checkpoint_every=1_000,
     resume=False,
+    may_change=(),
     configuration=None,
     **kwargs,
 ):
@@ -125,8 +131,8 @@ def fit(
     n : int, optional
         Steps, those of a resumed run included; by default 10,000.
     local_rv : dict, optional
-        `{latent: dict(mu=mean, rho=rho)}`: the encoder's outputs, float32 (batch, n_latent), for each latent
-        variable of an amortised posterior; its standard deviation is softplus(rho).
+        `{latent: dict(mu=mean, rho=rho)}`, or `{latent: (mean, rho)}`: the encoder's outputs, float32
+        (batch, n_latent), for each latent variable of an amortised posterior; its standard deviation is softplus(rho).
     method : {"advi", "fullrank_advi", ...} or pymc3.Inference
         As in `pm.fit`.
     model : pymc3.Model, optional
@@ -156,7 +162,9 @@ def fit(
     held_out_every : int
         Steps from one measurement to the next.
     patience : int, optional
-        Ends the fit when so many measurements in a row were no better than the best before them. By default never.
+        Ends the fit when so many measurements in a row were no better than the best before them, and gives the
+        parameters back the values that they had at the best; a line says at which step that was. A fit that ends
+        otherwise keeps its last parameters. By default never.
     bad_steps : {"stop", "skip"}
         What to do when a loss or a new parameter is not finite: end the fit with an error, or leave parameters and
         optimizer as they were, record NaN as the loss and go on (slower: every step is then checked).
@@ -173,11 +181,18 @@ def fit(
     resume : bool
         Whether to go on from the newest checkpoint in that folder (from step 1 if it has none). Give the arguments of
         the first run; the result is the same, bit for bit, as in one go on the same machine, profile and number of
-        threads. What differs is said in one line.
+        threads. The length of the run, callbacks, held-out rows, progress, files and intervals may be others; another
+        value of any other argument, or a model that computes something else, is refused. What differs is said in one
+        line. How arguments are compared, and what goes unnoticed: `fastvae.checkpoint.description`.
+    may_change : collection of str, optional
+        Names of arguments that a resumed run takes with another value all the same, such as ``["learning_rate"]``;
+        ``"step"`` stands for what the model computes.
     configuration : dict, optional
-        JSON values that describe the run, kept in its checkpoints. Another `model` is refused when it is resumed.
+        JSON values that describe the run, kept in its checkpoints. Another `model` is refused when it is resumed;
+        `arguments` takes the place of those of this call.
     **kwargs
-        `obj_optimizer`, `more_obj_params`, `more_updates`, `more_replacements` and `total_grad_norm_constraint`
+        `obj_optimizer` (PyMC3's `pm.adam` and `pm.adagrad_window` become those of `fastvae.optimizers`),
+        `more_obj_params`, `more_updates`, `more_replacements` (arrays and lists too) and `total_grad_norm_constraint`
         (the largest 2-norm of the whole gradient, to which it is scaled down) of `pm.fit`, and what
         `fastvae.elbo.objective` is about:
 
@@ -228,6 +243,7 @@ def fit(
     >>> len(approx.hist), approx.ended_by
     (200, 'steps')
     """
+    given = arguments_of(locals())
     _check_together(n, epochs, held_out, patience)
     if not _is_fast(method):
         ours = dict(epochs=epochs, held_out=held_out, patience=patience, history=history, checkpoint=checkpoint)
@@ -243,11 +259,10 @@ def fit(
         )
     _drop_unused(kwargs)
     _check_further(kwargs)
-    if local_rv is not None:
-        _check_local_rv(local_rv)
-    inference = _inference(method, local_rv, model, random_seed, start, inf_kwargs)
-    replacements = kwargs.get("more_replacements") or {}
-    checkpoints = _checkpoints(checkpoint, checkpoint_every, resume, configuration)
+    inference = _inference(method, posteriors.of_latents(local_rv), model, random_seed, start, inf_kwargs)
+    replacements = kwargs["more_replacements"] = as_variables(kwargs.get("more_replacements"))
+    configuration = {"arguments": given, **(configuration or {})}
+    checkpoints = _checkpoints(checkpoint, checkpoint_every, resume, configuration, may_change)
     fetch_every = losses.interval(fetch_every, callbacks)
     if progressbar:
         pools = threads.describe()
@@ -264,6 +279,7 @@ def fit(
         if checkpoints is not None:
             _check_restorable(pipelines, checkpoint)
             checkpoints.check_length(n)
+            checkpoints.describe_step(loss, updates)
             history = os.path.join(checkpoint, HISTORY) if history is None else history
         buffer = losses.LossBuffer(loss, fetch_every) if fetch_every > 1 else None
         if buffer is None:
@@ -273,12 +289,14 @@ def fit(
         if held_out is not None:
             held_out = HeldOut(inference.objective, held_out, replacements, held_out_every, patience)
     trained = inference.approx.params + list(kwargs.get("more_obj_params") or [])
+    best = None if patience is None else Best(trained, None if checkpoints is None else checkpoints.best)
+    first = None if bad_steps == "skip" else FirstStep(updated(step), pipelines, loss.tag.parts)
     if checkpoints is not None:
         checkpoints.bind(step, trained, pipelines)
     Loop(
         inference, step, n, trained, score=score is None or bool(score), callbacks=callbacks, batch_size=batch_size,
-        pipelines=pipelines, skip=bad_steps == "skip", held_out=held_out, history=history, checkpoints=checkpoints,
-        buffer=buffer,
+        pipelines=pipelines, skip=bad_steps == "skip", held_out=held_out, best=best, history=history,
+        checkpoints=checkpoints, first=first, buffer=buffer,
     ).run(progressbar)
     return inference.approx
 
@@ -310,12 +328,38 @@ def _number_of_steps(n, epochs, pipelines):
     return epochs * lengths.pop()
 
 
-def _checkpoints(folder, every, resume, configuration):
+def arguments_of(given):
+    """What a run was given, by name, with the defaults of what it was not: described, for a checkpoint.
+
+    Parameters
+    ----------
+    given : dict
+        The `locals()` of a function whose keyword arguments beyond its own, `kwargs` or `options`, are those of `fit`.
+
+    Returns
+    -------
+    dict
+        JSON values; what makes a checkpoint, and the object that a method belongs to, are left out.
+    """
+    given = dict(given)
+    further = given.pop("kwargs", None) or given.pop("options", None) or {}
+    parameters = [*inspect.signature(fit).parameters.values(), *_further_parameters().values()]
+    defaults = {p.name: p.default for p in parameters if p.kind is not p.VAR_KEYWORD}
+    left_out = ("self", "owner", "checkpoint", "resume", "may_change", "configuration")
+    everything = {**defaults, **given, **further}
+    return {name: describe(value) for name, value in everything.items() if name not in left_out}
+
+
+def _checkpoints(folder, every, resume, configuration, may_change):
     if folder is None:
         if resume:
             raise ConfigurationError("fit: resume=True needs checkpoint=FOLDER, the folder of the run to go on with")
         return None
-    return Checkpoints(folder, every, resume, configuration or {})
+    known = [*configuration["arguments"], "step"]
+    for name in may_change:
+        if name not in known:
+            raise ConfigurationError(f"fit: may_change={may_change!r}: {name!r} is none of {', '.join(known)}")
+    return Checkpoints(folder, every, resume, configuration, may_change)
 
 
 def _check_restorable(pipelines, folder):
@@ -363,7 +407,7 @@ def _drop_unused(kwargs):
 
 def _check_further(kwargs):
     """What `fit` passes on must be arguments of the step."""
-    known = [name for name in inspect.signature(elbo.step_updates).parameters if name != "pm_objective"]
+    known = _further_parameters()
     for name in kwargs:
         if name not in known:
             close = difflib.get_close_matches(name, [*known, *inspect.signature(fit).parameters], n=1)
@@ -371,12 +415,11 @@ def _check_further(kwargs):
             raise TypeError(f"fit: {name!r} is no argument{hint}; beside those of its own it takes {', '.join(known)}")
 
 
-def _check_local_rv(local_rv):
-    if not isinstance(local_rv, dict) or not all(isinstance(parameters, dict) for parameters in local_rv.values()):
-        raise ConfigurationError(
-            f"local_rv={local_rv!r} is not what the encoder says of the latent variables; give a dict "
-            "{latent: dict(mu=mean, rho=rho)}, or dict(mu=mean, L_tril=rows) for a full covariance"
-        )
+def _further_parameters():
+    """The parameters that `fit` passes on to the step, by name."""
+    parameters = dict(inspect.signature(elbo.step_updates).parameters)
+    del parameters["pm_objective"]
+    return parameters
 
 
 def _check_together(n, epochs, held_out, patience):

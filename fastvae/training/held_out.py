@@ -46,7 +46,7 @@ class HeldOut:
                 f"held_out={_keys(data)} must be a dict of rows for the same variables as "
                 f"more_replacements={_keys(replaced)}"
             )
-        self.batch_size = len(next(iter(replaced.values())).tag.test_value)
+        self.batch_size = _rows_of(next(iter(replaced.values())))
         self.rows = [_checked(x, rows, self.batch_size) for x, rows in data.items()]
         lengths = {len(rows) for rows in self.rows}
         if len(lengths) > 1:
@@ -65,8 +65,7 @@ class HeldOut:
     def is_over(self, elbos):
         """Whether the last `patience` ELBOs (at least 1) were none better than the best before them.
 
-        The early stopping of Prechelt, 1998, "Early stopping - but when?" (its UP criterion, with any best before). The
-        parameters stay those of the last step, not of the best.
+        The early stopping of Prechelt, 1998, "Early stopping - but when?" (its UP criterion, with any best before).
         """
         best = max(elbos, key=lambda elbo: -math.inf if math.isnan(elbo) else elbo)
         return self.patience is not None and len(elbos) - 1 - elbos.index(best) >= self.patience
@@ -79,6 +78,15 @@ class HeldOut:
         for stream, value in zip(self._streams, before):
             stream.set_value(value)
         return -float(np.mean(losses, dtype=np.float64)) / self.batch_size
+
+
+def _rows_of(replacement):
+    """Rows of a minibatch, or of whatever else replaces an input."""
+    if isinstance(replacement, theano.compile.SharedVariable):
+        return len(replacement.get_value(borrow=True))
+    if hasattr(replacement.tag, "test_value"):
+        return len(replacement.tag.test_value)
+    return int(replacement.shape[0].eval())
 
 
 def _keys(data):

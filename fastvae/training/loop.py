@@ -36,10 +36,14 @@ class Loop:
     skip : bool
         Whether a step whose loss is not finite has changed nothing, so that the run goes on.
     held_out : fastvae.training.held_out.HeldOut, optional
+    best : fastvae.training.best.Best, optional
+        Which keeps the parameters of the best held-out ELBO, for a fit that ends by patience.
     history : path-like, optional
         The CSV file.
     checkpoints : fastvae.checkpoint.Checkpoints, optional
         Bound to the step.
+    first : fastvae.training.first_step.FirstStep, optional
+        To say why, if the first step already fails.
     buffer : fastvae.training.losses.LossBuffer, optional
         To which the step writes its losses. They are fetched when it is full, before whatever needs the newest, and at
         the latest after a second.
@@ -47,12 +51,12 @@ class Loop:
 
     def __init__(
         self, inference, step, n, params, *, score=True, callbacks=None, batch_size=None, pipelines=(), skip=False,
-        held_out=None, history=None, checkpoints=None, buffer=None,
+        held_out=None, best=None, history=None, checkpoints=None, first=None, buffer=None,
     ):
         self.inference, self.approx, self.n, self.params = inference, inference.approx, n, params
         self.score, self.callbacks, self.batch_size, self.skip = score, list(callbacks or []), batch_size, skip
         self.pipelines, self.held_out, self.history, self.checkpoints = pipelines, held_out, history, checkpoints
-        self.buffer = buffer
+        self.best, self.first, self.buffer = best, first, buffer
         self.take = _advancing(step, pipelines) if pipelines else step
         past, self.measured = ([], []) if checkpoints is None else (checkpoints.losses, list(checkpoints.held_out))
         self.done = len(past)
@@ -80,9 +84,13 @@ class Loop:
                 if self.history is not None:
                     history = History(self.history, self.batch_size, self.losses[: self.done], self.measured)
                     self.history = stack.enter_context(history)
+                if self.first is not None and self.done == 0 < self.n:
+                    self.first.remember()
                 with self._progress(progressbar) as progress:
                     self.approx.ended_by = self._steps(interrupted, progress)
                 self._check_and_save()
+                if self.approx.ended_by == "patience" and self.best is not None:
+                    self.best.restore()
         finally:
             seen = self.losses[: self.done] if self.score else []
             self.inference.hist = self.approx.hist = np.concatenate([before, seen])
@@ -143,6 +151,8 @@ class Loop:
         that needs them.
         """
         number = self.done + 1
+        if number == 1 and self.first is not None:
+            self._check_first(loss)
         if not (np.isfinite(loss) or self.skip):
             raise nonfinite.error(f"the loss became {loss}", number, self.params, self.approx, self.checkpoints)
         if self.done == len(self.losses):
@@ -161,12 +171,21 @@ class Loop:
             self._check_and_save()
         return elbo is not None and self.held_out.is_over([elbo for _, elbo in self.measured])
 
+    def _check_first(self, loss):
+        """Say of a first step that fails what it fails on: later, each step has spread it further."""
+        if not np.isfinite(loss) or nonfinite.first_bad(self.params) is not None:
+            cause = self.first.cause(loss)
+            raise NonFiniteError(f"the first step fails, its loss is {loss}: {cause}", self.approx)
+        self.first.forget()
+
     def _measure(self):
         """The held-out ELBO if it is due, else None."""
         if self.held_out is None or not self.held_out.due(self.done):
             return None
         elbo = self.held_out.elbo()
         self.measured.append((self.done, elbo))
+        if self.best is not None:
+            self.best.remember(self.done, elbo)
         return elbo
 
     def _check_and_save(self):
@@ -175,7 +194,8 @@ class Loop:
             what = "a parameter stopped being finite"
             raise nonfinite.error(what, self.done, self.params, self.approx, self.checkpoints)
         if self.checkpoints is not None and self.checkpoints.saved != self.done:
-            self.checkpoints.save(self.done, self.losses[: self.done], self.measured)
+            best = None if self.best is None else self.best.state
+            self.checkpoints.save(self.done, self.losses[: self.done], self.measured, best)
 
     def _progress(self, wanted):
         return Progress(self.n, self.batch_size, done=self.done) if wanted else contextlib.nullcontext()

@@ -29,7 +29,7 @@ def error(what, step, params, approx, checkpoints=None):
     what : str
         For example ``"the loss became nan"``.
     step : int
-        At which it did.
+        At which it did; 0 is before the first.
     params : list of theano.compile.SharedVariable
     approx : pymc3.Approximation
     checkpoints : fastvae.checkpoint.Checkpoints, optional
@@ -44,6 +44,8 @@ def error(what, step, params, approx, checkpoints=None):
     saved = None if checkpoints is None else checkpoints.saved
     good = "" if saved is None else f"; the last good state is in {checkpoints.path(saved)}"
     advice = "try a smaller learning rate, or the profile `debug` to find the Op"
+    if step == 0:
+        return NonFiniteError(f"before the first step the value of {bad} is not finite: give other values", approx)
     return NonFiniteError(f"{what} at step {step}; {where}; {advice}{good}", approx)
 
 

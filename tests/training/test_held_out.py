@@ -1,6 +1,8 @@
 import numpy as np
 import pymc3 as pm
 import pytest
+import theano
+import theano.tensor as tt
 
 import fastvae
 from fastvae import elbo
@@ -103,3 +105,16 @@ def test_rows_that_do_not_fit(problem, rows, error, message):
     objective, xs, replacements = problem
     with pytest.raises(error, match=message):
         HeldOut(objective, rows(xs), replacements, every=1)
+
+
+def test_an_array_in_a_shared_variable_has_held_out_rows_too():
+    x = tt.fvector("x")
+    with pm.Model():
+        mu = pm.Normal("mu", 0, 1)
+        pm.Normal("x", mu, 1, observed=x)
+        for value in (theano.shared(np.ones(5, "float32")), np.ones(5), tt.ones(5, dtype="float32")):
+            approx = fastvae.fit(
+                2, more_replacements={x: value}, held_out={x: np.ones(10)}, held_out_every=1, progressbar=False,
+                random_seed=1,
+            )
+            assert approx.held_out_hist.shape == (2, 2) and np.isfinite(approx.held_out_hist).all()

@@ -2,8 +2,9 @@
 
 Theano's own loops stay scalar where a pass calls the C library (`exp`, `log`, ...), where it takes a scalar from the
 graph (the compiler cannot know that the pass does not overwrite it), and where operands are broadcast or strided; and
-they have one thread. Here the functions are inlined (`fastvae.backends.rewrites.elementary`), scalars are read once
-before the loop, and axes that all operands step through alike are one loop.
+they have one thread, also for the passes of an optimizer over a large parameter. Here the functions are inlined
+(`fastvae.backends.rewrites.elementary`), scalars are read once before the loop, and axes that all operands step through
+alike are one loop.
 
 An element's value does not depend on its place in memory or on the number of threads: every operation rounds as
 written, in the vector loop and in what is left over of it.
@@ -12,13 +13,14 @@ import theano
 import theano.tensor as tt
 from theano.gof import local_optimizer
 from theano.gof.opt import copy_stack_trace
-from theano.gof.utils import uniq
+from theano.gof.utils import MethodNotDefined, uniq
 
 from fastvae.backends.rewrites.elementary import source, with_inlined
 
 FLAGS = ["-fopenmp", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
 NOT_FLAGS = ["-ffast-math", "-Ofast", "-funsafe-math-optimizations", "-fassociative-math", "-freciprocal-math"]
 NOT_FLAGS += ["-ffinite-math-only"]
+PARALLEL_MIN = 32768  # elements below which a second thread costs more than it brings, as in c_code/
 
 
 class VectorElemwise(tt.Elemwise):
@@ -34,7 +36,11 @@ class VectorElemwise(tt.Elemwise):
         return NOT_FLAGS
 
     def c_support_code(self):
-        return "\n".join([super().c_support_code(), source("elementwise_loop.h")])
+        try:
+            of_pass = super().c_support_code()
+        except MethodNotDefined:  # a pass of one Op may have none
+            of_pass = ""
+        return "\n".join([of_pass, source("elementwise_loop.h")])
 
     def c_code_cache_version_apply(self, node):
         version = super().c_code_cache_version_apply(node)
@@ -141,9 +147,18 @@ def _reads_scalars(node):
     return any(all(v.broadcastable) and not isinstance(v, tt.Constant) for v in node.inputs)
 
 
+def _reads_large_variable(node):
+    """Whether a float32 shared variable that is worth a second thread is an operand, as in an optimizer's updates."""
+    return all(v.dtype == "float32" for v in node.inputs + node.outputs) and any(
+        isinstance(v, theano.compile.SharedVariable) and v.get_value(borrow=True).size > PARALLEL_MIN
+        for v in node.inputs
+    )
+
+
 @local_optimizer([tt.Elemwise])
 def local_vectorize(node):
-    """An Elemwise that calls elementary functions of float32, or takes scalars of the graph -> a VectorElemwise"""
+    """An Elemwise that calls elementary functions, takes scalars of the graph or updates a large variable, in float32
+    -> a VectorElemwise"""
     op = node.op
     if type(op) is not tt.Elemwise or op.inplace_pattern or len(node.outputs) > 1:
         return False
@@ -151,6 +166,8 @@ def local_vectorize(node):
         return False
     scalar_op = with_inlined(op.scalar_op, [v.dtype for v in node.inputs])
     if scalar_op is None and type(op.scalar_op) is theano.scalar.Composite and _reads_scalars(node):
+        scalar_op = op.scalar_op
+    if scalar_op is None and _reads_large_variable(node):
         scalar_op = op.scalar_op
     if scalar_op is None:
         return False

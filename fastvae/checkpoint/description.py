@@ -1,0 +1,203 @@
+"""Descriptions: what a run was given, as JSON values that are equal in another process if and only if the run is.
+
+A checkpoint keeps them, so that a resumed run can be told from another one:
+
+    numbers, text, None        as they are
+    arrays, rows on disk       dtype, shape and a digest of the values; of much data, of parts of it
+    functions                  full name; of a user's own also a digest of its code, defaults and what it closes over
+    Theano expressions         a digest of the graph: its Ops, types, constants, and the data in it
+    minibatches                the same, and what they are drawn from
+    dicts, lists, tuples       of these
+    any other object           the full name of its class
+
+What a function reads from global variables, what the functions that it calls do, and the attributes of an object of
+any other class are not looked at: a change there goes unnoticed. Neither does a digest of more than 16 MiB see a
+change between the parts that it reads.
+
+Examples
+--------
+>>> describe({"n": 3, "objective": "elbo"})
+{'n': 3, 'objective': 'elbo'}
+>>> describe(np.arange(3))
+'int64 (3,) ceb8fa29cce2'
+"""
+import functools
+import hashlib
+import inspect
+import numbers
+import os
+import re
+import types
+
+import numpy as np
+import pymc3 as pm
+import theano
+from theano.compile import SharedVariable
+from theano.gof.graph import inputs as graph_inputs
+from theano.gof.graph import io_toposort
+
+WHOLE = 2**24  # bytes of an array of which every one is read
+PARTS = 256  # parts of a larger one that are
+LENGTH = 12  # of a digest, in hexadecimal digits
+PACKAGES = ("fastvae", "pymc3", "theano", "numpy", "scipy")  # whose functions their versions tell apart
+ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+
+
+def describe(value):
+    """The description of any value, see the module.
+
+    Parameters
+    ----------
+    value : object
+
+    Returns
+    -------
+    None, bool, int, float, str, list or dict
+    """
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, np.generic) and value.dtype.kind in "biuf":
+        return value.item()
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, theano.Variable):
+        return f"expression {graph_digest([value])}"
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype} {value.shape} {array_digest(value)}"
+    if isinstance(value, dict):
+        return {str(key): describe(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        items = [describe(item) for item in value]
+        return sorted(items, key=repr) if isinstance(value, (set, frozenset)) else items
+    if isinstance(value, functools.partial):
+        return {"partial": describe(value.func), "args": describe(value.args), **describe(value.keywords)}
+    if isinstance(value, types.MethodType):
+        return f"{describe(value.__func__)} of {_name(type(value.__self__))}"
+    if isinstance(value, types.FunctionType):
+        ours = value.__module__.split(".")[0] in PACKAGES
+        return _name(value) if ours else f"{_name(value)} {_digest(_code(value))}"
+    if isinstance(value, pm.Model):
+        return [f"{name} {type(variable).__name__}" for name, variable in value.named_vars.items()]
+    if hasattr(value, "shape") and hasattr(value, "dtype") and hasattr(value, "__getitem__"):  # rows on disk
+        return f"{np.dtype(value.dtype)} {tuple(value.shape)} {rows_digest(value)}"
+    if hasattr(value, "__array__") and not isinstance(value, type):
+        return describe(np.asarray(value))
+    if isinstance(value, numbers.Number):
+        return repr(value)
+    return _name(value if isinstance(value, (type, types.BuiltinFunctionType)) else type(value))
+
+
+def array_digest(array):
+    """A digest of an array's values, independent of its layout in memory; of more than 16 MiB, of parts of it."""
+    array = np.asarray(array)
+    if array.dtype.hasobject:
+        return _digest([_name(type(value)) for value in array.flat])
+    if array.nbytes <= WHOLE or not array.ndim or len(array) < 2:
+        parts = [array]
+    else:
+        some = max(1, WHOLE // PARTS * len(array) // array.nbytes)
+        parts = [array[start : start + some] for start in _starts(len(array), some)]
+    return _digest(np.ascontiguousarray(part).view(np.uint8) if part.ndim else part.tobytes() for part in parts)
+
+
+def rows_digest(rows):
+    """A digest of rows on disk: of parts of them, read as a minibatch reads them."""
+    return _digest(np.ascontiguousarray(rows[np.array([start])]) for start in _starts(len(rows), 1))
+
+
+def graph_digest(outputs, changing=None):
+    """A digest of Theano expressions, equal for graphs of the same Ops on the same constants and data.
+
+    Parameters
+    ----------
+    outputs : list of theano variables
+    changing : collection of theano.compile.SharedVariable, optional
+        What a run changes, so that values do not count. By default everything but what is marked as data: minibatches,
+        `pymc3.Data`, and what `fastvae.not_trainable` marked. Values of scalars, which are schedules, never count.
+    """
+    names, parts = {}, []
+
+    def name_of(variable):
+        if variable not in names:
+            names[variable] = len(names)
+            parts.append(_leaf(variable, changing))
+        return names[variable]
+
+    for node in io_toposort(graph_inputs(outputs), outputs):
+        parts.append(repr((_op(node.op), [name_of(v) for v in node.inputs], [str(v.type) for v in node.outputs])))
+        names.update({v: len(names) + i for i, v in enumerate(node.outputs)})
+    parts.append(repr([name_of(v) for v in outputs]))
+    return _digest(parts)
+
+
+def _leaf(variable, changing):
+    """What counts of a variable that no Op computes."""
+    if isinstance(variable, theano.Constant):
+        data = variable.data
+        return f"constant {variable.type} {array_digest(data) if isinstance(data, np.ndarray) else data!r}"
+    if not isinstance(variable, SharedVariable):
+        return f"input {variable.type} {variable.name}"
+    pipeline = getattr(variable.tag, "pipeline", None)
+    if pipeline is not None:
+        return f"minibatch {variable.type} {describe(list(pipeline.sources))}"
+    value = variable.get_value(borrow=True)
+    if changing is None:
+        fixed = hasattr(variable, "dshape") or not getattr(variable.tag, "trainable", True)
+    else:
+        fixed = variable not in changing
+    if fixed and not hasattr(variable, "default_update") and isinstance(value, np.ndarray) and value.ndim:
+        return f"data {variable.type} {array_digest(value)}"
+    return f"shared {variable.type}"
+
+
+def _op(op):
+    """An Op by its class, its properties and the graphs inside it."""
+    described = [_name(type(op))]
+    for prop in getattr(op, "__props__", ()):
+        value = getattr(op, prop)
+        described.append(_op(value) if isinstance(value, theano.gof.Op) else ADDRESS.sub("", repr(describe(value))))
+    inner = [part for part in getattr(op, "outputs", ()) if isinstance(part, theano.Variable)]
+    if inner:
+        described.append(graph_digest(inner))
+    elif len(described) == 1:
+        described.append(ADDRESS.sub("", str(op)))
+    return described
+
+
+def _code(function):
+    """What a function is made of: its code, defaults, and the values that it closes over."""
+    function = inspect.unwrap(function)  # of a decorated one, such as fastvae's own, what it decorates
+    code = function.__code__
+    yield code.co_code
+    for constant in code.co_consts:
+        yield _inner(constant)
+    yield repr(code.co_names)
+    yield repr(describe([function.__defaults__, function.__kwdefaults__]))
+    for cell in function.__closure__ or ():
+        try:
+            content = cell.cell_contents
+        except ValueError:  # not bound yet
+            continue
+        yield "itself" if content is function else repr(describe(content))
+
+
+def _inner(constant):
+    if inspect.iscode(constant):  # a function within the function
+        return b"".join([constant.co_code, *(str(_inner(c)).encode() for c in constant.co_consts)])
+    return repr(sorted(constant, key=repr) if isinstance(constant, frozenset) else constant)
+
+
+def _starts(length, some):
+    return sorted({int(start) for start in np.linspace(0, length - some, min(PARTS, length))})
+
+
+def _name(thing):
+    return f"{thing.__module__}.{thing.__qualname__}"
+
+
+def _digest(parts):
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(part.encode() if isinstance(part, str) else part)
+        digest.update(b"\0")
+    return digest.hexdigest()[:LENGTH]
