@@ -1,4 +1,6 @@
-"""Checks of constructor arguments: each returns the value in its standard form or raises ConfigurationError.
+"""Checks of values that stand inside another argument, or that depend on one; `fastvae.kinds` checks whole calls.
+
+Each returns the value in its standard form or raises ConfigurationError.
 
 Examples
 --------
@@ -7,32 +9,26 @@ Examples
 >>> resolve_padding("Conv2D", "same", kernel=(3, 5))
 (1, 2)
 """
-import operator
-
 import numpy as np
 
+from fastvae import kinds
 from fastvae.errors import ConfigurationError
+
+GENERATOR = kinds.instance("generator", "a numpy.random.Generator", np.random.Generator)
+#: What `generator` takes.
+RNG = kinds.optional(kinds.either(kinds.seed, GENERATOR))
+#: What `resolve_padding` takes.
+PADDING = kinds.either(kinds.choice("valid", "same"), kinds.pair_from_0)
 
 
 def integer(owner, argument, value, minimum=1):
     """`value` as an int of at least `minimum`; bool and float are refused."""
-    try:
-        if isinstance(value, (bool, np.bool_)):
-            raise TypeError
-        number = operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or number < minimum:
-        raise ConfigurationError(f"{owner}: {argument}={value!r} must be an integer of at least {minimum}")
-    return number
+    return kinds.integer(minimum).check(owner, argument, value)
 
 
 def pair(owner, argument, value, minimum=1):
     """`value`, one integer or a pair (rows, columns), as a pair of ints of at least `minimum`."""
-    values = (value, value) if not isinstance(value, (tuple, list)) else value
-    if len(values) != 2:
-        raise ConfigurationError(f"{owner}: {argument}={value!r} must be one integer or a pair (rows, columns)")
-    return tuple(integer(owner, argument, number, minimum) for number in values)
+    return (kinds.pair if minimum else kinds.pair_from_0).check(owner, argument, value)
 
 
 def resolve_padding(owner, padding, kernel):
@@ -40,17 +36,16 @@ def resolve_padding(owner, padding, kernel):
 
     "valid" is no padding; "same" is (kernel - 1) / 2 on each side, which keeps the size at stride 1.
     """
-    if isinstance(padding, str):
-        if padding == "valid":
-            return 0, 0
-        if padding != "same":
-            raise ConfigurationError(f'{owner}: padding={padding!r} must be "valid", "same", an integer or a pair')
+    resolved = PADDING.check(owner, "padding", padding)
+    if resolved == "valid":
+        return 0, 0
+    if resolved == "same":
         if any(size % 2 == 0 for size in kernel):
             raise ConfigurationError(
                 f'{owner}: padding="same" needs an odd kernel, got {kernel[0]}x{kernel[1]}; give the padding as numbers'
             )
         return tuple((size - 1) // 2 for size in kernel)
-    rows, columns = pair(owner, "padding", padding, minimum=0)
+    rows, columns = resolved
     if rows >= kernel[0] or columns >= kernel[1]:
         raise ConfigurationError(
             f"{owner}: padding={padding!r} must be smaller than the kernel {kernel[0]}x{kernel[1]} (more only adds "
@@ -61,15 +56,10 @@ def resolve_padding(owner, padding, kernel):
 
 def shape_of_images(owner, argument, shape):
     """`shape` as a tuple (channels, rows, columns) of positive ints."""
-    if not isinstance(shape, (tuple, list)) or len(shape) != 3:
-        raise ConfigurationError(f"{owner}: {argument}={shape!r} must be (channels, rows, columns)")
-    return tuple(integer(owner, argument, size) for size in shape)
+    return kinds.shape_of_images.check(owner, argument, shape)
 
 
 def generator(owner, rng):
     """`rng` (a numpy Generator, a seed, or None for fresh entropy) as a numpy Generator."""
-    if isinstance(rng, np.random.Generator):
-        return rng
-    if rng is not None:
-        rng = integer(owner, "seed", rng, minimum=0)
-    return np.random.default_rng(rng)
+    rng = RNG.check(owner, "seed", rng)
+    return rng if isinstance(rng, np.random.Generator) else np.random.default_rng(rng)

@@ -32,6 +32,10 @@ class ConfigurationError(FastvaeError, ValueError):
     """An argument of a model, a fit or a command is out of its domain."""
 
 
+class OutOfMemoryError(FastvaeError, MemoryError):
+    """The memory of the machine or of its GPU does not suffice; the message says what to lower."""
+
+
 class BenchmarkError(FastvaeError, RuntimeError):
     """A comparison has no figure: a program failed, or two that should compute the same do not."""
 

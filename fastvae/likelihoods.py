@@ -21,18 +21,16 @@ Examples
 Normal(sd=0.2, learn_sd=False)
 """
 import math
-import numbers
 
 import numpy as np
 import pymc3 as pm
 import theano
 import theano.tensor as tt
 
-from fastvae import datasets
-from fastvae.arguments import integer
+from fastvae import datasets, expressions, kinds
 from fastvae.backends import levels, logistic
 from fastvae.backends.logistic import LARGEST_LOG_SCALE, LEVELS
-from fastvae.errors import ConfigurationError, DataError
+from fastvae.errors import DataError
 from fastvae.nn.activations import identity, sigmoid
 
 
@@ -63,21 +61,26 @@ class Likelihood:
         """Its own parameters (shared variables): part of the model's."""
         return []
 
+    @kinds.checked(output=expressions.tensor)
     def mean(self, output):
         """Mean images, float32 (batch, C, H, W), from the decoder's output (batch, n_outputs C, H, W)."""
         raise NotImplementedError
 
+    @kinds.checked(x=expressions.tensor, output=expressions.tensor)
     def log_prob(self, x, output):
         """Log-density of images `x` in nats, float32 (batch, C, H, W), one value a pixel and channel."""
         raise NotImplementedError
 
+    @kinds.checked(name=kinds.text, x=expressions.tensor, output=expressions.tensor, total_size=kinds.anything)
     def observe(self, name, x, output, total_size):
         """The observed variable `name` of the PyMC3 model of the context."""
         return pm.DensityDist(name, lambda value: self.log_prob(value, output), observed=x, total_size=total_size)
 
+    @kinds.checked(images=kinds.anything, owner=kinds.text)
     def check(self, images, owner):
         """Refuse images, float32 in [0, 1], uint8 or rows on disk of these, that it cannot be trained on."""
 
+    @kinds.checked(images=kinds.anything, seed=kinds.optional(kinds.seed))
     def held_out_images(self, images, seed):
         """What becomes of images, (N, C, H, W), that are to be judged."""
         return images
@@ -113,11 +116,8 @@ class Normal(Likelihood):
     activation = staticmethod(sigmoid)
     discrete = False
 
+    @kinds.checked(sd=kinds.number(above=0, like=0.1), learn_sd=kinds.boolean)
     def __init__(self, sd=0.1, learn_sd=False):
-        if isinstance(sd, bool) or not isinstance(sd, numbers.Real) or not 0 < sd < math.inf:
-            raise ConfigurationError(f"Normal: sd={sd!r} is not a standard deviation; give a number above 0, like 0.1")
-        if not isinstance(learn_sd, bool):
-            raise ConfigurationError(f"Normal: learn_sd={learn_sd!r} must be True or False")
         super().__init__(sd=float(sd), learn_sd=learn_sd)
         self.sd = np.float32(sd)
         if learn_sd:
@@ -128,14 +128,17 @@ class Normal(Likelihood):
         """`log_sd`, float32 scalar, if it is learned."""
         return [self.log_sd] if self.options["learn_sd"] else []
 
+    @kinds.checked(output=expressions.tensor)
     def mean(self, output):
         """The decoder's output itself."""
         return output
 
+    @kinds.checked(x=expressions.tensor, output=expressions.tensor)
     def log_prob(self, x, output):
         """Log-density of images `x` in nats, float32 (batch, C, H, W), one value a pixel and channel."""
         return pm.Normal.dist(mu=output, sigma=self.sd).logp(x)
 
+    @kinds.checked(name=kinds.text, x=expressions.tensor, output=expressions.tensor, total_size=kinds.anything)
     def observe(self, name, x, output, total_size):
         """The observed variable `name`, a `pymc3.Normal`."""
         return pm.Normal(name, mu=output, sigma=self.sd, observed=x, total_size=total_size)
@@ -164,13 +167,13 @@ class Bernoulli(Likelihood):
 
     name = "bernoulli"
 
+    @kinds.checked(binarize=kinds.choice("dynamic", "static"))
     def __init__(self, binarize="dynamic"):
-        if binarize not in ("dynamic", "static"):
-            raise ConfigurationError(f'Bernoulli: binarize={binarize!r} must be "dynamic" or "static"')
         super().__init__(binarize=binarize)
         self.binarizes_images = binarize == "static"
         self.binarizes_batches = binarize == "dynamic"
 
+    @kinds.checked(images=kinds.anything, owner=kinds.text)
     def check(self, images, owner):
         """Refuse rows on disk if they were to be binarised once."""
         if self.binarizes_images and not isinstance(images, np.ndarray):
@@ -179,14 +182,17 @@ class Bernoulli(Likelihood):
                 "load them"
             )
 
+    @kinds.checked(output=expressions.tensor)
     def mean(self, output):
         """The probabilities of white."""
         return sigmoid(output)
 
+    @kinds.checked(x=expressions.tensor, output=expressions.tensor)
     def log_prob(self, x, output):
         """x log p + (1 - x) log(1 - p) with p = sigmoid(output): finite, with its gradient, for every finite output."""
         return x * output - tt.nnet.softplus(output)
 
+    @kinds.checked(images=kinds.anything, seed=kinds.optional(kinds.seed))
     def held_out_images(self, images, seed):
         """Binary images, float32 (N, C, H, W), one draw of each."""
         return datasets.binarized(images, seed).astype(np.float32)
@@ -195,6 +201,7 @@ class Bernoulli(Likelihood):
 class _Levels(Likelihood):
     """Likelihoods of the 256 levels 0, 1/255, ... 1 of an 8-bit pixel."""
 
+    @kinds.checked(images=kinds.anything, owner=kinds.text)
     def check(self, images, owner):
         """Refuse floats between the levels, or on disk, where nobody has looked."""
         if images.dtype == np.uint8:
@@ -231,12 +238,14 @@ class Categorical(_Levels):
     name = "categorical"
     n_outputs = LEVELS
 
+    @kinds.checked(output=expressions.tensor)
     def mean(self, output):
         """The expected levels over 255."""
         by_level = self._by_parameter(tt.as_tensor_variable(output))
         share = tt.exp(by_level - tt.shape_padright(_log_sum_exp(by_level)))
         return tt.dot(share, np.linspace(0, 1, LEVELS, dtype=np.float32)).dimshuffle(0, 3, 1, 2)
 
+    @kinds.checked(x=expressions.tensor, output=expressions.tensor)
     def log_prob(self, x, output):
         """Logarithm of the softmax at the pixel's level, in nats, float32 (batch, C, H, W)."""
         return levels.log_probability(x, output, LEVELS)
@@ -272,11 +281,12 @@ class DiscretizedLogistic(_Levels):
 
     name = "discretized-logistic"
 
+    @kinds.checked(components=kinds.size)
     def __init__(self, components=1):
-        components = integer("DiscretizedLogistic", "components", components)
         super().__init__(components=components)
         self.n_outputs = 2 if components == 1 else 3 * components
 
+    @kinds.checked(output=expressions.tensor)
     def mean(self, output):
         """The mean of the clipped logistics: within half a level of that of the levels.
 
@@ -289,6 +299,7 @@ class DiscretizedLogistic(_Levels):
         mean = (tt.exp(log_weight) * scale * rise).sum(axis=-1) * np.float32(0.5)
         return tt.clip(mean, np.float32(0), one).dimshuffle(0, 3, 1, 2)
 
+    @kinds.checked(x=expressions.tensor, output=expressions.tensor)
     def log_prob(self, x, output):
         """Log-probability of the level of each pixel and channel, in nats, float32 (batch, C, H, W)."""
         return logistic.log_probability(x, output, self.options["components"])
@@ -316,6 +327,27 @@ def _log_sum_exp(x):
 NAMED = {cls.name: cls for cls in (Normal, Bernoulli, Categorical, DiscretizedLogistic)}
 
 
+def _likelihood(value):
+    if isinstance(value, Likelihood):
+        return value
+    config = {"name": value} if isinstance(value, str) else value
+    if not isinstance(config, dict) or config.get("name") not in list(NAMED):
+        raise TypeError
+    options = getattr(NAMED[config["name"]].__init__, "kinds", {})
+    if not config.keys() <= {"name", *options}:
+        raise ValueError
+    return value
+
+
+#: What `make` takes.
+LIKELIHOOD = kinds.Kind(
+    "likelihood",
+    f"one of {', '.join(map(repr, NAMED))}, or an instance such as fastvae.likelihoods.Normal(learn_sd=True)",
+    _likelihood,
+)
+
+
+@kinds.checked(owner=kinds.text, likelihood=kinds.anything)
 def make(owner, likelihood):
     """A likelihood of its own for the model `owner`: its parameters are shared with no other model.
 
@@ -335,12 +367,8 @@ def make(owner, likelihood):
     >>> make("MLPVAE", "normal")
     Normal(sd=0.1, learn_sd=False)
     """
+    likelihood = LIKELIHOOD.check(owner, "likelihood", likelihood)
     if isinstance(likelihood, Likelihood):
         return type(likelihood)(**likelihood.options)
     config = {"name": likelihood} if isinstance(likelihood, str) else likelihood
-    if not isinstance(config, dict) or config.get("name") not in NAMED:
-        raise ConfigurationError(
-            f"{owner}: likelihood={likelihood!r} is unknown; give one of {', '.join(NAMED)}, or an instance such as "
-            "fastvae.likelihoods.Normal(learn_sd=True)"
-        )
     return NAMED[config["name"]](**{key: value for key, value in config.items() if key != "name"})

@@ -15,7 +15,6 @@ Examples
 True
 """
 
-import numbers
 from collections import OrderedDict
 from functools import partial
 
@@ -25,7 +24,7 @@ import theano
 import theano.tensor as tt
 from pymc3.variational.updates import get_or_compute_grads
 
-from fastvae.arguments import integer
+from fastvae import expressions, kinds
 from fastvae.backends.abstract import AdamStep
 from fastvae.devices.resident import on_device
 from fastvae.errors import ConfigurationError
@@ -34,6 +33,22 @@ SMALL = 2**16  # elements
 RATE = "learning_rate"  # the one setting that may be a theano scalar
 
 
+KINDS = dict(
+    loss_or_grads=kinds.optional(
+        kinds.either(expressions.loss, kinds.sequence(expressions.tensor, "gradients, one for each parameter"))
+    ),
+    params=kinds.optional(expressions.shared_list),
+    learning_rate=expressions.scalar(above=0),
+)
+KEPT = kinds.number(minimum=0, below=1)
+
+
+@kinds.checked(
+    **KINDS,
+    beta1=KEPT,
+    beta2=KEPT,
+    epsilon=kinds.number(minimum=0),
+)
 def adam(loss_or_grads=None, params=None, learning_rate=1e-3, beta1=0.9, beta2=0.999, epsilon=1e-8):
     """Adam updates: `pymc3.updates.adam`, as one threaded pass over memory a parameter where the device has one.
 
@@ -76,7 +91,6 @@ def adam(loss_or_grads=None, params=None, learning_rate=1e-3, beta1=0.9, beta2=0
     >>> round(float(w.get_value()), 2)
     1.3
     """
-    _check(learning_rate, beta1, beta2, epsilon)
     if loss_or_grads is None and params is None:
         return partial(adam, learning_rate=learning_rate, beta1=beta1, beta2=beta2, epsilon=epsilon)
     gradients = _gradients("adam", loss_or_grads, params)
@@ -100,6 +114,7 @@ def adam(loss_or_grads=None, params=None, learning_rate=1e-3, beta1=0.9, beta2=0
     return updates
 
 
+@kinds.checked(**KINDS, epsilon=kinds.number(above=0, like=0.1), n_win=kinds.size)
 def adagrad_window(loss_or_grads=None, params=None, learning_rate=0.001, epsilon=0.1, n_win=10):
     """AdaGrad updates over a window of steps: `pymc3.adagrad_window`, the default of `pm.fit`.
 
@@ -141,10 +156,6 @@ def adagrad_window(loss_or_grads=None, params=None, learning_rate=0.001, epsilon
     >>> round(float(w.get_value()), 3)
     1.1
     """
-    _check_rate(learning_rate)
-    n_win = integer("adagrad_window", "n_win", n_win)
-    if not (isinstance(epsilon, numbers.Real) and 0 < epsilon < np.inf):
-        raise ConfigurationError(f"adagrad_window: epsilon={epsilon!r} must be a number above 0, like 0.1")
     if loss_or_grads is None and params is None:
         return partial(adagrad_window, learning_rate=learning_rate, epsilon=epsilon, n_win=n_win)
     gradients = _gradients("adagrad_window", loss_or_grads, params)
@@ -199,6 +210,10 @@ def _gradients(owner, loss_or_grads, params):
         raise ConfigurationError(
             f"{owner} got only {given}: pass loss_or_grads and params, or neither for an optimizer"
         )
+    if isinstance(loss_or_grads, list) and len(loss_or_grads) != len(params):
+        raise ConfigurationError(
+            f"{owner}: loss_or_grads has {len(loss_or_grads)} gradients for {len(params)} params: give one for each"
+        )
     return get_or_compute_grads(loss_or_grads, params)
 
 
@@ -209,22 +224,3 @@ def _groups(params, gradients):
         small = param.get_value(borrow=True).size < SMALL
         groups.setdefault(param.dtype if small else i, []).append((param, gradient))
     return list(groups.values())
-
-
-def _check(learning_rate, beta1, beta2, epsilon):
-    _check_rate(learning_rate)
-    for name, beta in (("beta1", beta1), ("beta2", beta2)):
-        if not 0 <= beta < 1:
-            raise ConfigurationError(f"{name} must be at least 0 and below 1, got {beta!r}")
-    if not epsilon >= 0:
-        raise ConfigurationError(f"epsilon must be at least 0, got {epsilon!r}")
-
-
-def _check_rate(learning_rate):
-    is_number = isinstance(learning_rate, numbers.Real) and learning_rate > 0
-    if not isinstance(learning_rate, theano.Variable) and not is_number:
-        raise ConfigurationError(f"learning_rate must be a number above 0 or a theano scalar, got {learning_rate!r}")
-    if isinstance(learning_rate, theano.Variable) and learning_rate.ndim:
-        raise ConfigurationError(
-            f"learning_rate must be a scalar, got {learning_rate!r} with {learning_rate.ndim} axes"
-        )

@@ -25,8 +25,17 @@ import math
 import numpy as np
 import theano.tensor as tt
 
+from fastvae import expressions, kinds
 from fastvae.errors import ConfigurationError
 
+
+def _params(value):
+    if not isinstance(value, dict) or not {"rho", "L_tril"} & value.keys():
+        raise TypeError
+    return value
+
+
+PARAMS = kinds.Kind("params", "dict(mu=mean, rho=rho) or dict(mu=mean, L_tril=rows)", _params)
 HALF_LOG_2PI = np.float32(0.5 * math.log(2 * math.pi))
 
 
@@ -42,18 +51,22 @@ class MeanField:
 
     name = "mean-field"
 
+    @kinds.checked(n_latent=kinds.size)
     def n_spread(self, n_latent):
         """Columns of the second output of `encode`."""
         return n_latent
 
+    @kinds.checked(raw=expressions.tensor, n_latent=kinds.size)
     def spread(self, raw, n_latent):
         """The second output of `encode` from the network's unbounded one: itself."""
         return raw
 
+    @kinds.checked(mean=expressions.tensor, spread=expressions.tensor)
     def params(self, mean, spread):
         """The outputs of `encode` as a value of PyMC3's `local_rv`."""
         return dict(mu=mean, rho=spread)
 
+    @kinds.checked(spread=expressions.tensor)
     def covariance(self, spread):
         """Covariances (N, n_latent, n_latent) as an array, from an array of the second output of `encode`."""
         sd = np.logaddexp(0, spread)
@@ -72,19 +85,23 @@ class FullCovariance:
 
     name = "full-covariance"
 
+    @kinds.checked(n_latent=kinds.size)
     def n_spread(self, n_latent):
         """Columns of the second output of `encode`."""
         return n_latent * (n_latent + 1) // 2
 
+    @kinds.checked(raw=expressions.tensor, n_latent=kinds.size)
     def spread(self, raw, n_latent):
         """The packed L, float32 (batch, n_latent (n_latent + 1) / 2): `raw` with softplus on the diagonal's entries."""
         rows, columns = np.tril_indices(n_latent)
         return tt.switch(tt.constant((rows == columns)[None]), tt.nnet.softplus(raw), raw)
 
+    @kinds.checked(mean=expressions.tensor, spread=expressions.tensor)
     def params(self, mean, spread):
         """The outputs of `encode` as a value of PyMC3's `local_rv`."""
         return dict(mu=mean, L_tril=spread)
 
+    @kinds.checked(spread=expressions.tensor)
     def covariance(self, spread):
         """Covariances (N, n_latent, n_latent) as an array, from an array of the second output of `encode`."""
         n_latent = (math.isqrt(8 * spread.shape[1] + 1) - 1) // 2
@@ -94,8 +111,10 @@ class FullCovariance:
 
 
 FAMILIES = {family.name: family for family in (MeanField, FullCovariance)}
+POSTERIOR = kinds.choice(*FAMILIES)
 
 
+@kinds.checked(owner=kinds.text, name=kinds.anything)
 def make(owner, name):
     """The posterior called `name`, for the model `owner`.
 
@@ -109,11 +128,10 @@ def make(owner, name):
     >>> make("MLPVAE", "full-covariance").n_spread(3)
     6
     """
-    if not isinstance(name, str) or name not in FAMILIES:
-        raise ConfigurationError(f"{owner}: posterior={name!r} is unknown; give one of {', '.join(FAMILIES)}")
-    return FAMILIES[name]()
+    return FAMILIES[POSTERIOR.check(owner, "posterior", name)]()
 
 
+@kinds.checked(local_rv=kinds.anything)
 def of_latents(local_rv):
     """What the encoder says of each latent variable, as PyMC3 takes it.
 
@@ -147,11 +165,13 @@ def of_latents(local_rv):
     if not isinstance(local_rv, dict) or not all(isinstance(given, dict) for given in params.values()):
         raise ConfigurationError(
             f"local_rv={local_rv!r} is not what the encoder says of the latent variables; give a dict "
-            "{latent: dict(mu=mean, rho=rho)} or {latent: (mean, rho)}; dict(mu=, L_tril=) for a full covariance"
+            "{latent: dict(mu=mean, rho=rho)} or {latent: (mean, rho)}; dict(mu=mean, L_tril=rows) for a full "
+            "covariance"
         )
     return params
 
 
+@kinds.checked(params=PARAMS, noise=expressions.tensor, n_latent=kinds.size)
 def draw(params, noise, n_latent):
     """Draws of q by the reparameterisation that PyMC3 uses.
 
@@ -173,6 +193,7 @@ def draw(params, noise, n_latent):
     return tt.dot(params["L_tril"] * tt.dot(noise, column.T), row) + params["mu"]
 
 
+@kinds.checked(params=PARAMS, noise=expressions.tensor, n_latent=kinds.size)
 def log_density(params, noise, n_latent):
     """log q of `draw(params, noise, n_latent)` in nats: that of the noise, less log |dz / dnoise|.
 
@@ -195,6 +216,7 @@ def log_density(params, noise, n_latent):
     return (np.float32(-0.5) * tt.sqr(noise) - HALF_LOG_2PI - log_scale(params, n_latent)).sum(axis=-1)
 
 
+@kinds.checked(params=PARAMS, noise=expressions.tensor, n_latent=kinds.size)
 def gradient_by_draw(params, noise, n_latent):
     """The gradient of log q at `draw(params, noise, n_latent)` by the draw, the parameters held: -L^-T noise.
 
@@ -226,6 +248,7 @@ def gradient_by_draw(params, noise, n_latent):
     return -tt.stack(solution, axis=-1)
 
 
+@kinds.checked(params=PARAMS, n_latent=kinds.size)
 def log_scale(params, n_latent):
     """Logarithms of the factors of the noise, float32 (batch, n_latent): they add up to log |dz / dnoise|."""
     if "rho" in params:
@@ -233,6 +256,7 @@ def log_scale(params, n_latent):
     return tt.log(abs(tt.dot(params["L_tril"], _packing(n_latent)[2])))
 
 
+@kinds.checked(params=PARAMS, n_latent=kinds.size)
 def variance(params, n_latent):
     """Variance of each latent under q, float32 (batch, n_latent)."""
     if "rho" in params:

@@ -21,17 +21,18 @@ Examples
 >>> warm_up_and_decay = linear(0, 1, steps=100) * cosine(1e-3, 1e-5, steps=10_000)
 """
 import math
-import numbers
 
 import numpy as np
 import theano
 import theano.tensor as tt
 
-from fastvae.arguments import integer
-from fastvae.errors import ConfigurationError
+from fastvae import kinds
 from fastvae.nn.collect import not_trainable
 
+VALUE = kinds.number()
 
+
+@kinds.checked(start=VALUE, stop=VALUE, steps=kinds.integer())
 def linear(start, stop, steps):
     """From `start` to `stop` in a straight line over `steps` steps, then `stop`.
 
@@ -55,10 +56,11 @@ def linear(start, stop, steps):
     --------
     >>> kl_weight = linear(0, 1, steps=1_000)  # the KL fades in over the first 1,000 steps
     """
-    start, stop = _values("linear", start=start, stop=stop)
-    return start + (stop - start) * _progress("linear", steps)
+    start, stop = np.float32(start), np.float32(stop)
+    return start + (stop - start) * _progress(steps)
 
 
+@kinds.checked(start=VALUE, stop=VALUE, steps=kinds.integer())
 def cosine(start, stop, steps):
     """As `linear`, but along half a cosine wave, flat at both ends.
 
@@ -73,11 +75,12 @@ def cosine(start, stop, steps):
     >>> [round(float(step()), 6) for _ in range(4)]
     [1.0, 0.5, 0.0, 0.0]
     """
-    start, stop = _values("cosine", start=start, stop=stop)
-    wave = np.float32(0.5) * (np.float32(1) + tt.cos(np.float32(math.pi) * _progress("cosine", steps)))
+    start, stop = np.float32(start), np.float32(stop)
+    wave = np.float32(0.5) * (np.float32(1) + tt.cos(np.float32(math.pi) * _progress(steps)))
     return stop + (start - stop) * wave
 
 
+@kinds.checked(start=VALUE, factor=kinds.number(above=0, like=0.999))
 def exponential(start, factor):
     """`start` times `factor` to the power of the step number, from 0; as `linear` a float32 scalar.
 
@@ -94,9 +97,7 @@ def exponential(start, factor):
     >>> [float(step()) for _ in range(3)]
     [1.0, 0.5, 0.25]
     """
-    start, factor = _values("exponential", start=start, factor=factor)
-    if factor <= 0:
-        raise ConfigurationError(f"schedules.exponential: factor={float(factor)!r} must be above 0, such as 0.999")
+    start, factor = np.float32(start), np.float32(factor)
     return start * tt.exp(np.float32(math.log(factor)) * _counter())
 
 
@@ -107,13 +108,5 @@ def _counter():
     return tt.cast(steps, "float32")
 
 
-def _progress(owner, steps):
-    steps = integer(f"schedules.{owner}", "steps", steps)
+def _progress(steps):
     return tt.minimum(_counter() / np.float32(steps), np.float32(1))
-
-
-def _values(owner, **values):
-    for name, value in values.items():
-        if not (isinstance(value, numbers.Real) and math.isfinite(value)):
-            raise ConfigurationError(f"schedules.{owner}: {name}={value!r} must be a finite number")
-    return [np.float32(value) for value in values.values()]

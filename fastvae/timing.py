@@ -75,7 +75,7 @@ class Stopwatch:
     Raises
     ------
     ValueError
-        If `fetch_every` is not a positive whole number.
+        If an argument is out of its domain.
 
     Notes
     -----
@@ -89,8 +89,10 @@ class Stopwatch:
     """
 
     def __init__(self, step, synchronize=None, fetch_every=1):
-        if not isinstance(fetch_every, int) or fetch_every < 1:
-            raise ValueError(f"fetch_every={fetch_every!r} is not an interval in steps; give a whole number from 1")
+        if not callable(step) or not (synchronize is None or callable(synchronize)):
+            name, value = ("synchronize", synchronize) if callable(step) else ("step", step)
+            raise ValueError(f"{name}={value!r} cannot be called; give a function")
+        _check_whole("fetch_every", fetch_every)
         self.step = step
         self.synchronize = synchronize or (lambda: None)
         self.fetch_every = fetch_every
@@ -118,6 +120,8 @@ class Stopwatch:
         -------
         Block
         """
+        if isinstance(seconds, bool) or not isinstance(seconds, (int, float)) or not 0 < seconds < float("inf"):
+            raise ValueError(f"seconds={seconds!r} is not a length of time; give a number above 0")
         seconds = max(seconds, SHORTEST)
         loss, steps, value = float("nan"), 0, None
         self.synchronize()
@@ -166,7 +170,7 @@ def measure(step, blocks=5, seconds=SHORTEST, synchronize=None, fetch_every=1):
     Raises
     ------
     ValueError
-        If `blocks` or `fetch_every` is not a positive whole number.
+        If an argument is out of its domain.
 
     Notes
     -----
@@ -177,8 +181,7 @@ def measure(step, blocks=5, seconds=SHORTEST, synchronize=None, fetch_every=1):
     >>> measure(lambda: 1.0, blocks=1).settings["fetch_every"]
     1
     """
-    if not isinstance(blocks, int) or blocks < 1:
-        raise ValueError(f"blocks={blocks!r} is not a number of blocks; give a whole number from 1")
+    _check_whole("blocks", blocks)
     stopwatch = Stopwatch(step, synchronize, fetch_every)
     stopwatch.warm_up()
     return Measurement([stopwatch.block(seconds) for _ in range(blocks)], stopwatch.settings())
@@ -199,6 +202,12 @@ def peak_memory():
             return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:")), None)
     except OSError:
         return None
+
+
+def _check_whole(name, value):
+    """This file stands alone, so its checks do too: `fastvae.kinds` cannot be imported here."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name}={value!r} is no number to count with; give a whole number from 1")
 
 
 class _Load:

@@ -32,7 +32,7 @@ def test_resolve_padding(padding, expected):
 
 
 def test_resolve_padding_refuses():
-    with pytest.raises(ConfigurationError, match="padding='half' must be"):
+    with pytest.raises(ConfigurationError, match="A: padding='half' must be one of"):
         resolve_padding("A", "half", (3, 3))
     with pytest.raises(ConfigurationError, match='padding="same" needs an odd kernel, got 3x2'):
         resolve_padding("A", "same", (3, 2))

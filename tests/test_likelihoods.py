@@ -279,15 +279,15 @@ def test_what_a_users_model_has_to_add_is_said():
 @pytest.mark.parametrize(
     "make, message",
     [
-        (lambda: Normal(sd=0), "Normal: sd=0 is not a standard deviation; give a number above 0"),
+        (lambda: Normal(sd=0), "Normal: sd=0 must be a finite number above 0"),
         (lambda: Normal(sd=float("nan")), "sd=nan"),
         (lambda: Normal(sd="a"), "sd='a'"),
         (lambda: Normal(learn_sd=1), "learn_sd=1 must be True or False"),
-        (lambda: Bernoulli("often"), 'binarize=\'often\' must be "dynamic" or "static"'),
+        (lambda: Bernoulli("often"), 'binarize=\'often\' must be one of \'dynamic\', \'static\''),
         (lambda: DiscretizedLogistic(0), "components=0 must be an integer of at least 1"),
-        (lambda: fastvae.MLPVAE(likelihood="poisson"), "MLPVAE: likelihood='poisson' is unknown; give one of normal, "),
+        (lambda: fastvae.MLPVAE(likelihood="poisson"), "MLPVAE: likelihood='poisson' must be one of 'normal', "),
         (lambda: fastvae.ConvVAE(likelihood=Normal), "ConvVAE: likelihood=<class"),
-        (lambda: likelihoods.make("VAE", {"sd": 1}), "likelihood={'sd': 1} is unknown"),
+        (lambda: likelihoods.make("VAE", {"sd": 1}), "likelihood={'sd': 1} must be one of"),
     ],
 )
 def test_arguments_out_of_their_domain(make, message):

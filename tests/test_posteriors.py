@@ -115,7 +115,7 @@ def test_sds_of_a_mean_field_model():
 
 @pytest.mark.parametrize("name", ["full", None, "mean_field", ["mean-field"]])
 def test_an_unknown_posterior_is_refused(name):
-    with pytest.raises(ConfigurationError, match="MLPVAE: posterior=.* is unknown; give one of mean-field, full-cov"):
+    with pytest.raises(ConfigurationError, match="MLPVAE: posterior=.* must be one of 'mean-field', 'full-cov"):
         fastvae.MLPVAE(posterior=name)
 
 

@@ -55,7 +55,7 @@ def test_the_counter_is_an_updated_shared_variable_and_no_parameter():
         (lambda: schedules.linear(0, 1, 0), "steps=0 must be an integer of at least 1"),
         (lambda: schedules.linear(0, "1", 5), "stop='1' must be a finite number"),
         (lambda: schedules.cosine(float("nan"), 1, 5), "start=nan must be a finite number"),
-        (lambda: schedules.exponential(1, 0), "factor=0.0 must be above 0"),
+        (lambda: schedules.exponential(1, 0), "factor=0 must be a finite number above 0"),
     ],
 )
 def test_arguments_are_checked(call, match):

@@ -110,10 +110,16 @@ def test_peak_memory_remembers_what_was_given_back():
     assert peak_memory() > 300
 
 
-@pytest.mark.parametrize("arguments", [dict(blocks=0), dict(blocks=1.5), dict(fetch_every=0), dict(fetch_every="2")])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        dict(blocks=0), dict(blocks=1.5), dict(blocks=True), dict(fetch_every=0), dict(fetch_every="2"),
+        dict(seconds="1"), dict(seconds=float("nan")), dict(seconds=True), dict(synchronize=5),
+    ],
+)
 def test_arguments_are_checked(arguments):
     (name,) = arguments
-    with pytest.raises(ValueError, match=f"{name}=[^\n]*; give a whole number from 1$"):
+    with pytest.raises(ValueError, match=f"^{name}=[^\n]*; give a (whole number from 1|number above 0|function)$"):
         measure(lambda: 0.0, **arguments)
 
 

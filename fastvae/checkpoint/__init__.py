@@ -37,7 +37,7 @@ import pymc3 as pm
 import theano
 
 import fastvae
-from fastvae import atomic, locks, profiles
+from fastvae import atomic, kinds, locks, profiles
 from fastvae.checkpoint import container, values
 from fastvae.checkpoint.container import DamagedError
 from fastvae.checkpoint.description import graph_digest
@@ -54,12 +54,14 @@ LOCKED = "checkpoints"  # what the lock's file in the folder is named after
 NAME = re.compile(r"checkpoint-(\d{8,})\.ckpt")
 
 
+@kinds.checked(folder=kinds.path)
 def steps(folder):
     """The checkpoints of a folder, whole or not: `{step: path}`."""
     names = [(NAME.fullmatch(path.name), path) for path in pathlib.Path(folder).glob("checkpoint-*.ckpt")]
     return {int(match[1]): path for match, path in names if match}
 
 
+@kinds.checked(path=kinds.path)
 def read(path):
     """The state in a checkpoint, every byte of the file verified.
 
@@ -88,6 +90,7 @@ def read(path):
     return state
 
 
+@kinds.checked(folder=kinds.path)
 def newest(folder):
     """The state in the newest checkpoint of a folder, or None if it holds none.
 
@@ -109,6 +112,7 @@ def newest(folder):
     return None
 
 
+@kinds.checked(function=kinds.instance("function", "a compiled theano function", theano.compile.Function))
 def updated(function):
     """The shared variables that a compiled function updates, in its order, but for those that pass (a tag)."""
     entries = [entry for entry in function.maker.inputs if entry.implicit and entry.update is not None]

@@ -166,6 +166,7 @@ def _op(op):
 
 def _code(function):
     """What a function is made of: its code, defaults, and the values that it closes over."""
+    function = inspect.unwrap(function)  # of a decorated one, such as fastvae's own, what it decorates
     code = function.__code__
     yield code.co_code
     for constant in code.co_consts:

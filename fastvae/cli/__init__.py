@@ -32,10 +32,14 @@ def main(argv=None):
         return _fail("terminated", 143)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
-    except MemoryError as error:
-        return _fail(f"not enough memory: {error or 'the arguments ask for too much'}; take smaller ones", 2)
     except BrokenPipeError:  # the reader of a pipe has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except Exception as error:
+        from fastvae.profiles import memory
+
+        if not memory.ran_out(error):
+            raise
+        return _fail(memory.message(f"fastvae {args.name}", error), 2)
     return 0
 
 

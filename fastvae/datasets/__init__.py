@@ -23,9 +23,10 @@ import os
 
 import numpy as np
 
-from fastvae.arguments import generator
+from fastvae import kinds
+from fastvae.arguments import RNG, generator
 from fastvae.datasets import formats
-from fastvae.errors import ConfigurationError, DataError
+from fastvae.errors import DataError
 
 NAMES = ("fashion-mnist-sample", "fashion-mnist", "fashion-mnist-full")
 SPLITS = ("train", "test")
@@ -49,6 +50,11 @@ _INSTALL = "apt-get install dataset-fashion-mnist"
 _KINDS = "a directory in MNIST's naming, an IDX file (also .gz), a .npy or a .npz"
 
 
+SOURCE = kinds.Kind("path", f"one of the names {', '.join(NAMES)}, or the path of {_KINDS}", kinds.path.standard)
+PART = dict(name_or_path=SOURCE, split=kinds.choice(*SPLITS), labels=kinds.boolean)
+
+
+@kinds.checked(**PART)
 def load(name_or_path="fashion-mnist-sample", split="train", labels=False):
     """Read the images of one split, and their labels if asked.
 
@@ -96,6 +102,7 @@ def load(name_or_path="fashion-mnist-sample", split="train", labels=False):
     return images, _as_labels(*_read(path, parts, places, split, "labels"), len(images))
 
 
+@kinds.checked(**PART)
 def holds(name_or_path, split="train", labels=False):
     """Whether `load` with the same arguments would find that split (and its labels); contents are not read.
 
@@ -122,6 +129,7 @@ def holds(name_or_path, split="train", labels=False):
     return (split, "images") in parts and (not labels or (split, "labels") in parts)
 
 
+@kinds.checked(name_or_path=SOURCE, image_shape=kinds.shape_of_images)
 def held_out(name_or_path, image_shape):
     """The test images of a data set, for judging a model; its training images if it has no test split.
 
@@ -165,6 +173,7 @@ def held_out(name_or_path, image_shape):
     return images, labels, split
 
 
+@kinds.checked(images=kinds.anything, seed=RNG)
 def binarized(images, seed=0):
     """Images of 0 and 1, bool, each pixel drawn once with its intensity as the probability of 1.
 
@@ -202,6 +211,7 @@ def binarized(images, seed=0):
     return np.stack(drawn)
 
 
+@kinds.checked(array=kinds.anything, source=kinds.text, keep_bytes=kinds.boolean)
 def as_images(array, source="array", keep_bytes=False):
     """Check an array of images and convert it to float32 (N, C, H, W) in [0, 1].
 
@@ -308,14 +318,6 @@ def _parts(name_or_path, split, labels):
     places : dict
         From the same keys to the names under which each is looked for; empty for a file of one array.
     """
-    if not isinstance(name_or_path, (str, os.PathLike)):
-        raise ConfigurationError(
-            f"name_or_path={name_or_path!r}: a data set is one of the names {', '.join(NAMES)} or the path of {_KINDS}"
-        )
-    if split not in SPLITS:
-        raise ConfigurationError(f"split={split!r}: the splits are {' and '.join(map(repr, SPLITS))}")
-    if not isinstance(labels, bool):
-        raise ConfigurationError(f"labels={labels!r}: True returns (images, labels), False the images alone")
     path = _path(name_or_path)
     if os.path.isdir(path):
         return path, _directory_parts(path), MNIST_NAMES

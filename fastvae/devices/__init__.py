@@ -25,6 +25,7 @@ import subprocess
 import sys
 import sysconfig
 
+from fastvae import kinds
 from fastvae.backends.onednn import location
 from fastvae.devices import cuda_libraries, debian_pygpu
 from fastvae.devices.findings import Finding, ask, find_library, version_of
@@ -59,6 +60,11 @@ print(json.dumps([
 """
 
 
+STRING = kinds.instance("string", "a string", str)
+FOLDERS = kinds.optional(kinds.instance("string", "a string of folders, separated by colons", str))
+
+
+@kinds.checked(cxx=STRING)
 def compiler(cxx="g++"):
     """The C++ compiler that theano calls: `cxx`, a name or path."""
     name = os.path.basename(cxx) or "g++"
@@ -169,6 +175,7 @@ def clblast():
     return Finding("CLBlast", False, why="libclblast.so does not exist", remedy=f"{APT} libclblast-dev")
 
 
+@kinds.checked(device=kinds.optional(kinds.text))
 def opencl(device=None):
     """OpenCL: its loader, and a platform with a device; with `device`, such as ``"opencl0:0"``, that one."""
     loader = find_library("libOpenCL.so")
@@ -207,6 +214,7 @@ REQUIREMENTS = {
 }
 
 
+@kinds.checked(device=STRING)
 def family(device):
     """The family that one of Theano's device names belongs to, or None if it is no device.
 
@@ -220,6 +228,16 @@ def family(device):
     return next((name for name in ("cuda", "opencl") if device.startswith(name)), None)
 
 
+def _device(value):
+    if family(value) is None:
+        raise ValueError
+    return value
+
+
+DEVICE = kinds.Kind("device", "one of theano's devices: cpu, cuda, cuda1, opencl or opencl0:0", _device)
+
+
+@kinds.checked(device=DEVICE, cuda_path=FOLDERS)
 def missing_for(device, cuda_path=None):
     """What keeps a device from being had on this machine.
 
@@ -239,6 +257,7 @@ def missing_for(device, cuda_path=None):
     return cuda + [finding for check in REQUIREMENTS[family(device)] if not (finding := check(device)).found]
 
 
+@kinds.checked(cuda_path=FOLDERS)
 def report(cuda_path=None):
     """Every check of this machine, in the order CPU, OpenCL, CUDA.
 
@@ -255,6 +274,7 @@ def report(cuda_path=None):
     return [*(check() for check in checks), *cuda_libraries.find(cuda_path=cuda_path)]
 
 
+@kinds.checked(cuda_path=FOLDERS)
 def describe(cuda_path=None):
     """The report as text, one line a check.
 

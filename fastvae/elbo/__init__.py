@@ -18,10 +18,14 @@ import theano
 import theano.tensor as tt
 from theano.configparser import change_flags
 
+from fastvae import expressions, kinds
 from fastvae.elbo import precision
 from fastvae.elbo.objective import Options, build
 from fastvae.errors import ConfigurationError
 from fastvae.optimizers import recognised
+
+REPLACEMENTS = "a dict {variable of the model: what takes its place}"
+OPTIMIZER = "a function (gradients, parameters) -> dict of updates, such as fastvae.adam(learning_rate=1e-3)"
 
 
 def vae_model(vae, batch_size, total_size):
@@ -86,6 +90,21 @@ def _no_surrounding_model():
         contexts[:] = surrounding
 
 
+@kinds.checked(
+    pm_objective=kinds.anything,
+    obj_n_mc=kinds.optional(kinds.size),
+    obj_optimizer=kinds.function(OPTIMIZER),
+    more_obj_params=kinds.optional(expressions.shared_list),
+    more_updates=kinds.optional(expressions.updates),
+    more_replacements=kinds.optional(kinds.dictionary(REPLACEMENTS)),
+    total_grad_norm_constraint=kinds.optional(kinds.number(above=0, like=100.0)),
+    objective=kinds.choice("elbo", "iwae"),
+    kl=kinds.choice("monte-carlo", "analytic"),
+    n_samples=kinds.optional(kinds.size),
+    kl_weight=expressions.scalar(minimum=0),
+    estimator=kinds.choice("pathwise", "dreg"),
+    fold=kinds.optional(kinds.boolean),
+)
 @change_flags(compute_test_value="off")
 def step_updates(
     pm_objective,
@@ -149,5 +168,9 @@ def step_updates(
     if total_grad_norm_constraint is not None:
         gradients = pm.total_norm_constraint(gradients, total_grad_norm_constraint)
     updates = recognised(obj_optimizer)(gradients, params)
+    if not isinstance(updates, dict):
+        raise ConfigurationError(
+            f"obj_optimizer={kinds.shown(obj_optimizer)} returned {kinds.shown(updates)}, not updates; give {OPTIMIZER}"
+        )
     updates.update(more_updates or {})
     return loss, updates

@@ -27,7 +27,6 @@ d log w_s / dz_s dz_s / dphi (Tucker et al., 2018, arXiv:1810.04152, there for b
 has the same expectation without a score function: its variance falls as the encoder becomes exact.
 """
 import logging
-import numbers
 from typing import NamedTuple
 
 import numpy as np
@@ -36,7 +35,6 @@ import theano.tensor as tt
 from theano.gof.graph import ancestors
 from theano.gradient import disconnected_grad
 
-from fastvae.arguments import integer
 from fastvae.elbo import closed_form, draws
 from fastvae.elbo.merge import merge_equal_nodes
 from fastvae.errors import ConfigurationError
@@ -310,22 +308,5 @@ def _weight(beta, kl_weight):
 
 
 def _check(options):
-    choices = {"objective": ("elbo", "iwae"), "kl": ("monte-carlo", "analytic"), "estimator": ("pathwise", "dreg")}
-    for name, admissible in choices.items():
-        value = getattr(options, name)
-        if value not in admissible:
-            raise ConfigurationError(f"{name}={value!r} is unknown; give one of {', '.join(map(repr, admissible))}")
-    integer("fit", "n_samples", options.n_samples)
-    if options.fold not in (None, True, False):
-        raise ConfigurationError(f"fold={options.fold!r} must be None, True or False")
     if options.estimator == "dreg" and options.objective != "iwae":
         raise ConfigurationError("estimator='dreg' is one of the IWAE bound: give objective='iwae' with it")
-    weight = options.kl_weight
-    if isinstance(weight, theano.Variable):
-        admissible = weight.ndim == 0
-    else:
-        admissible = isinstance(weight, numbers.Real) and 0 <= weight < float("inf")
-    if not admissible:
-        raise ConfigurationError(
-            f"kl_weight={weight!r} must be a number of at least 0, a theano scalar or a schedule (fastvae.schedules)"
-        )

@@ -20,9 +20,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastvae import kinds
 from fastvae.datasets import as_images
-from fastvae.errors import ConfigurationError, DataError
-from fastvae.evaluation.importance import Estimate, elbo, iwae_bound, latent_draws, log_likelihood
+from fastvae.errors import DataError
+from fastvae.evaluation.importance import KINDS, Estimate, elbo, iwae_bound, latent_draws, log_likelihood
 
 __all__ = [
     "Estimate",
@@ -45,6 +46,7 @@ class ReconstructionError(NamedTuple):
     ratio: float  #: mse / mse_of_mean_image: 0 is perfect, 1 no better than the mean image
 
 
+@kinds.checked(vae=kinds.having("encode_mean", "decode_mean"), images=kinds.anything, batch_size=kinds.size)
 def reconstruction_error(vae, images, batch_size=500):
     """Compare the images with their reconstructions decode(mean of encode(x)).
 
@@ -85,8 +87,6 @@ def reconstruction_error(vae, images, batch_size=500):
     >>> reconstruction_error(Identity(), np.array([0.0, 1.0]).reshape(2, 1, 1))
     ReconstructionError(mse=0.0, mse_of_mean_image=0.25, ratio=0.0)
     """
-    if isinstance(batch_size, bool) or not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
-        raise ConfigurationError(f"batch_size={batch_size!r}: it must be a positive int, such as 500")
     images = as_images(images, source="images")
     mean_image = images.mean(axis=0, dtype=np.float64)
     squared_error = squared_deviation = 0.0
@@ -106,6 +106,10 @@ def reconstruction_error(vae, images, batch_size=500):
     return ReconstructionError(mse, mse_of_mean_image, mse / mse_of_mean_image)
 
 
+@kinds.checked(
+    estimate=kinds.instance("estimate", "an Estimate, as elbo, iwae_bound and log_likelihood return it", Estimate),
+    image_shape=kinds.shape_of_images,
+)
 def bits_per_dimension(estimate, image_shape):
     """An estimate of log p(x) as bits for each pixel and channel, and their standard error.
 
@@ -137,6 +141,9 @@ class ActiveUnits(NamedTuple):
     variances: np.ndarray  #: float64 (n_latent,), over the images, of the posterior means
 
 
+@kinds.checked(
+    vae=kinds.having("encode_mean"), images=kinds.anything, threshold=kinds.number(minimum=0, like=0.01)
+)
 def active_units(vae, images, threshold=0.01):
     """Latents whose posterior mean varies over the images by more than a threshold.
 
@@ -165,12 +172,11 @@ def active_units(vae, images, threshold=0.01):
     >>> active_units(Half(), np.random.default_rng(0).random((50, 1, 2, 2))).count
     1
     """
-    if isinstance(threshold, bool) or not isinstance(threshold, (int, float, np.number)) or not threshold >= 0:
-        raise ConfigurationError(f"threshold={threshold!r}: it must be a variance of at least 0, such as 0.01")
     variances = vae.encode_mean(as_images(images, source="images")).var(axis=0, dtype=np.float64)
     return ActiveUnits(int((variances > threshold).sum()), variances)
 
 
+@kinds.checked(**KINDS)
 def inference_data(model, data, n_samples=500, seed=None, *, local_rv=None):
     """Posterior draws of the latents of images, as ArviZ takes them.
 

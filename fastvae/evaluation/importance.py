@@ -31,8 +31,8 @@ import theano.tensor as tt
 from pymc3.util import get_transformed
 from theano.configparser import change_flags
 
-from fastvae import posteriors
-from fastvae.arguments import generator, integer
+from fastvae import kinds, posteriors
+from fastvae.arguments import RNG, generator
 from fastvae.compilation import InTurn
 from fastvae.elbo import vae_model
 from fastvae.errors import ConfigurationError, DataError
@@ -47,6 +47,25 @@ class Estimate(NamedTuple):
     per_image: np.ndarray  #: float64 (N,)
 
 
+def _model(value):
+    if not isinstance(value, pm.Model) and (isinstance(value, type) or not hasattr(value, "checked_images")):
+        raise TypeError
+    return value
+
+
+#: What all functions of this module take.
+KINDS = dict(
+    model=kinds.Kind("model", "a fastvae.VAE or a pymc3.Model", _model),
+    data=kinds.anything,
+    k=kinds.integer(),
+    n_samples=kinds.integer(),
+    seed=RNG,
+    local_rv=kinds.optional(kinds.dictionary("a dict {latent: dict(mu=mean, rho=rho)}")),
+    batch_size=kinds.size,
+)
+
+
+@kinds.checked(**KINDS)
 def elbo(model, data, n_samples=1, seed=None, *, local_rv=None, batch_size=100):
     """The evidence lower bound of held-out images.
 
@@ -85,10 +104,10 @@ def elbo(model, data, n_samples=1, seed=None, *, local_rv=None, batch_size=100):
     >>> elbo(vae, np.zeros((7, 1, 4, 4)), n_samples=3, seed=1).per_image.shape
     (7,)
     """
-    n_samples = integer("elbo", "n_samples", n_samples)
     return _estimate("elbo", model, data, 1, n_samples, seed, local_rv, batch_size)
 
 
+@kinds.checked(**KINDS)
 def iwae_bound(model, data, k, n_samples=1, seed=None, *, local_rv=None, batch_size=100):
     """The importance-weighted bound of k draws, averaged over `n_samples` repetitions for each image.
 
@@ -108,10 +127,10 @@ def iwae_bound(model, data, k, n_samples=1, seed=None, *, local_rv=None, batch_s
     ConfigurationError, DataError
         As for `elbo`.
     """
-    k, n_samples = integer("iwae_bound", "k", k), integer("iwae_bound", "n_samples", n_samples)
     return _estimate("iwae_bound", model, data, k, n_samples, seed, local_rv, batch_size)
 
 
+@kinds.checked(**KINDS)
 def log_likelihood(model, data, n_samples=5000, seed=None, *, local_rv=None, batch_size=100):
     """log p(x) by importance sampling with the posterior as proposal: on average below it, ever less as n grows.
 
@@ -138,10 +157,10 @@ def log_likelihood(model, data, n_samples=5000, seed=None, *, local_rv=None, bat
     Not for latents of hundreds of dimensions or a posterior far from the true one: the weights then have so heavy a
     tail that even many samples stay well below log p(x). A look at two numbers of samples tells.
     """
-    n_samples = integer("log_likelihood", "n_samples", n_samples)
     return _estimate("log_likelihood", model, data, n_samples, 1, seed, local_rv, batch_size)
 
 
+@kinds.checked(**KINDS)
 def latent_draws(model, data, n_samples, seed=None, *, local_rv=None, batch_size=100):
     """Draws of the latents given images, by name of the variable: float32 (n_samples, N, ...) each.
 
@@ -156,7 +175,6 @@ def latent_draws(model, data, n_samples, seed=None, *, local_rv=None, batch_size
         As for `elbo`.
     """
     owner = "latent_draws"
-    n_samples = integer(owner, "n_samples", n_samples)
     amortised, arrays, batch_size = _prepared(owner, model, data, seed, local_rv, batch_size)
     rng = generator(owner, seed)
     batches = []
@@ -245,10 +263,7 @@ def _function(inputs, outputs):
 
 def _prepared(owner, model, data, seed, local_rv, batch_size):
     """The model's functions, its data as a list of arrays, and the size of a batch."""
-    batch_size = integer(owner, "batch_size", batch_size)
     if not isinstance(model, pm.Model):
-        if not hasattr(model, "amortised"):
-            raise ConfigurationError(f"{owner}: model={model!r} is neither a fastvae.VAE nor a pymc3.Model")
         images = model.checked_images(data, owner)
         images = model.likelihood.held_out_images(images, seed)
         return model.amortised, [images], min(batch_size, len(images))

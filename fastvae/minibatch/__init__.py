@@ -18,15 +18,35 @@ import os
 import numpy as np
 import theano
 
-from fastvae.arguments import integer
+from fastvae import kinds
 from fastvae.errors import ConfigurationError, DataError
 from fastvae.minibatch import orders
 from fastvae.minibatch.feeds import STREAMED, FactoryFeed, IndexedFeed, as_batch, one_shot
 from fastvae.minibatch.pipelines import Resident, Streamed
 from fastvae.minibatch.sources import HDF5Rows, Rows, on_disk
-from fastvae.minibatch.values import Values
+from fastvae.minibatch.values import SCALE, Values
+from fastvae.profiles import memory
 
 
+def _or_for_each(kind):
+    """What each array takes: one value, or a tuple of them."""
+
+    def standard(value):
+        return tuple(map(kind.standard, value)) if isinstance(value, tuple) else kind.standard(value)
+
+    return kinds.Kind(f"{kind.name} each", f"{kind.says}, or a tuple of these, one for each array", standard)
+
+
+@kinds.checked(
+    data=kinds.anything,
+    batch_size=kinds.optional(kinds.size),
+    seed=kinds.optional(kinds.seed),
+    order=kinds.optional(kinds.choice("replacement", "epochs")),
+    last=kinds.choice("drop", "keep"),
+    scale=_or_for_each(SCALE),
+    binarize=_or_for_each(kinds.boolean),
+)
+@memory.explained
 def Minibatch(data, batch_size, seed=42, *, order=None, last="drop", scale=None, binarize=False):
     """Rows of `data`, drawn anew at each call of the compiled function that holds them.
 
@@ -85,11 +105,6 @@ def Minibatch(data, batch_size, seed=42, *, order=None, last="drop", scale=None,
     >>> x.tag.pipeline.batches_per_epoch, x.dtype, float(x.max().eval())
     (2, 'float32', 1.0)
     """
-    if order not in (None, "replacement", "epochs"):
-        raise ConfigurationError(f"Minibatch: order={order!r} is unknown; give 'replacement' or 'epochs'")
-    if last not in ("drop", "keep"):
-        raise ConfigurationError(f"Minibatch: last={last!r} is unknown; give 'drop' or 'keep'")
-    seed = None if seed is None else integer("Minibatch", "seed", seed, minimum=0)
     with theano.change_flags(compute_test_value="off"):
         feed = _feed(data, batch_size, seed, order, last)
         examples = feed.peek()
@@ -111,8 +126,6 @@ def Minibatch(data, batch_size, seed=42, *, order=None, last="drop", scale=None,
 
 
 def _feed(data, batch_size, seed, order, last):
-    if batch_size is not None:
-        batch_size = integer("Minibatch", "batch_size", batch_size)
     if callable(data) or hasattr(data, "__next__"):
         if order is not None:
             raise ConfigurationError(

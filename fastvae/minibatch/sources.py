@@ -24,12 +24,14 @@ import os
 import numpy as np
 from PIL import Image
 
+from fastvae import kinds
 from fastvae.datasets import formats
 from fastvae.errors import DataError
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
+@kinds.checked(path=kinds.path, key=kinds.optional(kinds.text))
 def on_disk(path, key=None):
     """Open a file or folder for a streamed `fastvae.Minibatch`.
 

@@ -6,13 +6,15 @@ Examples
 >>> values.in_step(tt.as_tensor(np.array([[0, 255]], "uint8")), rng=None).eval()
 array([[0., 1.]], dtype=float32)
 """
-import numbers
 from typing import NamedTuple
 
 import numpy as np
 import theano.tensor as tt
 
-from fastvae.errors import ConfigurationError, DataError
+from fastvae import kinds
+from fastvae.errors import DataError
+
+SCALE = kinds.optional(kinds.number(above=0, like="1/255"))
 
 
 class Values(NamedTuple):
@@ -34,10 +36,8 @@ class Values(NamedTuple):
     @classmethod
     def of(cls, example, scale=None, binarize=False):
         """Those of an array (..., *row_shape); ConfigurationError if an option is out of its domain."""
-        if scale is not None and not (isinstance(scale, numbers.Real) and 0 < scale < np.inf):
-            raise ConfigurationError(f"Minibatch: scale={scale!r} is no factor; give a number above 0, such as 1/255")
-        if not isinstance(binarize, bool):
-            raise ConfigurationError(f"Minibatch: binarize={binarize!r} must be True or False")
+        scale = SCALE.check("Minibatch", "scale", scale)
+        binarize = kinds.boolean.check("Minibatch", "binarize", binarize)
         scale = None if scale is None else np.float32(scale)
         return cls(str(np.dtype(example.dtype)), tuple(example.shape[1:]), scale, binarize)
 

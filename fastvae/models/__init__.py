@@ -11,16 +11,37 @@ Stage(name='encoder.conv3', kind='Conv2D', output_shape=(64, 24, 24))
 import math
 from typing import NamedTuple
 
-from fastvae import nn
-from fastvae.arguments import generator, integer
+from fastvae import kinds, nn
+from fastvae.arguments import PADDING, RNG, generator
 from fastvae.errors import ConfigurationError, DataError
 from fastvae.models import persistence
 from fastvae.models.vae import VAE, full_name
+from fastvae.profiles import memory
 
 __all__ = ["ConvVAE", "MLPVAE", "VAE", "load"]
 
 
 ACTIVATIONS = {"relu": nn.relu, "tanh": nn.tanh}
+
+
+def _three(value):
+    """`value` for each of the three convolutions: the same for all, or one each."""
+    if isinstance(value, (tuple, list)) and len(value) != 2:
+        if len(value) != 3:
+            raise ValueError
+        return tuple(value)
+    return (value,) * 3
+
+
+def _for_convolutions(kind):
+    """What a convolution takes, or a list of three of these."""
+
+    def standard(value):
+        for one in _three(value):
+            kind.standard(one)
+        return value
+
+    return kinds.Kind(f"three of {kind.name}", f"{kind.says}, or three of these, one for each convolution", standard)
 
 
 class Stage(NamedTuple):
@@ -98,6 +119,13 @@ class MLPVAE(_LayeredVAE):
     202516
     """
 
+    @kinds.checked(
+        VAE.__init__,
+        hidden=kinds.either(kinds.size, kinds.sequence(kinds.size, "these, one for each hidden layer", 1)),
+        activation=kinds.choice(*ACTIVATIONS),
+        seed=RNG,
+    )
+    @memory.explained
     def __init__(
         self,
         image_shape=(1, 28, 28),
@@ -110,10 +138,7 @@ class MLPVAE(_LayeredVAE):
     ):
         super().__init__(image_shape, n_latent, likelihood, posterior)
         _check_channels("MLPVAE", self.image_shape)
-        layers = list(hidden) if isinstance(hidden, (tuple, list)) and hidden else [hidden]
-        layers = [integer("MLPVAE", "hidden", units) for units in layers]
-        if activation not in ACTIVATIONS:
-            raise ConfigurationError(f"MLPVAE: activation={activation!r} is unknown; give {' or '.join(ACTIVATIONS)}")
+        layers = hidden if isinstance(hidden, list) else [hidden]
         self.config.update(hidden=layers if len(layers) > 1 else layers[0], activation=activation)
         rng = generator("MLPVAE", seed)
 
@@ -177,6 +202,16 @@ class ConvVAE(_LayeredVAE):
     [(8, 32, 32), (8, 32, 32), (8, 16, 16), (2048,)]
     """
 
+    @kinds.checked(
+        VAE.__init__,
+        filters=kinds.size,
+        hidden=kinds.size,
+        kernels=_for_convolutions(kinds.pair),
+        strides=_for_convolutions(kinds.pair),
+        padding=_for_convolutions(PADDING),
+        seed=RNG,
+    )
+    @memory.explained
     def __init__(
         self,
         image_shape=(1, 28, 28),
@@ -192,10 +227,8 @@ class ConvVAE(_LayeredVAE):
     ):
         super().__init__(image_shape, n_latent, likelihood, posterior)
         _check_channels("ConvVAE", self.image_shape)
-        filters = integer("ConvVAE", "filters", filters)
-        hidden = integer("ConvVAE", "hidden", hidden)
         rng = generator("ConvVAE", seed)
-        steps = list(zip(_three("kernels", kernels), _three("strides", strides), _three("padding", padding)))
+        steps = list(zip(_three(kernels), _three(strides), _three(padding)))
 
         n_in = self.image_shape[0]
         encoder = []
@@ -239,6 +272,7 @@ class ConvVAE(_LayeredVAE):
 BUILT_IN = (ConvVAE, MLPVAE)
 
 
+@kinds.checked(path=kinds.path)
 def load(path):
     """The ConvVAE or MLPVAE that `vae.save(path)` wrote, bit for bit.
 
@@ -299,15 +333,3 @@ def _check_channels(owner, image_shape):
         raise ConfigurationError(
             f"{owner}: image_shape={image_shape!r} has {image_shape[0]} channels; it must be (1 or 3, rows, columns)"
         )
-
-
-def _three(argument, value):
-    """`value` for each of the three convolutions: the same for all, or one each."""
-    if isinstance(value, (tuple, list)) and len(value) != 2:
-        if len(value) != 3:
-            raise ConfigurationError(
-                f"ConvVAE: {argument}={value!r} must be one value, a pair (rows, columns), or three of these, one for "
-                "each convolution"
-            )
-        return tuple(value)
-    return (value,) * 3

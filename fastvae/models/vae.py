@@ -24,8 +24,8 @@ import numpy as np
 import theano
 import theano.tensor as tt
 
-from fastvae import elbo, likelihoods, posteriors, training
-from fastvae.arguments import generator, integer, shape_of_images
+from fastvae import elbo, expressions, kinds, likelihoods, posteriors, training
+from fastvae.arguments import RNG, generator
 from fastvae.compilation import InTurn
 from fastvae.datasets import as_images
 from fastvae.errors import ConfigurationError, DataError
@@ -81,10 +81,16 @@ class VAE(abc.ABC):
     (3, 1, 4, 4)
     """
 
+    @kinds.checked(
+        image_shape=kinds.shape_of_images,
+        n_latent=kinds.size,
+        likelihood=likelihoods.LIKELIHOOD,
+        posterior=posteriors.POSTERIOR,
+    )
     def __init__(self, image_shape, n_latent, likelihood="normal", posterior="mean-field"):
         owner = type(self).__name__
-        self.image_shape = shape_of_images(owner, "image_shape", image_shape)
-        self.n_latent = integer(owner, "n_latent", n_latent)
+        self.image_shape = image_shape
+        self.n_latent = n_latent
         self.likelihood = likelihoods.make(owner, likelihood)
         self.posterior = posteriors.make(owner, posterior)
         self.config = {
@@ -127,6 +133,15 @@ class VAE(abc.ABC):
     def get_params(self):
         """Every parameter (shared variable), in a stable order."""
 
+    @kinds.checked(
+        training.fit,
+        images=kinds.anything,
+        batch_size=kinds.size,
+        learning_rate=expressions.scalar(above=0),
+        seed=kinds.optional(kinds.seed),
+        obj_optimizer=kinds.optional(kinds.function(elbo.OPTIMIZER)),
+        held_out=kinds.anything,
+    )
     def fit(
         self,
         images,
@@ -216,7 +231,6 @@ class VAE(abc.ABC):
         images = self._to_train_on(images, owner)
         self.likelihood.check(images, owner)
         scale = 1 / 255 if images.dtype == np.uint8 else None
-        batch_size = integer(owner, "batch_size", batch_size)
         forgotten = [param.name for param in self.likelihood.get_params() if param not in self.get_params()]
         if forgotten:
             raise ConfigurationError(f"{owner}: get_params lacks {forgotten}: add self.likelihood.get_params() to it")
@@ -265,6 +279,7 @@ class VAE(abc.ABC):
             **{"fold": True, **options},
         )
 
+    @kinds.checked(images=kinds.anything)
     def encode_mean(self, images):
         """Posterior means, float32 (N, n_latent), of images, float (N, C, H, W).
 
@@ -275,15 +290,18 @@ class VAE(abc.ABC):
         """
         return _in_chunks(self._encode_mean, self._checked("images", images, self.image_shape))
 
+    @kinds.checked(images=kinds.anything)
     def encode_sd(self, images):
         """Posterior standard deviations of the latents, float32 (N, n_latent), of images, float (N, C, H, W)."""
         return np.sqrt(np.diagonal(self.encode_covariance(images), axis1=1, axis2=2))
 
+    @kinds.checked(images=kinds.anything)
     def encode_covariance(self, images):
         """Posterior covariances of the latents, float32 (N, n_latent, n_latent), of images, float (N, C, H, W)."""
         images = self._checked("images", images, self.image_shape)
         return self.posterior.covariance(_in_chunks(self._encode_spread, images))
 
+    @kinds.checked(z=kinds.anything)
     def decode_mean(self, z):
         """Mean images, float32 (N, C, H, W), of latents, float (N, n_latent).
 
@@ -294,10 +312,12 @@ class VAE(abc.ABC):
         """
         return _in_chunks(self._decode_mean, self._checked("latents", z, (self.n_latent,)))
 
+    @kinds.checked(images=kinds.anything)
     def reconstruct(self, images):
         """Mean images of the posterior means of images, float32 (N, C, H, W)."""
         return self.decode_mean(self.encode_mean(images))
 
+    @kinds.checked(start=kinds.anything, end=kinds.anything, n=kinds.integer(2, kinds.LARGEST_SIZE))
     def interpolate(self, start, end, n=10):
         """Mean images of n latents on the straight line between the posterior means of two images.
 
@@ -317,17 +337,17 @@ class VAE(abc.ABC):
         >>> MLPVAE(image_shape=(1, 4, 4), hidden=8).interpolate(np.zeros((1, 4, 4)), np.ones((1, 4, 4)), n=5).shape
         (5, 1, 4, 4)
         """
-        n = integer(f"{type(self).__name__}.interpolate", "n", n, minimum=2)
         first, last = self.encode_mean(np.stack([start, end]))
         share = np.linspace(0, 1, n, dtype=np.float32)[:, None]
         return self.decode_mean((1 - share) * first + share * last)
 
+    @kinds.checked(n=kinds.size, seed=RNG)
     def sample(self, n, seed=None):
         """Mean images, float32 (n, C, H, W), of latents drawn from the prior Normal(0, 1); `seed` repeats them."""
         rng = generator(f"{type(self).__name__}.sample", seed)
-        n = integer(f"{type(self).__name__}.sample", "n", n)
         return self.decode_mean(rng.standard_normal((n, self.n_latent), dtype=np.float32))
 
+    @kinds.checked(path=kinds.path)
     def save(self, path):
         """Write the parameters to `path` (.npz, no pickle), replacing the file at once or not at all.
 
@@ -339,6 +359,7 @@ class VAE(abc.ABC):
         params = [(parameter.name, parameter.get_value()) for parameter in self.get_params()]
         persistence.write(path, full_name(type(self)), self.config, params)
 
+    @kinds.checked(path=kinds.path)
     def load_params(self, path):
         """Set the parameters to those that `save` wrote to `path` for a model of the same class and shapes.
 

@@ -8,10 +8,12 @@ array([0., 0., 2.], dtype=float32)
 """
 import theano.tensor as tt
 
+from fastvae import expressions, kinds
 from fastvae.backends.relu import elementwise_relu
 from fastvae.errors import ConfigurationError
 
 
+@kinds.checked(x=expressions.tensor)
 def relu(x):
     """Rectified linear unit, max(x, 0), whose gradient at exactly 0 is 0.
 
@@ -47,6 +49,7 @@ def relu(x):
     return elementwise_relu(x)
 
 
+@kinds.checked(x=expressions.tensor)
 def sigmoid(x):
     """Logistic function, 1 / (1 + exp(-x)): theano's own, which its rewrites know.
 
@@ -59,6 +62,7 @@ def sigmoid(x):
     return tt.nnet.sigmoid(x)
 
 
+@kinds.checked(x=expressions.tensor)
 def tanh(x):
     """Hyperbolic tangent.
 
@@ -71,6 +75,7 @@ def tanh(x):
     return tt.tanh(x)
 
 
+@kinds.checked(x=expressions.tensor)
 def softplus(x):
     """log(1 + exp(x)), a smooth relu; PyMC3's way from ``rho`` to a standard deviation.
 
@@ -83,6 +88,7 @@ def softplus(x):
     return tt.nnet.softplus(x)
 
 
+@kinds.checked(x=kinds.anything)
 def identity(x):
     """`x` itself: the activation of a layer that has none.
 

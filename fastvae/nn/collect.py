@@ -13,14 +13,15 @@ import logging
 
 from pymc3.data import Minibatch
 from theano.compile import SharedVariable
-from theano.gof import Variable
 from theano.tensor.subtensor import AdvancedSubtensor, AdvancedSubtensor1
 
+from fastvae import expressions, kinds
 from fastvae.errors import ConfigurationError
 
 FLOATS = ("float16", "float32", "float64")
 
 
+@kinds.checked(shared=expressions.shared)
 def not_trainable(shared):
     """Mark a shared variable as data or a schedule, which `collect_params` leaves out, and return it.
 
@@ -35,6 +36,20 @@ def not_trainable(shared):
     return shared
 
 
+def _one_or_more(kind, of):
+    """What another kind takes, or several of these."""
+
+    def standard(values):
+        several = isinstance(values, (list, tuple, set, frozenset))
+        return [kind.standard(value) for value in (values if several else [values])]
+
+    return kinds.Kind(f"{kind.name} or several", f"{kind.says}, or a list of {of}", standard)
+
+
+@kinds.checked(
+    expressions=_one_or_more(expressions.variable, "them"),
+    exclude=_one_or_more(kinds.either(expressions.shared, kinds.text), "these"),
+)
 def collect_params(expressions, exclude=()):
     """Every trainable shared variable that the expressions depend on, in a stable order.
 
@@ -90,9 +105,6 @@ def _as_list(one_or_more):
 
 def _ancestors(outputs):
     """Everything `outputs` depend on and they themselves, each once, in the order in which the nodes use them."""
-    for output in outputs:
-        if not isinstance(output, Variable):
-            raise ConfigurationError(f"collect_params: {output!r} is not a Theano variable; give one or a list")
     found, seen = {}, set()
     stack = [(output, False) for output in reversed(outputs)]
     while stack:

@@ -6,12 +6,13 @@ Examples
 >>> nn.Conv2D(1, 64, 3, stride=2, padding="same").output_shape((1, 28, 28))
 (64, 14, 14)
 """
-from fastvae.arguments import generator, integer, pair, resolve_padding
+from fastvae import expressions, kinds
+from fastvae.arguments import PADDING, RNG, generator, pair, resolve_padding
 from fastvae.backends import abstract
 from fastvae.errors import ConfigurationError
 from fastvae.nn.activations import identity
 from fastvae.nn.initializers import glorot_uniform, zeros
-from fastvae.nn.layer import Layer
+from fastvae.nn.layer import INITIALIZER, INPUT_SHAPE, Layer
 
 
 def conv2d(x, weight, bias, stride, padding, activation):
@@ -25,6 +26,18 @@ class Convolutional(Layer):
     A subclass names itself by default and orders the channels of its weight.
     """
 
+    @kinds.checked(
+        Layer.__init__,
+        n_in=kinds.size,
+        n_out=kinds.size,
+        kernel=kinds.pair,
+        stride=kinds.pair,
+        padding=PADDING,
+        weight=INITIALIZER,
+        bias=INITIALIZER,
+        name=kinds.optional(kinds.text),
+        rng=RNG,
+    )
     def __init__(
         self,
         n_in,
@@ -39,9 +52,7 @@ class Convolutional(Layer):
         rng=None,
     ):
         super().__init__(self.default_name if name is None else name, activation)
-        self.n_in = integer(self.owner, "n_in", n_in)
-        self.n_out = integer(self.owner, "n_out", n_out)
-        self.kernel = pair(self.owner, "kernel", kernel)
+        self.n_in, self.n_out, self.kernel = n_in, n_out, kernel
         self.stride = pair(self.owner, "stride", stride)
         self.padding = resolve_padding(self.owner, padding, self.kernel)
         area = self.kernel[0] * self.kernel[1]
@@ -97,11 +108,13 @@ class Conv2D(Convolutional):
         """Channels of the weight: (n_out, n_in)."""
         return self.n_out, self.n_in
 
+    @kinds.checked(x=expressions.tensor)
     def __call__(self, x):
         """The layer's output, float32 (batch, n_out, rows', columns'), for float32 `x` (batch, n_in, rows, columns)."""
         x = self.checked_input(x, ndim=4)
         return conv2d(x, self.weight, self.bias, self.stride, self.padding, self.activation)
 
+    @kinds.checked(input_shape=INPUT_SHAPE)
     def output_shape(self, input_shape):
         """(n_out, rows', columns') for (n_in, rows, columns): size' = (size + 2 padding - kernel) // stride + 1."""
         _, *sizes = self.checked_shape(input_shape, (self.n_in, None, None))

@@ -6,9 +6,11 @@ Examples
 >>> nn.ConvTranspose2D(64, 1, 3, stride=2).output_shape((64, 13, 13))
 (1, 27, 27)
 """
+from fastvae import expressions, kinds
 from fastvae.backends import abstract
 from fastvae.errors import ConfigurationError
 from fastvae.nn.conv import Convolutional
+from fastvae.nn.layer import INPUT_SHAPE
 
 
 def conv_transpose2d(x, weight, bias, stride, padding, activation):
@@ -63,11 +65,13 @@ class ConvTranspose2D(Convolutional):
         """Channels of the weight, as the convolution whose adjoint this is holds it: (n_in, n_out)."""
         return self.n_in, self.n_out
 
+    @kinds.checked(x=expressions.tensor)
     def __call__(self, x):
         """The layer's output, float32 (batch, n_out, rows', columns'), for float32 `x` (batch, n_in, rows, columns)."""
         x = self.checked_input(x, ndim=4)
         return conv_transpose2d(x, self.weight, self.bias, self.stride, self.padding, self.activation)
 
+    @kinds.checked(input_shape=INPUT_SHAPE)
     def output_shape(self, input_shape):
         """(n_out, rows', columns') for (n_in, rows, columns), where size' = (size - 1) stride + kernel - 2 padding."""
         _, *sizes = self.checked_shape(input_shape, (self.n_in, None, None))

@@ -10,9 +10,9 @@ Examples
 """
 import math
 
-from fastvae.arguments import shape_of_images
+from fastvae import expressions, kinds
 from fastvae.backends import abstract
-from fastvae.nn.layer import Layer
+from fastvae.nn.layer import INPUT_SHAPE, Layer
 
 
 class Flatten(Layer):
@@ -29,13 +29,16 @@ class Flatten(Layer):
     (5, 24)
     """
 
+    @kinds.checked(Layer.__init__)
     def __init__(self, name="flatten"):
         super().__init__(name)
 
+    @kinds.checked(x=expressions.tensor)
     def __call__(self, x):
         """float32 (batch, channels * rows * columns) for float32 `x` (batch, channels, rows, columns)."""
         return self.checked_input(x, ndim=4).flatten(2)
 
+    @kinds.checked(input_shape=INPUT_SHAPE)
     def output_shape(self, input_shape):
         """(channels * rows * columns,) for (channels, rows, columns)."""
         return (math.prod(self.checked_shape(input_shape, (None, None, None))),)
@@ -57,14 +60,17 @@ class Reshape(Layer):
     (5, 2, 3, 4)
     """
 
+    @kinds.checked(Layer.__init__, shape=kinds.shape_of_images)
     def __init__(self, shape, name="reshape"):
         super().__init__(name)
-        self.shape = shape_of_images(self.owner, "shape", shape)
+        self.shape = shape
 
+    @kinds.checked(x=expressions.tensor)
     def __call__(self, x):
         """float32 (batch, channels, rows, columns) for float32 `x` (batch, channels * rows * columns)."""
         return abstract.Unflatten(self.shape)(self.checked_input(x, ndim=2))
 
+    @kinds.checked(input_shape=INPUT_SHAPE)
     def output_shape(self, input_shape):
         """(channels, rows, columns) for (channels * rows * columns,)."""
         self.checked_shape(input_shape, (math.prod(self.shape),))

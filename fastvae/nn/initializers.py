@@ -11,13 +11,21 @@ Examples
 (dtype('float32'), True)
 """
 import math
-import numbers
 
 import numpy as np
 
-from fastvae.errors import ConfigurationError
+from fastvae import kinds
+from fastvae.arguments import GENERATOR
+
+PARAMETER = dict(
+    shape=kinds.either(kinds.integer(0), kinds.sequence(kinds.integer(0), "integers of at least 0")),
+    fan_in=kinds.number(above=0),
+    fan_out=kinds.number(above=0),
+    rng=GENERATOR,
+)
 
 
+@kinds.checked(**PARAMETER)
 def glorot_uniform(shape, fan_in, fan_out, rng):
     """Uniform in ±sqrt(6 / (fan_in + fan_out)) (Glorot & Bengio 2010, eq. 16): keeps variances in both directions.
 
@@ -30,6 +38,7 @@ def glorot_uniform(shape, fan_in, fan_out, rng):
     return limit * (2 * rng.random(shape, dtype=np.float32) - 1)
 
 
+@kinds.checked(**PARAMETER)
 def he_normal(shape, fan_in, fan_out, rng):
     """Normal with standard deviation sqrt(2 / fan_in) (He et al. 2015, eq. 10): keeps variances forward through ReLUs.
 
@@ -41,6 +50,7 @@ def he_normal(shape, fan_in, fan_out, rng):
     return np.float32(math.sqrt(2 / fan_in)) * rng.standard_normal(shape, dtype=np.float32)
 
 
+@kinds.checked(sd=kinds.number(above=0, like=0.01))
 def normal(sd):
     """The initialiser that draws from a normal distribution with mean 0 and standard deviation `sd` > 0.
 
@@ -54,15 +64,13 @@ def normal(sd):
     >>> normal(0.01)((2, 3), 2, 3, np.random.default_rng(0)).shape
     (2, 3)
     """
-    if not _is_finite_number(sd) or sd <= 0:
-        raise ConfigurationError(f"normal: sd={sd!r} must be a positive finite number")
-
     def draw(shape, fan_in, fan_out, rng):
         return np.float32(sd) * rng.standard_normal(shape, dtype=np.float32)
 
     return draw
 
 
+@kinds.checked(value=kinds.number())
 def constant(value):
     """The initialiser that sets every element to the finite number `value`.
 
@@ -76,15 +84,13 @@ def constant(value):
     >>> constant(0.5)((2,), 1, 1, None)
     array([0.5, 0.5], dtype=float32)
     """
-    if not _is_finite_number(value):
-        raise ConfigurationError(f"constant: value={value!r} must be a finite number")
-
     def fill(shape, fan_in, fan_out, rng):
         return np.full(shape, value, dtype=np.float32)
 
     return fill
 
 
+@kinds.checked(**{**PARAMETER, "rng": kinds.anything})
 def zeros(shape, fan_in, fan_out, rng):
     """All zeros: the usual start of a bias.
 
@@ -94,7 +100,3 @@ def zeros(shape, fan_in, fan_out, rng):
     array([0., 0.], dtype=float32)
     """
     return np.zeros(shape, dtype=np.float32)
-
-
-def _is_finite_number(value):
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)

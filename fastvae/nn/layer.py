@@ -18,7 +18,12 @@ import numpy as np
 import theano
 import theano.tensor as tt
 
+from fastvae import expressions, kinds
 from fastvae.errors import ConfigurationError
+
+ACTIVATION = kinds.optional(kinds.function("a function such as fastvae.nn.relu"))
+INITIALIZER = kinds.function("an initialiser such as fastvae.nn.zeros")
+INPUT_SHAPE = kinds.sequence(kinds.integer(0), "integers: the shape of one input without the batch axis")
 
 
 class Layer:
@@ -32,15 +37,10 @@ class Layer:
         Expression -> expression, applied to the output (see `fastvae.nn.activations`).
     """
 
+    @kinds.checked(name=kinds.text, activation=ACTIVATION)
     def __init__(self, name, activation=None):
-        if not isinstance(name, str) or not name:
-            raise ConfigurationError(f"{type(self).__name__}: name={name!r} must be a non-empty string")
         self.name = name
         self.owner = f"{type(self).__name__} {name!r}"
-        if activation is not None and not callable(activation):
-            raise ConfigurationError(
-                f"{self.owner}: activation={activation!r} must be a function such as fastvae.nn.relu"
-            )
         self.activation = activation
         self._params = []
 
@@ -48,12 +48,16 @@ class Layer:
         """The parameters (shared variables), in the order in which they were made."""
         return list(self._params)
 
+    @kinds.checked(
+        role=kinds.text,
+        shape=kinds.anything,
+        fan_in=kinds.anything,
+        fan_out=kinds.anything,
+        initializer=INITIALIZER,
+        rng=kinds.anything,
+    )
     def add_parameter(self, role, shape, fan_in, fan_out, initializer, rng):
         """Make the float32 shared variable ``<name>.<role>`` from ``initializer(shape, fan_in, fan_out, rng)``."""
-        if not callable(initializer):
-            raise ConfigurationError(
-                f"{self.owner}: {role}={initializer!r} must be an initialiser such as fastvae.nn.zeros"
-            )
         value = np.asarray(initializer(shape, fan_in, fan_out, rng))
         if value.shape != tuple(shape) or value.dtype != np.float32:
             raise ConfigurationError(
@@ -64,6 +68,7 @@ class Layer:
         self._params.append(parameter)
         return parameter
 
+    @kinds.checked(x=expressions.tensor, ndim=kinds.size)
     def checked_input(self, x, ndim):
         """`x` as a float32 expression of `ndim` dimensions, refused otherwise."""
         x = tt.as_tensor_variable(x)
@@ -74,6 +79,7 @@ class Layer:
             )
         return x
 
+    @kinds.checked(input_shape=INPUT_SHAPE, expected=kinds.anything)
     def checked_shape(self, input_shape, expected):
         """`input_shape` as a tuple of ints, refused unless it fits `expected` (None fits every positive size)."""
         shape = tuple(input_shape)

@@ -6,11 +6,12 @@ Examples
 >>> nn.Linear(784, 128, activation=nn.relu, name="dense1").output_shape((784,))
 (128,)
 """
-from fastvae.arguments import generator, integer
+from fastvae import expressions, kinds
+from fastvae.arguments import RNG, generator
 from fastvae.backends import abstract
 from fastvae.nn.activations import identity
 from fastvae.nn.initializers import glorot_uniform, zeros
-from fastvae.nn.layer import Layer
+from fastvae.nn.layer import INITIALIZER, INPUT_SHAPE, Layer
 
 
 def linear(x, weight, bias, activation):
@@ -47,19 +48,21 @@ class Linear(Layer):
     array([[5., 6.]], dtype=float32)
     """
 
+    @kinds.checked(Layer.__init__, n_in=kinds.size, n_out=kinds.size, weight=INITIALIZER, bias=INITIALIZER, rng=RNG)
     def __init__(self, n_in, n_out, activation=identity, weight=glorot_uniform, bias=zeros, name="linear", rng=None):
         super().__init__(name, activation)
-        self.n_in = integer(self.owner, "n_in", n_in)
-        self.n_out = integer(self.owner, "n_out", n_out)
+        self.n_in, self.n_out = n_in, n_out
         fans = self.n_in, self.n_out
         rng = generator(self.owner, rng)
         self.weight = self.add_parameter("weight", fans, *fans, weight, rng)
         self.bias = self.add_parameter("bias", (self.n_out,), *fans, bias, rng)
 
+    @kinds.checked(x=expressions.tensor)
     def __call__(self, x):
         """The layer's output, float32 (batch, n_out), for float32 `x` (batch, n_in)."""
         return linear(self.checked_input(x, ndim=2), self.weight, self.bias, self.activation)
 
+    @kinds.checked(input_shape=INPUT_SHAPE)
     def output_shape(self, input_shape):
         """(n_out,) for an input shape (n_in,)."""
         self.checked_shape(input_shape, (self.n_in,))

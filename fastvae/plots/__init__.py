@@ -13,18 +13,22 @@ Figures are built without pyplot: no display, no window and no global state is n
 >>> figure = loss_curve([640.0, 320.0, 160.0], batch_size=64)  # approx.hist
 >>> figure.savefig("loss.png")  # doctest: +SKIP
 """
+import warnings
+
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from fastvae.errors import ConfigurationError, DataError
+from fastvae import kinds
+from fastvae.errors import DataError
 from fastvae.plots.model_graph import model_graph  # noqa: F401, one of the pictures
 
 _BLUE = "#1f5fa8"
 _MAX_PAIRS = 40
 
 
+@kinds.checked(hist=kinds.anything, batch_size=kinds.size)
 def loss_curve(hist, batch_size):
     """Draw the ELBO per image over the iterations: every value faintly, their running mean on top.
 
@@ -53,8 +57,7 @@ def loss_curve(hist, batch_size):
     >>> loss_curve([640.0, 320.0, 160.0], batch_size=64).axes[0].get_ylabel()
     'ELBO per image (nats)'
     """
-    hist = np.asarray(hist, dtype=np.float64)
-    _check_int("batch_size", batch_size)
+    hist = _numbers(hist, "hist").astype(np.float64)
     if hist.ndim != 1 or not np.isfinite(hist).any():
         raise DataError(
             f"hist: found shape {hist.shape} with {np.isfinite(hist).sum()} finite values, a loss history is (n,) with "
@@ -85,6 +88,12 @@ def loss_curve(hist, batch_size):
     return figure
 
 
+@kinds.checked(
+    decode_mean=kinds.function("a function from latents to images, such as vae.decode_mean"),
+    n_latent=kinds.size,
+    side=kinds.integer(2, 1000),
+    span=kinds.number(above=0, like=2.0),
+)
 def latent_grid(decode_mean, n_latent, side=16, span=2.0):
     """Draw images decoded from a regular grid over [-span, span]^2 of the latent space.
 
@@ -95,7 +104,7 @@ def latent_grid(decode_mean, n_latent, side=16, span=2.0):
     n_latent : int
         Size of the latent. With 1 the grid is a row; above 2 the coordinates from the third on are 0.
     side : int
-        Images along an axis, at least 2.
+        Images along an axis, from 2 to 1,000.
     span : float
         Half the width of the grid, in standard deviations of the prior.
 
@@ -107,7 +116,7 @@ def latent_grid(decode_mean, n_latent, side=16, span=2.0):
     Raises
     ------
     ConfigurationError
-        If `n_latent` is not a positive int, `side` not an int from 2, or `span` not a positive number.
+        If `n_latent` is not a positive int, `side` not an int from 2 to 1,000, or `span` not a positive number.
     DataError
         If what `decode_mean` returns is not M finite images.
 
@@ -117,10 +126,6 @@ def latent_grid(decode_mean, n_latent, side=16, span=2.0):
     >>> figure.axes[0].get_xlabel()
     'latent 1'
     """
-    _check_int("n_latent", n_latent)
-    _check_int("side", side, least=2)
-    if isinstance(span, bool) or not isinstance(span, (int, float, np.number)) or not 0 < span < np.inf:
-        raise ConfigurationError(f"span={span!r}: it must be a positive number, such as 2.0")
     rows = side if n_latent > 1 else 1
     values = np.linspace(-span, span, side, dtype=np.float32)
     latents = np.zeros((rows, side, n_latent), dtype=np.float32)
@@ -149,6 +154,7 @@ def latent_grid(decode_mean, n_latent, side=16, span=2.0):
     return figure
 
 
+@kinds.checked(means=kinds.anything, labels=kinds.anything)
 def latent_scatter(means, labels=None):
     """Draw the latent means of images as points, coloured by label.
 
@@ -175,7 +181,7 @@ def latent_scatter(means, labels=None):
     >>> [text.get_text() for text in figure.legends[0].get_texts()]
     ['3', '7']
     """
-    means = np.asarray(means)
+    means = _numbers(means, "means")
     if means.ndim != 2 or means.size == 0 or not np.isfinite(means).all():
         raise DataError(
             f"means: found shape {means.shape}, {means.size - np.isfinite(means).sum()} values not finite; latent "
@@ -213,6 +219,7 @@ def latent_scatter(means, labels=None):
     return figure
 
 
+@kinds.checked(originals=kinds.anything, reconstructed=kinds.anything)
 def reconstructions(originals, reconstructed):
     """Draw images, each with its reconstruction to the right of it.
 
@@ -237,6 +244,7 @@ def reconstructions(originals, reconstructed):
     >>> reconstructions(images, images).axes[0].get_title()
     'original | reconstruction, the first 40 of 50 images'
     """
+    originals, reconstructed = _numbers(originals, "originals"), _numbers(reconstructed, "reconstructed")
     if np.shape(originals) != np.shape(reconstructed):
         raise DataError(
             f"originals have shape {np.shape(originals)}, reconstructed {np.shape(reconstructed)}: they must be equal"
@@ -265,9 +273,22 @@ def _figure(width, height):
     return figure, figure.add_subplot()
 
 
+def _numbers(values, name):
+    """An array of what a caller gave, refused unless it holds numbers."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # older versions of numpy take lists of different lengths, and warn
+        try:
+            array = np.asarray(values)
+        except (ValueError, Warning):
+            array = np.empty((), object)
+    if array.dtype.kind not in "fiub":
+        raise DataError(f"{name}={kinds.shown(values)} must be an array of numbers: convert it by numpy.asarray")
+    return array
+
+
 def _pixels(images, name):
     """(N, C, H, W) as (N, H, W, C) in [0, 1] for drawing."""
-    images = np.asarray(images)
+    images = _numbers(images, name)
     if images.ndim != 4 or images.shape[1] not in (1, 3) or images.size == 0 or not np.isfinite(images).all():
         raise DataError(
             f"{name}: found shape {images.shape}, {images.size - np.isfinite(images).sum()} values not finite; images "
@@ -279,8 +300,3 @@ def _pixels(images, name):
 def _for_imshow(image):
     """imshow draws (H, W) in grey and (H, W, 3) in colour."""
     return image[..., 0] if image.shape[-1] == 1 else image
-
-
-def _check_int(name, value, least=1):
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
-        raise ConfigurationError(f"{name}={value!r}: it must be an int of at least {least}")

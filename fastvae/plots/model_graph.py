@@ -6,12 +6,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, FancyArrowPatch, FancyBboxPatch
 
+from fastvae import kinds
 from fastvae.errors import ConfigurationError
 
 _INK = "#222222"
 _KINDS = ("observed", "encoder", "latent", "decoder")
 
 
+@kinds.checked(stages=kinds.sequence(kinds.anything, "stages (name, shape, kind)"))
 def model_graph(stages):
     """Draw a VAE: the encoder down on the left, the latent below, the decoder up on the right, the images on top.
 

@@ -16,13 +16,14 @@ Examples
 >>> profile.device, profile.settings["deterministic"]
 ('cpu', ('more', 'profile deterministic'))
 """
+import collections.abc
 import difflib
 import os
 import pathlib
 import types
 from dataclasses import dataclass
 
-from fastvae import devices
+from fastvae import devices, kinds
 from fastvae.devices import blas_library, cuda_libraries, cuda_search
 from fastvae.devices.findings import Finding
 from fastvae.errors import ProfileError, StackError
@@ -32,6 +33,15 @@ from fastvae.profiles.activation import activated, active  # noqa: F401 (one pla
 AUTO = ("cuda", "cpu", "cpu-blas")
 # What computes products when blas.ldflags is empty.
 NUMPY = "numpy's own (blas.ldflags is empty)"
+
+
+def _environ(value):
+    if not isinstance(value, collections.abc.Mapping) or not all(isinstance(text, str) for text in value.values()):
+        raise TypeError
+    return value
+
+
+ENVIRON = kinds.optional(kinds.Kind("mapping", "a mapping of strings such as os.environ", _environ))
 
 
 @dataclass(frozen=True)
@@ -126,6 +136,7 @@ def names():
     return sorted(path.stem for path in folder().glob("*.theanorc"))
 
 
+@kinds.checked(name=kinds.optional(kinds.text), environ=ENVIRON)
 def resolve(name=None, environ=None):
     """Work out which profile is asked for, check that this machine can give it, and complete it.
 
@@ -351,6 +362,7 @@ def listing():
     return "\n".join(lines)
 
 
+@kinds.checked(name=kinds.optional(kinds.text), environ=ENVIRON)
 def explain(name=None, environ=None):
     """A profile key by key: every effective value with the layer that it came from, and what is missing for it here.
 

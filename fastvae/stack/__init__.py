@@ -6,14 +6,15 @@ import importlib
 import os
 import sys
 
-from fastvae import profiles
+from fastvae import kinds, profiles
 from fastvae.backends import gpu, onednn
 from fastvae.devices import forks
-from fastvae.devices.threads import limit, requested
+from fastvae.devices.threads import MOST, limit, requested
 from fastvae.errors import ProfileError, StackError
 from fastvae.stack import _compile_folder, _legacy
 
 
+@kinds.checked(profile=kinds.optional(kinds.text), threads=kinds.optional(kinds.integer(1, MOST)))
 def start(profile=None, threads=None):
     """Activate a profile and import theano and pymc3 under it; a second call must ask for the same profile.
 
@@ -51,7 +52,7 @@ def start(profile=None, threads=None):
         if threads is not None:
             limit(request.count, active.blas_path, active.backend)
         return active
-    if "theano" in sys.modules:
+    if _theano_was_imported():
         raise StackError(
             "theano was imported before fastvae, so no profile and no repair can take effect: put `import fastvae` "
             "before `import theano` and `import pymc3` (in a notebook: restart the kernel first)"
@@ -80,3 +81,8 @@ def start(profile=None, threads=None):
     if active.reason:
         print(f"fastvae: {active.reason}", file=sys.stderr)
     return active
+
+
+def _theano_was_imported():
+    """Also by half: where its import ends in an error, as on today's numpy, only its submodules stay behind."""
+    return any(name.split(".")[0] == "theano" and module is not None for name, module in sys.modules.items())

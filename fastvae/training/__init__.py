@@ -5,20 +5,20 @@ import inspect
 import os
 import sys
 
-import numpy as np
 import pymc3 as pm
 import theano
 from theano.gof.graph import ancestors
 
-from fastvae import compilation, elbo, posteriors, profiles
-from fastvae.arguments import integer
+from fastvae import compilation, elbo, kinds, posteriors, profiles
 from fastvae.checkpoint import Checkpoints, updated
 from fastvae.checkpoint.description import describe
 from fastvae.devices import threads
 from fastvae.elbo.objective import Options
 from fastvae.elbo.replacements import as_variables
 from fastvae.errors import ConfigurationError
+from fastvae.expressions import stream_seed
 from fastvae.minibatch.pipelines import refuse_fixed_batch
+from fastvae.profiles import memory
 from fastvae.training import losses, nonfinite
 from fastvae.training.best import Best
 from fastvae.training.first_step import FirstStep
@@ -32,6 +32,66 @@ FAST_METHODS = {"advi": pm.ADVI, "fullrank_advi": pm.FullRankADVI}
 STEPS = 10_000
 
 
+def _function_options(value):
+    """Those that `fit` leaves to the caller, of a mode that theano knows."""
+    known = inspect.signature(theano.function).parameters.keys() - {"inputs", "outputs", "updates"}
+    if not isinstance(value, dict) or not value.keys() <= known:
+        raise TypeError
+    try:
+        theano.compile.mode.get_mode(value.get("mode"))
+    except Exception:  # theano's own class for an unknown name
+        raise ValueError from None
+    return value
+
+
+def _method(value):
+    if isinstance(value, str) and value.lower().startswith("nfvi="):
+        try:
+            pm.variational.flows.Formula(value[len("nfvi="):])
+        except Exception:  # a KeyError of several lines, an IndexError
+            raise ValueError from None
+    named = isinstance(value, str) and (value.lower() in METHODS or value.lower().startswith("nfvi="))
+    if not named and not isinstance(value, pm.variational.inference.Inference):
+        raise ValueError
+    return value
+
+
+METHOD = f"one of {', '.join(METHODS)}, nfvi=FORMULA, or an Inference instance such as pm.ADVI()"
+FUNCTION_OPTIONS = "a dict of further arguments of theano.function, such as dict(mode='FAST_COMPILE')"
+LOCAL_RV = (
+    "what the encoder says of the latent variables; give a dict {latent: dict(mu=mean, rho=rho)} or "
+    "{latent: (mean, rho)}; dict(mu=mean, L_tril=rows) for a full covariance"
+)
+
+
+@kinds.checked(
+    elbo.step_updates,
+    n=kinds.optional(kinds.integer(0)),
+    local_rv=kinds.optional(kinds.dictionary(LOCAL_RV)),
+    method=kinds.Kind("method", METHOD, _method),
+    model=kinds.optional(kinds.instance("model", "a pymc3.Model", pm.Model)),
+    random_seed=kinds.optional(kinds.seed),
+    start=kinds.optional(kinds.dictionary("a dict {name of a global variable: value}")),
+    inf_kwargs=kinds.optional(kinds.dictionary("a dict of arguments of the inference")),
+    epochs=kinds.optional(kinds.integer()),
+    score=kinds.optional(kinds.boolean),
+    callbacks=kinds.optional(kinds.sequence(kinds.function("a function"), "functions: callbacks=[...]")),
+    progressbar=kinds.boolean,
+    batch_size=kinds.optional(kinds.size),
+    fn_kwargs=kinds.optional(kinds.Kind("dict", FUNCTION_OPTIONS, _function_options)),
+    held_out=kinds.optional(kinds.dictionary("a dict {x: rows} for every x in more_replacements")),
+    held_out_every=kinds.integer(),
+    patience=kinds.optional(kinds.integer()),
+    bad_steps=kinds.choice("stop", "skip"),
+    fetch_every=kinds.optional(kinds.integer(1, 2**24)),
+    history=kinds.optional(kinds.path),
+    checkpoint=kinds.optional(kinds.path),
+    checkpoint_every=kinds.integer(),
+    resume=kinds.boolean,
+    may_change=kinds.sequence(kinds.text, "names of arguments"),
+    configuration=kinds.optional(kinds.dictionary("a dict of JSON values")),
+)
+@memory.explained
 def fit(
     n=None,
     local_rv=None,
@@ -184,7 +244,7 @@ def fit(
     (200, 'steps')
     """
     arguments = arguments_of(locals())
-    _check_arguments(n, epochs, method, callbacks, bad_steps, fetch_every)
+    _check_together(n, epochs, held_out, patience)
     local_rv = posteriors.of_latents(local_rv)
     if not _is_fast(method):
         ours = dict(epochs=epochs, held_out=held_out, patience=patience, history=history, checkpoint=checkpoint)
@@ -194,7 +254,8 @@ def fit(
         if fn_kwargs is not None:
             kwargs["fn_kwargs"] = fn_kwargs
         return pm.fit(
-            STEPS if n is None else n, local_rv, method, model, random_seed, start, inf_kwargs,
+            STEPS if n is None else n, local_rv, method, model,
+            None if random_seed is None else stream_seed(random_seed), start, inf_kwargs,
             score=score, callbacks=callbacks, progressbar=progressbar, **kwargs,
         )
     _drop_unused(kwargs)
@@ -306,7 +367,7 @@ def _checkpoints(folder, every, resume, configuration, may_change):
     for name in may_change:
         if name not in known:
             raise ConfigurationError(f"fit: may_change={may_change!r}: {name!r} is none of {', '.join(known)}")
-    return Checkpoints(folder, integer("fit", "checkpoint_every", every), resume, configuration, may_change)
+    return Checkpoints(folder, every, resume, configuration, may_change)
 
 
 def _check_restorable(pipelines, folder):
@@ -326,7 +387,8 @@ def _is_fast(method):
 
 def _inference(method, local_rv, model, random_seed, start, inf_kwargs):
     options = dict(inf_kwargs or {})
-    for name, value in (("local_rv", local_rv), ("random_seed", random_seed), ("start", start)):
+    seed = None if random_seed is None else stream_seed(random_seed)
+    for name, value in (("local_rv", local_rv), ("random_seed", seed), ("start", start)):
         if value is not None:
             options[name] = value
     if isinstance(method, str):
@@ -340,7 +402,7 @@ def _inference(method, local_rv, model, random_seed, start, inf_kwargs):
         )
     if random_seed is not None:
         for i, group in enumerate(inference.approx.groups):
-            group._rng = pm.tt_rng(random_seed + i)
+            group._rng = pm.tt_rng(stream_seed(random_seed + i))
     return inference
 
 
@@ -368,24 +430,10 @@ def _further_parameters():
     return parameters
 
 
-def _check_arguments(n, epochs, method, callbacks, bad_steps, fetch_every):
-    if callbacks is not None and not isinstance(callbacks, (list, tuple)):
-        raise ConfigurationError(f"callbacks={callbacks!r} is not a list of callables; write callbacks=[...]")
-    known = isinstance(method, pm.variational.inference.Inference) or (
-        isinstance(method, str) and (method.lower() in METHODS or method.lower().startswith("nfvi="))
-    )
-    if not known:
+def _check_together(n, epochs, held_out, patience):
+    if n is not None and epochs is not None:
+        raise ConfigurationError(f"fit: n={n} and epochs={epochs} both say how long to train; give one of them")
+    if patience is not None and held_out is None:
         raise ConfigurationError(
-            f"method={method!r} is unknown; give one of {', '.join(METHODS)}, nfvi=FORMULA, or an Inference instance "
-            "such as pm.ADVI()"
+            f"fit: patience={patience} counts measurements of held-out rows, and there are none: give held_out too"
         )
-    if n is not None and (not isinstance(n, (int, np.integer)) or isinstance(n, bool) or n < 0):
-        raise ConfigurationError(f"n={n!r} is not a number of steps; give an integer of at least 0")
-    if epochs is not None:
-        integer("fit", "epochs", epochs)
-        if n is not None:
-            raise ConfigurationError(f"fit: n={n} and epochs={epochs} both say how long to train; give one of them")
-    if fetch_every is not None:
-        integer("fit", "fetch_every", fetch_every)
-    if bad_steps not in ("stop", "skip"):
-        raise ConfigurationError(f"fit: bad_steps={bad_steps!r} is neither 'stop' nor 'skip'")

@@ -9,7 +9,6 @@ import numpy as np
 import theano
 from theano.configparser import change_flags
 
-from fastvae.arguments import integer
 from fastvae.checkpoint import updated
 from fastvae.elbo.merge import merge_equal_nodes
 from fastvae.errors import ConfigurationError, DataError
@@ -40,8 +39,7 @@ class HeldOut:
     """
 
     def __init__(self, objective, data, more_replacements, every, patience=None):
-        self.every = integer("fit", "held_out_every", every)
-        self.patience = None if patience is None else integer("fit", "patience", patience)
+        self.every, self.patience = every, patience
         replaced = dict(more_replacements or {})
         if not isinstance(data, dict) or data.keys() != replaced.keys() or not data:
             raise ConfigurationError(

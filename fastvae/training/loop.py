@@ -13,6 +13,8 @@ from fastvae.training.history import History
 from fastvae.training.losses import LATEST
 from fastvae.training.progress import Progress
 
+ROOM = 2**16  # losses to make room for at once: n may be more than memory holds
+
 
 class Loop:
     """One run of a step function; `run` takes the steps.
@@ -58,7 +60,7 @@ class Loop:
         self.take = _advancing(step, pipelines) if pipelines else step
         past, self.measured = ([], []) if checkpoints is None else (checkpoints.losses, list(checkpoints.held_out))
         self.done = len(past)
-        self.losses = np.empty(max(n, self.done))
+        self.losses = np.empty(max(min(n, ROOM), self.done))
         self.losses[: self.done] = past
 
     def run(self, progressbar=True):
@@ -157,6 +159,8 @@ class Loop:
             self._check_first(loss)
         if not (np.isfinite(loss) or self.skip):
             raise nonfinite.error(f"the loss became {loss}", number, self.params, self.approx, self.checkpoints)
+        if self.done == len(self.losses):
+            self.losses = np.concatenate([self.losses, np.empty(len(self.losses))])
         self.losses[self.done] = loss
         self.done = number
         elbo = self._measure() if newest else None

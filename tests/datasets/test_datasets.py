@@ -298,9 +298,9 @@ MALFORMED = {
     "no such file": (lambda path: path / "no.npy", {}, "no data set, file or directory is called '.*/no.npy'"),
     "symlink loop": (symlink_loop, {}, "no data set, file or directory is called '.*/loop'"),
     "unreadable file": (lambda path: "/proc/self/mem", {}, "'/proc/self/mem' cannot be read .*Errno 5"),
-    "name of wrong type": (lambda path: 28, {}, "name_or_path=28: a data set is one of the names"),
-    "unknown split": (lambda path: "fashion-mnist-sample", {"split": "valid"}, "split='valid': .*'train' and 'test'"),
-    "labels no bool": (lambda path: "fashion-mnist-sample", {"labels": "y.npy"}, "labels='y.npy': True returns"),
+    "name of wrong type": (lambda path: 28, {}, "name_or_path=28 must be one of the names"),
+    "unknown split": (lambda path: "fashion-mnist-sample", {"split": "valid"}, "split='valid' must be one of 'train'"),
+    "labels no bool": (lambda path: "fashion-mnist-sample", {"labels": "y.npy"}, "labels='y.npy' must be True or"),
     "empty directory": (lambda path: path, {}, "has no train images: .* train-images-idx3-ubyte or .*gz"),
     "directory without split": (directory(idx(PIXELS), idx(LABELS)), {"split": "test"}, "test images: .* t10k-images"),
     "npz without labels": (npz(x=PIXELS), {"labels": True}, "a.npz' has no train labels: .* as y_train or"),
@@ -384,7 +384,8 @@ def test_every_error_is_reached(monkeypatch, tmp_path):
         with pytest.raises(FastvaeError) as caught:
             case(*args, **options)
         end = traceback.extract_tb(caught.value.__traceback__)[-1]
-        reached[os.path.basename(end.filename), end.lineno] += 1
+        if os.path.basename(end.filename) != "kinds.py":  # of an argument, see tests/test_public_arguments.py
+            reached[os.path.basename(end.filename), end.lineno] += 1
 
     for number, (make, options, _) in enumerate(MALFORMED.values()):
         folder = tmp_path / str(number)

@@ -70,7 +70,7 @@ def test_nan_is_not_hidden():
 
 @pytest.mark.parametrize("batch_size", [0, -1, 2.0, "10", True, None])
 def test_batch_size_out_of_its_domain(batch_size):
-    with pytest.raises(ConfigurationError, match="batch_size=.*a positive int"):
+    with pytest.raises(ConfigurationError, match="batch_size=.* must be an integer of at least 1"):
         reconstruction_error(Affine(), IMAGES, batch_size)
 
 
@@ -99,7 +99,7 @@ def test_active_units_are_those_whose_mean_varies():
     found = active_units(TwoOfThree(), images)
     np.testing.assert_allclose(found.variances, np.float64([1, 0.3, 2]) ** 2 / 16, rtol=1e-6)
     assert found.count == 2 and active_units(TwoOfThree(), images, threshold=0.1).count == 1
-    with pytest.raises(ConfigurationError, match="threshold=-1: it must be a variance"):
+    with pytest.raises(ConfigurationError, match="threshold=-1 must be a finite number of at least 0"):
         active_units(TwoOfThree(), images, threshold=-1)
 
 

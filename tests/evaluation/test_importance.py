@@ -195,7 +195,7 @@ def test_what_does_not_fit_is_said(users, trained, images):
         evaluation.iwae_bound(trained, images, 0)
     with pytest.raises(DataError, match="the images are"):
         evaluation.log_likelihood(trained, images[:, :, :1], 3)
-    with pytest.raises(ConfigurationError, match="model=3 is neither a fastvae.VAE nor a pymc3.Model"):
+    with pytest.raises(ConfigurationError, match="model=3 must be a fastvae.VAE or a pymc3.Model"):
         evaluation.elbo(3, images)
 
 

@@ -168,8 +168,8 @@ def test_a_function_of_tuples_gives_several_minibatches():
 @pytest.mark.parametrize(
     "data, options, message",
     [
-        (BYTES, {"order": "shuffle"}, "order='shuffle' is unknown; give 'replacement' or 'epochs'"),
-        (BYTES, {"last": "pad"}, "last='pad' is unknown; give 'drop' or 'keep'"),
+        (BYTES, {"order": "shuffle"}, "order='shuffle' must be None or one of 'replacement', 'epochs'"),
+        (BYTES, {"last": "pad"}, "last='pad' must be one of 'drop', 'keep'"),
         (lambda epoch, start: [1], {"order": "epochs"}, "a function or iterator has an order of its own"),
         (BYTES, {"batch_size": None}, "batch_size=None is for functions that yield minibatches"),
         ((BYTES, BYTES), {"scale": 0.5}, "scale=0.5 must be a tuple of 2"),

@@ -82,5 +82,5 @@ def test_images_smaller_than_the_kernel_are_refused():
 )
 def test_arguments_are_checked(arguments):
     (name,) = arguments
-    with pytest.raises(ConfigurationError, match=f"Conv2D 'conv': {name}="):
+    with pytest.raises(ConfigurationError, match=f"Conv2D( 'conv')?: {name}="):
         nn.Conv2D(**{"n_in": 1, "n_out": 2, "kernel": 3, **arguments})

@@ -83,5 +83,5 @@ def test_an_empty_output_is_refused():
 )
 def test_arguments_are_checked(arguments):
     (name,) = arguments
-    with pytest.raises(ConfigurationError, match=f"ConvTranspose2D 'conv_transpose': {name}="):
+    with pytest.raises(ConfigurationError, match=f"ConvTranspose2D( 'conv_transpose')?: {name}="):
         nn.ConvTranspose2D(**{"n_in": 1, "n_out": 2, "kernel": 3, **arguments})

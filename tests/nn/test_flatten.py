@@ -23,5 +23,5 @@ def test_shapes():
 
 
 def test_reshape_checks_its_shape():
-    with pytest.raises(ConfigurationError, match=r"Reshape 'reshape': shape=\(2, 3\) must be"):
+    with pytest.raises(ConfigurationError, match=r"Reshape: shape=\(2, 3\) must be"):
         nn.Reshape((2, 3))

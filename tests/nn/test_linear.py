@@ -28,7 +28,7 @@ def test_shapes():
 
 
 def test_arguments_are_checked():
-    with pytest.raises(ConfigurationError, match="Linear 'linear': n_in=0 must be"):
+    with pytest.raises(ConfigurationError, match="Linear: n_in=0 must be"):
         nn.Linear(0, 3)
-    with pytest.raises(ConfigurationError, match="Linear 'linear': n_out=2.5 must be"):
+    with pytest.raises(ConfigurationError, match="Linear: n_out=2.5 must be"):
         nn.Linear(3, 2.5)

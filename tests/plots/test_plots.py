@@ -121,12 +121,12 @@ def test_latent_grid_of_many_latents_sets_the_others_to_0():
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        ({"n_latent": 0}, "n_latent=0: it must be an int of at least 1"),
-        ({"n_latent": 2.0}, "n_latent=2.0: it must be"),
-        ({"n_latent": 2, "side": 1}, "side=1: it must be an int of at least 2"),
-        ({"n_latent": 2, "span": 0}, "span=0: it must be a positive number"),
-        ({"n_latent": 2, "span": np.inf}, "span=inf: it must be"),
-        ({"n_latent": 2, "span": "2"}, "span='2': it must be"),
+        ({"n_latent": 0}, "n_latent=0 must be an integer of at least 1"),
+        ({"n_latent": 2.0}, "n_latent=2.0 must be"),
+        ({"n_latent": 2, "side": 1}, "side=1 must be an integer of at least 2"),
+        ({"n_latent": 2, "span": 0}, "span=0 must be a finite number above 0"),
+        ({"n_latent": 2, "span": np.inf}, "span=inf must be"),
+        ({"n_latent": 2, "span": "2"}, "span='2' must be"),
     ],
 )
 def test_latent_grid_refuses_arguments(arguments, message):

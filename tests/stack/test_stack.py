@@ -15,7 +15,7 @@ def test_a_second_start_must_ask_for_the_same_profile():
 
 
 def test_a_wrong_number_of_threads_is_refused_first():
-    with pytest.raises(ConfigurationError, match="--threads=0"):
+    with pytest.raises(ConfigurationError, match="start: threads=0 must be"):
         stack.start(threads=0)
 
 
@@ -23,6 +23,13 @@ def test_theano_imported_first_is_an_error_with_the_remedy(python):
     done = python("import sys, types; sys.modules['theano'] = types.ModuleType('theano')\nimport fastvae")
     last = done.stderr.splitlines()[-1]
     assert "StackError: theano was imported before fastvae" in last and "restart the kernel" in last
+
+
+def test_theano_imported_by_half_is_the_same_error(python):
+    code = "try: import theano\nexcept AttributeError as error: print(error)\nimport fastvae"
+    done = python(code)
+    assert "StackError: theano was imported before fastvae" in done.stderr.splitlines()[-1]
+    assert done.stdout in ("", "module 'numpy.distutils.__config__' has no attribute 'blas_opt_info'\n")
 
 
 def test_without_a_compiler_the_error_names_the_package(python, tmp_path):
