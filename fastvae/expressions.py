@@ -2,6 +2,7 @@
 
 Examples
 --------
+>>> import theano
 >>> rate = theano.shared(np.float32(0.1))
 >>> scalar(above=0).check("adam", "learning_rate", 2 * rate).ndim
 0
