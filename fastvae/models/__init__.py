@@ -285,12 +285,15 @@ def load(path):
 class _Limited(np.random.Generator):
     """A generator of initial parameters that draws no more of them than a parameter file holds.
 
-    A file can announce layers of any size; they are held against its arrays before memory is taken for them.
+    A file can announce layers of any size; they are held against its arrays before memory is taken for them. Small ones
+    are let through: `set_params` says more of what does not fit.
     """
+
+    SMALL = 2**20
 
     def __init__(self, contents):
         super().__init__(np.random.PCG64(0))
-        self._left = sum(value.size for _, value in contents.params)
+        self._left = max(self.SMALL, sum(value.size for _, value in contents.params))
 
     def random(self, size, dtype):
         self._left -= math.prod(size)
