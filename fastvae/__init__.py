@@ -24,7 +24,7 @@ _HOME = {
     "checkpoint": "fastvae.checkpoint",
     "FastvaeError": "fastvae.errors",
     "Minibatch": "fastvae.minibatch",
-    "on_disk": "fastvae.minibatch.sources",
+    "on_disk": "fastvae.datasets.rows",
     "adam": "fastvae.optimizers",
     "schedules": "fastvae.schedules",
     "collect_params": "fastvae.nn.collect",

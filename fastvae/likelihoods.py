@@ -78,11 +78,11 @@ class Likelihood:
 
     @kinds.checked(images=kinds.anything, owner=kinds.text)
     def check(self, images, owner):
-        """Refuse images, float32 in [0, 1], uint8 or rows on disk of these, that it cannot be trained on."""
+        """Refuse images, an array float32 in [0, 1] or uint8, that it cannot be trained on."""
 
     @kinds.checked(images=kinds.anything, seed=kinds.optional(kinds.seed))
     def held_out_images(self, images, seed):
-        """What becomes of images, (N, C, H, W), that are to be judged."""
+        """What becomes of images, (N, C, H, W), in memory or on disk, that are to be judged."""
         return images
 
 
@@ -173,15 +173,6 @@ class Bernoulli(Likelihood):
         self.binarizes_images = binarize == "static"
         self.binarizes_batches = binarize == "dynamic"
 
-    @kinds.checked(images=kinds.anything, owner=kinds.text)
-    def check(self, images, owner):
-        """Refuse rows on disk if they were to be binarised once."""
-        if self.binarizes_images and not isinstance(images, np.ndarray):
-            raise DataError(
-                f'{owner}: {self!r} binarises images in memory, and these are on disk: take binarize="dynamic", or '
-                "load them"
-            )
-
     @kinds.checked(output=expressions.tensor)
     def mean(self, output):
         """The probabilities of white."""
@@ -194,7 +185,7 @@ class Bernoulli(Likelihood):
 
     @kinds.checked(images=kinds.anything, seed=kinds.optional(kinds.seed))
     def held_out_images(self, images, seed):
-        """Binary images, float32 (N, C, H, W), one draw of each."""
+        """Binary images, float32 (N, C, H, W), one draw of each; of rows on disk as they are read."""
         return datasets.binarized(images, seed).astype(np.float32)
 
 
@@ -203,10 +194,10 @@ class _Levels(Likelihood):
 
     @kinds.checked(images=kinds.anything, owner=kinds.text)
     def check(self, images, owner):
-        """Refuse floats between the levels, or on disk, where nobody has looked."""
+        """Refuse floats between the levels."""
         if images.dtype == np.uint8:
             return
-        scaled = images * np.float32(LEVELS - 1) if isinstance(images, np.ndarray) else np.float32(0.5)
+        scaled = images * np.float32(LEVELS - 1)
         if np.abs(scaled - np.rint(scaled)).max() > 1e-3:
             raise DataError(
                 f"{owner}: the likelihood {self.name!r} is of the 256 levels of 8-bit images, and these are floats "

@@ -243,12 +243,29 @@ def test_values_between_the_levels_are_refused(images):
         vae.fit(images * np.float32(0.99), n=1)
 
 
-def test_rows_on_disk_that_the_likelihood_cannot_take_are_refused(tmp_path):
-    np.save(tmp_path / "floats.npy", np.zeros((5, 4, 4), "float32"))
-    rows = fastvae.on_disk(tmp_path / "floats.npy")
-    for likelihood, message in [("categorical", "give uint8 images"), (Bernoulli("static"), 'take binarize="dynamic"')]:
-        with pytest.raises(DataError, match=message):
-            fastvae.MLPVAE(image_shape=(1, 4, 4), likelihood=likelihood).fit(rows, n=1)
+@pytest.mark.parametrize("likelihood", ["normal", Bernoulli("dynamic"), Bernoulli("static")])
+@pytest.mark.parametrize("dtype", ["bool", ">f2"])
+def test_images_on_disk_train_as_in_memory(likelihood, dtype, images, tmp_path):
+    array = np.rint(images).astype(dtype) if dtype == "bool" else images.astype(dtype)
+    np.save(tmp_path / "images.npy", array)
+    losses = []
+    for data in (array, np.load(tmp_path / "images.npy", mmap_mode="r")):
+        vae = fastvae.MLPVAE(image_shape=(1, 10, 10), hidden=2, likelihood=likelihood, seed=1)
+        approx = vae.fit(data, n=3, batch_size=4, seed=1, progressbar=False, held_out=data, held_out_every=3)
+        losses.append([*approx.hist, *approx.held_out_hist.ravel()])
+    assert losses[0] == losses[1]
+
+
+def test_rows_on_disk_between_the_levels_are_refused_by_number(tmp_path):
+    array = np.zeros((5, 4, 4), "float32")
+    array[3, 0, 0] = 0.3
+    np.save(tmp_path / "floats.npy", array)
+    rows = fastvae.MLPVAE(image_shape=(1, 4, 4), likelihood="categorical").training_images(
+        fastvae.on_disk(tmp_path / "floats.npy"), "fit"
+    )
+    assert not rows[:3].any()
+    with pytest.raises(DataError, match="floats.npy', row 3: .*'categorical' .* give uint8 images"):
+        rows[np.array([0, 3, 4])]
 
 
 class Bare(fastvae.VAE):

@@ -22,6 +22,7 @@ import numpy as np
 
 from fastvae import atomic
 from fastvae.errors import DataError
+from fastvae.files import open_regular
 
 MAGIC = b"fastvae container\n"
 DIGEST = hashlib.sha256().digest_size
@@ -89,7 +90,7 @@ def read(path):
     """
     path = os.fspath(path)
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             content = file.read()
     except OSError as error:
         raise DamagedError(f"{path}: cannot be read ({error.strerror})") from error

@@ -154,7 +154,7 @@ MODELS = ("conv", "mlp")
 LIKELIHOODS = ("normal", "bernoulli", "categorical", "discretized-logistic")
 POSTERIORS = ("mean-field", "full-covariance")
 TRAIN = {  # option: kind, default, help
-    "data": (str, "fashion-mnist-sample", "a data set's name, an IDX, .npy or .npz file, or a folder of IDX"),
+    "data": (str, "fashion-mnist-sample", "a data set's name, an IDX, .npy, .npz or HDF5 file, or a folder of images"),
     "model": (_one_of(*MODELS), "conv", "conv, the seed model, or mlp"),
     "likelihood": (_one_of(*LIKELIHOODS), "normal", f"of pixels: {', '.join(LIKELIHOODS)}"),
     "posterior": (_one_of(*POSTERIORS), "mean-field", f"of an image's latents: {', '.join(POSTERIORS)}"),
@@ -193,7 +193,7 @@ def _train(args):
     if options["data"] not in NAMES and os.path.exists(path):
         options["data"] = path  # so that the run is evaluated from anywhere
     images = load(options["data"])
-    held_out(options["data"], images.shape[1:])  # what is wrong with it is better known now than after the training
+    held_out(options["data"], images.shape[1:], labels=False)  # what is wrong is better known before the training
     profiles.resolve(args.profile)
     threads.requested(args.threads)
     folder = pathlib.Path(args.resume or args.out or run_folder.default(options["model"]))

@@ -83,7 +83,7 @@ def evaluate(folder, n_samples):
     """
     config = run_folder.configuration(folder)
     vae = models.load(folder / run_folder.NETWORK)
-    images, _, split = _held_out(config, vae)
+    images, _, split = _held_out(config, vae, labels=False)
     error = evaluation.reconstruction_error(vae, images)
     which = "held-out" if split == "test" else "training"
     print(
@@ -152,9 +152,9 @@ def _nats(estimate, vae):
     )
 
 
-def _held_out(config, vae):
+def _held_out(config, vae, labels=True):
     try:
-        images, labels, split = datasets.held_out(config["data"], vae.image_shape)
+        images, labels, split = datasets.held_out(config["data"], vae.image_shape, labels)
     except DataError as error:
         raise DataError(f"the data that the run was trained on cannot be had again: {error}") from error
     if split == "train":

@@ -13,6 +13,7 @@ import pathlib
 
 from fastvae import __version__, atomic, locks
 from fastvae.errors import ConfigurationError, DataError
+from fastvae.files import open_regular
 
 CONFIG, NETWORK = "config.json", "vae.npz"
 OPTIONS = dict(
@@ -112,7 +113,8 @@ def configuration(folder):
     """The arguments that a run was started with, as a dict of `OPTIONS`."""
     path = pathlib.Path(folder, CONFIG)
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        with open_regular(path) as file:
+            config = json.loads(file.read().decode("utf-8"))
     except OSError as error:
         raise DataError(f"{str(folder)!r} is not a run folder: {CONFIG} cannot be read ({error.strerror})") from error
     except ValueError as error:

@@ -1,17 +1,22 @@
 """Images for a VAE: a sample that ships with the package, Debian's Fashion-MNIST, and files of your own.
 
 `load` reads them by name or path, `holds` tells what there is to read, `as_images` holds an array in memory
-to the same rules. Images are always float32 in [0, 1] of shape (N, C, H, W), labels int64 of shape (N,).
+to the same rules (`fastvae.datasets.validation`). Images are always float32 in [0, 1] of shape (N, C, H, W), labels
+int64 of shape (N,).
 
 ==========================  ==================================================================================
 ``"fashion-mnist-sample"``  ships with the package: 5,000 training and 1,000 test images of 28 x 28, labelled
 ``"fashion-mnist-full"``    all 60,000 + 10,000 of them, from Debian's package ``dataset-fashion-mnist``
 ``"fashion-mnist"``         the full set where it is installed, else the sample; one log line says which
 a directory                 of IDX files in MNIST's naming (`MNIST_NAMES`), plain or gzipped
-``*.npz``                   arrays under the keys of `NPZ_KEYS`
+any other directory         of images, or of one folder of images for each class: the training images; with two
+                            folders ``train`` and ``test`` of either kind both splits
+``*.npz``, ``*.h5``         arrays under the keys of `NPZ_KEYS`; a single HDF5 dataset is the training images
 ``*.npy``                   one array: the training images
 any other file              one IDX file, plain or gzipped: the training images
 ==========================  ==================================================================================
+
+Endings and names may be in capitals. Only regular files are read.
 
 >>> images, labels = load("fashion-mnist-sample", split="test", labels=True)
 >>> images.shape, images.dtype, labels.shape
@@ -24,9 +29,14 @@ import os
 import numpy as np
 
 from fastvae import kinds
-from fastvae.arguments import RNG, generator
-from fastvae.datasets import formats
+from fastvae.datasets import folders, formats, hdf5
+from fastvae.datasets.binary import binarized
+from fastvae.datasets.rows import HDF5Rows, ImageFolder
+from fastvae.datasets.validation import as_images, as_labels
 from fastvae.errors import DataError
+from fastvae.files import check_regular
+
+__all__ = ["MNIST_NAMES", "NAMES", "NPZ_KEYS", "SPLITS", "as_images", "binarized", "held_out", "holds", "load"]
 
 NAMES = ("fashion-mnist-sample", "fashion-mnist", "fashion-mnist-full")
 SPLITS = ("train", "test")
@@ -37,7 +47,7 @@ MNIST_NAMES = {
     for split, stem in (("train", "train"), ("test", "t10k"))
     for what, rank in (("images", "idx3"), ("labels", "idx1"))
 }
-#: Keys of an .npz file; it must hold at most one key of each line.
+#: Keys of an .npz or HDF5 file; of each line one is read, so it must hold at most one.
 NPZ_KEYS = {
     ("train", "images"): ("x_train", "train_images", "images", "x"),
     ("train", "labels"): ("y_train", "train_labels", "labels", "y"),
@@ -47,7 +57,7 @@ NPZ_KEYS = {
 _SAMPLE = os.path.join(os.path.dirname(__file__), "data")
 _DEBIAN = "/usr/share/datasets/fashion-mnist"
 _INSTALL = "apt-get install dataset-fashion-mnist"
-_KINDS = "a directory in MNIST's naming, an IDX file (also .gz), a .npy or a .npz"
+_KINDS = "a directory in MNIST's naming or of images, an IDX file (also .gz), a .npy, a .npz or an HDF5 file"
 
 
 SOURCE = kinds.Kind("path", f"one of the names {', '.join(NAMES)}, or the path of {_KINDS}", kinds.path.standard)
@@ -73,7 +83,7 @@ def load(name_or_path="fashion-mnist-sample", split="train", labels=False):
     images : numpy.ndarray
         float32 (N, C, H, W) in [0, 1], converted by the rules of `as_images`; an array of your own to write to.
     labels : numpy.ndarray
-        int64 (N,); only with ``labels=True``.
+        int64 (N,); only with ``labels=True``, see `as_labels`. Otherwise they are not looked at.
 
     Raises
     ------
@@ -99,7 +109,7 @@ def load(name_or_path="fashion-mnist-sample", split="train", labels=False):
         logging.getLogger("fastvae").warning("fashion-mnist: %s %s images from %s; %s", len(images), split, path, other)
     if not labels:
         return images
-    return images, _as_labels(*_read(path, parts, places, split, "labels"), len(images))
+    return images, as_labels(*_read(path, parts, places, split, "labels"), len(images))
 
 
 @kinds.checked(**PART)
@@ -129,8 +139,8 @@ def holds(name_or_path, split="train", labels=False):
     return (split, "images") in parts and (not labels or (split, "labels") in parts)
 
 
-@kinds.checked(name_or_path=SOURCE, image_shape=kinds.shape_of_images)
-def held_out(name_or_path, image_shape):
+@kinds.checked(name_or_path=SOURCE, image_shape=kinds.shape_of_images, labels=kinds.boolean)
+def held_out(name_or_path, image_shape, labels=True):
     """The test images of a data set, for judging a model; its training images if it has no test split.
 
     Parameters
@@ -139,20 +149,22 @@ def held_out(name_or_path, image_shape):
         As for `load`.
     image_shape : tuple of int
         (C, H, W) of the images that the model takes.
+    labels : bool
+        Whether to look for labels.
 
     Returns
     -------
     images : numpy.ndarray
         Float32 (N, C, H, W).
     labels : numpy.ndarray or None
-        Int64 (N,), if the split has labels.
+        Int64 (N,), if the split has labels. Those that cannot be read are left out, which a line of the log says.
     split : {"test", "train"}
         Which images they are.
 
     Raises
     ------
     DataError
-        If they cannot be read or have another shape.
+        If the images cannot be read or have another shape.
 
     Examples
     --------
@@ -161,150 +173,19 @@ def held_out(name_or_path, image_shape):
     ((1000, 1, 28, 28), (1000,), 'test')
     """
     split = "test" if holds(name_or_path, "test") else "train"
-    if holds(name_or_path, split, labels=True):
-        images, labels = load(name_or_path, split, labels=True)
-    else:
-        images, labels = load(name_or_path, split), None
+    images, found = load(name_or_path, split), None
     if images.shape[1:] != tuple(image_shape):
         raise DataError(
             f"{str(name_or_path)!r}: its {split} images are {images.shape[1:]}, the model's {tuple(image_shape)}: "
             "give both splits one shape"
         )
-    return images, labels, split
-
-
-@kinds.checked(images=kinds.anything, seed=RNG)
-def binarized(images, seed=0):
-    """Images of 0 and 1, bool, each pixel drawn once with its intensity as the probability of 1.
-
-    Parameters
-    ----------
-    images : numpy.ndarray
-        As for `as_images`.
-    seed : int
-
-    Returns
-    -------
-    numpy.ndarray
-        bool (N, C, H, W).
-
-    Raises
-    ------
-    DataError
-        As `as_images`.
-    ConfigurationError
-        If the seed is no integer of at least 0.
-
-    Notes
-    -----
-    Draws once and for all; ``fastvae.Minibatch(..., binarize=True)`` draws anew in every step, which overfits less.
-
-    Examples
-    --------
-    >>> images = load("fashion-mnist-sample", "test")
-    >>> bool(abs(binarized(images).mean() - images.mean()) < 0.001)
-    True
-    """
-    images = as_images(images)
-    rng = generator("binarized", seed)
-    drawn = [rng.random(image.shape, dtype=np.float32) < image for image in images]
-    return np.stack(drawn)
-
-
-@kinds.checked(array=kinds.anything, source=kinds.text, keep_bytes=kinds.boolean)
-def as_images(array, source="array", keep_bytes=False):
-    """Check an array of images and convert it to float32 (N, C, H, W) in [0, 1].
-
-    Parameters
-    ----------
-    array : numpy.ndarray
-        (N, H, W), (N, C, H, W) or (N, H, W, C) with C = 1 or 3; where axis 1 has length 1 or 3 it is the channel.
-        uint8 (divided by 255), bool (0 or 1), or float already in [0, 1].
-    source : str
-        What the array is called in an error message.
-    keep_bytes : bool
-        Whether uint8 stays uint8, in a quarter of the memory.
-
-    Returns
-    -------
-    numpy.ndarray
-        float32 (or uint8) (N, C, H, W), C-contiguous; the array's own memory where nothing had to be converted.
-
-    Raises
-    ------
-    DataError
-        If it is not such an array, is empty, or holds NaN, infinities or values outside [0, 1].
-
-    Examples
-    --------
-    >>> as_images(np.full((2, 28, 28), 51, dtype="uint8")).shape
-    (2, 1, 28, 28)
-    """
-    if not isinstance(array, np.ndarray) or isinstance(array, np.ma.MaskedArray):
-        raise DataError(
-            f"{source}: found {type(array).__name__}, images are a plain numpy array "
-            "(fastvae.datasets.load reads files, numpy.asarray converts)"
-        )
-    if array.dtype != np.uint8 and array.dtype.kind not in "fb":
-        raise DataError(
-            f"{source}: found dtype {array.dtype}, images are uint8 in 0..255, bool, or float in [0, 1]: "
-            'convert with astype("uint8") if the values are whole numbers in 0..255'
-        )
-    if array.ndim not in (3, 4):
-        raise DataError(
-            f"{source}: found rank {array.ndim}, shape {array.shape}, images are (N, H, W), (N, C, H, W) or "
-            "(N, H, W, C): reshape, such as with images.reshape(-1, 28, 28)"
-        )
-    if array.size == 0:
-        raise DataError(f"{source}: found an empty set, shape {array.shape}, at least one image of one pixel is needed")
-    if array.ndim == 3:
-        array = array[:, np.newaxis]
-    elif array.shape[1] not in (1, 3):
-        if array.shape[3] not in (1, 3):
-            raise DataError(
-                f"{source}: found shape {array.shape}, images of rank 4 are (N, C, H, W) or (N, H, W, C), "
-                "with C = 1 or 3 channels"
-            )
-        array = np.moveaxis(array, 3, 1)
-    if array.dtype == np.uint8:
-        if array.max() == 1:
-            raise DataError(
-                f"{source}: found uint8 values of 0 and 1 only, uint8 is read as 0..255: convert binary images with "
-                "astype(bool)"
-            )
-        if keep_bytes:
-            return np.ascontiguousarray(array)
-        array = np.divide(array, np.float32(255), dtype=np.float32)
-    elif array.dtype.kind == "f":
-        _check_range(array, source)
-    return np.ascontiguousarray(array, dtype=np.float32)
-
-
-def _check_range(array, source):
-    """Refuse floats that are not finite or lie outside [0, 1]."""
-    low, high = array.min(), array.max()
-    if not np.isfinite(low) or not np.isfinite(high):
-        count = array.size - np.count_nonzero(np.isfinite(array))
-        raise DataError(
-            f"{source}: found {count} NaN or infinite of {array.size} values, float images are finite and in [0, 1]"
-        )
-    if low < 0 or high > 1:
-        raise DataError(
-            f"{source}: found values from {low:g} to {high:g}, float images are in [0, 1]: rescale them, such as "
-            "with (images - images.min()) / (images.max() - images.min())"
-        )
-
-
-def _as_labels(array, source, n_images):
-    """Check labels and convert them to int64 (N,)."""
-    if array.ndim != 1 or array.dtype.kind not in "iu" or not np.can_cast(array.dtype, np.int64):
-        raise DataError(
-            f"{source}: found dtype {array.dtype} and shape {array.shape}, labels are whole numbers of shape (N,), "
-            "uint8 to int64: convert with labels.reshape(-1).astype(int)"
-        )
-    if len(array) != n_images:
-        raise DataError(f"{source}: found {len(array)} labels for {n_images} images, there must be one for each")
-    return array.astype(np.int64)
+    if labels and holds(name_or_path, split, labels=True):
+        path, parts, places = _parts(name_or_path, split, labels)
+        try:
+            found = as_labels(*_read(path, parts, places, split, "labels"), len(images))
+        except DataError as error:
+            logging.getLogger("fastvae").warning("going on without labels: %s", error)
+    return images, found, split
 
 
 def _parts(name_or_path, split, labels):
@@ -320,10 +201,17 @@ def _parts(name_or_path, split, labels):
     """
     path = _path(name_or_path)
     if os.path.isdir(path):
-        return path, _directory_parts(path), MNIST_NAMES
-    if path.endswith(".npz"):
-        return path, _npz_parts(path), NPZ_KEYS
-    read = formats.read_npy if path.endswith(".npy") else formats.read_idx
+        parts = _mnist_parts(path) or _folder_parts(path)
+        return path, parts, {key: (*names, "images in it or in folders of it") for key, names in MNIST_NAMES.items()}
+    ending = formats.suffix(path)
+    if ending == ".npz":
+        return path, _keyed_parts(path, formats.npz_keys(path), formats.read_npz), NPZ_KEYS
+    if ending in hdf5.SUFFIXES:
+        found = hdf5.keys(path)
+        if len(found) == 1:
+            return path, {("train", "images"): functools.partial(_read_hdf5, path, *found)}, {}
+        return path, _keyed_parts(path, found, _read_hdf5), NPZ_KEYS
+    read = formats.read_npy if ending == ".npy" else formats.read_idx
     return path, {("train", "images"): functools.partial(read, path)}, {}
 
 
@@ -337,11 +225,15 @@ def _path(name_or_path):
     either = _DEBIAN if os.path.isdir(_DEBIAN) else _SAMPLE
     named = {"fashion-mnist-sample": _SAMPLE, "fashion-mnist": either, "fashion-mnist-full": _DEBIAN}
     path = named[name_or_path] if name_or_path in NAMES else os.path.expanduser(os.fsdecode(name_or_path))
-    if not os.path.isdir(path) and not os.path.isfile(path):
+    if not os.path.exists(path):
         raise DataError(
             f"no data set, file or directory is called {path!r}: take one of the names {', '.join(NAMES)} or the path "
             f"of {_KINDS}"
         )
+    try:
+        check_regular(path)
+    except OSError as error:
+        raise DataError(f"{path!r} is {error.strerror}: give {_KINDS}") from error
     return path
 
 
@@ -357,29 +249,59 @@ def _read(path, parts, places, split, what):
     )
 
 
-def _directory_parts(path):
+def _mnist_parts(path):
     """The parts of a directory in MNIST's naming."""
+    there = {name.lower(): os.path.join(path, name) for name in folders.visible(path)}
     parts = {}
     for part, names in MNIST_NAMES.items():
-        file = next(filter(os.path.isfile, (os.path.join(path, name) for name in names)), None)
+        file = next((there[name] for name in names if name in there), None)
         if file is not None:
             parts[part] = functools.partial(formats.read_idx, file)
     return parts
 
 
-def _npz_parts(path):
-    """The parts of an .npz file."""
-    found = formats.npz_keys(path)
+def _folder_parts(path):
+    """The parts of a directory of images, of a folder for each class, or of the folders train and test."""
+    splits = {name.lower(): os.path.join(path, name) for name in folders.visible(path) if name.lower() in SPLITS}
+    if not {*splits} == {*SPLITS}:
+        splits = {"train": path}
+    parts = {}
+    for split, folder in splits.items():
+        if folders.holds_images(folder):
+            parts[split, "images"] = functools.partial(_read_folder, folder)
+            labels = folders.listing(folder).labels
+            if labels is not None:
+                parts[split, "labels"] = functools.partial(lambda *found: found, labels, repr(folder))
+    return parts
+
+
+def _read_folder(path):
+    rows = ImageFolder(path)
+    return np.asarray(rows), rows.source
+
+
+def _read_hdf5(path, key):
+    rows = HDF5Rows(hdf5.dataset(path, key), images=False)
+    return np.asarray(rows), rows.source
+
+
+def _keyed_parts(path, found, read):
+    """The parts of a file that holds arrays under the keys `found`."""
     parts = {}
     for part, keys in NPZ_KEYS.items():
         matches = [key for key in keys if key in found]
-        if len(matches) > 1:
-            raise DataError(f"{path!r} holds several {' '.join(part)}, as {' and '.join(matches)}: keep one of them")
-        for key in matches:
-            parts[part] = functools.partial(formats.read_npz, path, key)
+        if matches:
+            parts[part] = functools.partial(_read_key, path, part, matches, read)
     if not any(what == "images" for _, what in parts):
         accepted = [key for (_, what), keys in NPZ_KEYS.items() if what == "images" for key in keys]
         raise DataError(
             f"{path!r} holds no images, its keys are {found}: images are looked for as {' or '.join(accepted)}"
         )
     return parts
+
+
+def _read_key(path, part, matches, read):
+    """The array under the one key that there may be for a part."""
+    if len(matches) > 1:
+        raise DataError(f"{path!r} holds several {' '.join(part)}, as {' and '.join(matches)}: keep one of them")
+    return read(path, *matches)

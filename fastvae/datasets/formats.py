@@ -1,25 +1,44 @@
 """Read arrays from IDX, .npy and .npz files, with an error that names the file for everything that can be wrong in one.
 
-Every reader returns the array (read-only, in the file's dtype and shape, at least one element, rank 1 to 4) and what
-to call it in an error message. Whether it is a set of images or labels is for `fastvae.datasets` to judge. Checksums of
-gzip and zip are verified to the end; a file without one can hide a changed value, but no changed length.
+Every reader returns the array (in the file's dtype and shape, at least one element, rank 1 to 4) and what to call it in
+an error message. Whether it is a set of images or labels is for `fastvae.datasets` to judge. What a header announces is
+held against what is there before the values are read, so that they never take more memory than it announces. Checksums
+of gzip and zip are verified to the end; a file without one can hide a changed value, but no changed length.
 """
 import contextlib
 import gzip
 import io
 import math
 import mmap
+import os
 import struct
 import tokenize
 import zipfile
 import zlib
+from typing import NamedTuple
 
 import numpy as np
 
 from fastvae.errors import DataError
+from fastvae.files import open_regular
 
 HEADER = 2**20  # no .npy header is longer
+BLOCK = 2**24  # bytes of one read
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+_ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # numpy's; python reads others in blocks of unbounded size
+
+
+class _Header(NamedTuple):
+    """What a file announces, and where its values begin."""
+
+    start: int
+    dtype: np.dtype
+    shape: tuple
+    order: str = "C"
+
+    @property
+    def n_bytes(self):
+        return math.prod(self.shape) * self.dtype.itemsize
 
 
 def read_idx(path, mapped=False):
@@ -45,29 +64,25 @@ def read_idx(path, mapped=False):
     ----------
     .. [1] Y. LeCun, C. Cortes, C. J. C. Burges: The MNIST database, http://yann.lecun.com/exdb/mnist
     """
-    data, source = _contents(path, mapped), repr(path)
-    if data[:2] == b"\x1f\x8b":
+    source = repr(path)
+    with _opened(path) as file:
+        zipped = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        if not zipped:
+            return _read(file, _size(file), _idx_header, source, mapped), source
         if mapped:
             raise DataError(f"{source} is compressed, so its rows cannot be read one by one: gunzip it first")
         try:
-            data = gzip.decompress(data)
+            with gzip.open(file) as unzipped:
+                return _read(unzipped, None, _idx_header, source), source
         except (EOFError, OSError, zlib.error, struct.error) as error:
             raise DataError(f"{source} is a truncated or damaged gzip file ({reason(error)}): get it again") from error
-    if len(data) < 4 or data[:2] != b"\0\0" or data[2] not in _IDX_TYPES or not 1 <= data[3] <= 4:
-        raise DataError(
-            f"{source}: wrong magic number 0x{data[:4].hex()}, an IDX file starts with 0x00000803 (uint8 images), "
-            "0x00000d03 (float32 images) or 0x00000801 (uint8 labels); .npy and .npz are told by these endings"
-        )
-    start = 4 + 4 * data[3]
-    if len(data) < start:
-        raise DataError(f"{source} is truncated: {len(data)} bytes, but an IDX header of rank {data[3]} takes {start}")
-    values = _values(data, start, np.dtype(_IDX_TYPES[data[2]]), struct.unpack(f">{data[3]}I", data[4:start]), source)
-    return values, source
 
 
 def read_npy(path, mapped=False):
     """Read an .npy file of numpy's format 1.0 or 2.0, no pickles; parameters, returns and errors as for `read_idx`."""
-    return _npy(_contents(path, mapped), repr(path)), repr(path)
+    with _opened(path) as file:
+        return _read(file, _size(file), _npy_header, repr(path), mapped), repr(path)
 
 
 def npz_keys(path):
@@ -78,65 +93,131 @@ def npz_keys(path):
 
 def read_npz(path, key):
     """Read the array under one of an .npz file's `npz_keys`; returns and errors as for `read_idx`."""
-    with _unzipped(path) as archive:
-        data = archive.read(key + ".npy")
     source = f"{path!r}, key {key!r}"
-    return _npy(data, source), source
+    with _unzipped(path) as archive:
+        return npz_member(archive, key, source), source
 
 
-def _contents(path, mapped=False):
+def npz_member(archive, key, source, any_shape=False):
+    """The array under a key of an open `zipfile.ZipFile`; no pickle.
+
+    Parameters
+    ----------
+    archive : zipfile.ZipFile
+    key, source : str
+    any_shape : bool
+        Whether it may be a single number, or empty.
+
+    Raises
+    ------
+    DataError
+        If it is no such array, or announces another number of bytes than the archive's directory.
+    KeyError, zipfile.BadZipFile, ...
+        If the archive is damaged.
+    """
+    member = archive.getinfo(key + ".npy")
+    if member.compress_type not in _ZIP_METHODS:
+        raise DataError(f"{source} is not compressed as numpy does it: write it with numpy.savez_compressed")
+    with archive.open(member) as stream:
+        return _read(stream, member.file_size, _npy_header, source, any_shape=any_shape)
+
+
+def suffix(path):
+    """The ending of a file's name, in small letters."""
+    return os.path.splitext(os.fspath(path))[1].lower()
+
+
+def reason(error):
+    """An error of the standard library in one line."""
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+@contextlib.contextmanager
+def _opened(path):
     try:
-        with open(path, "rb") as file:
-            if not mapped:
-                return file.read()
-            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            data.madvise(mmap.MADV_RANDOM)  # otherwise each row of a shuffle reads 128 kB around it
-            return data
-    except (OSError, ValueError) as error:  # an empty file cannot be mapped
+        with open_regular(path) as file:
+            yield file
+    except OSError as error:
         raise DataError(f"{path!r} cannot be read ({reason(error)}): it must be a readable file") from error
+
+
+def _size(file):
+    return os.fstat(file.fileno()).st_size
 
 
 @contextlib.contextmanager
 def _unzipped(path):
     """An open .npz file; what goes wrong inside is a DataError (encrypted members raise RuntimeError)."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             yield archive
-    except (zipfile.BadZipFile, OSError, EOFError, ValueError, RuntimeError, zlib.error, struct.error) as error:
+    except DataError:
+        raise
+    except (
+        zipfile.BadZipFile, OSError, EOFError, KeyError, ValueError, RuntimeError, zlib.error, struct.error
+    ) as error:
         raise DataError(f"{path!r} cannot be read as .npz ({reason(error)}): write it with numpy.savez") from error
 
 
-def _npy(data, source):
-    """Parse the bytes of an .npy file (numpy's format 1.0 or 2.0)."""
-    stream = io.BytesIO(data[:HEADER])
+def _read(stream, size, parse, source, mapped=False, any_shape=False):
+    """The array of a stream of `size` bytes (None if that is unknown) that begins with a header which `parse` knows."""
+    head = stream.read(HEADER)
+    header = parse(head, len(head) if size is None else size, source)
+    if size is not None:
+        _check_length(header, size - header.start, source)
+    if not any_shape and (header.n_bytes == 0 or len(header.shape) > 4):
+        raise DataError(
+            f"{source}: found {header.dtype} {header.shape}, at least one image (rank 3 or 4 in all) or label (rank 1) "
+            "is needed"
+        )
+    if mapped:
+        data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        data.madvise(mmap.MADV_RANDOM)  # otherwise each row of a shuffle reads 128 kB around it
+        start = header.start
+    else:
+        data, start = bytearray(head[header.start :]), 0
+        while len(data) <= header.n_bytes and (more := stream.read(min(BLOCK, header.n_bytes + 1 - len(data)))):
+            data += more
+        _check_length(header, len(data), source, at_least=size is None)
+    array = np.ndarray(header.shape, header.dtype, data, start, order=header.order)
+    if array.dtype.kind == "b" and array.view(np.uint8).max(initial=0) > 1:
+        raise DataError(f"{source}: its header announces bool, but some bytes are neither 0 nor 1: it is damaged")
+    return array
+
+
+def _idx_header(head, found, source):
+    if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in _IDX_TYPES or not 1 <= head[3] <= 4:
+        raise DataError(
+            f"{source}: wrong magic number 0x{head[:4].hex()}, an IDX file starts with 0x00000803 (uint8 images), "
+            "0x00000d03 (float32 images) or 0x00000801 (uint8 labels); .npy and .npz are told by these endings"
+        )
+    start = 4 + 4 * head[3]
+    if len(head) < start:
+        raise DataError(f"{source} is truncated: {found} bytes, but an IDX header of rank {head[3]} takes {start}")
+    return _Header(start, np.dtype(_IDX_TYPES[head[2]]), struct.unpack(f">{head[3]}I", head[4:start]))
+
+
+def _npy_header(head, found, source):
+    stream = io.BytesIO(head)
     try:
         version = np.lib.format.read_magic(stream)
         headers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
         shape, fortran, dtype = headers[version](stream)
     except (ValueError, KeyError, TypeError, SyntaxError, tokenize.TokenError, MemoryError, RecursionError) as error:
-        raise DataError(f"{source}: no .npy header in its {len(data)} bytes: write it again with numpy.save") from error
+        raise DataError(f"{source}: no .npy header in its {found} bytes: write it again with numpy.save") from error
     if dtype.hasobject:
         raise DataError(
             f"{source}: found dtype {dtype}, a pickle, which is never loaded: save a uint8 array, or float in [0, 1]"
         )
-    return _values(data, stream.tell(), dtype, shape, source, order="F" if fortran else "C")
+    return _Header(stream.tell(), dtype, shape, "F" if fortran else "C")
 
 
-def _values(data, start, dtype, shape, source, order="C"):
-    """The array behind a header, whose announcement must fit the bytes that follow."""
-    expected, found = math.prod(shape) * dtype.itemsize, len(data) - start
-    if expected != found or min(shape, default=0) < 0:
-        verb = "is truncated" if found < expected else "does not end where it should"
-        raise DataError(f"{source} {verb}: its header announces {dtype} {shape}, {expected} bytes, but {found} follow")
-    if expected == 0 or len(shape) > 4:
+def _check_length(header, found, source, at_least=False):
+    """What a header announces must fit the bytes that follow."""
+    if header.n_bytes != found or min(header.shape, default=0) < 0:
+        verb = "is truncated" if found < header.n_bytes else "does not end where it should"
+        more = " at least" if at_least and found > header.n_bytes else ""
         raise DataError(
-            f"{source}: found {dtype} {shape}, at least one image (rank 3 or 4 in all) or label (rank 1) is needed"
+            f"{source} {verb}: its header announces {header.dtype} {header.shape}, {header.n_bytes} bytes, but{more} "
+            f"{found} follow"
         )
-    if dtype.kind == "b" and np.frombuffer(data, np.uint8, math.prod(shape), start).max() > 1:
-        raise DataError(f"{source}: its header announces bool, but some bytes are neither 0 nor 1: it is damaged")
-    return np.frombuffer(data, dtype, math.prod(shape), start).reshape(shape, order=order)
-
-
-def reason(error):
-    """An error of the standard library in one line."""
-    return " ".join(str(error).split()) or type(error).__name__

@@ -25,6 +25,7 @@ import urllib.request
 
 from fastvae import devices
 from fastvae.errors import ConfigurationError, StackError
+from fastvae.files import open_regular
 
 VERSION = "0.7.6"
 URL = f"https://github.com/Theano/libgpuarray/archive/v{VERSION}.tar.gz"
@@ -102,7 +103,8 @@ def fetched(source=None):
             raise StackError(f"{why}: {BY_HAND}, or take a bundle (README, NVIDIA GPUs)") from None
     else:
         try:
-            data = pathlib.Path(source).read_bytes()
+            with open_regular(source) as file:
+                data = file.read()
         except OSError as error:
             raise ConfigurationError(f"--source {str(source)!r} cannot be read ({error.strerror}): {BY_HAND}") from None
     found = hashlib.sha256(data).hexdigest()

@@ -34,6 +34,7 @@ from theano.configparser import change_flags
 from fastvae import kinds, posteriors
 from fastvae.arguments import RNG, generator
 from fastvae.compilation import InTurn
+from fastvae.datasets.validation import in_type
 from fastvae.elbo import vae_model
 from fastvae.errors import ConfigurationError, DataError
 
@@ -74,7 +75,7 @@ def elbo(model, data, n_samples=1, seed=None, *, local_rv=None, batch_size=100):
     model : fastvae.VAE or pymc3.Model
     data : array or dict
         Images, (N, C, H, W), as `fastvae.datasets.as_images` takes them. For a `pymc3.Model` a dict from each of
-        its symbolic inputs to an array whose rows are the data.
+        its symbolic inputs to an array whose rows are the data, of the input's type up to the precision of floats.
     n_samples : int
         Draws of the latents for each image.
     seed : int, optional
@@ -272,12 +273,10 @@ def _prepared(owner, model, data, seed, local_rv, batch_size):
             f"{owner}: a pymc3.Model needs local_rv={{latent: dict(mu=mean, rho=rho)}} and its data as "
             f"{{input: array}}, got local_rv={local_rv!r} and data of {type(data).__name__}"
         )
-    arrays = [np.asarray(array) for array in data.values()]
-    lengths = {array.shape[:1] for array in arrays}
-    if len(lengths) != 1 or lengths & {(), (0,)}:
+    arrays = [in_type(array, x.dtype, f"{owner}: the data for {x}") for x, array in data.items()]
+    if len({len(array) for array in arrays}) > 1:
         shapes = [array.shape for array in arrays]
         raise DataError(f"{owner}: the data have shapes {shapes}: give equal, positive lengths")
-    arrays = [array.astype(variable.dtype, copy=False) for variable, array in zip(data, arrays)]
     amortised = Amortised(model, local_rv, list(data))
     return amortised, arrays, amortised.batch_size
 

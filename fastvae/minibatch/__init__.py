@@ -13,17 +13,16 @@ Examples
 >>> images_now.shape, images_now.dtype, labels_now.shape
 ((4, 1, 8, 8), dtype('float32'), (4,))
 """
-import os
-
 import numpy as np
 import theano
 
 from fastvae import kinds
+from fastvae.datasets.rows import Rows, as_rows
+from fastvae.datasets.validation import as_batch
 from fastvae.errors import ConfigurationError, DataError
 from fastvae.minibatch import orders
-from fastvae.minibatch.feeds import STREAMED, FactoryFeed, IndexedFeed, as_batch, one_shot
+from fastvae.minibatch.feeds import FactoryFeed, IndexedFeed, one_shot
 from fastvae.minibatch.pipelines import Resident, Streamed
-from fastvae.minibatch.sources import HDF5Rows, Rows, on_disk
 from fastvae.minibatch.values import SCALE, Values
 from fastvae.profiles import memory
 
@@ -53,9 +52,11 @@ def Minibatch(data, batch_size, seed=42, *, order=None, last="drop", scale=None,
     Parameters
     ----------
     data : array, rows on disk, function or iterator, or a tuple of arrays and rows on disk
-        An array (N, ...) is held in device memory: floats become float32; integers and booleans (labels, images of
-        bytes) keep their dtype, so uint8 images take a quarter of the memory. `numpy.memmap`, `h5py.Dataset` and what
-        `fastvae.on_disk` opens are streamed. A tuple's members are drawn with the same row numbers.
+        An array (N, ...), or what `fastvae.datasets.validation.numbers` makes one, is held in device memory: floats
+        become float32; integers and booleans (labels, images of bytes) keep their dtype, so uint8 images take a quarter
+        of the memory. `numpy.memmap`, `h5py.Dataset`, a path, and what `fastvae.on_disk` opens are streamed. A tuple's
+        members are drawn with the same row numbers. A list of numbers, or of lists of them, is one array, a list of
+        arrays of different shapes a tuple, and one of arrays of the same shape, which could be either, is refused.
         A function `make(epoch, start)` returns an iterable of rows of an epoch, counted from 0, from row `start` on
         (none, if the epoch ends there); rows that are tuples give a tuple of minibatches. An iterator of rows is used
         once, so a training on it cannot be resumed.
@@ -80,8 +81,9 @@ def Minibatch(data, batch_size, seed=42, *, order=None, last="drop", scale=None,
     Returns
     -------
     TensorVariable, (batch_size, ...), or a tuple of them
-        With a test value, so that PyMC3 accepts it, and `tag.pipeline`, which `fastvae.fit` drives (see
-        `fastvae.minibatch.pipelines`). `collect_params` leaves its data out.
+        With a test value, so that PyMC3 accepts it, `tag.pipeline`, which `fastvae.fit` drives (see
+        `fastvae.minibatch.pipelines`), and `tag.values`, its `fastvae.minibatch.values.Values`. `collect_params` leaves
+        its data out.
 
     Raises
     ------
@@ -121,7 +123,7 @@ def Minibatch(data, batch_size, seed=42, *, order=None, last="drop", scale=None,
     for variable, values, example in zip(variables, feed.values, examples):
         variable.name = "minibatch"
         variable.tag.test_value = values.example(example)
-        variable.tag.pipeline = pipeline
+        variable.tag.pipeline, variable.tag.values = pipeline, values
     return variables if feed.several else variables[0]
 
 
@@ -132,7 +134,8 @@ def _feed(data, batch_size, seed, order, last):
                 f"Minibatch: order={order!r} given, but a function or iterator has an order of its own: leave it out"
             )
         return FactoryFeed(data if callable(data) else one_shot(data), batch_size, last, restorable=callable(data))
-    sources = [_source(part) for part in (data if isinstance(data, tuple) else (data,))]
+    several = _several(data)
+    sources = [_source(part) for part in (data if several else (data,))]
     if not sources:
         raise DataError("Minibatch: data=() holds no array: give an array, or a tuple of arrays of one length")
     lengths = [len(source) for source in sources]
@@ -144,19 +147,26 @@ def _feed(data, batch_size, seed, order, last):
         rows = orders.epochs(lengths[0], batch_size, seed, last)
     else:
         rows = orders.replacement(lengths[0], batch_size, seed)
-    return IndexedFeed(sources, rows, batch_size, several=isinstance(data, tuple))
+    return IndexedFeed(sources, rows, batch_size, several=several)
+
+
+def _several(data):
+    """Whether the data are several arrays: a tuple, or a list that can be nothing else."""
+    if not isinstance(data, list):
+        return isinstance(data, tuple)
+    shapes = [part.shape for part in data if isinstance(part, (np.ndarray, Rows)) and part.shape]
+    if shapes and len(shapes) == len(data) and len(set(shapes)) == 1:
+        raise DataError(
+            f"Minibatch: a list of {len(data)} arrays of shape {shapes[0]} can be several arrays or the rows of one: "
+            "give tuple(data) for a minibatch of each, or numpy.stack(data) for one of rows"
+        )
+    return bool(shapes)
 
 
 def _source(part):
     """An array in memory, in the type of a minibatch, or rows on disk."""
-    if isinstance(part, (str, os.PathLike)):
-        return on_disk(part)
-    if type(part).__module__.split(".")[0] == "h5py":
-        return HDF5Rows(part, images=False)
-    array = part if isinstance(part, Rows) else np.asanyarray(part)
-    if 0 in array.shape or not array.shape:
-        raise DataError(f"Minibatch: an array of shape {array.shape} holds no rows; it must be (N, ...) with N >= 1")
-    return array if isinstance(array, STREAMED) else as_batch(array)
+    rows = as_rows(part)
+    return as_batch(part, "Minibatch") if rows is None else rows
 
 
 def _for_each(examples, several, name, value):

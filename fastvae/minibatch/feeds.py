@@ -3,7 +3,7 @@
 A feed's `batches(memory)` yields, without end, pairs of a minibatch (a tuple of arrays, one a variable) and the memory
 from which another call continues behind that minibatch.
 
-    IndexedFeed   rows of arrays or of `fastvae.minibatch.sources.Rows`, in a given order
+    IndexedFeed   rows of arrays or of `fastvae.datasets.rows.Rows`, in a given order
     FactoryFeed   what a function `make(epoch, start)` yields, in its own order
 
 Examples
@@ -24,10 +24,10 @@ import numpy as np
 import theano
 
 from fastvae.datasets.formats import reason
+from fastvae.datasets.rows import Rows
+from fastvae.datasets.validation import as_batch
 from fastvae.errors import DataError, FastvaeError
-from fastvae.minibatch.sources import Rows
 
-STREAMED = (Rows, np.memmap)
 BLOCK = 2**22  # bytes that one read aims at: the reader needs Python's lock, which a step holds, several times a read
 
 
@@ -36,7 +36,7 @@ class IndexedFeed:
 
     Parameters
     ----------
-    sources : list of array or fastvae.minibatch.sources.Rows
+    sources : list of array or fastvae.datasets.rows.Rows
         Of one length.
     order : fastvae.minibatch.orders.Order
     batch_size : int
@@ -49,7 +49,7 @@ class IndexedFeed:
     def __init__(self, sources, order, batch_size, several=False):
         self.sources, self.order, self.batch_size, self.several = sources, order, batch_size, several
         self.values = None  # what is known of each array, set once by `Minibatch`
-        self.streams = any(isinstance(source, STREAMED) for source in sources)
+        self.streams = any(isinstance(source, Rows) for source in sources)
         self.varies, self.batches_per_epoch = order.varies, order.batches_per_epoch
         row_bytes = sum(np.dtype(source.dtype).itemsize * math.prod(source.shape[1:]) for source in sources)
         self.ahead = int(np.clip(BLOCK // (row_bytes * batch_size), 1, 16))
@@ -151,7 +151,8 @@ class FactoryFeed:
         try:
             for item in self._make(epoch, start):
                 self.several = isinstance(item, tuple)
-                yield tuple(as_batch(part) for part in (item if self.several else (item,)))
+                name = f"Minibatch: item {start} of epoch {epoch} of the data's function"
+                yield tuple(as_batch(part, name, scalar=True) for part in (item if self.several else (item,)))
                 start += 1
         except FastvaeError:
             raise
@@ -188,26 +189,10 @@ def one_shot(iterator):
     return make
 
 
-def as_batch(array):
-    """An array in the type in which a minibatch keeps it: float32, or its own integers or booleans; contiguous."""
-    array = np.asarray(array)
-    if array.dtype.kind not in "fiub":
-        raise DataError(f"Minibatch: an array is {array.dtype}, not of floats, integers or booleans: convert it first")
-    dtype = np.dtype("float32") if array.dtype.kind == "f" else array.dtype.newbyteorder("=")
-    return np.ascontiguousarray(array, dtype).reshape(array.shape)
-
-
 def _rows(source, indices, values=None):
     """Rows of a source, in the type of a minibatch and checked; an error names the source and the rows."""
-    name = getattr(source, "source", None) or repr(getattr(source, "filename", type(source).__name__))
-    try:
-        rows = as_batch(source[indices])
-    except FastvaeError:
-        raise
-    except Exception as error:  # of the file system, HDF5, a user's own kind of array
-        raise DataError(
-            f"{name}: rows {indices.min()} to {indices.max()} cannot be read ({reason(error)}): get the file again"
-        ) from error
+    name = source.source if isinstance(source, Rows) else type(source).__name__
+    rows = as_batch(source[indices], name)
     if values is not None:
         values.check(rows, indices, name)
     return rows

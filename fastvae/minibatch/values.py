@@ -12,6 +12,8 @@ import numpy as np
 import theano.tensor as tt
 
 from fastvae import kinds
+from fastvae.datasets import validation
+from fastvae.datasets.binary import drawn
 from fastvae.errors import DataError
 
 SCALE = kinds.optional(kinds.number(above=0, like="1/255"))
@@ -63,16 +65,19 @@ class Values(NamedTuple):
                 f"{source}: found rows of {array.dtype} {array.shape[1:]}, the first is {self.dtype} {self.row_shape}: "
                 "all need one type and one shape"
             )
-        bad, rule = np.zeros(0, bool), ""
         if self.binarize:
             scaled = array if self.scale is None else array * self.scale
-            bad, rule = ~((scaled >= 0) & (scaled <= 1)), "binarize needs values in [0, 1] after scaling: give scale="
-        elif self.dtype == "float32":
-            bad, rule = ~np.isfinite(array), "every value must be finite in float32: clean the data first"
-        if bad.any():
-            first = tuple(int(axis) for axis in np.argwhere(bad)[0])
-            place = first if rows is None else (int(rows[first[0]]), *first[1:])
-            raise DataError(f"{source} is {array[first]!r} at {place}; {rule}")
+            rule = "binarize needs values in [0, 1] after scaling: give scale="
+            validation.refuse(~((scaled >= 0) & (scaled <= 1)), array, source, rows, rule)
+        else:
+            validation.check_finite(array, source, rows)
+
+    def once(self, array, rows, source):
+        """Held-out rows as the step makes them; what is drawn depends on the row's number alone."""
+        self.check(array, rows, source)
+        if self.scale is not None:
+            array = array.astype(np.float32) * self.scale
+        return drawn(array, rows, seed=0).astype(np.float32) if self.binarize else array
 
     def in_step(self, batch, rng, batch_size=None):
         """The expression of the scaled and binarised batch.

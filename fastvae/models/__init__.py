@@ -11,6 +11,8 @@ Stage(name='encoder.conv3', kind='Conv2D', output_shape=(64, 24, 24))
 import math
 from typing import NamedTuple
 
+import numpy as np
+
 from fastvae import kinds, nn
 from fastvae.arguments import PADDING, RNG, generator
 from fastvae.errors import ConfigurationError, DataError
@@ -307,11 +309,31 @@ def load(path):
             f"{', '.join(cls.__name__ for cls in BUILT_IN)}): make the instance yourself and call its load_params(path)"
         )
     try:
-        vae = classes[contents.model_class](**contents.config)
-    except (ConfigurationError, TypeError) as error:
+        vae = classes[contents.model_class](**{**contents.config, "seed": _Limited(contents)})
+    except (ConfigurationError, TypeError, ValueError, ArithmeticError) as error:
         raise DataError(f"{path}: its model cannot be built ({error}): save the model again") from error
     vae.set_params(path, contents)
     return vae
+
+
+class _Limited(np.random.Generator):
+    """A generator of initial parameters that draws no more of them than a parameter file holds.
+
+    A file can announce layers of any size; they are held against its arrays before memory is taken for them. Small ones
+    are let through: `set_params` says more of what does not fit.
+    """
+
+    SMALL = 2**20
+
+    def __init__(self, contents):
+        super().__init__(np.random.PCG64(0))
+        self._left = max(self.SMALL, sum(value.size for _, value in contents.params))
+
+    def random(self, size, dtype):
+        self._left -= math.prod(size)
+        if self._left < 0:
+            raise ConfigurationError(f"its configuration is of more parameters than it holds, one of shape {size}")
+        return super().random(size, dtype)
 
 
 def _chain(layers, x):

@@ -15,12 +15,15 @@ Examples
 """
 import json
 import os
+import zipfile
 from typing import NamedTuple
 
 import numpy as np
 
 from fastvae import atomic
+from fastvae.datasets import formats
 from fastvae.errors import DataError
+from fastvae.files import open_regular
 
 FORMAT = 1
 
@@ -84,7 +87,7 @@ def read(path):
     """
     path = os.fspath(path)
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             if file.read(4) != b"PK\x03\x04":
                 raise DataError(f"{path}: not a parameter file of fastvae (an .npz that `vae.save` wrote)")
             file.seek(0)
@@ -101,8 +104,9 @@ def read(path):
 def _unpack(path, file):
     """The header and the other arrays of an open file whose first bytes say zip."""
     try:
-        with np.load(file, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
+        with zipfile.ZipFile(file) as archive:
+            keys = [name.removesuffix(".npy") for name in archive.namelist()]
+            arrays = {key: formats.npz_member(archive, key, f"{path}, {key}", any_shape=True) for key in keys}
         header = json.loads(str(arrays.pop("header")))
         version, names = header["format"], header["names"]
         known = isinstance(header["class"], str) and isinstance(header["config"], dict)

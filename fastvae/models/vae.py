@@ -28,10 +28,11 @@ from fastvae import elbo, expressions, kinds, likelihoods, posteriors, training
 from fastvae.arguments import RNG, generator
 from fastvae.compilation import InTurn
 from fastvae.datasets import as_images
+from fastvae.datasets.rows import as_rows, images_on_disk
+from fastvae.datasets.validation import in_type
 from fastvae.errors import ConfigurationError, DataError
 from fastvae.evaluation import importance
 from fastvae.minibatch import Minibatch
-from fastvae.minibatch.sources import Rows
 from fastvae.models import persistence
 from fastvae.optimizers import adam
 
@@ -171,9 +172,10 @@ class VAE(abc.ABC):
 
         Parameters
         ----------
-        images : array or fastvae.minibatch.sources.Rows, (N, C, H, W)
-            Floats in [0, 1] or uint8, which stay uint8 in memory and are divided by 255 within the step. Rows on disk
-            (`fastvae.on_disk`) are streamed. A Bernoulli likelihood binarises them.
+        images : array or rows on disk, (N, C, H, W)
+            As `fastvae.datasets.as_images` takes them; uint8 stays uint8 in memory and is divided by 255 within the
+            step. What lies on disk (`fastvae.on_disk`, a path, `numpy.memmap`, `h5py.Dataset`) is streamed, and held to
+            the same rules as it is read. A Bernoulli likelihood binarises them.
         n : int, optional
             Steps, those of a resumed run included; by default 10,000.
         batch_size : int
@@ -189,7 +191,7 @@ class VAE(abc.ABC):
             Takes the place of `fastvae.adam(learning_rate=learning_rate)`.
         total_grad_norm_constraint : float, optional
             Largest 2-norm of the whole gradient, to which it is scaled down; by default as it comes.
-        held_out : array, (M, C, H, W), optional
+        held_out : array or rows on disk, (M, C, H, W), optional
             Images as the first ones, but not among them, on which to measure the ELBO during the fit.
         score, callbacks, progressbar, held_out_every, patience, bad_steps : optional
         history, checkpoint, checkpoint_every, resume, may_change : optional
@@ -206,8 +208,8 @@ class VAE(abc.ABC):
         Raises
         ------
         DataError
-            If the images are not of the model's shape, not in [0, 1], not finite, or not what the likelihood takes, or
-            a checkpoint cannot be written.
+            If the images are not of the model's shape, not in [0, 1], not finite, or not what the likelihood takes (of
+            rows on disk when the first bad one is read, which the message names), or a checkpoint cannot be written.
         ConfigurationError
             If another argument is out of its domain.
         NonFiniteError
@@ -228,8 +230,7 @@ class VAE(abc.ABC):
         """
         given = training.arguments_of(locals())
         owner = f"{type(self).__name__}.fit"
-        images = self._to_train_on(images, owner)
-        self.likelihood.check(images, owner)
+        images = self.training_images(images, owner)
         scale = 1 / 255 if images.dtype == np.uint8 else None
         forgotten = [param.name for param in self.likelihood.get_params() if param not in self.get_params()]
         if forgotten:
@@ -249,7 +250,7 @@ class VAE(abc.ABC):
         )
         model, local_rv, xs = elbo.vae_model(self, batch_size, len(images))
         if held_out is not None:
-            held_out = self._checked("held-out images", as_images(held_out, owner), self.image_shape)
+            held_out = self.training_images(held_out, f"{owner}, held_out", keep_bytes=False)
             held_out = {xs: self.likelihood.held_out_images(held_out, binarisation_seed)}
         configuration = {"model": {"class": full_name(type(self)), **self.config}, "arguments": given}
         return training.fit(
@@ -281,25 +282,24 @@ class VAE(abc.ABC):
 
     @kinds.checked(images=kinds.anything)
     def encode_mean(self, images):
-        """Posterior means, float32 (N, n_latent), of images, float (N, C, H, W).
+        """Posterior means, float32 (N, n_latent), of images (N, C, H, W), as `fastvae.datasets.as_images` takes them.
 
         Raises
         ------
         DataError
-            If the images are not floats, of another shape, none, or not finite.
+            If they are not such images, or of another shape than the model's.
         """
-        return _in_chunks(self._encode_mean, self._checked("images", images, self.image_shape))
+        return _in_chunks(self._encode_mean, self._as_images(images))
 
     @kinds.checked(images=kinds.anything)
     def encode_sd(self, images):
-        """Posterior standard deviations of the latents, float32 (N, n_latent), of images, float (N, C, H, W)."""
+        """Posterior standard deviations of the latents, float32 (N, n_latent), of images (N, C, H, W)."""
         return np.sqrt(np.diagonal(self.encode_covariance(images), axis1=1, axis2=2))
 
     @kinds.checked(images=kinds.anything)
     def encode_covariance(self, images):
-        """Posterior covariances of the latents, float32 (N, n_latent, n_latent), of images, float (N, C, H, W)."""
-        images = self._checked("images", images, self.image_shape)
-        return self.posterior.covariance(_in_chunks(self._encode_spread, images))
+        """Posterior covariances of the latents, float32 (N, n_latent, n_latent), of images (N, C, H, W)."""
+        return self.posterior.covariance(_in_chunks(self._encode_spread, self._as_images(images)))
 
     @kinds.checked(z=kinds.anything)
     def decode_mean(self, z):
@@ -310,7 +310,11 @@ class VAE(abc.ABC):
         DataError
             If the latents are not floats, of another shape, none, or not finite.
         """
-        return _in_chunks(self._decode_mean, self._checked("latents", z, (self.n_latent,)))
+        source = f"{type(self).__name__}: latents"
+        z = in_type(z, "float32", source)
+        if z.shape[1:] != (self.n_latent,):
+            raise DataError(f"{source}: found shape {z.shape}, the model takes (N, {self.n_latent})")
+        return _in_chunks(self._decode_mean, z)
 
     @kinds.checked(images=kinds.anything)
     def reconstruct(self, images):
@@ -323,7 +327,7 @@ class VAE(abc.ABC):
 
         Parameters
         ----------
-        start, end : array, float (C, H, W)
+        start, end : array, (C, H, W)
         n : int
             At least 2: the first is the reconstruction of `start`, the last that of `end`.
 
@@ -337,7 +341,7 @@ class VAE(abc.ABC):
         >>> MLPVAE(image_shape=(1, 4, 4), hidden=8).interpolate(np.zeros((1, 4, 4)), np.ones((1, 4, 4)), n=5).shape
         (5, 1, 4, 4)
         """
-        first, last = self.encode_mean(np.stack([start, end]))
+        first, last = self.encode_mean([start, end])
         share = np.linspace(0, 1, n, dtype=np.float32)[:, None]
         return self.decode_mean((1 - share) * first + share * last)
 
@@ -416,38 +420,54 @@ class VAE(abc.ABC):
         z = tt.matrix("z", dtype="float32")
         return InTurn(theano.function([z], self.decode(z)))
 
-    def _to_train_on(self, images, owner):
-        """Images, float32 or uint8, or rows on disk of these, of the model's shape."""
-        if not isinstance(images, Rows):
-            images = as_images(images, owner, keep_bytes=True)
-        if images.shape[1:] != self.image_shape or images.dtype not in (np.uint8, np.float32):
-            raise DataError(
-                f"{owner}: found images of {images.dtype} {images.shape}, the model takes float32 or uint8 (N, "
-                f"{', '.join(map(str, self.image_shape))}): convert them, or build a model of their shape"
-            )
-        return images
+    def training_images(self, images, owner, keep_bytes=True):
+        """Images to train on or judge by, as the model takes them.
 
-    def checked_images(self, images, owner):
-        """Images for training or judging the model, float32 (N, C, H, W) in [0, 1], as its likelihood takes them."""
-        images = self._checked("images", as_images(images, owner), self.image_shape)
+        Parameters
+        ----------
+        images : array or rows on disk
+            As `fit` takes them.
+        owner : str
+            Who asks, for an error message.
+        keep_bytes : bool
+            Whether uint8 stays uint8.
+
+        Returns
+        -------
+        numpy.ndarray or fastvae.datasets.rows.Rows
+            Float32 in [0, 1] or uint8, (N, C, H, W). Rows on disk are checked as they are read.
+
+        Raises
+        ------
+        DataError
+            If they are not such images, not of the model's shape, or not what the likelihood takes.
+        """
+        rows = as_rows(images, images=True)
+        if rows is not None:
+            self._check_shape(rows, f"{owner}: {rows.source}")
+            return images_on_disk(rows, self.likelihood.check, keep_bytes)
+        images = self._as_images(images, owner, keep_bytes)
         self.likelihood.check(images, owner)
         return images
 
-    def _checked(self, what, values, shape):
-        """`values` as a float32 array (N, *shape) of finite numbers."""
-        values = np.asarray(values)
-        if values.dtype.kind != "f":
+    def checked_images(self, images, owner):
+        """Images for judging the model, float32 (N, C, H, W) in [0, 1], as its likelihood takes them."""
+        images = self._as_images(images, owner)
+        self.likelihood.check(images, owner)
+        return images
+
+    def _as_images(self, images, owner=None, keep_bytes=False):
+        owner = owner or f"{type(self).__name__}: images"
+        images = as_images(images, owner, keep_bytes)
+        self._check_shape(images, owner)
+        return images
+
+    def _check_shape(self, images, source):
+        if images.shape[1:] != self.image_shape:
             raise DataError(
-                f"{type(self).__name__}: the {what} are {values.dtype}, not floats: convert them first (uint8 images: "
-                "divide by 255)"
+                f"{source}: found images of {images.dtype} {images.shape}, the model takes (N, "
+                f"{', '.join(map(str, self.image_shape))}): convert them, or build a model of their shape"
             )
-        if values.shape[1:] != shape or values.ndim != len(shape) + 1 or not len(values):
-            wanted = ", ".join(map(str, shape))
-            raise DataError(f"{type(self).__name__}: the {what} are {values.shape}, not (N, {wanted}) with N >= 1")
-        values = values.astype(np.float32, copy=False)
-        if not np.isfinite(values).all():
-            raise DataError(f"{type(self).__name__}: the {what} hold NaN or infinity: clean them first")
-        return values
 
 
 def full_name(cls):

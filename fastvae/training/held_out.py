@@ -10,6 +10,8 @@ import theano
 from theano.configparser import change_flags
 
 from fastvae.checkpoint import updated
+from fastvae.datasets.rows import ConvertedRows, as_rows
+from fastvae.datasets.validation import as_batch, in_type
 from fastvae.elbo.merge import merge_equal_nodes
 from fastvae.errors import ConfigurationError, DataError
 
@@ -22,7 +24,9 @@ class HeldOut:
     objective : pymc3.variational.opvi.ObjectiveFunction
         `inference.objective` of ADVI or FullRankADVI.
     data : dict
-        `{x: array}`, held-out rows (N, ...) for each variable that the training replaces by a minibatch.
+        `{x: rows}`, held-out rows (N, ...) for each variable that the training replaces by a minibatch: an array, or
+        rows on disk, which are read anew each time. Rows of the minibatch's own type are scaled and binarised (once) as
+        it does, others have to be of the variable's type.
     more_replacements : dict
         Those of the training, `{x: minibatch}`.
     every : int
@@ -47,7 +51,7 @@ class HeldOut:
                 f"more_replacements={_keys(replaced)}"
             )
         self.batch_size = _rows_of(next(iter(replaced.values())))
-        self.rows = [_checked(x, rows, self.batch_size) for x, rows in data.items()]
+        self.rows = [_checked(x, rows, self.batch_size, replaced[x]) for x, rows in data.items()]
         lengths = {len(rows) for rows in self.rows}
         if len(lengths) > 1:
             raise DataError(f"held_out: the arrays hold {sorted(lengths)} rows; rows used together need one length")
@@ -93,13 +97,25 @@ def _keys(data):
     return "{" + ", ".join(map(str, data)) + "}" if isinstance(data, dict) else repr(type(data).__name__)
 
 
-def _checked(x, rows, batch_size):
-    rows = np.asarray(rows)
-    if rows.dtype.kind not in "fiub" or rows.ndim != x.ndim:
-        raise DataError(f"held_out: the rows for {x} are {rows.dtype} {rows.shape}, not numbers of {x.ndim} axes")
-    rows = rows.astype(x.dtype, copy=False)
+def _checked(x, rows, batch_size, replaced):
+    """Held-out rows, an array or rows on disk, as the model takes them: what a minibatch does is done to them too."""
+    source = f"held_out: the rows for {x}"
+    values = getattr(replaced.tag, "values", None)
+    row_shape = None if values is None else values.row_shape
+    on_disk = as_rows(rows)
+    rows = as_batch(rows, source) if on_disk is None else on_disk
+    if rows.ndim != x.ndim or row_shape not in (None, rows.shape[1:]):
+        wanted = f"{x.ndim} axes" if row_shape is None else f"(N, {', '.join(map(str, row_shape))})"
+        raise DataError(f"{source} are {rows.dtype} {rows.shape}, not numbers of {wanted}: reshape them")
     if len(rows) < batch_size:
         raise DataError(f"held_out: {len(rows)} rows for {x} are fewer than a minibatch of {batch_size}: give more")
-    if rows.dtype.kind == "f" and not np.isfinite(rows).all():
-        raise DataError(f"held_out: the rows for {x} hold NaN or infinity: clean them first")
-    return rows
+    if on_disk is None:
+        return _as_in_step(x, rows, np.arange(len(rows)), source, values)
+    return ConvertedRows(rows, lambda block, drawn: _as_in_step(x, block, drawn, rows.source, values), x.dtype)
+
+
+def _as_in_step(x, rows, numbers, source, values):
+    rows = as_batch(rows, source)
+    if values is not None and rows.dtype == values.dtype:
+        rows = values.once(rows, numbers, source)
+    return in_type(rows, x.dtype, source)

@@ -26,6 +26,7 @@ import time
 
 from fastvae import atomic, locks
 from fastvae.errors import DataError
+from fastvae.files import open_regular
 
 HISTORY = "history.csv"  # its name in the folder of a run
 HEADER = "iteration,loss,elbo_per_image,held_out_elbo_per_image\n"
@@ -130,8 +131,8 @@ def read(path):
         If it cannot be read or is not such a file.
     """
     try:
-        with open(path, newline="", encoding="utf-8") as file:
-            lines = file.readlines()
+        with open_regular(path) as file:
+            lines = file.read().decode("utf-8").splitlines(keepends=True)
         whole = [line for line in lines if line.endswith("\n")]
         return [float(row["loss"]) for row in csv.DictReader(whole)]
     except (OSError, KeyError, TypeError, ValueError) as error:

@@ -331,21 +331,21 @@ MALFORMED = {
     "npy of rank 2": (npy(FLOATS.reshape(5, 24)), {}, r"a.npy': found rank 2, .*: reshape, such as"),
     "npy of two channels": (npy(PIXELS[:, None].repeat(2, 1)), {}, r"\(5, 2, 4, 6\), .* with C = 1 or 3 channels"),
     "npy of integers": (npy(PIXELS.astype("int64")), {}, "a.npy': found dtype int64, images are uint8 .*astype"),
-    "npy of text": (npy(np.array(["a"])), {}, "found dtype <U1, images are uint8"),
+    "npy of text": (npy(np.array(["a"])), {}, "a.npy': found <U1, data are floats, integers or booleans"),
     "npy of NaN": (npy(NAN), {}, "a.npy': found 1 NaN or infinite of 120 values"),
     "npy of infinities": (npy(np.where(NAN > 0.2, np.inf, FLOATS)), {}, "found .* NaN or infinite of 120 values"),
     "npy of 0..255 floats": (npy(PIXELS.astype("float32")), {}, r"found values from 0 to 119, .* in \[0, 1\]: rescale"),
     "npy below 0": (npy(FLOATS - 0.5), {}, "found values from -0.5 to -0.0333"),
     "npy of binary uint8": (npy(PIXELS % 2), {}, "found uint8 values of 0 and 1 only, .*astype.bool"),
     "npz of float labels": (npz(x=PIXELS, y=LABELS / 2), {"labels": True}, "'y': found dtype float64 .*whole numbers"),
-    "npz of one-hot labels": (npz(x=PIXELS, y=np.eye(5, dtype=int)), {"labels": True}, r"shape \(5, 5\), labels are"),
+    "npz of labels of rank 2": (npz(x=PIXELS, y=np.ones((5, 5), int)), {"labels": True}, r"\(5, 5\), labels are whole"),
     "too few labels": (directory(idx(PIXELS), idx(LABELS[:3])), {"labels": True}, "gz': found 3 labels for 5 images"),
 }
 
 
 ARRAYS = {
-    "list": (PIXELS.tolist(), "images: found list, images are a plain numpy array"),
-    "masked array": (np.ma.array(FLOATS, mask=PIXELS > 3), "found MaskedArray"),
+    "list of integers": (PIXELS.tolist(), "images: found dtype int64, images are uint8"),
+    "masked array": (np.ma.array(FLOATS, mask=PIXELS > 3), r"a masked array, 116 of its 120 .* at \(0, 0, 4\): leave"),
     "no image": (PIXELS[:0], r"images: found an empty set, shape \(0, 4, 6\)"),
     "no pixel": (np.zeros((2, 1, 0, 4)), r"found an empty set, shape \(2, 1, 0, 4\)"),
 }

@@ -3,6 +3,7 @@ import itertools
 import numpy as np
 import pytest
 
+from fastvae.datasets.rows import Rows
 from fastvae.errors import DataError
 from fastvae.minibatch import feeds, orders
 from fastvae.minibatch.feeds import FactoryFeed, IndexedFeed
@@ -80,7 +81,7 @@ def broken(epoch, start):
         (lambda epoch, start: [1.0, 2], r"item 1 of epoch 0 .*: found rows of int64"),
         (lambda epoch, start: [(1, 2), (1,)], "item 1 of epoch 0 has 1 parts, the first 2"),
         (lambda epoch, start: [0.0, np.nan], "item 1 of epoch 0 .* is nan"),
-        (lambda epoch, start: ["a"], "is <U1, not of floats"),
+        (lambda epoch, start: ["a"], "item 0 of epoch 0 of the data's function: found <U1"),
     ],
 )
 def test_what_a_function_yields_is_checked(make, message):
@@ -97,13 +98,11 @@ def test_indexed_rows_are_those_of_the_order():
 
 
 def test_a_source_that_fails_is_named_with_its_rows():
-    class Failing:
-        shape, dtype, source = (9, 2), np.dtype("float32"), "'images.h5'"
+    class Failing(Rows):
+        def __init__(self):
+            super().__init__("'images.h5'", (9, 2), np.dtype("float32"))
 
-        def __len__(self):
-            return 9
-
-        def __getitem__(self, indices):
+        def _read(self, indices):
             if indices.max() == 8:
                 raise OSError("Can't read\ndata")
             return np.zeros((len(indices), 2), "float32")

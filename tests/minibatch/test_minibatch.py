@@ -122,6 +122,17 @@ def test_bytes_stay_bytes_in_memory_and_are_scaled_in_the_step():
     np.testing.assert_allclose(step(), same(), rtol=1e-6)
 
 
+def test_a_list_of_arrays_of_different_shapes_is_a_tuple():
+    images, labels = Minibatch([BYTES, np.arange(20)], 4)
+    images_now, labels_now = theano.function([], [images, labels])()
+    assert np.array_equal(images_now, BYTES[labels_now])
+    assert images.tag.values.row_shape == (1, 3, 4)
+
+
+def test_a_list_of_lists_is_an_array_whose_rows_they_are():
+    assert Minibatch([[1, 2, 3], [4, 5, 6]], 4).tag.test_value.tolist() == [[1, 2, 3], [4, 5, 6]] * 2
+
+
 def test_options_of_several_arrays_are_given_one_by_one():
     images, labels = Minibatch((BYTES, np.arange(20)), 6, order="epochs", scale=(1 / 255, None), binarize=(True, False))
     images_now, labels_now = theano.function([], [images, labels])()
@@ -197,19 +208,21 @@ def test_seed_is_checked(seed):
 @pytest.mark.parametrize(
     "data, message",
     [
-        (np.ones((0, 3)), r"shape \(0, 3\) holds no rows"),
-        (np.ones((3, 0)), r"shape \(3, 0\) holds no rows"),
-        (np.float32(1), r"shape \(\) holds no rows"),
+        (np.ones((0, 3)), r"Minibatch: found an empty set, shape \(0, 3\)"),
+        (np.ones((3, 0)), r"Minibatch: found an empty set, shape \(3, 0\)"),
+        (np.float32(1), "Minibatch: found a single number"),
         ((), r"data=\(\) holds no array"),
         ((np.ones(3), np.ones(4)), r"hold \[3, 4\] rows"),
-        (np.array(["a"]), "is <U1, not of floats"),
-        (np.ones(2, complex), "is complex128, not of floats"),
+        (np.array(["a"]), "Minibatch: found <U1"),
+        (np.ones(2, complex), "Minibatch: found complex128"),
         (np.array([[0, np.nan]]), r"of shape \(1, 2\) is nan at \(0, 1\)"),
         ((np.ones(3), np.array([0, 1, -np.inf])), r"is -inf at \(2,\)"),
         (np.array([1e300]), "is inf at .* finite in float32"),
+        ([BYTES, BYTES], r"a list of 2 arrays of shape \(20, 1, 3, 4\) can be several .* tuple\(data\) .* numpy.stack"),
+        ([BYTES], "a list of 1 arrays .* can be several arrays or the rows of one"),
+        ([np.ones(3), np.ones((4, 2))], r"hold \[3, 4\] rows"),
     ],
 )
-@pytest.mark.filterwarnings("ignore:overflow")
 def test_data_are_checked(data, message):
     with pytest.raises(DataError, match=message):
         Minibatch(data, 2)

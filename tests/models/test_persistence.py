@@ -110,7 +110,7 @@ def test_an_npz_of_something_else(tmp_path):
 
 def test_a_pickle_inside_is_not_loaded(path):
     rewrite(path, header=np.array([{"format": 1}], dtype=object))
-    assert "not a whole parameter file of fastvae (ValueError)" in refused(path)
+    assert "not a whole parameter file of fastvae (DataError)" in refused(path)
 
 
 def test_every_truncation_is_noticed(path):

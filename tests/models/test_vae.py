@@ -89,24 +89,23 @@ def test_samples_are_decoded_prior_draws(model):
 @pytest.mark.parametrize(
     "images, message",
     [
-        (np.zeros((3, 1, 2, 3), "uint8"), r"the images are uint8, not floats: .* divide by 255"),
-        (np.zeros((3, 2, 3), "float32"), r"the images are \(3, 2, 3\), not \(N, 1, 2, 3\)"),
-        (np.zeros((3, 1, 3, 2), "float32"), r"the images are \(3, 1, 3, 2\), not \(N, 1, 2, 3\)"),
-        (np.zeros((0, 1, 2, 3), "float32"), ".* with N >= 1"),
-        (np.float32(0), r"the images are \(\), not"),
-        (np.full((3, 1, 2, 3), np.nan, "float32"), "the images hold NaN or infinity"),
-        (np.full((3, 1, 2, 3), np.inf), "the images hold NaN or infinity"),
-        ([["a"]], "the images are <U1, not floats"),
+        (np.eye(6, dtype="uint8").reshape(6, 1, 2, 3), "found uint8 values of 0 and 1 only"),
+        (np.zeros((3, 1, 3, 2), "float32"), r"found images of float32 \(3, 1, 3, 2\), the model takes \(N, 1, 2, 3\)"),
+        (np.zeros((0, 1, 2, 3), "float32"), "found an empty set"),
+        (np.float32(0), "found a single number"),
+        (np.full((3, 1, 2, 3), np.nan, "float32"), "found 18 NaN or infinite of 18 values"),
+        (np.full((3, 1, 2, 3), 1.5), "found values from 1.5 to 1.5"),
+        ([["a"]], "found <U1"),
     ],
 )
 def test_images_are_checked(model, images, message):
-    with pytest.raises(DataError, match=f"LinearVAE: {message}"):
+    with pytest.raises(DataError, match=f"LinearVAE: images: {message}"):
         model.encode_mean(images)
 
 
 @pytest.mark.parametrize("z", [np.zeros((3, 3)), np.zeros(2), np.zeros((3, 2), int), np.full((1, 2), np.nan)])
 def test_latents_are_checked(model, z):
-    with pytest.raises(DataError, match="LinearVAE: the latents"):
+    with pytest.raises(DataError, match="LinearVAE: latents"):
         model.decode_mean(z)
 
 
@@ -188,7 +187,7 @@ def test_bytes_train_as_floats_do():
 
 
 def test_images_of_another_shape_are_not_trained_on(model):
-    with pytest.raises(DataError, match=r"found images of float32 \(3, 1, 3, 2\), the model takes float32 or uint8"):
+    with pytest.raises(DataError, match=r"found images of float32 \(3, 1, 3, 2\), the model takes .N, 1, 2, 3."):
         model.fit(np.zeros((3, 1, 3, 2), "float32"), n=1)
 
 

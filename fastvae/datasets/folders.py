@@ -1,0 +1,125 @@
+"""Folders of images: the images themselves, or one folder of images for each class. Files are read by pillow.
+
+Examples
+--------
+>>> import tempfile
+>>> folder = tempfile.mkdtemp()
+>>> for name in ("cat", "dog"):
+...     os.mkdir(os.path.join(folder, name))
+...     Image.fromarray(np.zeros((4, 4), "uint8")).save(os.path.join(folder, name, "1.png"))
+>>> listing(folder)
+Listing(names=['cat/1.png', 'dog/1.png'], classes=['cat', 'dog'], labels=array([0, 1]))
+"""
+import contextlib
+import os
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from fastvae.datasets.formats import reason
+from fastvae.errors import DataError, FastvaeError
+from fastvae.files import open_regular
+
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+
+
+class Listing(NamedTuple):
+    """The images of a folder."""
+
+    names: list  #: relative to the folder, sorted
+    classes: "list | None" = None  #: sorted names of the folders that hold them; None if they lie in the folder itself
+    labels: "np.ndarray | None" = None  #: int64, the place of each image's class
+
+
+def listing(path):
+    """The images of a folder; hidden files are none.
+
+    Returns
+    -------
+    Listing
+
+    Raises
+    ------
+    DataError
+        If there are none, some in the folder itself and some in folders of it, or two splits.
+    """
+    names, folders = _images(path), _subfolders(path)
+    inside = {name: images for name in folders if (images := _images(os.path.join(path, name)))}
+    if names and inside:
+        raise DataError(
+            f"{path!r} holds images, such as {names[0]!r}, beside folders of images, such as {next(iter(inside))!r}: "
+            "move one of them elsewhere"
+        )
+    if not names and {"train", "test"} <= {name.lower() for name in folders}:
+        raise DataError(f"{path!r} holds the splits train and test: give the path of one of these folders")
+    if not names and not inside:
+        raise DataError(
+            f"{path!r} holds no images: their names end in {', '.join(SUFFIXES)}, and they lie in it or in a folder of "
+            "it for each class"
+        )
+    if names:
+        return Listing(names)
+    names = [f"{name}/{image}" for name, images in inside.items() for image in images]
+    return Listing(names, list(inside), np.repeat(np.arange(len(inside)), list(map(len, inside.values()))))
+
+
+def holds_images(path):
+    """Whether there is an image in a folder, or in a folder of it."""
+    return bool(_images(path)) or any(_images(os.path.join(path, name)) for name in _subfolders(path))
+
+
+def shape_of(path, source):
+    """(H, W) or (H, W, 3) of an image, by its header."""
+    with _opened(path, source) as image:
+        return _announced(image, source)
+
+
+def read(path, source, shape):
+    """The pixels of an image, uint8, which must have that shape; its header is looked at before it is decoded."""
+    with _opened(path, source) as image:
+        found = _announced(image, source)
+        if found != shape:
+            raise DataError(
+                f"{source}: found {found}, the first image is {shape}: give all images one size and number of channels"
+            )
+        return np.asarray(image)
+
+
+@contextlib.contextmanager
+def _opened(path, source):
+    """An image of which the header was read; what goes wrong inside is a DataError."""
+    try:
+        with open_regular(path) as file, Image.open(file) as image:
+            yield image
+    except FastvaeError:
+        raise
+    except Exception as error:  # pillow raises a dozen classes on damaged bytes
+        raise DataError(f"{source}: cannot be read as an image ({reason(error)})") from error
+
+
+def _announced(image, source):
+    if image.mode not in ("L", "RGB"):
+        raise DataError(f"{source}: found an image of mode {image.mode}, not 8-bit grey or RGB: convert it")
+    if image.width * image.height > Image.MAX_IMAGE_PIXELS:
+        raise DataError(
+            f"{source}: found {image.width:,} x {image.height:,} pixels, at most {Image.MAX_IMAGE_PIXELS:,} are read "
+            "(PIL.Image.MAX_IMAGE_PIXELS): scale it down"
+        )
+    return (image.height, image.width, *((3,) if image.mode == "RGB" else ()))
+
+
+def _images(path):
+    return sorted(name for name in visible(path) if name.lower().endswith(SUFFIXES))
+
+
+def _subfolders(path):
+    return sorted(name for name in visible(path) if os.path.isdir(os.path.join(path, name)))
+
+
+def visible(path):
+    """The names in a folder, but for hidden ones."""
+    try:
+        return [name for name in os.listdir(path) if not name.startswith(".")]
+    except OSError as error:
+        raise DataError(f"{path!r} cannot be read ({reason(error)}): it must be a readable folder") from error

@@ -1,0 +1,87 @@
+"""What takes the place of a model's input has to be of its type: said in one line, before theano says it in twenty.
+
+Examples
+--------
+>>> import fastvae, numpy as np
+>>> xs = tt.tensor4("xs", dtype="float32")
+>>> check_replacement(xs, np.zeros((9, 1, 4, 4))).dtype
+dtype('float32')
+>>> check_replacement(xs, fastvae.Minibatch(np.zeros((9, 1, 4, 4), "uint8"), 3))
+Traceback (most recent call last):
+    ...
+fastvae.errors.ConfigurationError: xs takes float32, and uint8 is to replace it: give Minibatch(..., scale=1 / 255), ...
+"""
+import theano
+import theano.tensor as tt
+
+from fastvae.datasets.rows import Rows
+from fastvae.datasets.validation import in_type
+from fastvae.errors import ConfigurationError
+
+FLOAT_OF = {
+    "uint8": "give Minibatch(..., scale=1 / 255), or convert them with x.astype('float32')",
+    "bool": "convert them with x.astype('float32')",
+}
+
+
+def check_replacement(key, value):
+    """A value that can take the place of a model's input.
+
+    Parameters
+    ----------
+    key : theano variable
+        A key of `more_replacements`.
+    value : theano variable or array-like
+        What is to replace it: a `fastvae.Minibatch`, any other expression or shared variable, or data.
+
+    Returns
+    -------
+    theano variable or numpy.ndarray
+        The value itself; data as an array of the input's type.
+
+    Raises
+    ------
+    ConfigurationError
+        If type or number of axes differ.
+    DataError
+        If data are not numbers, not finite, or not to be had in the input's type without a loss.
+    """
+    if not isinstance(key, theano.Variable):
+        raise ConfigurationError(
+            f"more_replacements: the key {key!r} is no theano variable: give {{input of the model: minibatch}}"
+        )
+    if isinstance(value, tuple) and value and all(isinstance(part, theano.Variable) for part in value):
+        raise ConfigurationError(
+            f"more_replacements: {key} is to be replaced by a tuple of {len(value)} variables: take them apart, as in "
+            "images, labels = fastvae.Minibatch((images, labels), 64), and give each its input"
+        )
+    if isinstance(value, Rows):
+        raise ConfigurationError(
+            f"more_replacements: {key} is to be replaced by rows on disk: give fastvae.Minibatch(rows, batch_size)"
+        )
+    if not isinstance(key.type, tt.TensorType):
+        return value
+    if not isinstance(value, theano.Variable):
+        value = in_type(value, key.dtype, f"more_replacements: the value for {key}", scalar=True)
+        _check(key, key.dtype, value.ndim, tuple(size == 1 for size in value.shape))
+    elif isinstance(value.type, tt.TensorType):
+        _check(key, value.dtype, value.ndim, value.broadcastable)
+    return value
+
+
+def _check(key, dtype, ndim, broadcastable):
+    if dtype != key.dtype:
+        if key.dtype.startswith("float"):
+            remedy = FLOAT_OF.get(dtype, "convert it with x.astype('float32')")
+        else:
+            remedy = f"convert it with x.astype({key.dtype!r})"
+        raise ConfigurationError(f"{key} takes {key.dtype}, and {dtype} is to replace it: {remedy}")
+    if ndim != key.ndim:
+        remedy = "give the images a channel axis with x[:, None]" if (ndim, key.ndim) == (3, 4) else "reshape the data"
+        raise ConfigurationError(f"{key} takes {key.ndim} axes, and {ndim} are to replace them: {remedy}")
+    fixed = [axis for axis, (takes, has) in enumerate(zip(key.broadcastable, broadcastable)) if takes and not has]
+    if fixed:
+        raise ConfigurationError(
+            f"{key} takes length 1 on axis {fixed[0]}, and what is to replace it has another: declare {key} as a "
+            f"tensor of {ndim} axes, such as with theano.tensor.TensorType({key.dtype!r}, {(False,) * ndim})"
+        )
