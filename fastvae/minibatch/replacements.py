@@ -1,4 +1,6 @@
-"""What takes the place of a model's input has to be of its type: said in one line, before theano says it in twenty.
+"""What takes the place of a model's inputs, `more_replacements`, as Theano variables of their types.
+
+What does not fit is said in one line, before theano says it in twenty.
 
 Examples
 --------
@@ -17,11 +19,44 @@ import theano.tensor as tt
 from fastvae.datasets.rows import Rows
 from fastvae.datasets.validation import in_type
 from fastvae.errors import ConfigurationError
+from fastvae.nn.collect import not_trainable
 
 FLOAT_OF = {
     "uint8": "give Minibatch(..., scale=1 / 255), or convert them with x.astype('float32')",
     "bool": "convert them with x.astype('float32')",
 }
+
+
+def as_variables(more_replacements):
+    """Every replacement as a variable: as it is, or data in a shared variable of the input's type.
+
+    Parameters
+    ----------
+    more_replacements : dict or None
+        From inputs of the model, or any other variables of it, to Theano variables or data.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    ConfigurationError, DataError
+        See `check_replacement`.
+
+    Examples
+    --------
+    >>> x = tt.fvector("x")
+    >>> as_variables({x: [1.0, 2.0]})[x].get_value()
+    array([1., 2.], dtype=float32)
+    """
+    variables = {}
+    for key, value in (more_replacements or {}).items():
+        value = check_replacement(key, value)
+        if not isinstance(value, theano.Variable):
+            value = not_trainable(theano.shared(value, name=key.name, broadcastable=key.broadcastable))
+        variables[key] = value
+    return variables
 
 
 def check_replacement(key, value):

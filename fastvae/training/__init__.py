@@ -14,10 +14,10 @@ from fastvae.checkpoint import Checkpoints, updated
 from fastvae.checkpoint.description import describe
 from fastvae.devices import threads
 from fastvae.elbo.objective import Options
-from fastvae.elbo.replacements import as_variables
 from fastvae.errors import ConfigurationError
 from fastvae.expressions import stream_seed
 from fastvae.minibatch.pipelines import refuse_fixed_batch
+from fastvae.minibatch.replacements import as_variables
 from fastvae.profiles import memory
 from fastvae.training import losses, nonfinite
 from fastvae.training.best import Best

@@ -35,3 +35,15 @@ def test_the_picture_of_the_model_has_every_layer_between_image_and_latent():
     boxes = commands._boxes(fastvae.MLPVAE(image_shape=(1, 4, 4), hidden=8, seed=1))
     assert [kind for *_, kind in boxes] == ["observed", *["encoder"] * 3, *["decoder"] * 3, "latent"]
     assert boxes[0][1] == "1 x 4 x 4" and boxes[2] == ("Linear", "8", "encoder")
+
+
+def test_labels_that_nobody_uses_block_nothing_and_odd_ones_are_said(tmp_path, caplog):
+    images = np.full((3, 4, 4), 0.5)
+    odd = dict(y_train=images, labels=np.arange(3), y_test=np.arange(2))
+    np.savez(tmp_path / "a.npz", x_train=images, x_test=images, **odd)
+    config, vae = {"data": str(tmp_path / "a.npz")}, fastvae.MLPVAE(image_shape=(1, 4, 4), hidden=8, seed=1)
+    assert fastvae.datasets.load(tmp_path / "a.npz").shape == (3, 1, 4, 4)
+    assert commands._held_out(config, vae, labels=False)[1] is None and not caplog.records
+    assert commands._held_out(config, vae)[1] is None
+    (record,) = caplog.records
+    assert record.getMessage().startswith("going on without labels: ") and "2 labels for 3" in record.getMessage()

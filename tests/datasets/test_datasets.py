@@ -271,9 +271,9 @@ def damaged_npz(path):
     return path / "a.npz"
 
 
-def zip_of(member, data):
+def zip_of(member, data, method=zipfile.ZIP_STORED):
     def make(path):
-        with zipfile.ZipFile(path / "a.npz", "w") as archive:
+        with zipfile.ZipFile(path / "a.npz", "w", method) as archive:
             archive.writestr(member, data)
         return path / "a.npz"
 
@@ -283,6 +283,11 @@ def zip_of(member, data):
 def npy_as_bool(path):
     np.save(path / "a.npy", PIXELS)
     (path / "a.npy").write_bytes((path / "a.npy").read_bytes().replace(b"|u1", b"|b1"))
+    return path / "a.npy"
+
+
+def fifo(path):
+    os.mkfifo(path / "a.npy")
     return path / "a.npy"
 
 
@@ -310,6 +315,8 @@ MALFORMED = {
     "npz of two images": (npz(x=PIXELS, x_train=PIXELS), {}, "several train images, as x_train and x: keep one"),
     "npz no zip": (file("a.npz", b"PK but no zip"), {}, "cannot be read as .npz .File is not a zip file"),
     "npz of wrong checksum": (damaged_npz, {}, "cannot be read as .npz .Bad CRC-32"),
+    "npz of bzip2": (zip_of("x.npy", b"text", zipfile.ZIP_BZIP2), {}, "key 'x' is not compressed as numpy does it"),
+    "fifo": (fifo, {}, "a.npy' is a FIFO, not a regular file: give"),
     "npz member no npy": (zip_of("x.npy", b"text"), {}, "a.npz', key 'x': no .npy header in its 4 bytes"),
     "npy empty file": (file("a.npy", b""), {}, "a.npy': no .npy header in its 0 bytes"),
     "npy header damaged": (file("a.npy", b"\x93NUMPY\x01\x00\x04\x00{'a'"), {}, "a.npy': no .npy header"),
@@ -377,7 +384,7 @@ def test_full_set_that_is_not_installed(monkeypatch, tmp_path):
 
 
 def test_every_error_is_reached(monkeypatch, tmp_path):
-    """Each `raise` of the two modules is the end of one to three of the cases above."""
+    """Each `raise` of the two modules is the end of one to three of the cases above; others are in other modules."""
     reached = Counter()
 
     def run(case, *args, **options):
@@ -403,5 +410,5 @@ def test_every_error_is_reached(monkeypatch, tmp_path):
         for node in ast.walk(ast.parse(pathlib.Path(module.__file__).read_text()))
         if isinstance(node, ast.Raise)
     }
-    assert set(reached) == raises
-    assert max(reached.values()) <= 3
+    assert raises <= set(reached)
+    assert max(count for place, count in reached.items() if place in raises) <= 3

@@ -1,6 +1,9 @@
 """The readers against numpy's own, and under damage anywhere in a file: an array or a DataError, nothing else."""
 import gzip
+import io
 import struct
+import tracemalloc
+import zipfile
 
 import numpy as np
 import pytest
@@ -110,3 +113,42 @@ def test_every_other_length_is_an_error(tmp_path, kind):
         path.write_bytes(other)
         with pytest.raises(DataError):
             datasets.load(path)
+
+
+def header_of(array):
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+def zipped(method, content):
+    def write(path):
+        with zipfile.ZipFile(path, "w", method) as archive:
+            archive.writestr("x.npy", content)
+
+    return write
+
+
+ZEROS = bytes(2**27)  # four times the memory that may be taken
+LARGER = header_of(np.zeros((5, 4, 6), "uint8"))
+IDX = struct.pack(">4B3I", 0, 0, 8, 3, 5, 4, 6) + bytes(120)
+HUGE = IDX[:4] + b"\xff" * 12 + IDX[16:]
+SIZES = {
+    "npz that grows": ("a.npz", zipped(zipfile.ZIP_DEFLATED, LARGER + ZEROS), "does not end where it should"),
+    "npz of bzip2": ("a.npz", zipped(zipfile.ZIP_BZIP2, LARGER + ZEROS), "is not compressed as numpy does it"),
+    "gz that grows": ("a.gz", lambda path: path.write_bytes(gzip.compress(IDX + ZEROS)), "does not end .* at least"),
+    "gz that announces": ("a.gz", lambda path: path.write_bytes(gzip.compress(HUGE)), "is truncated"),
+    "npy that grows": ("a.npy", lambda path: path.write_bytes(LARGER + ZEROS), "does not end where it should"),
+}
+
+
+@pytest.mark.parametrize("name, write, message", SIZES.values(), ids=SIZES)
+def test_what_a_header_announces_bounds_the_memory(tmp_path, name, write, message):
+    write(tmp_path / name)
+    tracemalloc.start()
+    try:
+        with pytest.raises(DataError, match=message):
+            datasets.load(tmp_path / name)
+        assert tracemalloc.get_traced_memory()[1] < 2**25
+    finally:
+        tracemalloc.stop()

@@ -17,7 +17,7 @@ from fastvae.minibatch.values import Values
 from fastvae.training import held_out
 
 REFUSED = "refused"
-DTYPES = ["bool", "u1", "i1", "<i2", ">i4", "<i8", ">u8", "<f2", ">f2", "<f4", ">f4", "<f8", ">f8", "g", "<c8", "O", "U1"]
+DTYPES = ["bool", "u1", "i1", "<i2", ">i4", "<i8", ">u8", ">f2", "<f4", ">f4", "<f8", ">f8", "g", "<c8", "O", "U1"]
 VALUES = ["grey", "black and white", "black", "0 to 255", "below 0", "nan", "infinite", "infinite in float32"]
 LAYOUTS = ["C", "F", "reversed", "constant", "read-only", "every other"]
 SHAPES = [(3, 4, 5), (3, 1, 4, 5), (2, 4, 5, 3), (2, 3, 4, 5), (1, 2, 4, 5), (0, 4, 5), (7,), (3, 2)]
@@ -187,7 +187,8 @@ def entrances(tmp_path_factory):
 
 
 ARRAYS = st.tuples(
-    st.sampled_from(DTYPES), st.sampled_from(VALUES), st.sampled_from(LAYOUTS), st.sampled_from(SHAPES), st.integers(0, 99)
+    *map(st.sampled_from, (DTYPES, VALUES, LAYOUTS, SHAPES)),
+    st.integers(0, 99),
 )
 
 
@@ -266,8 +267,8 @@ OTHERS = {
     "a shared variable": (theano.shared(np.ones(3)), "found TensorSharedVariable"),
     "a number": (np.float32(3), "found a single number, .* rank 1 at least"),
     "no rows": (np.ones((0, 3)), r"found an empty set, shape \(0, 3\)"),
-    "ragged lists": ([[1, 2], [3]], r"members of different shapes, \(1,\) and \(2,\)"),
-    "tensor elsewhere": (Tensor(1, "can't convert\n cuda:0"), r"found Tensor, which .*\(can't convert cuda:0\): convert"),
+    "ragged lists": ([[1, 2], [3]], r"found a list of members of different shapes, \(1,\) and \(2,\)"),
+    "tensor elsewhere": (Tensor(1, "can't convert\n cuda:0"), r"found Tensor, .*\(can't convert cuda:0\): convert"),
 }
 
 
@@ -323,7 +324,7 @@ def test_labels_that_are_none(labels, message):
 @pytest.mark.parametrize(
     "data, dtype, message",
     [
-        (np.array([7], "u1"), "float32", "found uint8 where float32 .* give x / 255 for images of bytes, else x.astype"),
+        (np.array([7], "u1"), "float32", "found uint8 where float32 .* give x / 255 for images of bytes, else"),
         (np.array([7.0]), "int64", r"found float64 where int64 is needed: give x.astype\('int64'\)"),
         (np.array([7, 300]), "uint8", r"is 300 at \(1,\); which uint8 cannot hold"),
         (np.array([-1]), "uint64", r"is -1 at \(0,\)"),
