@@ -111,3 +111,27 @@ def test_the_configuration_is_left_as_it_was():
     with pm.Model():
         pm.HalfNormal("b", 3)
     assert (theano.config.compute_test_value, theano.config.cxx) == before
+
+
+@pytest.mark.parametrize("make_shared", [False, True])
+def test_samplers_join_variables_at_their_start(make_shared):
+    with pm.Model() as model:
+        hierarchical()
+        pm.Poisson("count", 3.0)
+        (logp,), joined = pm.join_nonshared_inputs([model.logpt], model.vars, {}, make_shared)
+    start = np.concatenate([model.test_point[var.name].ravel() for var in model.vars])
+    np.testing.assert_array_equal(joined.tag.test_value, start.astype(joined.dtype))
+    with change_flags(cxx=""):
+        value = theano.function([] if make_shared else [joined], logp)(*[] if make_shared else [joined.tag.test_value])
+        np.testing.assert_allclose(value, model.logp(model.test_point), rtol=1e-6)
+
+
+def test_metropolis_and_smc_sample():
+    with pm.Model(), change_flags(cxx=""):
+        x = pm.Normal("x", 0, 1)
+        pm.Normal("y", x, 1, observed=[2.0, 2.0])
+        quietly = dict(chains=1, cores=1, progressbar=False, random_seed=1, compute_convergence_checks=False)
+        traces = [pm.sample(2_000, tune=500, step=step(), **quietly) for step in (pm.Metropolis, pm.DEMetropolisZ)]
+        traces.append(pm.sample_smc(300, random_seed=1))
+    for trace in traces:
+        assert trace["x"].mean() == pytest.approx(4 / 3, abs=0.15)
