@@ -18,6 +18,7 @@ import theano.tensor as tt
 from pymc3 import model as pm_model
 from pymc3 import theanof
 from pymc3.distributions.distribution import Distribution
+from pymc3.variational.flows import HouseholderFlow
 from theano.configparser import change_flags
 
 from fastvae.stack._replace import replace
@@ -30,6 +31,7 @@ def install():
     Distribution.getattr_value = _value_of_parameter(Distribution.getattr_value)
     Distribution.__new__ = staticmethod(_new_random_variable(Distribution.__new__))
     pm_model.ObservedRV.__init__ = _init_observed(pm_model.ObservedRV.__init__)
+    HouseholderFlow.__init__ = HouseholderFlow.__init__.__wrapped__  # without its change of flags to `raise`
     replace(theanof.join_nonshared_inputs, join_nonshared_inputs)
 
 
@@ -50,7 +52,7 @@ def _new_random_variable(stock):
         with _by_numpy_alone():
             try:
                 return stock(cls, *args, **kwargs)
-            except AttributeError:
+            except (AttributeError, TypeError):  # TypeError: AR counts with the length of a parameter
                 parameters = [value for value in (*args, *kwargs.values()) if isinstance(value, theano.Variable)]
                 missing = [value for value in parameters if not hasattr(value.tag, "test_value")]
                 if not missing:

@@ -8,6 +8,8 @@ import theano
 import theano.tensor as tt
 from theano.configparser import change_flags
 
+from fastvae.backends.onednn import library
+
 
 def variables_of_a_distribution():
     pm.Model.get_context().Var("s", pm.HalfNormal.dist(1.0))
@@ -19,6 +21,14 @@ def stock_model():
     # Stock leaves `raise` behind when a model in which a variable was made is left.
     with change_flags(compute_test_value="off"), pm.Model(theano_config={"compute_test_value": "raise"}) as model:
         yield model
+
+
+@contextlib.contextmanager
+def in_python():
+    """Nothing is compiled but the backend, which is there for every test."""
+    library.load()
+    with change_flags(cxx=""):
+        yield
 
 
 def hierarchical():
@@ -121,13 +131,13 @@ def test_samplers_join_variables_at_their_start(make_shared):
         (logp,), joined = pm.join_nonshared_inputs([model.logpt], model.vars, {}, make_shared)
     start = np.concatenate([model.test_point[var.name].ravel() for var in model.vars])
     np.testing.assert_array_equal(joined.tag.test_value, start.astype(joined.dtype))
-    with change_flags(cxx=""):
+    with in_python():
         value = theano.function([] if make_shared else [joined], logp)(*[] if make_shared else [joined.tag.test_value])
         np.testing.assert_allclose(value, model.logp(model.test_point), rtol=1e-6)
 
 
 def test_metropolis_and_smc_sample():
-    with pm.Model(), change_flags(cxx=""):
+    with pm.Model(), in_python():
         x = pm.Normal("x", 0, 1)
         pm.Normal("y", x, 1, observed=[2.0, 2.0])
         quietly = dict(chains=1, cores=1, progressbar=False, random_seed=1, compute_convergence_checks=False)
@@ -135,3 +145,22 @@ def test_metropolis_and_smc_sample():
         traces.append(pm.sample_smc(300, random_seed=1))
     for trace in traces:
         assert trace["x"].mean() == pytest.approx(4 / 3, abs=0.15)
+
+
+def test_an_autoregression_knows_its_order_from_an_expression():
+    rho = np.array([[0.5], [0.2]], "float32")
+    with pm.Model() as model:
+        beta = pm.Normal("beta", 0, 1, shape=(2, 1), testval=rho)
+        pm.AR("x", beta[:, 0], sigma=1.0, shape=9, testval=np.arange(9.0))
+    with stock_model() as stock:
+        beta = pm.Normal("beta", 0, 1, shape=(2, 1), testval=rho)
+        pm.AR("x", beta[:, 0], sigma=1.0, shape=9, testval=np.arange(9.0))
+    with in_python():
+        np.testing.assert_allclose(model.logp(model.test_point), stock.logp(stock.test_point), rtol=1e-6)
+
+
+def test_a_flow_takes_a_parameter_without_a_test_value():
+    v = np.array([3.0, 4.0], "float32")
+    flow = pm.variational.flows.HouseholderFlow(v=tt.as_tensor(v) * 1, dim=2, z0=tt.zeros((1, 2)))
+    with in_python():
+        np.testing.assert_allclose(flow.H.eval(), np.eye(2) - 2 * np.outer(v, v) / 25, rtol=1e-6)
