@@ -164,3 +164,25 @@ def test_a_flow_takes_a_parameter_without_a_test_value():
     flow = pm.variational.flows.HouseholderFlow(v=tt.as_tensor(v) * 1, dim=2, z0=tt.zeros((1, 2)))
     with in_python():
         np.testing.assert_allclose(flow.H.eval(), np.eye(2) - 2 * np.outer(v, v) / 25, rtol=1e-6)
+
+
+def test_chains_start_where_they_are_told_to():
+    with pm.Model(), in_python():
+        pm.Normal("x", 0, 1, shape=2)
+        quietly = dict(chains=1, cores=1, progressbar=False, compute_convergence_checks=False)
+        trace = pm.sample(1, tune=0, start={"x": np.float32([40, 50])}, step=pm.Metropolis(), **quietly)
+        assert np.abs(trace["x"][0] - [40, 50]).max() < 10
+        with pytest.raises(ValueError, match="Expected shape"):
+            pm.sample(1, tune=0, start={"x": np.zeros(3)}, **quietly)
+
+
+def test_deterministic_variables_have_shapes():
+    with pm.Model() as model:
+        hierarchical()
+        trace = [{"a": np.float32(1), "b_log__": np.float32(0), "b": np.float32(1), "c": np.zeros(3, "float32")}]
+    with in_python():
+        plates = pm.model_graph.ModelGraph(model).get_plates()
+        assert "d" in plates[()] and "c" in plates[(3,)]
+        with model:
+            draws = pm.fast_sample_posterior_predictive(trace, 2, var_names=["d", "y"])
+    assert draws["d"].shape == (2,) and draws["y"].shape == (2, 4)
