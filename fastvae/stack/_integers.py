@@ -18,7 +18,7 @@ import scipy.sparse
 import theano
 import theano.tensor as tt
 from pymc3 import model as pm_model
-from pymc3.data import Data
+from pymc3.data import Data, Minibatch
 from pymc3.distributions import Categorical, Discrete, Distribution, discrete, multivariate
 from pymc3.vartypes import isgenerator
 from theano.gof.graph import ancestors
@@ -48,6 +48,8 @@ def install():
                 if not issubclass(kind, Categorical):  # its values are indices
                     kind.logp = _in_float32(kind.logp)
     Data.__new__ = _marked(Data.__new__)
+    Minibatch.__init__ = _minibatch(Minibatch.__init__)
+    Minibatch.set_value = _minibatch_values(Minibatch.set_value)
     for op in (tt.Elemwise, tt.Dot, tt.blas.BatchedDot, tt.Join, tt.opt.MakeVector):
         op.make_node = _without_float64(op.make_node)
     tt.mean = tt.basic.mean = _mean(tt.basic.mean)
@@ -79,6 +81,19 @@ def narrowed(values):
     """int64 as int16, if all are small."""
     small = not isinstance(values, np.ma.MaskedArray) and np.all((values >= -SMALL) & (values <= SMALL))
     return values.astype("int16") if small else values
+
+
+def converted(values, dtype, what):
+    """Numbers in the type that was asked for; DataError for the first that an integer type does not hold."""
+    if np.dtype(dtype).kind not in "iu":
+        if dtype == "float32" and is_whole(values):
+            warn_if_rounded(values, what)
+        return values.astype(dtype)
+    values = whole(values, what)
+    outside = np.ravel(values[values.astype(dtype) != values])
+    if outside.size:
+        raise DataError(f"{what} holds {outside[0]}, which is outside {dtype}: take a wider type, such as int64")
+    return values.astype(dtype)
 
 
 def warn_if_rounded(values, what):
@@ -195,20 +210,19 @@ def _typed_as_data(stock):
 def _set_data(stock):
     @functools.wraps(stock)
     def set_data(new_data, model=None):
-        model, converted = pm.modelcontext(model), {}
+        model, values = pm.modelcontext(model), {}
         for name, value in new_data.items():
             value = pandas_to_array(value)
             dtype = getattr(model.named_vars.get(name), "dtype", "")
             if dtype.startswith("float") and is_whole(value):
-                warn_if_rounded(value, f"the data {name!r}")
-                value = value.astype(dtype)
+                value = converted(value, dtype, f"the data {name!r}")
             elif dtype in WIDE and not is_whole(value):
                 raise DataError(
                     f"pm.set_data: {name!r} holds whole numbers ({dtype}), found {value.dtype}: give whole numbers, or "
                     "make pm.Data with floats"
                 )
-            converted[name] = value
-        return stock(converted, model)
+            values[name] = value
+        return stock(values, model)
 
     return set_data
 
@@ -218,12 +232,8 @@ def _default(stock):
     def default(self):
         if self.dtype not in pm.discrete_types:
             return stock(self)
-        what = f"the start of a {type(self).__name__}"
-        start = whole(np.asarray(self.get_test_val(self.testval, self.defaults)), what)
-        wrapped = np.ravel(start[start.astype(self.dtype) != start])
-        if wrapped.size:
-            raise DataError(f"{what} is {wrapped[0]}, which is outside {self.dtype}: leave out dtype={self.dtype!r}")
-        return start.astype(self.dtype)
+        start = np.asarray(self.get_test_val(self.testval, self.defaults))
+        return converted(start, self.dtype, f"the start of a {type(self).__name__}")
 
     return default
 
@@ -278,6 +288,25 @@ def _marked(stock):
         return data
 
     return staticmethod(new)
+
+
+def _minibatch(stock):
+    @functools.wraps(stock)
+    def init(self, data, batch_size=128, dtype=None, *args, **kwargs):
+        Minibatch.RNG[id(self)]  # its entry, which __del__ deletes, also after an error here
+        if dtype is not None:
+            data = converted(np.asarray(data), dtype, "the data of pm.Minibatch")
+        stock(self, data, batch_size, dtype, *args, **kwargs)
+
+    return init
+
+
+def _minibatch_values(stock):
+    @functools.wraps(stock)
+    def set_value(self, value):
+        stock(self, converted(np.asarray(value), self.dtype, "the data of pm.Minibatch"))
+
+    return set_value
 
 
 def _without_float64(stock):

@@ -16,11 +16,17 @@ import numpy as np
 import theano
 import theano.tensor as tt
 from pymc3 import model as pm_model
-from pymc3 import theanof
+from pymc3 import sampling, theanof
+from pymc3.distributions import posterior_predictive
 from pymc3.distributions.distribution import Distribution
+from pymc3.model_graph import ModelGraph
+from pymc3.variational.flows import HouseholderFlow
 from theano.configparser import change_flags
 
 from fastvae.stack._replace import replace
+
+# A test value is computed once: to compile C for it would cost a second an Op.
+BY_NUMPY = {"compute_test_value": "ignore", "cxx": ""}
 
 
 def install():
@@ -30,7 +36,12 @@ def install():
     Distribution.getattr_value = _value_of_parameter(Distribution.getattr_value)
     Distribution.__new__ = staticmethod(_new_random_variable(Distribution.__new__))
     pm_model.ObservedRV.__init__ = _init_observed(pm_model.ObservedRV.__init__)
+    HouseholderFlow.__init__ = HouseholderFlow.__init__.__wrapped__  # without its change of flags to `raise`
     replace(theanof.join_nonshared_inputs, join_nonshared_inputs)
+    sampling._check_start_shape = change_flags(BY_NUMPY)(sampling._check_start_shape)
+    ModelGraph.get_plates = _knowing_deterministics(ModelGraph.get_plates, lambda self: self.model)
+    param_shape = posterior_predictive._param_shape
+    replace(param_shape, _knowing_deterministics(param_shape, lambda variable, model: model))
 
 
 def _new_model(stock):
@@ -50,7 +61,7 @@ def _new_random_variable(stock):
         with _by_numpy_alone():
             try:
                 return stock(cls, *args, **kwargs)
-            except AttributeError:
+            except (AttributeError, TypeError):  # TypeError: AR counts with the length of a parameter
                 parameters = [value for value in (*args, *kwargs.values()) if isinstance(value, theano.Variable)]
                 missing = [value for value in parameters if not hasattr(value.tag, "test_value")]
                 if not missing:
@@ -86,17 +97,15 @@ def _new_variable(stock):
 
 @contextlib.contextmanager
 def _by_numpy_alone():
-    # A test value is computed once: to compile C for it would cost a second an Op.
-    flags = {"compute_test_value": "ignore", "cxx": ""}
     model = pm_model.Model.get_context(error_if_none=False)
     if model is None:
         yield
         return
     # PyMC3 enters the model again on the way, which sets its configuration and overwrites the one to return to.
     before = {name: getattr(model, name) for name in ("_theano_config", "_old_theano_config")}
-    model._theano_config = flags
+    model._theano_config = BY_NUMPY
     try:
-        with change_flags(flags):
+        with change_flags(BY_NUMPY):
             yield
     finally:
         vars(model).update(before)
@@ -130,6 +139,19 @@ def join_nonshared_inputs(xs, vars, shared, make_shared=False):
         for var, place in zip(vars, theanof.ArrayOrdering(vars).vmap)
     }
     return [theano.clone(x, {**replacements, **shared}, strict=False) for x in xs], inarray
+
+
+def _knowing_deterministics(stock, model_of):
+    """A function that reads the shapes of a model's deterministic variables from their test values."""
+
+    @functools.wraps(stock)
+    def function(*args):
+        for variable in model_of(*args).deterministics:
+            if not hasattr(variable.tag, "test_value"):
+                variable.tag.test_value = _evaluate(variable, ())
+        return stock(*args)
+
+    return function
 
 
 def _evaluate(variable, shape):

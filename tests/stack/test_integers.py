@@ -144,12 +144,13 @@ def test_free_variables_start_and_draw_where_they_should(name):
     assert draws.min() >= 0 and draws.max() > 32_767 and x.dtype == "int64"
 
 
+QUIETLY = dict(chains=1, cores=1, random_seed=1, progressbar=False, compute_convergence_checks=False)
+
+
 def test_sampling_walks_over_large_numbers():
     with pm.Model():
         pm.Poisson("x", 100_000.0)
-        trace = pm.sample(
-            1_000, tune=500, chains=1, cores=1, random_seed=1, progressbar=False, compute_convergence_checks=False
-        )
+        trace = pm.sample(1_000, tune=500, **QUIETLY)
     assert abs(trace["x"].mean() - 100_000) < 200 and 150 < trace["x"].std() < 600
 
 
@@ -189,9 +190,18 @@ def test_what_is_no_whole_number_of_int64_is_refused(data):
 
 
 def test_a_start_outside_the_type_that_was_asked_for_is_refused():
-    with pytest.raises(DataError, match="100000, which is outside int16: leave out dtype='int16'"):
+    with pytest.raises(DataError, match="100000, which is outside int16: take a wider type, such as int64"):
         with pm.Model():
             pm.Poisson("x", 100_000.0, dtype="int16")
+
+
+def test_a_minibatch_does_not_wrap_in_the_type_that_was_asked_for():
+    minibatch = pm.Minibatch(np.array([1, 2], "uint8"), 3)
+    for wrong in (lambda: pm.Minibatch([40_000], 3, dtype="int16"), lambda: minibatch.set_value([1, 256])):
+        with pytest.raises(DataError, match="(40000|256), which is outside .*: take a wider type"):
+            wrong()
+    minibatch.set_value([3, 255])
+    assert minibatch.shared.get_value().tolist() == [3, 255]
 
 
 def test_no_other_place_of_pymc3_uses_the_stock_conversions():

@@ -91,6 +91,11 @@ PROBES = {
         "        (group,) = pymc3.ADVI().approx.groups\n"
         "        assert [variable.name for variable in group.group] == names",
     ),
+    "whole_numbers": (
+        True,
+        "import pymc3\n"
+        "with pymc3.Model(): assert pymc3.Data('index', [40_000]).get_value() == 40_000",
+    ),
     "rowwise_full_rank": (
         True,
         "import numpy, pymc3, theano\n"
