@@ -20,6 +20,7 @@ Examples
 3
 """
 import contextlib
+import functools
 import json
 import os
 import pathlib
@@ -66,16 +67,51 @@ def read(path):
     Raises
     ------
     DamagedError
-        If the file is damaged, truncated, no checkpoint, or cannot be read.
+        If the file is damaged, truncated, no checkpoint, lacks something, or cannot be read.
     DataError
         If a newer version of fastvae wrote it.
     """
     state = container.read(path)
-    if state.get("format", FORMAT + 1) > FORMAT:
-        raise DataError(
-            f"{path}: has format {state.get('format')!r}, newer than {FORMAT}, the newest known here: upgrade fastvae"
-        )
+    version = state.get("format")
+    if type(version) is int and version > FORMAT:
+        raise DataError(f"{path}: has format {version}, newer than {FORMAT}, the newest known here: upgrade fastvae")
+    wrong = [name for name, is_right in STATE.items() if name not in state or not is_right(state[name])]
+    if wrong or len(state["losses"]) != state["step"]:
+        raise DamagedError(f"{path}: its checksum is right, but not its {(wrong or ['losses'])[0]!r}: it is damaged")
     return state
+
+
+def _is_count(value):
+    return type(value) is int and value >= 0
+
+
+def _is_list(value, of):
+    return isinstance(value, list) and all(map(of, value))
+
+
+def _is_variable(value):
+    named = isinstance(value, dict) and isinstance(value.get("name"), (str, type(None)))
+    return named and isinstance(value.get("value"), np.ndarray)
+
+
+def _is_measurement(value):
+    return _is_list(value, of=lambda number: type(number) in (int, float)) and len(value) == 2 and _is_count(value[0])
+
+
+def _is_dict(value):
+    return isinstance(value, dict)
+
+
+STATE = {  # what a state must hold, and whether it is that
+    "format": lambda value: _is_count(value) and value >= 1,
+    "step": _is_count,
+    "variables": functools.partial(_is_list, of=_is_variable),
+    "pipelines": functools.partial(_is_list, of=_is_dict),
+    "losses": lambda value: isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.ndim == 1,
+    "held_out": functools.partial(_is_list, of=_is_measurement),
+    "configuration": _is_dict,
+    "made_by": _is_dict,
+}
 
 
 def newest(folder):
