@@ -266,7 +266,7 @@ def test_a_state_of_another_kind_is_damage_and_the_one_before_is_taken(folder, n
     path = folder / "checkpoint-00000006.ckpt"
     state = checkpoint.read(path)
     is_right = checkpoint.STATE[name]
-    changed = [{**state, name: value} for value in WRONG if not is_right(value) and (name, value) != ("format", 2**70)]
+    changed = [{**state, name: value} for value in WRONG if not is_right(value)]
     changed.append({key: value for key, value in state.items() if key != name})
     assert len(changed) >= 8
     for values in changed:

@@ -14,9 +14,8 @@ with drafts(sys.argv[1]) as folder:
 
 
 def test_what_a_killed_process_left_goes_with_the_next_and_what_a_living_one_has_stays(tmp_path):
-    import fastvae.compilation.drafts as module
-
-    environ = {**os.environ, "PYTHONPATH": os.path.dirname(module.__file__)}
+    home = os.path.dirname(sys.modules["fastvae.compilation.drafts"].__file__)  # its own name is the function's
+    environ = {**os.environ, "PYTHONPATH": home}
     command = [sys.executable, "-c", HOLD, str(tmp_path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ) as holder:
         theirs = os.path.basename(holder.stdout.readline().strip())

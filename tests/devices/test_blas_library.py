@@ -81,7 +81,7 @@ def test_a_folder_of_the_known_name_is_used_only_if_it_is_ours_alone(tmp_path, m
         place.mkdir()
         place.chmod(0o777 if planted == "open to others" else 0o700)
     if planted == "of another user":
-        monkeypatch.setattr(os, "getuid", lambda uid=os.getuid(): uid + 1)
+        monkeypatch.setattr(os, "getuid", lambda: 12345)
         place.rename(tmp_path / f"fastvae-{os.getuid()}")
     with pytest.raises(StackError, match="must be a folder of your own that nobody else can write"):
         blas_library.link_flags(tmp_path / "with spaces" / "libopenblas.so")

@@ -62,7 +62,7 @@ def test_a_folder_above_in_which_everybody_can_replace_it(base):
 
 
 def test_another_users_is_refused(base, monkeypatch):
-    monkeypatch.setattr(os, "geteuid", lambda uid=os.stat(base).st_uid: uid + 1)
+    monkeypatch.setattr(os, "geteuid", lambda: 12345)
     if os.stat(base).st_uid == 0:  # what belongs to root is accepted
         check_owner(str(base))
         os.chown(base, 65533, -1)
