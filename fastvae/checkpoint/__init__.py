@@ -25,6 +25,7 @@ Examples
 3
 """
 import contextlib
+import functools
 import json
 import os
 import pathlib
@@ -78,16 +79,64 @@ def read(path):
     Raises
     ------
     DamagedError
-        If the file is damaged, truncated, no checkpoint, or cannot be read.
+        If the file is damaged, truncated, no checkpoint, lacks something, or cannot be read.
     DataError
         If a newer version of fastvae wrote it.
     """
-    state = container.read(path)
-    if state.get("format", FORMAT + 1) > FORMAT:
-        raise DataError(
-            f"{path}: has format {state.get('format')!r}, newer than {FORMAT}, the newest known here: upgrade fastvae"
-        )
+    state = {"best": None, **container.read(path)}  # earlier versions knew no best
+    version = state.get("format")
+    if type(version) is int and version > FORMAT:
+        raise DataError(f"{path}: has format {version}, newer than {FORMAT}, the newest known here: upgrade fastvae")
+    wrong = [name for name, is_right in STATE.items() if name not in state or not is_right(state[name])]
+    if wrong or len(state["losses"]) != state["step"]:
+        raise DamagedError(f"{path}: its checksum is right, but not its {(wrong or ['losses'])[0]!r}: it is damaged")
     return state
+
+
+def _is_count(value):
+    return type(value) is int and value >= 0
+
+
+def _is_list(value, of):
+    return isinstance(value, list) and all(map(of, value))
+
+
+def _is_variable(value):
+    named = isinstance(value, dict) and isinstance(value.get("name"), (str, type(None)))
+    return named and values.is_encoded(value.get("value"))
+
+
+def _is_measurement(value):
+    return _is_list(value, of=lambda number: type(number) in (int, float)) and len(value) == 2 and _is_count(value[0])
+
+
+def _is_best(value):
+    if value is None:
+        return True
+    if not _is_dict(value) or not _is_count(value.get("step")) or type(value.get("elbo")) not in (int, float):
+        return False
+    return _is_list(value.get("values"), of=lambda array: isinstance(array, np.ndarray))
+
+
+def _is_dict(value):
+    return isinstance(value, dict)
+
+
+def _is_configuration(value):
+    return _is_dict(value) and _is_dict(value.get("arguments", {})) and isinstance(value.get("step", ""), str)
+
+
+STATE = {  # what a state must hold, and whether it is that
+    "format": lambda value: _is_count(value) and value >= 1,
+    "step": _is_count,
+    "variables": functools.partial(_is_list, of=_is_variable),
+    "pipelines": functools.partial(_is_list, of=_is_dict),
+    "losses": lambda value: isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.ndim == 1,
+    "held_out": functools.partial(_is_list, of=_is_measurement),
+    "best": _is_best,
+    "configuration": _is_configuration,
+    "made_by": _is_dict,
+}
 
 
 @kinds.checked(folder=kinds.path)
@@ -173,7 +222,7 @@ class Checkpoints:
             self._is_same_run = True  # no argument that counts and no version differs
             if state is not None:
                 self.saved, self.losses, self.held_out = state["step"], state["losses"], state["held_out"]
-                self.best = state.get("best")
+                    self.best = state["best"]
             if resume:
                 self._compare(state)
             self._resumed = state

@@ -16,6 +16,7 @@ Examples
 """
 import hashlib
 import json
+import math
 import os
 
 import numpy as np
@@ -86,7 +87,7 @@ def read(path):
     Raises
     ------
     DamagedError
-        If a byte is not what was written, or the file cannot be read.
+        If a byte is not what was written, the file cannot be read, or what it says of its arrays is not so.
     """
     path = os.fspath(path)
     try:
@@ -101,12 +102,32 @@ def read(path):
         raise DamagedError(f"{path}: its checksum is wrong: the file is damaged or truncated")
     start = len(MAGIC) + 8
     first = start + int.from_bytes(body[len(MAGIC) : start], "little")
+    try:
+        values = json.loads(bytes(body[start:first]), object_hook=lambda value: _decoded(value, body[first:]))
+    except (ValueError, RecursionError) as error:
+        raise DamagedError(f"{path}: its checksum is right, but not what it says: {_in_short(error)}") from error
+    if not isinstance(values, dict):
+        raise DamagedError(f"{path}: holds a {type(values).__name__}, not a dict: it is of another program")
+    return values
 
-    def decode(value):
-        if ARRAY not in value:
-            return value
-        count = int(np.prod(value["shape"], dtype=np.int64))
-        array = np.frombuffer(body, value["dtype"], count, first + value[ARRAY])
-        return array.reshape(value["shape"]).copy()
 
-    return json.loads(bytes(body[start:first]), object_hook=decode)
+def _decoded(value, content):
+    """A JSON object, or the array that it describes; ValueError if that is not in the content."""
+    if ARRAY not in value:
+        return value
+    place, dtype, shape = (value.get(key) for key in (ARRAY, "dtype", "shape"))
+    sizes = [place, *shape] if isinstance(shape, list) else [None]
+    if not all(type(size) is int and size >= 0 for size in sizes) or not isinstance(dtype, str):
+        raise ValueError(f"an array of dtype {dtype!r} and shape {shape!r} at byte {place!r}")
+    try:
+        dtype = np.dtype(dtype)
+    except (TypeError, ValueError, SyntaxError) as error:
+        raise ValueError(f"an array of dtype {dtype!r}") from error
+    count = math.prod(shape)
+    if dtype.kind not in "biufcSUmM" or not dtype.itemsize or place + count * dtype.itemsize > len(content):
+        raise ValueError(f"an array of {dtype} {tuple(shape)} at byte {place} of {len(content)}")
+    return np.frombuffer(content, dtype, count, place).reshape(shape).copy()
+
+
+def _in_short(error):
+    return " ".join(str(error).split())[:200]

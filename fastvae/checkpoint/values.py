@@ -35,6 +35,17 @@ def encode(value, name="a shared variable"):
     return array
 
 
+def is_encoded(value):
+    """Whether `encode` may have returned it."""
+    if not isinstance(value, dict):
+        return isinstance(value, np.ndarray)
+    try:
+        decode(value)
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return False
+    return True
+
+
 def decode(value):
     """What `encode` was given; for an array the array itself."""
     if not isinstance(value, dict):

@@ -6,12 +6,13 @@
     checkpoint-*    the last three states of the training (`fastvae.checkpoint`), from which it is resumed
     *.png           pictures (`fastvae plot` draws them again)
 """
+import argparse
 import contextlib
 import datetime
 import json
 import pathlib
 
-from fastvae import __version__, atomic, locks
+from fastvae import __version__, atomic, cli, locks
 from fastvae.errors import ConfigurationError, DataError
 from fastvae.files import open_regular
 
@@ -117,12 +118,17 @@ def configuration(folder):
             config = json.loads(file.read().decode("utf-8"))
     except OSError as error:
         raise DataError(f"{str(folder)!r} is not a run folder: {CONFIG} cannot be read ({error.strerror})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{str(path)!r} is not JSON ({error}); {RESTORE}") from error
     options = {name: config[name] for name in OPTIONS if isinstance(config, dict) and name in config}
     wrong = [name for name, kind in OPTIONS.items() if type(options.get(name)) is not kind]
     if wrong:
         raise DataError(f"{str(path)!r} lacks a valid {wrong[0]!r} ({OPTIONS[wrong[0]].__name__}); {RESTORE}")
+    for name, value in options.items():
+        try:
+            cli.TRAIN[name][0](str(value))  # what the option takes on the command line
+        except argparse.ArgumentTypeError as error:
+            raise DataError(f"{str(path)!r}, {name!r}: {error}; {RESTORE}") from error
     return options
 
 

@@ -94,7 +94,9 @@ def _header(flags, include_dirs, uses=1):
         command = [config.cxx, "-g", *flags, *includes, "-fvisibility=hidden", "-x", "c++-header", path]
         done = subprocess.run([*command, "-o", unfinished], capture_output=True, text=True)
         if done.returncode:
-            logging.getLogger("fastvae").warning("headers are not precompiled, a cold start is slower: %s", done.stderr)
+            said = done.stderr.splitlines()
+            why = next((line for line in said if "error: " in line), "".join(said[-1:]))
+            logging.getLogger("fastvae").warning("headers are not precompiled, a cold start is slower: %s", why)
             return None
         os.replace(unfinished, path + ".gch")
     return path

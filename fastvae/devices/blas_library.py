@@ -8,6 +8,7 @@ Examples
 import hashlib
 import os
 import pathlib
+import stat
 import tempfile
 
 from fastvae.devices.findings import find_library
@@ -57,14 +58,18 @@ def _without_spaces(folder):
             return link
     raise StackError(
         f"theano cannot link a BLAS from a folder with spaces in its name, {str(folder)!r}, and no link to it could be "
-        f"made below {temporary!r}: set TMPDIR to a writable folder without spaces"
+        f"made in {temporary!r}, which must be a folder of your own that nobody else can write: remove it, or set "
+        "TMPDIR to a writable folder without spaces"
     )
 
 
 def _is_linked(link, folder):
-    """Make the link, or trust one that is already there if it is this user's own and leads to the folder."""
+    """Make the link, or trust one that is already there; both only in a folder that this user alone can write."""
     try:
         link.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = link.parent.lstat()  # of a link itself: another user may have planted one under a name that is known
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
+            return False
         if not link.is_symlink():
             link.symlink_to(folder)
         return os.readlink(link) == str(folder) and link.lstat().st_uid == os.getuid()

@@ -188,6 +188,8 @@ class Streamed:
     def restore(self, state):
         """Go on behind the minibatch of a state; DataError if it was taken from other data."""
         memory = _rest_of(state, self._identity, self)
+        if memory.keys() != self._current.keys() or not all(map(_is_alike, memory.values(), self._current.values())):
+            raise DataError(f"a state {memory!r} is none of the {self!r}: it is damaged")
         self.close()
         self._used = self._current = memory
         self._fresh.set_value(np.int8(0))
@@ -259,6 +261,12 @@ def _rest_of(state, identity, pipeline):
     if found != identity:
         raise DataError(f"a state of other data ({_described(found)}) is not for the {pipeline!r}: give the same data")
     return {name: value for name, value in state.items() if name not in identity}
+
+
+def _is_alike(value, other):
+    if isinstance(other, np.ndarray):
+        return isinstance(value, np.ndarray) and (value.dtype, value.shape) == (other.dtype, other.shape)
+    return type(value) is type(other) is int and value >= 0
 
 
 def _described(identity):

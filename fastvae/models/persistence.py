@@ -110,13 +110,14 @@ def _unpack(path, file):
         header = json.loads(str(arrays.pop("header")))
         version, names = header["format"], header["names"]
         known = isinstance(header["class"], str) and isinstance(header["config"], dict)
+        known = known and isinstance(names, list) and all(isinstance(name, (str, type(None))) for name in names)
         whole = known and sorted(arrays) == [f"param_{index:04d}" for index in range(len(names))]
     except Exception as error:  # zipfile, numpy and json raise a dozen classes on damaged bytes
         raise DataError(
             f"{path}: not a whole parameter file of fastvae ({type(error).__name__}): it is damaged or from another "
             "program; save the model again"
         ) from error
-    if not isinstance(version, int) or version > FORMAT:
+    if type(version) is not int or not 1 <= version <= FORMAT:
         raise DataError(f"{path}: has format {version!r}, newer than {FORMAT}, the newest known here: upgrade fastvae")
     if not whole:
         raise DataError(f"{path}: its header and its {len(arrays)} arrays do not agree: save the model again")

@@ -162,10 +162,9 @@ def _refusal(folders, reason):
 
 
 def _temporary():
-    try:
-        return tempfile.gettempdir()
-    except FileNotFoundError:  # none of its candidates can be written
-        return os.environ.get("TMPDIR", "/tmp")
+    """The compiler's folder for temporary files; Python takes the next one where this has no room."""
+    given = (os.environ.get(name) for name in ("TMPDIR", "TMP", "TEMP"))
+    return next((folder for folder in given if folder and os.path.isdir(folder)), "/tmp")
 
 
 def _has_room(folder):

@@ -133,7 +133,9 @@ def read(path):
     try:
         with open_regular(path) as file:
             lines = file.read().decode("utf-8").splitlines(keepends=True)
-        whole = [line for line in lines if line.endswith("\n")]
-        return [float(row["loss"]) for row in csv.DictReader(whole)]
-    except (OSError, KeyError, TypeError, ValueError) as error:
+        rows = list(csv.DictReader(line for line in lines if line.endswith("\n")))
+        if any(int(row["iteration"]) != number for number, row in enumerate(rows, start=1)):
+            raise ValueError("its iterations do not count from 1")
+        return [float(row["loss"]) for row in rows]
+    except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise DataError(f"{str(path)!r} is not a history of losses ({error}); restore what the run wrote") from error

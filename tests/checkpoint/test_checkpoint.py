@@ -256,3 +256,29 @@ def test_a_folder_is_one_runs_until_that_ends(run, tmp_path):
         run.checkpoints(tmp_path)
     run.checkpoints(tmp_path, resume=True)
     assert kept.tb is not None
+
+
+WRONG = [None, True, -1, 2**70, 0.5, "", [], {}, [[]], [None], [{}], np.zeros(3), np.zeros((6, 1)), np.zeros(6, "S3")]
+
+
+@pytest.mark.parametrize("name", checkpoint.STATE)
+def test_a_state_of_another_kind_is_damage_and_the_one_before_is_taken(folder, name, capsys):
+    path = folder / "checkpoint-00000006.ckpt"
+    state = checkpoint.read(path)
+    is_right = checkpoint.STATE[name]
+    changed = [{**state, name: value} for value in WRONG if not is_right(value)]
+    changed.append({key: value for key, value in state.items() if key != name})
+    assert len(changed) >= 8
+    for values in changed:
+        container.write(path, values)
+        with pytest.raises(DataError, match="00000006.ckpt: (its checksum is right, but not its '|has format)"):
+            checkpoint.read(path)
+    assert checkpoint.newest(folder)["step"] == 4
+    assert "trying the checkpoint before it" in capsys.readouterr().err
+
+
+def test_losses_of_another_number_of_steps_are_damage(folder):
+    path = folder / "checkpoint-00000006.ckpt"
+    rewrite(path, step=5)
+    with pytest.raises(DamagedError, match="not its 'losses'"):
+        checkpoint.read(path)

@@ -1,3 +1,5 @@
+import hashlib
+import json
 import os
 import random
 
@@ -85,3 +87,39 @@ def test_what_cannot_be_read(tmp_path):
         (tmp_path / "other").write_bytes(content)
         with pytest.raises(DamagedError, match="does not begin as a checkpoint"):
             container.read(tmp_path / "other")
+
+
+def sealed(path, header, arrays=b"\0" * 16):
+    """A file with a valid checksum whose JSON is `header`."""
+    header = header if isinstance(header, bytes) else json.dumps(header).encode()
+    content = container.MAGIC + len(header).to_bytes(8, "little") + header + arrays
+    path.write_bytes(content + hashlib.sha256(content).digest())
+
+
+def array(**changes):
+    return {"a": {container.ARRAY: 0, "dtype": "<f4", "shape": [2, 2], **changes}}
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"[1]", b"3", b"\xff", b"{", b"[" * 100_000, b'{"a":' * 100_000, b"9" * 5_000,
+        array(dtype="|O"), array(dtype="f4,O"), array(dtype="f4,f4"), array(dtype="V0"), array(dtype="no"),
+        array(dtype=3), array(dtype=None), array(shape=[3, 2]), array(shape=[-1]), array(shape=[2**62, 4]),
+        array(shape=[2**64, 0, 2]), array(shape=[1] * 70), array(shape=["2"]), array(shape=[True]), array(shape=4),
+        array(shape=None), array(**{container.ARRAY: 4}), array(**{container.ARRAY: -4}),
+        array(**{container.ARRAY: 2**70}), array(**{container.ARRAY: "0"}), array(**{container.ARRAY: None}),
+    ],
+    ids=lambda header: str(header)[:40],
+)  # fmt: skip
+def test_a_valid_checksum_over_nonsense_is_damage(tmp_path, header):
+    sealed(tmp_path / "file", header)
+    with pytest.raises(DamagedError) as error:
+        container.read(tmp_path / "file")
+    assert "\n" not in str(error.value) and len(str(error.value)) < 1000
+
+
+def test_arrays_may_overlap_and_numbers_be_nan(tmp_path):
+    sealed(tmp_path / "file", b'{"x": NaN, ' + json.dumps({**array(), "b": array()["a"]}).encode()[1:])
+    found = container.read(tmp_path / "file")
+    assert np.isnan(found["x"]) and found["a"].shape == found["b"].shape == (2, 2)

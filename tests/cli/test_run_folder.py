@@ -89,3 +89,23 @@ def test_a_run_that_goes_on_is_left_alone(tmp_path):
             with pytest.raises(ConfigurationError, match=f"run folder '{tmp_path}' is in use by process"):
                 created(tmp_path)
         assert {path.name for path in tmp_path.iterdir()} == {"config.json", "config.json.lock"}
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [("batch_size", -1), ("batch_size", 0), ("batch_size", True), ("batch_size", 2.0), ("seed", 2**70), ("seed", -1),
+     ("learning_rate", float("nan")), ("learning_rate", -0.5), ("learning_rate", 1), ("likelihood", "cauchy"),
+     ("model", "vgg"), ("posterior", ""), ("objective", None), ("kl", ["analytic"]), ("latent", {}), ("data", 3)],
+)  # fmt: skip
+def test_values_that_no_option_takes_are_named(tmp_path, name, value):
+    (tmp_path / "config.json").write_text(json.dumps({**OPTIONS, name: value}))
+    with pytest.raises(DataError, match=f"config.json'.*'{name}'.*restore the file") as error:
+        run_folder.configuration(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "\0", '{"seed": ' + "9" * 5_000 + "}"], ids=["deep", "zero", "long"])
+def test_what_json_chokes_on_is_no_json(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(DataError, match="is not JSON"):
+        run_folder.configuration(tmp_path)

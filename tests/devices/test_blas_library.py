@@ -65,3 +65,24 @@ def test_somebody_elses_link_is_not_trusted(tmp_path, monkeypatch):
     link.symlink_to(tmp_path / "elsewhere")
     with pytest.raises(StackError):
         blas_library.link_flags(folder / "libopenblas.so")
+
+
+@pytest.mark.parametrize("planted", ["link", "open to others", "file", "of another user"])
+def test_a_folder_of_the_known_name_is_used_only_if_it_is_ours_alone(tmp_path, monkeypatch, planted):
+    monkeypatch.setenv("HOME", str(tmp_path / "my home"))
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    place, mine = tmp_path / f"fastvae-{os.getuid()}", tmp_path / "mine"
+    mine.mkdir(mode=0o700)
+    if planted == "link":
+        place.symlink_to(mine)
+    elif planted == "file":
+        place.touch()
+    else:
+        place.mkdir()
+        place.chmod(0o777 if planted == "open to others" else 0o700)
+    if planted == "of another user":
+        monkeypatch.setattr(os, "getuid", lambda: 12345)
+        place.rename(tmp_path / f"fastvae-{os.getuid()}")
+    with pytest.raises(StackError, match="must be a folder of your own that nobody else can write"):
+        blas_library.link_flags(tmp_path / "with spaces" / "libopenblas.so")
+    assert not list(mine.iterdir())

@@ -160,3 +160,14 @@ def test_missing_and_extra_arrays(path, changes):
 def test_values_that_are_not_finite_floats(path, value):
     rewrite(path, param_0001=value)
     assert "parameter 1 (None) is not all finite floats" in refused(path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"names": "ab"}, {"names": [1, 2]}, {"names": None}, {"format": True}, {"format": 0}, {"format": -1},
+     {"format": None}, {"class": None}, {"class": ["a"]}, {"config": "{}"}, {"config": None}],
+    ids=str,
+)  # fmt: skip
+def test_a_header_of_other_kinds(path, changes):
+    rewrite(path, header=header(path, **changes))
+    refused(path)

@@ -111,3 +111,10 @@ def test_a_device_is_refused_and_gets_no_lock(tmp_path):
         with History(tmp_path / "FIFO"):
             pass
     assert os.listdir(tmp_path) == ["FIFO"]
+
+
+@pytest.mark.parametrize("row", ["2,1.0,,\n", "x,1.0,,\n", "1,1\x000,,\n", '1,"' + "9" * 200_000 + '",,\n', "1\n"])
+def test_rows_that_no_run_writes_are_named(tmp_path, row):
+    (tmp_path / "history.csv").write_text(history.HEADER + row)
+    with pytest.raises(DataError, match="history.csv' is not a history"):
+        history.read(tmp_path / "history.csv")
