@@ -222,7 +222,7 @@ class Checkpoints:
             self._is_same_run = True  # no argument that counts and no version differs
             if state is not None:
                 self.saved, self.losses, self.held_out = state["step"], state["losses"], state["held_out"]
-                    self.best = state["best"]
+                self.best = state["best"]
             if resume:
                 self._compare(state)
             self._resumed = state
