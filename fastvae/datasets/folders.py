@@ -12,6 +12,7 @@ Listing(names=['cat/1.png', 'dog/1.png'], classes=['cat', 'dog'], labels=array([
 """
 import contextlib
 import os
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -71,8 +72,10 @@ def holds_images(path):
 
 def shape_of(path, source):
     """(H, W) or (H, W, 3) of an image, by its header."""
-    with _opened(path, source) as image:
-        return _announced(image, source)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `_announced` refuses what it is about
+        with _opened(path, source) as image:
+            return _announced(image, source)
 
 
 def read(path, source, shape):

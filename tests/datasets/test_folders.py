@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 
 from fastvae import datasets, on_disk
-from fastvae.datasets import folders
 from fastvae.errors import DataError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 5, 4)).astype("uint8")
@@ -73,9 +72,8 @@ def test_an_image_of_another_size_is_not_decoded(tmp_path, monkeypatch):
         rows[np.array([1])]
 
 
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_a_huge_image_is_refused_by_its_header(tmp_path):
     (tmp_path / "a").mkdir()
     announced(tmp_path / "a" / "0.png", 13_000, 13_000)
-    with pytest.raises(DataError, match=r"0.png', row 0: (found 13,000 x 13,000 pixels, at most|.*decompression bomb)"):
-        folders.shape_of(str(tmp_path / "a" / "0.png"), f"{str(tmp_path / 'a' / '0.png')!r}, row 0")
+    with pytest.raises(DataError, match=r"0.png', row 0: found 13,000 x 13,000 pixels, at most 89,478,485 are read"):
+        datasets.load(tmp_path / "a")

@@ -81,7 +81,7 @@ def broken(epoch, start):
         (lambda epoch, start: [1.0, 2], r"item 1 of epoch 0 .*: found rows of int64"),
         (lambda epoch, start: [(1, 2), (1,)], "item 1 of epoch 0 has 1 parts, the first 2"),
         (lambda epoch, start: [0.0, np.nan], "item 1 of epoch 0 .* is nan"),
-        (lambda epoch, start: ["a"], "item 0 of epoch 0 of the data's function: found <U1"),
+        (lambda epoch, start: ["a"], "item 0 of epoch 0 of the data's function: found 'a', not an array"),
     ],
 )
 def test_what_a_function_yields_is_checked(make, message):
