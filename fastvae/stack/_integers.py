@@ -66,7 +66,7 @@ def whole(values, what):
         What they are, for the message.
     """
     with np.errstate(invalid="ignore"):
-        held = (values >= -(2**63)) & (values < 2**63)  # not NaN
+        held = values.dtype.kind in "bi" or (values >= -(2**63)) & (values < 2**63)  # not NaN
     if not np.all(held):
         raise DataError(
             f"{what} holds {values[~held].ravel()[0] if values.ndim else values}, which is no whole number of int64 "
@@ -318,8 +318,10 @@ def _without_float64(stock):
         if node.outputs[0].dtype != "float64" or isinstance(getattr(self, "scalar_op", None), theano.scalar.Cast):
             return node
         given = [tt.as_tensor_variable(value) for value in inputs]
+        if any(v.dtype == "float64" for v in given):
+            return node
         cast = [_float32(v, "the data") if _is_integer_data(v) else v for v in given]
-        if cast == given or any(v.dtype == "float64" for v in given):
+        if cast == given:
             return node
         return stock(tt.opt.MakeVector("float32") if isinstance(self, tt.opt.MakeVector) else self, *cast)
 

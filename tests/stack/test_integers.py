@@ -189,6 +189,11 @@ def test_what_is_no_whole_number_of_int64_is_refused(data):
         observed(pm.Poisson, data, mu=5.0)
 
 
+def test_the_ends_of_int64_are_numbers_of_int64():
+    ends = np.array([-(2**63), 2**63 - 1])
+    np.testing.assert_array_equal(_integers.whole(ends, "ends"), ends)
+
+
 def test_a_start_outside_the_type_that_was_asked_for_is_refused():
     with pytest.raises(DataError, match="100000, which is outside int16: take a wider type, such as int64"):
         with pm.Model():
