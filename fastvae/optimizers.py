@@ -214,7 +214,12 @@ def _gradients(owner, loss_or_grads, params):
         raise ConfigurationError(
             f"{owner}: loss_or_grads has {len(loss_or_grads)} gradients for {len(params)} params: give one for each"
         )
-    return get_or_compute_grads(loss_or_grads, params)
+    try:
+        return get_or_compute_grads(loss_or_grads, params)
+    except theano.gradient.DisconnectedInputError as error:
+        raise ConfigurationError(
+            f"{owner}: the loss does not depend on every one of params={params!r}: leave out those that it does not use"
+        ) from error
 
 
 def _groups(params, gradients):

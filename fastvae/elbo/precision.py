@@ -43,7 +43,7 @@ def check(owner, expression):
         What it is, for the message.
     expression : theano variable
     """
-    if expression.dtype == "float64":
+    if isinstance(expression, theano.Variable) and _is_double(expression):
         raise ConfigurationError(f"{owner} is float64 because of {', '.join(sources([expression]))}: {REMEDY}")
 
 

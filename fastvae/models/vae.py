@@ -36,6 +36,8 @@ from fastvae.minibatch import Minibatch
 from fastvae.models import persistence
 from fastvae.optimizers import adam
 
+#: Arguments of `fastvae.fit` that `VAE.fit` makes itself.
+OF_THE_MODEL = ("local_rv", "model", "random_seed", "configuration", "more_obj_params", "more_replacements")
 CHUNK = 500  # images in one call of a compiled function: bounds the memory that activations take
 
 
@@ -230,6 +232,11 @@ class VAE(abc.ABC):
         """
         given = training.arguments_of(locals())
         owner = f"{type(self).__name__}.fit"
+        own = [name for name in options if name in OF_THE_MODEL]
+        if own:
+            raise ConfigurationError(
+                f"{owner}: {own[0]} is the model's own: leave it out, or give a pm.Model of yours to fastvae.fit"
+            )
         images = self.training_images(images, owner)
         scale = 1 / 255 if images.dtype == np.uint8 else None
         forgotten = [param.name for param in self.likelihood.get_params() if param not in self.get_params()]

@@ -2,6 +2,7 @@
 import contextlib
 import difflib
 import inspect
+import json
 import os
 import sys
 
@@ -12,9 +13,10 @@ from theano.gof.graph import ancestors
 from fastvae import compilation, elbo, kinds, posteriors, profiles
 from fastvae.checkpoint import Checkpoints, updated
 from fastvae.checkpoint.description import describe
+from fastvae.datasets.formats import reason
 from fastvae.devices import threads
 from fastvae.elbo.objective import Options
-from fastvae.errors import ConfigurationError
+from fastvae.errors import ConfigurationError, FastvaeError
 from fastvae.expressions import stream_seed
 from fastvae.minibatch.pipelines import refuse_fixed_batch
 from fastvae.minibatch.replacements import as_variables
@@ -41,6 +43,13 @@ def _function_options(value):
         theano.compile.mode.get_mode(value.get("mode"))
     except Exception:  # theano's own class for an unknown name
         raise ValueError from None
+    return value
+
+
+def _configuration(value):
+    if not isinstance(value, dict):
+        raise TypeError
+    json.dumps(value, default=repr)  # TypeError for a key that is no text, ValueError for a dict within itself
     return value
 
 
@@ -89,7 +98,7 @@ LOCAL_RV = (
     checkpoint_every=kinds.integer(),
     resume=kinds.boolean,
     may_change=kinds.sequence(kinds.text, "names of arguments"),
-    configuration=kinds.optional(kinds.dictionary("a dict of JSON values")),
+    configuration=kinds.optional(kinds.Kind("dict", "a dict of JSON values", _configuration)),
 )
 @memory.explained
 def fit(
@@ -392,7 +401,17 @@ def _inference(method, local_rv, model, random_seed, start, inf_kwargs):
         if value is not None:
             options[name] = value
     if isinstance(method, str):
-        inference = FAST_METHODS[method.lower()](model=pm.modelcontext(model), **options)
+        if model is None and pm.Model.get_context(error_if_none=False) is None:
+            raise ConfigurationError("fit: there is no model: call it inside `with pm.Model():`, or give model=")
+        try:
+            inference = FAST_METHODS[method.lower()](model=pm.modelcontext(model), **options)
+        except FastvaeError:
+            raise
+        except Exception as error:  # PyMC3 raises a dozen classes at what it is given
+            given = ", ".join(sorted(options)) or "nothing beside the model"
+            raise ConfigurationError(
+                f"fit: PyMC3 cannot set up {method} from {given}: {type(error).__name__}: {reason(error)}"
+            ) from error
     elif set(options) <= {"random_seed"}:
         inference = method
     else:

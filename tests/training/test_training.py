@@ -10,6 +10,7 @@ import theano.tensor as tt
 
 import fastvae
 from fastvae.errors import ConfigurationError, NonFiniteError
+from fastvae.models.vae import OF_THE_MODEL
 
 DATA = np.random.default_rng(0).normal(3, 2, size=(30, 2)).astype("float32")
 
@@ -363,3 +364,28 @@ def test_the_number_of_steps_is_checked(n):
 def test_no_step_at_all():
     with regression():
         assert len(fastvae.fit(0, progressbar=False).hist) == 0
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (dict(start={"mu": "x"}), "PyMC3 cannot set up advi from start: "),
+        (dict(local_rv={"z": dict(mu=1.0)}), "PyMC3 cannot set up advi from local_rv: "),
+        (dict(configuration={(1, 2): 3}), r"configuration={\(1, 2\): 3} must be None or a dict of JSON"),
+    ],
+)
+def test_what_pymc3_does_not_take_is_one_line(options, message):
+    with regression(), pytest.raises(ConfigurationError, match=message) as caught:
+        fastvae.fit(1, progressbar=False, **options)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_fit_needs_a_model():
+    with pytest.raises(ConfigurationError, match="there is no model: call it inside `with pm.Model"):
+        fastvae.fit(1)
+
+
+@pytest.mark.parametrize("name", OF_THE_MODEL)
+def test_what_a_vae_makes_itself_is_not_taken(images, name):
+    with pytest.raises(ConfigurationError, match=f"MLPVAE.fit: {name}.*give a pm.Model of yours to fastvae.fit|{name}="):
+        small_fit(images, **{name: {}})
