@@ -427,6 +427,7 @@ class VAE(abc.ABC):
         z = tt.matrix("z", dtype="float32")
         return InTurn(theano.function([z], self.decode(z)))
 
+    @kinds.checked(images=kinds.anything, owner=kinds.text, keep_bytes=kinds.boolean)
     def training_images(self, images, owner, keep_bytes=True):
         """Images to train on or judge by, as the model takes them.
 

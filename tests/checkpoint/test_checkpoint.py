@@ -267,8 +267,9 @@ def test_a_state_of_another_kind_is_damage_and_the_one_before_is_taken(folder, n
     state = checkpoint.read(path)
     is_right = checkpoint.STATE[name]
     changed = [{**state, name: value} for value in WRONG if not is_right(value)]
-    changed.append({key: value for key, value in state.items() if key != name})
-    assert len(changed) >= 8
+    if name != "best":  # which earlier versions did not write
+        changed.append({key: value for key, value in state.items() if key != name})
+    assert len(changed) >= 7
     for values in changed:
         container.write(path, values)
         with pytest.raises(DataError, match="00000006.ckpt: (its checksum is right, but not its '|has format)"):

@@ -10,7 +10,7 @@ from theano.configparser import _config_var_list
 
 from fastvae import devices, profiles
 from fastvae.devices.findings import Finding
-from fastvae.errors import ProfileError, StackError
+from fastvae.errors import ConfigurationError, ProfileError, StackError
 from fastvae.profiles import theanorc
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
@@ -225,7 +225,6 @@ def test_a_device_that_beats_a_named_profile_is_said(machine):
         ("cdua", {}, "'cdua' is unknown (did you mean 'cuda'?); admissible are auto, cpu, cpu-blas, cuda"),
         ("x:cpu", {}, "profile 'x:cpu': 'x' is unknown; admissible"),
         ("cpu:", {}, "'' is unknown"),
-        ("", {}, "'' is unknown"),
         ("cpu:cuda", {}, "names 2 devices (cpu, cuda)"),
         ("auto:cpu", {}, "names 2 devices (auto, cpu)"),
         (None, {"FASTVAE_PROFILE": "gpu"}, "profile 'gpu': 'gpu' is unknown"),
@@ -308,6 +307,11 @@ def test_explain_shows_every_key_with_its_layer_even_of_what_cannot_be_had(machi
     ):
         assert re.search(rf"^{re.escape(key)} += {value}  \[{layer}\]$", text, re.M), text
     assert profiles.explain(environ={"HOME": "/nobody"}).startswith("profile cpu: ")
+
+
+def test_an_empty_name_is_refused():
+    with pytest.raises(ConfigurationError, match="name='' must be"):
+        resolve("")
 
 
 def test_an_unknown_name_in_a_file_is_said_to_be_there(tmp_path):

@@ -387,5 +387,5 @@ def test_a_fit_needs_a_model():
 
 @pytest.mark.parametrize("name", OF_THE_MODEL)
 def test_what_a_vae_makes_itself_is_not_taken(images, name):
-    with pytest.raises(ConfigurationError, match=f"MLPVAE.fit: {name}.*give a pm.Model of yours to fastvae.fit|{name}="):
+    with pytest.raises(ConfigurationError, match=f"MLPVAE.fit: {name}.*a pm.Model of yours to fastvae.fit|{name}="):
         small_fit(images, **{name: {}})
