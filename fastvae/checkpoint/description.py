@@ -36,6 +36,8 @@ from theano.compile import SharedVariable
 from theano.gof.graph import inputs as graph_inputs
 from theano.gof.graph import io_toposort
 
+from fastvae.datasets.rows import Rows, as_rows
+
 WHOLE = 2**24  # bytes of an array of which every one is read
 PARTS = 256  # parts of a larger one that are
 LENGTH = 12  # of a digest, in hexadecimal digits
@@ -78,8 +80,9 @@ def describe(value):
         return _name(value) if ours else f"{_name(value)} {_digest(_code(value))}"
     if isinstance(value, pm.Model):
         return [f"{name} {type(variable).__name__}" for name, variable in value.named_vars.items()]
-    if hasattr(value, "shape") and hasattr(value, "dtype") and hasattr(value, "__getitem__"):  # rows on disk
-        return f"{np.dtype(value.dtype)} {tuple(value.shape)} {rows_digest(value)}"
+    if isinstance(value, Rows) or type(value).__module__.startswith("h5py"):
+        rows = as_rows(value)
+        return f"{rows.dtype} {rows.shape} {rows_digest(rows)}"
     if hasattr(value, "__array__") and not isinstance(value, type):
         return describe(np.asarray(value))
     if isinstance(value, numbers.Number):

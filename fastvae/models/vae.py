@@ -230,7 +230,7 @@ class VAE(abc.ABC):
         >>> approx.hist.shape
         (3,)
         """
-        given = training.arguments_of(locals())
+        given = dict(locals())
         owner = f"{type(self).__name__}.fit"
         own = [name for name in options if name in OF_THE_MODEL]
         if own:
@@ -259,7 +259,9 @@ class VAE(abc.ABC):
         if held_out is not None:
             held_out = self.training_images(held_out, f"{owner}, held_out", keep_bytes=False)
             held_out = {xs: self.likelihood.held_out_images(held_out, binarisation_seed)}
-        configuration = {"model": {"class": full_name(type(self)), **self.config}, "arguments": given}
+        configuration = {"model": {"class": full_name(type(self)), **self.config}}
+        if checkpoint is not None:
+            configuration["arguments"] = training.arguments_of(given)
         return training.fit(
             n,
             local_rv,

@@ -252,14 +252,14 @@ def fit(
     >>> len(approx.hist), approx.ended_by
     (200, 'steps')
     """
-    arguments = arguments_of(locals())
+    given = dict(locals())
     _check_together(n, epochs, held_out, patience)
     local_rv = posteriors.of_latents(local_rv)
     if not _is_fast(method):
         ours = dict(epochs=epochs, held_out=held_out, patience=patience, history=history, checkpoint=checkpoint)
         ours["fetch_every"] = fetch_every
-        given = [name for name, value in ours.items() if value is not None]
-        _say_stock(method, given + [option for option in Options._fields if option in kwargs])
+        ours = [name for name, value in ours.items() if value is not None]
+        _say_stock(method, ours + [option for option in Options._fields if option in kwargs])
         if fn_kwargs is not None:
             kwargs["fn_kwargs"] = fn_kwargs
         return pm.fit(
@@ -274,7 +274,8 @@ def fit(
             elbo.precision.check(f"fit: the {name} of {latent}", value)
     inference = _inference(method, local_rv, model, random_seed, start, inf_kwargs)
     replacements = kwargs["more_replacements"] = as_variables(kwargs.get("more_replacements"))
-    configuration = {"arguments": arguments, **(configuration or {})}
+    if checkpoint is not None:
+        configuration = {"arguments": arguments_of(given), **(configuration or {})}
     with _checkpoints(checkpoint, checkpoint_every, resume, configuration, may_change) as checkpoints:
         fetch_every = losses.interval(fetch_every, callbacks)
         if progressbar:
@@ -362,7 +363,7 @@ def arguments_of(given):
     further = given.pop("kwargs", None) or given.pop("options", None) or {}
     parameters = [*inspect.signature(fit).parameters.values(), *_further_parameters().values()]
     defaults = {p.name: p.default for p in parameters if p.kind is not p.VAR_KEYWORD}
-    left_out = ("self", "owner", "checkpoint", "resume", "may_change", "configuration")
+    left_out = ("self", "checkpoint", "resume", "may_change", "configuration")
     everything = {**defaults, **given, **further}
     return {name: describe(value) for name, value in everything.items() if name not in left_out}
 

@@ -3,11 +3,13 @@ import functools
 import numpy as np
 import pymc3 as pm
 import pytest
+import scipy.sparse
 import theano
 import theano.tensor as tt
 from theano.sandbox.rng_mrg import MRG_RandomStreams
 
 import fastvae  # before pymc3, also where the other process imports this file
+import h5py
 from fastvae.checkpoint.description import describe, graph_digest
 
 
@@ -117,3 +119,17 @@ def test_descriptions_are_equal_in_another_process(python):
     assert done.returncode == 0, done.stderr
     here = f"{describe([outer(1), {'a', 'b'}, pm.adam(learning_rate=0.1)])} {graph_digest([graph()])}"
     assert done.stdout.split("\n")[0] == here.replace(__name__, "tests.checkpoint.test_description")
+
+
+def test_what_is_no_data_is_named_by_its_class():
+    assert describe(scipy.sparse.eye(3).tocsr()) == "scipy.sparse._csr.csr_matrix"
+    assert describe(object()) == "builtins.object"
+
+
+def test_an_hdf5_dataset_is_rows(tmp_path):
+    rows = np.random.default_rng(0).random((7, 2)).astype("float32")
+    described = []
+    for name, values in (("a", rows), ("b", rows), ("c", rows + 1)):
+        with h5py.File(tmp_path / name, "w") as file:
+            described.append(describe(file.create_dataset("x", data=values)))
+    assert described[0] == described[1] != described[2]
