@@ -308,7 +308,7 @@ def fit(
                 held_out = HeldOut(inference.objective, held_out, replacements, held_out_every, patience)
         trained = inference.approx.params + list(kwargs.get("more_obj_params") or [])
         best = None if patience is None else Best(trained, None if checkpoints is None else checkpoints.best)
-        first = None if bad_steps == "skip" else FirstStep(updated(step), pipelines, loss.tag.parts)
+        first = None if bad_steps == "skip" else FirstStep(updated(step), trained, pipelines, loss.tag.parts)
         if checkpoints is not None:
             checkpoints.bind(step, trained, pipelines)
         Loop(

@@ -6,6 +6,8 @@ before it are kept until its loss is known.
 import numpy as np
 import theano
 
+from fastvae.training import nonfinite
+
 
 class FirstStep:
     """The state before the first step.
@@ -14,14 +16,16 @@ class FirstStep:
     ----------
     variables : list of theano.compile.SharedVariable
         What a step updates.
+    params : list of theano.compile.SharedVariable
+        What is trained.
     pipelines : list
         Of the minibatches.
     parts : callable
         Returns `{name: expression}` of what the loss is made of, data first; called only after a failure.
     """
 
-    def __init__(self, variables, pipelines, parts):
-        self.variables, self.pipelines, self.parts = variables, pipelines, parts
+    def __init__(self, variables, params, pipelines, parts):
+        self.variables, self.params, self.pipelines, self.parts = variables, params, pipelines, parts
         self._before = None
 
     def remember(self):
@@ -44,11 +48,12 @@ class FirstStep:
         -------
         str
         """
+        bad = nonfinite.first_bad(self.params)
         self._take_back()
         if np.isfinite(loss):
             return (
-                "the loss is finite and its gradient is not: some Op has no finite derivative there, such as the root, "
-                "logarithm or division of 0; the profile `debug` finds it"
+                f"the step makes {bad} infinite or NaN: its gradient is not finite, such as of the root or logarithm of "
+                "0, or the learning rate is beyond all measure; the profile `debug` finds the Op"
             )
         bad = self._bad_parts()
         what = f"{', '.join(bad)} {'is' if len(bad) == 1 else 'are'} not finite; " if bad else ""

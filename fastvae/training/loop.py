@@ -156,7 +156,7 @@ class Loop:
         """
         number = self.done + 1
         if number == 1 and self.first is not None:
-            self._check_first(loss)
+            self._check_first(loss, newest)
         if not (np.isfinite(loss) or self.skip):
             raise nonfinite.error(f"the loss became {loss}", number, self.params, self.approx, self.checkpoints)
         if self.done == len(self.losses):
@@ -175,9 +175,9 @@ class Loop:
             self._check_and_save()
         return elbo is not None and self.held_out.is_over([elbo for _, elbo in self.measured])
 
-    def _check_first(self, loss):
+    def _check_first(self, loss, newest):
         """Say of a first step that fails what it fails on: later, each step has spread it further."""
-        if not np.isfinite(loss) or nonfinite.first_bad(self.params) is not None:
+        if not np.isfinite(loss) or (newest and nonfinite.first_bad(self.params) is not None):
             cause = self.first.cause(loss)
             raise NonFiniteError(f"the first step fails, its loss is {loss}: {cause}", self.approx)
         self.first.forget()

@@ -1,5 +1,6 @@
 import functools
 
+import h5py
 import numpy as np
 import pymc3 as pm
 import pytest
@@ -9,7 +10,6 @@ import theano.tensor as tt
 from theano.sandbox.rng_mrg import MRG_RandomStreams
 
 import fastvae  # before pymc3, also where the other process imports this file
-import h5py
 from fastvae.checkpoint.description import describe, graph_digest
 
 
