@@ -255,7 +255,8 @@ class Checkpoints:
             )
         length = {name: change for name, change in arguments.items() if name in MAY_CHANGE}
         others = {name: change for name, change in arguments.items() if name not in MAY_CHANGE}
-        others.update(_changes(_rest(before), _rest(here)))
+        if then or not now:  # an older version kept some arguments among these
+            others.update(_changes(_rest(before), _rest(here)))
         others.update(_changes(state["made_by"], self.made_by))
         self._is_same_run = not others
         line = f"fastvae: resuming after step {self.saved:,} from {path}"

@@ -136,7 +136,8 @@ def step_updates(
     Returns
     -------
     loss : theano.tensor.TensorVariable
-        Float32 scalar, in nats per minibatch.
+        Float32 scalar, in nats per minibatch. `loss.tag.parts()` returns the data and log densities that it is made
+        of, by name: expressions, to say which of them is not finite.
     updates : dict
         New value of every trained parameter and every state variable of the optimizer.
 

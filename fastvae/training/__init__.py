@@ -234,9 +234,11 @@ def fit(
         If the loss or a parameter stops being finite. Its message names the step, the first bad parameter and the last
         checkpoint, which is always of a finite state; its `approx` is the approximation with the history until then.
     ConfigurationError
-        If there is nothing to train or an argument is out of its domain.
+        If there is nothing to train, an argument is out of its domain, another run writes to the folder of checkpoints
+        or the history, or a run is to be resumed with other arguments.
     DataError
-        If a checkpoint cannot be written (older ones stay), or none in the folder can be used.
+        If data are not what the model takes, a checkpoint cannot be written (older ones stay), or none in the folder
+        can be used.
 
     Notes
     -----

@@ -283,3 +283,10 @@ def test_losses_of_another_number_of_steps_are_damage(folder):
     rewrite(path, step=5)
     with pytest.raises(DamagedError, match="not its 'losses'"):
         checkpoint.read(path)
+
+
+def test_a_checkpoint_of_before_arguments_were_kept_goes_on(run, tmp_path, capsys):
+    run.train(2, checkpoints=run.checkpoints(tmp_path, model={"class": "A"}, seed=1, learning_rate=0.1))
+    run.checkpoints(tmp_path, resume=True, model={"class": "A"}, arguments={"seed": 2, "n": 3})
+    said = capsys.readouterr().err
+    assert "an older version wrote it, which did not keep the arguments" in said and "not bit for bit" not in said
