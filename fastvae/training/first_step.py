@@ -52,8 +52,8 @@ class FirstStep:
         self._take_back()
         if np.isfinite(loss):
             return (
-                f"the step makes {bad} infinite or NaN: its gradient is not finite, such as of the root or logarithm of "
-                "0, or the learning rate is beyond all measure; the profile `debug` finds the Op"
+                f"the step makes {bad} infinite or NaN: its gradient is not finite, such as of the root or "
+                "logarithm of 0, or the learning rate is beyond all measure; the profile `debug` finds the Op"
             )
         bad = self._bad_parts()
         what = f"{', '.join(bad)} {'is' if len(bad) == 1 else 'are'} not finite; " if bad else ""
