@@ -41,10 +41,13 @@ def users_step(problem, given, take):
     return user_vae.train(problem.images, problem.weights, problem.batch_size, fit)
 
 
-def compiled_step(kind, minibatch, batch_size, total_size, profile=False, network=None, **options):
+def compiled_step(
+    kind, minibatch, batch_size, total_size, profile=False, network=None, obj_optimizer=None, **options
+):
     """fastvae's step of a fresh seed model, "conv" or "mlp", fed by a minibatch.
 
-    `network` holds arguments of the model (likelihood, posterior), `options` choose its objective.
+    `network` holds arguments of the model (likelihood, posterior), `obj_optimizer` is Adam by default, `options` choose
+    the objective.
     """
     import fastvae  # isort: skip  (before theano)
     import pymc3 as pm
@@ -56,7 +59,7 @@ def compiled_step(kind, minibatch, batch_size, total_size, profile=False, networ
     model, local_rv, xs = elbo.vae_model(vae, batch_size, total_size)
     loss, updates = elbo.step_updates(
         pm.ADVI(model=model, local_rv=local_rv).objective,
-        obj_optimizer=fastvae.adam(learning_rate=1e-4),
+        obj_optimizer=fastvae.adam(learning_rate=1e-4) if obj_optimizer is None else obj_optimizer,
         more_obj_params=vae.get_params(),
         more_replacements={xs: minibatch},
         **options,
