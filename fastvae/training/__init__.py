@@ -406,8 +406,15 @@ def _inference(method, local_rv, model, random_seed, start, inf_kwargs):
     if isinstance(method, str):
         if model is None and pm.Model.get_context(error_if_none=False) is None:
             raise ConfigurationError("fit: there is no model: call it inside `with pm.Model():`, or give model=")
+        model = pm.modelcontext(model)
+        unknown = [name for name in start or () if name not in model.named_vars]
+        if unknown:
+            raise ConfigurationError(
+                f"fit: start={start!r}: {unknown[0]!r} is no variable of the model, which has "
+                f"{', '.join(model.named_vars)}: give names of these"
+            )
         try:
-            inference = FAST_METHODS[method.lower()](model=pm.modelcontext(model), **options)
+            inference = FAST_METHODS[method.lower()](model=model, **options)
         except FastvaeError:
             raise
         except Exception as error:  # PyMC3 raises a dozen classes at what it is given
