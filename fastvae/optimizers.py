@@ -195,13 +195,11 @@ def recognised(optimizer):
     >>> recognised(pm.sgd) is pm.sgd
     True
     """
-    settings = {}
-    if isinstance(optimizer, partial) and not optimizer.args:
-        optimizer, settings = optimizer.func, optimizer.keywords
-    ours = {pm.adam: adam, pm.adagrad_window: adagrad_window}.get(optimizer)
-    if ours is None or any(isinstance(value, theano.Variable) for name, value in settings.items() if name != RATE):
-        return partial(optimizer, **settings) if settings else optimizer
-    return ours(**settings)
+    with_settings = isinstance(optimizer, partial) and not optimizer.args
+    function, settings = (optimizer.func, optimizer.keywords) if with_settings else (optimizer, {})
+    ours = {pm.adam: adam, pm.adagrad_window: adagrad_window}.get(function)
+    symbolic = [name for name, value in settings.items() if isinstance(value, theano.Variable) and name != RATE]
+    return optimizer if ours is None or symbolic else ours(**settings)
 
 
 def _gradients(owner, loss_or_grads, params):

@@ -50,7 +50,6 @@ KEPT = 3
 #: Arguments of `fit` that leave what a step computes as it is.
 MAY_CHANGE = ("n", "epochs", "score", "callbacks", "progressbar", "held_out", "held_out_every", "patience")
 MAY_CHANGE += ("fetch_every", "history", "checkpoint_every")
-SHOWN = 80  # characters of a value in a message
 LOCKED = "checkpoints"  # what the lock's file in the folder is named after
 NAME = re.compile(r"checkpoint-(\d{8,})\.ckpt")
 
@@ -403,15 +402,10 @@ class Checkpoints:
 def _changes(before, here):
     """What differs between two dicts: `{name: "name=value (it was value)"}`."""
     return {
-        name: f"{name}={_shown(here.get(name))} (it was {_shown(before.get(name))})"
+        name: f"{name}={kinds.shown(here.get(name))} (it was {kinds.shown(before.get(name))})"
         for name in {**before, **here}
         if json.dumps(before.get(name), sort_keys=True) != json.dumps(here.get(name), sort_keys=True)
     }
-
-
-def _shown(value):
-    text = repr(value)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
 
 
 def _rest(configuration):
