@@ -1,4 +1,5 @@
 """Install fastvae: `pip install .` brings a complete working stack, BLAS included."""
+
 import pathlib
 
 from setuptools import find_packages, setup

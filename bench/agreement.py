@@ -4,6 +4,7 @@
 
 Ends with status 1 if the mean of the last 50 losses is more than 1 % from stock's.
 """
+
 import argparse
 import pathlib
 import sys

@@ -7,6 +7,7 @@ Examples
 >>> round(Card("a card of 132 multiprocessors", (9, 0), 132, 1_980_000, (13, 0)).peak / 1e12, 1)
 66.9
 """
+
 import json
 import subprocess
 import sys

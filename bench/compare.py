@@ -6,6 +6,7 @@ Environments of peers that are missing are built first, as `bench/.venv-NAME`; a
 in the table. All programs start from one file of weights, batches and noise, and nothing is timed before all agree on
 the loss at step 0 and after 20 steps. The table and the chart go to `bench/results/peers.md` and `peers.png`.
 """
+
 import argparse
 import datetime
 import pathlib
@@ -75,8 +76,10 @@ def environment(name, given):
     folder = HERE / f".venv-{name}"
     if not folder.exists():
         print(f"building {folder}: {', '.join(REQUIREMENTS[name])}", file=sys.stderr)
-        for command in ([sys.executable, "-m", "venv", folder],
-                        [folder / "bin" / "python", "-m", "pip", "install", "-q", *REQUIREMENTS[name]]):
+        for command in (
+            [sys.executable, "-m", "venv", folder],
+            [folder / "bin" / "python", "-m", "pip", "install", "-q", *REQUIREMENTS[name]],
+        ):
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode:
                 shutil.rmtree(folder, ignore_errors=True)  # so that the next run tries again
@@ -190,7 +193,11 @@ def main(argv=None):
     parser.add_argument("--rounds", type=int, default=6, help="blocks of each program")
     parser.add_argument("--seconds", type=float, default=2.0, help="length of a block")
     parser.add_argument(
-        "--python", type=interpreter, action="append", default=[], metavar="NAME=PATH",
+        "--python",
+        type=interpreter,
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
         help="a ready interpreter for a peer, in place of an environment of its own",
     )
     parser.add_argument("--out", type=pathlib.Path, default=HERE / "results", help="folder of table and chart")

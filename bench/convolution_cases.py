@@ -4,6 +4,7 @@
 
 For `bench/gpu_checks.py`, on a GPU, and the tests, on their dry-run device.
 """
+
 import functools
 import itertools
 

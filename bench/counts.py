@@ -6,6 +6,7 @@
 The baseline is that of the profile `cpu`; no processor, number of threads or load changes it. A rise ends with status
 1, and fails `tests/bench/test_counts.py`.
 """
+
 import argparse
 import collections
 import json

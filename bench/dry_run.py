@@ -5,6 +5,7 @@
 Needs gcc, pygpu with libgpuarray's headers, and the wheels of `.[test]`, and no GPU: a stub driver, cuBLAS and cuDNN
 (`tests/dry_run`) count and compute nothing. So the milliseconds are the host's own: below them no GPU gets the step.
 """
+
 import json
 import os
 import pathlib
@@ -35,9 +36,7 @@ def figures():
     if done.returncode:
         raise RuntimeError(f"the dry run ended with status {done.returncode}: {done.stderr.strip()[-2000:]}")
     report = json.loads(done.stdout.splitlines()[-1])
-    return {
-        **dry_run.figures(report["step"]), "nodes": report["nodes"], "host milliseconds": report["milliseconds"]
-    }
+    return {**dry_run.figures(report["step"]), "nodes": report["nodes"], "host milliseconds": report["milliseconds"]}
 
 
 def main():

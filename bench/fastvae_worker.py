@@ -6,6 +6,7 @@
 
 On a GPU the losses stay there and are fetched every 100 steps.
 """
+
 import sys
 
 import fastvae  # isort: skip  (before theano)

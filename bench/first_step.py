@@ -1,7 +1,8 @@
 """Compile a seed model's step and take it once.
 
-    python -m bench.first_step conv|mlp [BATCH_SIZE]
+python -m bench.first_step conv|mlp [BATCH_SIZE]
 """
+
 import sys
 
 import fastvae  # isort: skip  (before theano)

@@ -7,6 +7,7 @@ Errors are norm-wise (the norm of the difference by that of what is wanted), but
 told in standard errors. Under TF32 products and convolutions, whose factors have 10 bits after the point, have a looser
 limit.
 """
+
 import argparse
 import itertools
 import json
@@ -88,8 +89,9 @@ def products(quick):
     batch, wide, narrow = (3, 50, 4) if quick else (64, 36_864, 128)
     x, w, g = draws((batch, wide)), draws((wide, narrow)), draws((batch, narrow))
     yield "forward", against(tt.dot, np.dot, x, w)
-    yield "bias and relu", against(
-        lambda x, w, b: abstract.dense(x, w, b, "relu"), lambda x, w, b: np.maximum(x @ w + b, 0), x, w, g[0]
+    yield (
+        "bias and relu",
+        against(lambda x, w, b: abstract.dense(x, w, b, "relu"), lambda x, w, b: np.maximum(x @ w + b, 0), x, w, g[0]),
     )
     yield "by input", against(lambda g, w: tt.dot(g, w.T), lambda g, w: g @ w.T, g, w)
     yield "by weights", against(lambda x, g: tt.dot(x.T, g), lambda x, g: x.T @ g, x, g)

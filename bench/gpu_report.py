@@ -12,6 +12,7 @@ say so.
                 once its losses agree with stock PyMC3's on the CPU
     peak        the card's float32 peak (`bench/card.py`), of which each program's arithmetic is a share
 """
+
 import argparse
 import concurrent.futures
 import contextlib
@@ -263,7 +264,10 @@ def the_card(report):
     with report.part("card"):
         found = card.card()
         report.found["card"] = {
-            **found._asdict(), "lanes": found.lanes, "peak_tflops": found.peak / 1e12, "formula": card.FORMULA,
+            **found._asdict(),
+            "lanes": found.lanes,
+            "peak_tflops": found.peak / 1e12,
+            "formula": card.FORMULA,
         }
 
 

@@ -4,6 +4,7 @@
 
 Prints JSON on its last line: the mean loss of the first and of the last twentieth of the steps, in nats a minibatch.
 """
+
 import argparse
 import json
 

@@ -9,6 +9,7 @@ worker is measured in the same rounds: how far it seems to differ from the first
 and where that is too much nothing is judged; nor is a step called slower where other processes leave it no core. A loss
 that shows only with several threads, or in waiting, is not seen here; `bench/measure.py` times those.
 """
+
 import argparse
 import concurrent.futures
 import contextlib

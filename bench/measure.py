@@ -8,6 +8,7 @@ Every program starts from the same weights. Printed are the absolute figures, th
 interval, peak memory, the load, and how well the losses agree on the same batches and noise, at step 0 and after 20
 steps.
 """
+
 import argparse
 import concurrent.futures
 import datetime

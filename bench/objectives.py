@@ -11,6 +11,7 @@ decoder has more output channels, it is that of the step to the time that its ar
 products, as `where_time_goes.py` counts them) would take at the seed step's GFLOP/s. `--limit` makes a median ratio
 above it an error.
 """
+
 import argparse
 import datetime
 import itertools

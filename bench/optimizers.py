@@ -7,6 +7,7 @@ Prints a Markdown table: milliseconds a step, and the median ratio to the step o
 `fastvae.Minibatch`. All train the same model on the same images, in one process, in blocks in turn (A B C C B A ...).
 Learning rates are tiny, so that no optimizer diverges meanwhile: what becomes NaN or denormal is slow.
 """
+
 import argparse
 import os
 import statistics

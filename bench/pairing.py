@@ -1,4 +1,5 @@
 """Programs timed in turn: live worker processes, A B B A, and the interval of a median ratio."""
+
 import contextlib
 import json
 import os
@@ -38,8 +39,13 @@ class Worker:
         self.name, self.blocks, self.settings = name, [], {}
         self.log = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
-            [str(python), "-W", "ignore", *how, module, *map(str, arguments)], cwd=ROOT, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log, env={**os.environ, **(environ or {})},
+            [str(python), "-W", "ignore", *how, module, *map(str, arguments)],
+            cwd=ROOT,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            env={**os.environ, **(environ or {})},
         )
 
     def ask(self, request, **arguments):

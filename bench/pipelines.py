@@ -6,6 +6,7 @@
 `stream` allows its process that much data memory (RLIMIT_DATA; pages of the mapped file are the system's and do not
 count), shows that the data cannot be loaded, and drops the file's pages before it begins: rows come from the disk.
 """
+
 import argparse
 import os
 import pathlib

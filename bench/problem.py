@@ -6,6 +6,7 @@ Prints, as JSON, Theano's flags for stock: the BLAS that fastvae found and a com
 zero: a black pixel would otherwise sit exactly at a ReLU's kink, where stock's `tt.nnet.relu` has the gradient 0.5 and
 every other library 0. `load` needs nothing but numpy, for every environment.
 """
+
 import argparse
 import json
 import os
@@ -75,7 +76,9 @@ def write(path, model, quick=False, steps=CHECKED_STEPS):
     maps = next((stage.output_shape for stage in vae.stages if stage.kind == "Reshape"), ())
     about = dict(kind=kind, config=vae.config, maps=maps, n_weights=len(weights))
     np.savez(
-        path, about=json.dumps(about), images=images,
+        path,
+        about=json.dumps(about),
+        images=images,
         batches=rng.integers(len(images), size=(steps, batch_size)),
         noise=rng.standard_normal((steps, batch_size, N_LATENT), dtype="float32"),
         **{f"weight{i}": weight for i, weight in enumerate(weights)},

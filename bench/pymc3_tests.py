@@ -7,6 +7,7 @@ what stock needs on today's numpy and Python (`bench/stock.py`). Every test's ou
 it ends, and FOLDER/table.md is written anew from all outcomes that are there, so that ways and files can be run one at
 a time. It takes hours. PyMC3's tests need two packages that fastvae does not: `pip install nose parameterized`.
 """
+
 import argparse
 import json
 import os
@@ -110,8 +111,14 @@ def environment(way):
     if way == "fastvae":
         return {**environ, WAY: way, "FASTVAE_PROFILE": "cpu"}
     code = "import fastvae, theano; print(theano.config.blas.ldflags)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env={**environ, "FASTVAE_PROFILE": "cpu-blas"},
-                          stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**environ, "FASTVAE_PROFILE": "cpu-blas"},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
     flags = [environ.get("THEANO_FLAGS"), f"floatX={way}", f"blas.ldflags={done.stdout.strip()}"]
     return {**environ, WAY: way, "THEANORC": os.devnull, "THEANO_FLAGS": ",".join(filter(None, flags))}
 
@@ -123,8 +130,15 @@ def run(folder, way, name, environ, select, minutes):
     command = [sys.executable, "-W", "ignore", "-m", "bench.pymc3_tests", "--work", way, name, str(path), select]
     with open(path.with_suffix(".log"), "w") as log:
         try:
-            subprocess.run(command, cwd=ROOT, env=environ, stdin=subprocess.DEVNULL, stdout=log,
-                           stderr=subprocess.STDOUT, timeout=60 * minutes)
+            subprocess.run(
+                command,
+                cwd=ROOT,
+                env=environ,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                timeout=60 * minutes,
+            )
         except subprocess.TimeoutExpired:
             with open(path, "a") as file:
                 line = {"test": "(the rest)", "outcome": "failed", "error": [f"took more than {minutes} minutes"]}

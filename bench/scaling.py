@@ -7,6 +7,7 @@ over its Ops of their arithmetic at the speed of a large matrix product or of th
 copy, whichever is longer, both measured first with as many threads (as in `where_time_goes.py`). Arithmetic is that of
 the direct algorithm, so Winograd's convolutions can beat it.
 """
+
 import argparse
 import datetime
 import os
@@ -150,7 +151,7 @@ def chart(curves, path):
     panels = list(dict.fromkeys((curve.model, curve.varied) for curve in curves))
     rows = -(-len(panels) // 3)
     figure, grid = plt.subplots(rows, 3, figsize=(13, 3.8 * rows), squeeze=False)
-    for axes in grid.flat[len(panels):]:
+    for axes in grid.flat[len(panels) :]:
         axes.remove()
     for axes, panel in zip(grid.flat, panels):
         for i, curve in enumerate(curve for curve in curves if (curve.model, curve.varied) == panel):

@@ -2,6 +2,7 @@
 
 Whatever needs theano imports it when it is called: stock's process must never import fastvae.
 """
+
 import re
 
 HEAVY = re.compile("Conv|Corr|Dot|Gem|Ger|MatMul")  # names of the Ops that multiply matrices or convolve
@@ -41,9 +42,7 @@ def users_step(problem, given, take):
     return user_vae.train(problem.images, problem.weights, problem.batch_size, fit)
 
 
-def compiled_step(
-    kind, minibatch, batch_size, total_size, profile=False, network=None, obj_optimizer=None, **options
-):
+def compiled_step(kind, minibatch, batch_size, total_size, profile=False, network=None, obj_optimizer=None, **options):
     """fastvae's step of a fresh seed model, "conv" or "mlp", fed by a minibatch.
 
     `network` holds arguments of the model (likelihood, posterior), `obj_optimizer` is Adam by default, `options` choose

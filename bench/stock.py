@@ -5,6 +5,7 @@
 Runs in a process that never imports fastvae, with the least that stock needs to be imported at all. The seed models are
 written out here from their description, so that they are an oracle too (`tests/stock_objective.py`).
 """
+
 import importlib
 import inspect
 import os
@@ -113,8 +114,15 @@ def seed_step(problem, given):
     weights = [theano.shared(weight) for weight in problem.weights]
     images, batch_size, config = problem.images, problem.batch_size, problem.config
     inference, xs = objective(
-        problem.kind, weights, images[:batch_size], config["n_latent"], len(images), tt.nnet.relu,
-        problem.maps, config.get("strides"), config.get("padding"),
+        problem.kind,
+        weights,
+        images[:batch_size],
+        config["n_latent"],
+        len(images),
+        tt.nnet.relu,
+        problem.maps,
+        config.get("strides"),
+        config.get("padding"),
     )
     options = dict(
         obj_optimizer=pm.adam(learning_rate=1e-4),

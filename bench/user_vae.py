@@ -3,6 +3,7 @@
 One text, run in three ways by `bench/measure.py`: by stock `pm.fit`, by `fastvae.fit`, and by stock `pm.fit` after
 `import fastvae`. Nothing in it knows fastvae.
 """
+
 import pymc3 as pm
 import theano
 import theano.tensor as tt

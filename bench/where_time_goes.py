@@ -6,6 +6,7 @@ Prints a Markdown table. A group's bound is its arithmetic at the speed of a lar
 at the speed of a threaded copy, whichever is longer; both speeds are measured first, with the same threads. Arithmetic
 is that of the direct algorithm, so Winograd's convolutions can beat their bound.
 """
+
 import argparse
 import concurrent.futures
 import datetime
@@ -63,7 +64,7 @@ def group_and_work(node, shape):
             name = f"{rows}x{columns} convolutions"
         return name, 2 * pixels * math.prod(weights)
     if isinstance(op, (ops.MatMul, ops.Gemm)):
-        x, w = (node.inputs[:2] if isinstance(op, ops.MatMul) else node.inputs[2:4])
+        x, w = node.inputs[:2] if isinstance(op, ops.MatMul) else node.inputs[2:4]
         inner = shape(x)[0 if getattr(op, "transposed", (False,))[0] else 1]
         return "matrix products of the dense layers", 2 * inner * math.prod(shape(node.outputs[0]))
     names = {ops.Adam: "Adam", ops.Layout: "changes of layout", ops.ReluGradient: "ReLU gradients"}

@@ -8,6 +8,7 @@
 
 The timing routine is fastvae's, loaded by its path: stock and the peers never import fastvae.
 """
+
 import importlib.util
 import json
 import os

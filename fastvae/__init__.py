@@ -2,6 +2,7 @@
 
 Import it before theano: it picks (or honours) a device profile and repairs the legacy stack.
 """
+
 import importlib
 import os
 import re

@@ -1,4 +1,5 @@
 """`python -m fastvae`: the command line."""
+
 import sys
 
 from fastvae.cli import main

@@ -9,6 +9,7 @@ Examples
 >>> resolve_padding("Conv2D", "same", kernel=(3, 5))
 (1, 2)
 """
+
 import numpy as np
 
 from fastvae import kinds

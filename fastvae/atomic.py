@@ -13,6 +13,7 @@ Examples
 >>> pathlib.Path(path).read_bytes(), os.listdir(os.path.dirname(path))
 (b'whole', ['a.txt'])
 """
+
 import contextlib
 import errno
 import fnmatch

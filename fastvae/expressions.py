@@ -11,6 +11,7 @@ Traceback (most recent call last):
 fastvae.errors.ConfigurationError: adam: learning_rate=rate must be a finite number above 0 in float32, or a theano \
 scalar of theano.shared variables (make a free input one), such as a schedule of fastvae.schedules
 """
+
 import numpy as np
 import theano.tensor as tt
 from theano.compile import SharedVariable
@@ -32,9 +33,7 @@ def scalar(**bounds):
             raise ValueError
         return value
 
-    says = (
-        "a theano scalar of theano.shared variables (make a free input one), such as a schedule of fastvae.schedules"
-    )
+    says = "a theano scalar of theano.shared variables (make a free input one), such as a schedule of fastvae.schedules"
     return kinds.either(kinds.number(**bounds), kinds.Kind("theano scalar", says, standard))
 
 

@@ -10,6 +10,7 @@ Traceback (most recent call last):
     ...
 OSError: [Errno 22] a FIFO, not a regular file: ...
 """
+
 import errno
 import os
 import stat

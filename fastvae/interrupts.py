@@ -1,5 +1,6 @@
 """Ctrl-C and SIGTERM: between two steps of a training, never inside one, at once where it waits for data, and as an
 exception elsewhere."""
+
 import contextlib
 import signal
 import threading

@@ -18,6 +18,7 @@ Examples
 Traceback (most recent call last):
 fastvae.errors.ConfigurationError: take: n=0 must be an integer of at least 1
 """
+
 import ctypes
 import functools
 import inspect

@@ -20,6 +20,7 @@ Examples
 >>> fastvae.MLPVAE(likelihood=Normal(sd=0.2)).likelihood
 Normal(sd=0.2, learn_sd=False)
 """
+
 import math
 
 import numpy as np

@@ -14,6 +14,7 @@ Examples
 Traceback (most recent call last):
 fastvae.errors.ConfigurationError: the history is in use by process ...
 """
+
 import contextlib
 import datetime
 import errno

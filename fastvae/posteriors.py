@@ -20,6 +20,7 @@ Examples
 >>> draw(params, tt.constant(np.array([[1, 1]], "float32")), n_latent=2).eval()
 array([[1., 5.]], dtype=float32)
 """
+
 import math
 
 import numpy as np

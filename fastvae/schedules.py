@@ -20,6 +20,7 @@ Examples
 [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
 >>> warm_up_and_decay = linear(0, 1, steps=100) * cosine(1e-3, 1e-5, steps=10_000)
 """
+
 import math
 
 import numpy as np

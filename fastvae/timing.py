@@ -11,6 +11,7 @@ True
 >>> all(block.seconds >= 0.5 for block in measurement.blocks)
 True
 """
+
 import os
 import statistics
 import time

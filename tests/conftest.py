@@ -1,4 +1,5 @@
 """Shared by all tests: the stack is started once, subprocesses get a clean environment."""
+
 import os
 import pathlib
 import subprocess

@@ -1,4 +1,5 @@
 """A linear-Gaussian VAE whose losses and gradients are written by hand, and what evaluates ours beside them."""
+
 import numpy as np
 import pymc3 as pm
 import theano
@@ -55,9 +56,7 @@ class LinearGaussian:
         log_q = np.sum(-0.5 * noise**2 - np.log(sd) - 0.5 * np.log(2 * np.pi), axis=2)
         by_z = residual @ w.T
         prior_by_z = -(z - PRIOR_MEAN) / PRIOR_SD**2
-        closed = np.sum(
-            np.log(PRIOR_SD / sd) + (sd**2 + (mean - PRIOR_MEAN) ** 2) / (2 * PRIOR_SD**2) - 0.5, axis=1
-        )
+        closed = np.sum(np.log(PRIOR_SD / sd) + (sd**2 + (mean - PRIOR_MEAN) ** 2) / (2 * PRIOR_SD**2) - 0.5, axis=1)
         if objective == "elbo":
             v = np.full((k, len(x), 1), 1 / k)
             if kl == "analytic":

@@ -1,4 +1,5 @@
 """What `test_opencl` compares between two profiles, written to an .npz: losses, gradients, Adam steps, a training."""
+
 import sys
 
 import fastvae  # isort: skip

@@ -7,6 +7,7 @@ Of several draws of noise, (samples, batch, latents), it answers for each: the l
 Run in a process that never imports fastvae. The network is stock's of `bench/stock.py`, with
 `tt.switch(x > 0, x, 0)` as ReLU.
 """
+
 import sys
 
 import numpy as np

@@ -1,4 +1,5 @@
 """A dozen kills; `python bench/kills.py` does a hundred."""
+
 import re
 import sys
 

@@ -61,8 +61,6 @@ def outer(a, b=2, *, c: int = 3, **further):
     return a, b, c, further
 
 
-
-
 @kinds.checked(outer, b=kinds.boolean, d=kinds.boolean)
 def inner(b, **further):
     return b, further

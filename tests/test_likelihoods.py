@@ -1,4 +1,5 @@
 """Log-densities against scipy and exact arithmetic, gradients against finite differences of float64 oracles."""
+
 import decimal
 
 import numpy as np
@@ -300,7 +301,7 @@ def test_what_a_users_model_has_to_add_is_said():
         (lambda: Normal(sd=float("nan")), "sd=nan"),
         (lambda: Normal(sd="a"), "sd='a'"),
         (lambda: Normal(learn_sd=1), "learn_sd=1 must be True or False"),
-        (lambda: Bernoulli("often"), 'binarize=\'often\' must be one of \'dynamic\', \'static\''),
+        (lambda: Bernoulli("often"), "binarize='often' must be one of 'dynamic', 'static'"),
         (lambda: DiscretizedLogistic(0), "components=0 must be an integer of at least 1"),
         (lambda: fastvae.MLPVAE(likelihood="poisson"), "MLPVAE: likelihood='poisson' must be one of 'normal', "),
         (lambda: fastvae.ConvVAE(likelihood=Normal), "ConvVAE: likelihood=<class"),

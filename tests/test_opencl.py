@@ -1,4 +1,5 @@
 """The GPU profile's graph on a real device: OpenCL on the CPU by PoCL. What it computes is what the CPU does."""
+
 import fastvae  # isort: skip
 import numpy as np
 import pytest

@@ -3,6 +3,7 @@
 The walk goes by the signatures, so that a new argument cannot be forgotten. What is wrong for a parameter comes from
 the pool here and not from the check: a value of the pool is admissible only where the parameter's kind names it.
 """
+
 import enum
 import functools
 import inspect
@@ -291,10 +292,24 @@ def test_an_optimizer_that_returns_no_updates():
 
 def test_admissible_values_of_other_types_are_taken(vae, tmp_path):
     approx = vae.fit(
-        IMAGES, n=np.int32(2), batch_size=np.int64(4), learning_rate=SHARED * np.float32(0.01), seed=2**32 - 1,
-        total_grad_norm_constraint=np.float64(5), score=np.True_, callbacks=(lambda *_: None,), progressbar=np.False_,
-        held_out=IMAGES, held_out_every=np.int8(1), patience=3, history=tmp_path / "h.csv", checkpoint=str(tmp_path),
-        resume=np.True_, n_samples=np.int16(1), kl_weight=fastvae.schedules.linear(0, 1, np.int8(3)), fold=None,
+        IMAGES,
+        n=np.int32(2),
+        batch_size=np.int64(4),
+        learning_rate=SHARED * np.float32(0.01),
+        seed=2**32 - 1,
+        total_grad_norm_constraint=np.float64(5),
+        score=np.True_,
+        callbacks=(lambda *_: None,),
+        progressbar=np.False_,
+        held_out=IMAGES,
+        held_out_every=np.int8(1),
+        patience=3,
+        history=tmp_path / "h.csv",
+        checkpoint=str(tmp_path),
+        resume=np.True_,
+        n_samples=np.int16(1),
+        kl_weight=fastvae.schedules.linear(0, 1, np.int8(3)),
+        fold=None,
     )
     assert len(approx.hist) == 2 and len(approx.held_out_hist) == 2
     fastvae.ConvVAE((1, 8, 8), kernels=[3, (1, 1), np.int64(3)], padding=["valid", 0, (0, 0)], filters=np.int8(2))

@@ -1,4 +1,5 @@
 """Every command and every piece of Python in the README runs. (`.ci/run` runs the two that install.)"""
+
 import pathlib
 import re
 import shlex

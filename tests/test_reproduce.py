@@ -1,4 +1,5 @@
 """Every script of the README's reproducibility table runs, at its quick size."""
+
 import pathlib
 import re
 import runpy

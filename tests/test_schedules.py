@@ -1,4 +1,5 @@
 """Schedules follow their formulas, count only steps, and change the step without compiling it again."""
+
 import numpy as np
 import pytest
 import theano

@@ -113,8 +113,15 @@ def test_peak_memory_remembers_what_was_given_back():
 @pytest.mark.parametrize(
     "arguments",
     [
-        dict(blocks=0), dict(blocks=1.5), dict(blocks=True), dict(fetch_every=0), dict(fetch_every="2"),
-        dict(seconds="1"), dict(seconds=float("nan")), dict(seconds=True), dict(synchronize=5),
+        dict(blocks=0),
+        dict(blocks=1.5),
+        dict(blocks=True),
+        dict(fetch_every=0),
+        dict(fetch_every="2"),
+        dict(seconds="1"),
+        dict(seconds=float("nan")),
+        dict(seconds=True),
+        dict(synchronize=5),
     ],
 )
 def test_arguments_are_checked(arguments):

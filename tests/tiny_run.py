@@ -1,4 +1,5 @@
 """A training run so small that nothing is compiled twice: one parameter, one random stream, one counter."""
+
 from collections import OrderedDict
 from types import SimpleNamespace
 

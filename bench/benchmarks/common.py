@@ -1,4 +1,5 @@
 """What all benchmarks share: bench/ on the path, whether the profile can be had, figures measured once."""
+
 import os
 import pathlib
 import sys

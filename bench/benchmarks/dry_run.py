@@ -1,4 +1,5 @@
 """What the GPU step asks of a device, counted on the dry-run device of the tests (`bench/dry_run.py`)."""
+
 from .common import Measured, if_available, tracked
 
 

@@ -1,4 +1,5 @@
 """IWAE with five samples on the convolutional seed model, in turn with the ELBO of one sample."""
+
 from .common import ROUNDS, SECONDS, TOY, Measured, if_available
 
 SAMPLES = 5

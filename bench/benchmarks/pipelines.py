@@ -1,4 +1,5 @@
 """A batch of 64 images from each pipeline, in turn with pm.Minibatch."""
+
 import tempfile
 
 from .common import ROUNDS, SECONDS, Measured, if_available

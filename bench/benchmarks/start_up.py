@@ -1,4 +1,5 @@
 """From the start of a process to the end of the convolutional seed model's first step."""
+
 import os
 import pathlib
 import subprocess

@@ -2,6 +2,7 @@
 
 The tests hold those of the profile `cpu` to `bench/counts.json`; here is how they went, for every profile.
 """
+
 from .common import Measured, if_available, tracked
 
 

@@ -2,6 +2,7 @@
 
 Times and ratios fail where the losses do not agree; the gap between them is tracked all the same.
 """
+
 import os
 import pathlib
 import tempfile
@@ -83,4 +84,3 @@ class ConvVAE64(_Step):
 
     def setup_cache(self):
         return if_available(measured, "conv64")
-

@@ -5,6 +5,7 @@
 No part of the ordinary tests, and of no use to judge a change on a machine that others use too: a figure here says
 where to look, `bench/measure.py` and `bench/guard.py` say whether it matters.
 """
+
 import numpy as np
 import pytest
 

@@ -1,4 +1,5 @@
 """The seed model's convolutions, forward and both gradients; images NHWC."""
+
 import numpy as np
 import pytest
 import theano
@@ -39,9 +40,7 @@ def test_forward(layer, winograd, op_timed, drawn):
 def test_images_gradient(layer, winograd, op_timed, drawn):
     x, w, top, work = sizes(layer)
     like = theano.shared(np.empty(x, "float32"))
-    op_timed(
-        Convolution(abstract.ConvTransposed(), winograd), drawn(*top), drawn(*w, scale=0.05), like, work=work
-    )
+    op_timed(Convolution(abstract.ConvTransposed(), winograd), drawn(*top), drawn(*w, scale=0.05), like, work=work)
 
 
 @pytest.mark.parametrize("layer, winograd", CASES)

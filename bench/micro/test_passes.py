@@ -1,4 +1,5 @@
 """The Ops that are passes over memory, and the matrix products of the dense layers."""
+
 import numpy as np
 import theano
 

@@ -1,4 +1,5 @@
 """Parts of a training step as users meet them: the gather, the optimiser, the forward pass, the whole step."""
+
 import pytest
 import theano
 import theano.tensor as tt

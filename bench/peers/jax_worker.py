@@ -1,7 +1,8 @@
 """The seed models in JAX: NHWC, one jitted function for the whole update, its state donated.
 
-    python -m bench.peers.jax_worker PROBLEM.npz
+python -m bench.peers.jax_worker PROBLEM.npz
 """
+
 import os
 import sys
 
@@ -57,9 +58,10 @@ def network(problem):
             for i, (stride, pad) in enumerate(zip(reversed(strides), reversed(padding))):
                 w, b = weights[n + 8 + 2 * i : n + 10 + 2 * i]
                 pads = [(k - 1 - p, k - 1 - p) for k, p in zip(w.shape, pad)]
-                h = lax.conv_transpose(
-                    jax.nn.relu(h), w, stride, pads, dimension_numbers=NHWC, transpose_kernel=True
-                ) + b
+                h = (
+                    lax.conv_transpose(jax.nn.relu(h), w, stride, pads, dimension_numbers=NHWC, transpose_kernel=True)
+                    + b
+                )
         return jax.nn.sigmoid(h)
 
     return encode, decode

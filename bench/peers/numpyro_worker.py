@@ -1,7 +1,8 @@
 """The seed models in NumPyro: SVI with `Trace_ELBO`, its update jitted, on the networks of jax_worker.py.
 
-    python -m bench.peers.numpyro_worker PROBLEM.npz
+python -m bench.peers.numpyro_worker PROBLEM.npz
 """
+
 import os
 import sys
 

@@ -6,6 +6,7 @@
 a GPU all do under TF32 and none in strict float32, as cuDNN is quickest. There Adam is PyTorch's fused one, cuDNN times
 its algorithms, and the loss is fetched every 100 steps.
 """
+
 import os
 import sys
 

@@ -3,6 +3,7 @@
 Pixels are binarised anew in every step. The paper trains for 3,280 epochs in batches of 20, its learning rate falling
 from 1e-3 to 1e-4 in eight steps; here the rate falls once, after two thirds of the time that there is.
 """
+
 from protocol import burda, reproduce
 
 STAGES = [(1e-3, 2 / 3), (1e-4, 1 / 3)]

@@ -6,6 +6,7 @@ Each script of this folder is one row, for example
     python bench/reproduce/burda_vae.py --data path/to/mnist   # a folder with MNIST's IDX files
     python bench/reproduce/burda_vae.py --quick                # some steps, to see that it runs
 """
+
 import argparse
 import os
 import signal

@@ -1,4 +1,5 @@
 """The convolutional VAE of the PyMC3 blog post: Normal pixels of sd 0.1, 2 latents, 10,000 steps of 64."""
+
 from protocol import reproduce
 
 import fastvae

@@ -1,4 +1,5 @@
 """The fully connected VAE of the same author: 784-128-2, Normal pixels of sd 0.1, 10,000 steps of 128."""
+
 from protocol import reproduce
 
 import fastvae

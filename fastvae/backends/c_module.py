@@ -1,9 +1,10 @@
 """A backend's C code as one Python module, compiled once and kept beside Theano's, and the thunks that it makes.
 
-    built     the path of the compiled module
-    loaded    the module
-    thunk     a node's thunk: one that the module makes, as `c_code/thunks.c` does for both backends
+built     the path of the compiled module
+loaded    the module
+thunk     a node's thunk: one that the module makes, as `c_code/thunks.c` does for both backends
 """
+
 import glob
 import hashlib
 import importlib.machinery

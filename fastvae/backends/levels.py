@@ -6,6 +6,7 @@ Examples
 >>> log_probability(x, logits, levels=2).eval().round(4)  # log(3 / 4)
 array([[[[-0.2877]]]], dtype=float32)
 """
+
 import numpy as np
 import theano.tensor as tt
 from theano.gradient import DisconnectedType

@@ -28,6 +28,7 @@ Examples
 >>> log_probability(x, outputs, components=1).eval().round(2)  # a narrow logistic between levels 127 and 128
 array([[[[-0.69]]]], dtype=float32)
 """
+
 import numpy as np
 import theano.tensor as tt
 from theano.gradient import DisconnectedType

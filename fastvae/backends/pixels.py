@@ -7,6 +7,7 @@ Examples
 >>> op.each, op.by_output(np.zeros((2, 12, 5, 7))).shape  # four channels
 (3, (2, 4, 3, 5, 7))
 """
+
 import numpy as np
 import theano.tensor as tt
 from theano.gof import Apply

@@ -6,6 +6,7 @@ Examples
 >>> relu_gradient(tt.constant(np.float32([0, 2])), tt.constant(np.float32([5, 5]))).eval()
 array([0., 5.], dtype=float32)
 """
+
 import theano
 import theano.tensor as tt
 

@@ -24,6 +24,7 @@ Examples
 >>> newest(folder)["step"]
 3
 """
+
 import contextlib
 import functools
 import json

@@ -14,6 +14,7 @@ Examples
 >>> read(path)
 {'step': 3, 'weights': [array([1., 1.], dtype=float32)]}
 """
+
 import hashlib
 import json
 import math

@@ -21,6 +21,7 @@ Examples
 >>> describe(np.arange(3))
 'int64 (3,) ceb8fa29cce2'
 """
+
 import functools
 import hashlib
 import inspect

@@ -8,6 +8,7 @@ Examples
 >>> decode(encode(state)).normal() == state.normal()
 True
 """
+
 import numpy as np
 
 from fastvae.errors import ConfigurationError

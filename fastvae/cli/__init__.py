@@ -4,6 +4,7 @@ Arguments are parsed, and everything that can be wrong with them is found, befor
 line and exit status 2 (3 if loss or parameters stopped being finite, 130 after Ctrl-C, 143 after SIGTERM), and the
 profile is set before the stack starts.
 """
+
 import argparse
 import math
 import os
@@ -62,7 +63,8 @@ def _parser():
         train.add_argument(_option(name), type=kind, help=f"{text} (default: {default})")
     train.add_argument("--out", help="a new folder for the run (default: runs/MODEL-DATE-TIME)")
     train.add_argument(
-        "--resume", metavar="RUN",
+        "--resume",
+        metavar="RUN",
         help="go on with the run in this folder, as it was configured; --iterations (of the whole run), "
         "--learning-rate and --checkpoint-every may be given anew",
     )
@@ -113,7 +115,8 @@ def _add_device_options(parser):
 
 def _add_cuda_path(parser):
     parser.add_argument(
-        "--cuda-path", metavar="FOLDERS",
+        "--cuda-path",
+        metavar="FOLDERS",
         help="where CUDA's libraries are, folders separated by colons: with libraries, a toolkit's root, or another "
         "Python's site-packages (default: FASTVAE_CUDA_PATH, else this environment and the system)",
     )

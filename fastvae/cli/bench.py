@@ -3,6 +3,7 @@
 The programs are those of the repository's `bench/`. Stock's must not import fastvae, so they are no part of this
 package's namespace: an installed package keeps them in its folder `comparison`, which only their processes look into.
 """
+
 import importlib
 import pathlib
 import sys

@@ -1,4 +1,5 @@
 """What `fastvae train`, `evaluate` and `plot` do once the stack has started."""
+
 import signal
 import sys
 

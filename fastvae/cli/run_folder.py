@@ -1,11 +1,12 @@
 """The folder of one training run: what was asked for, what came out, and its pictures.
 
-    config.json     arguments of the run and the version that made it
-    vae.npz         the trained network (`fastvae.load` reads it)
-    history.csv     the loss of every iteration (`fastvae.training.history`), during the run too
-    checkpoint-*    the last three states of the training (`fastvae.checkpoint`), from which it is resumed
-    *.png           pictures (`fastvae plot` draws them again)
+config.json     arguments of the run and the version that made it
+vae.npz         the trained network (`fastvae.load` reads it)
+history.csv     the loss of every iteration (`fastvae.training.history`), during the run too
+checkpoint-*    the last three states of the training (`fastvae.checkpoint`), from which it is resumed
+*.png           pictures (`fastvae plot` draws them again)
 """
+
 import argparse
 import contextlib
 import datetime

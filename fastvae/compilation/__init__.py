@@ -13,6 +13,7 @@ Examples
 >>> with watched(lambda done, total: seen.append((done, total))):
 ...     f = theano.function([], tt.zeros(()))  # one entry for each module that theano's cache lacked
 """
+
 import contextlib
 import functools
 import os

@@ -13,6 +13,7 @@ True
 >>> os.listdir(home)
 []
 """
+
 import contextlib
 import fcntl
 import os

@@ -4,6 +4,7 @@ A cold start compiles dozens of small modules one after the other, and most of t
 of Python, numpy and the C++ library. GCC takes a precompiled header in their place if every flag agrees; if one does
 not, it reads the headers as before, so the compiled module is the same either way.
 """
+
 import collections
 import hashlib
 import logging

@@ -22,6 +22,7 @@ Endings and names may be in capitals. Only regular files are read.
 >>> images.shape, images.dtype, labels.shape
 ((1000, 1, 28, 28), dtype('float32'), (1000,))
 """
+
 import functools
 import logging
 import os

@@ -1,4 +1,5 @@
 """Images of 0 and 1, drawn once from grey ones: each pixel is 1 with the probability of its intensity."""
+
 import math
 
 import numpy as np

@@ -10,6 +10,7 @@ Examples
 >>> listing(folder)
 Listing(names=['cat/1.png', 'dog/1.png'], classes=['cat', 'dog'], labels=array([0, 1]))
 """
+
 import contextlib
 import os
 import warnings

@@ -5,6 +5,7 @@ an error message. Whether it is a set of images or labels is for `fastvae.datase
 held against what is there before the values are read, so that they never take more memory than it announces. Checksums
 of gzip and zip are verified to the end; a file without one can hide a changed value, but no changed length.
 """
+
 import contextlib
 import gzip
 import io
@@ -154,7 +155,14 @@ def _unzipped(path):
     except DataError:
         raise
     except (
-        zipfile.BadZipFile, OSError, EOFError, KeyError, ValueError, RuntimeError, zlib.error, struct.error
+        zipfile.BadZipFile,
+        OSError,
+        EOFError,
+        KeyError,
+        ValueError,
+        RuntimeError,
+        zlib.error,
+        struct.error,
     ) as error:
         raise DataError(f"{path!r} cannot be read as .npz ({reason(error)}): write it with numpy.savez") from error
 

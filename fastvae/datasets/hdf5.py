@@ -9,6 +9,7 @@ Examples
 >>> dataset(path).shape, keys(path)
 ((3, 4, 4), ['images'])
 """
+
 import math
 
 from fastvae.datasets.formats import reason

@@ -20,6 +20,7 @@ Examples
 >>> rows.shape, rows.dtype, rows[np.array([3, 5])].shape
 ((100, 1, 28, 28), dtype('uint8'), (2, 1, 28, 28))
 """
+
 import math
 import os
 import sys

@@ -20,6 +20,7 @@ Traceback (most recent call last):
     ...
 fastvae.errors.DataError: array: found a masked array, 1 of its 2 entries masked, the first at (1,): leave them out, ...
 """
+
 import os
 
 import numpy as np

@@ -14,6 +14,7 @@ Examples
 >>> finding.name, finding.found
 ("Python's headers", True)
 """
+
 import importlib.metadata
 import importlib.util
 import json

@@ -5,6 +5,7 @@ Examples
 >>> link_flags("/usr/lib/libopenblas.so")
 '-L/usr/lib -lopenblas'
 """
+
 import hashlib
 import os
 import pathlib

@@ -12,6 +12,7 @@ Examples
 >>> URL.startswith("https://"), len(SHA256)
 (True, 64)
 """
+
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -146,7 +147,9 @@ def _compile(tree, folder):
         settings.write(_DATA_FILES)
     # The extensions look for the library in the environment's lib/, three folders above site-packages/pygpu.
     environ = {
-        **os.environ, "CPATH": str(tree / "src"), "LIBRARY_PATH": str(tree / "lib"),
+        **os.environ,
+        "CPATH": str(tree / "src"),
+        "LIBRARY_PATH": str(tree / "lib"),
         "LDFLAGS": "-Wl,-rpath,$ORIGIN/../../..",
     }
     _pip("wheel", "--no-deps", "--wheel-dir", folder, tree, environ=environ)

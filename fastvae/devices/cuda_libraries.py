@@ -11,6 +11,7 @@ Examples
 >>> [finding.name for finding in find()]
 ['CUDA driver', 'nvrtc', 'cuBLAS', 'cuDNN']
 """
+
 import functools
 import json
 import os
@@ -124,9 +125,7 @@ def _find(device, cuda_path, paths):
     if not nvrtcs:
         finding = Finding("nvrtc", False, why=why[0], remedy=why[1])
         return found.finding, finding, *(_of_major(name, None, cuda_path) for name in ("cublas", "cudnn"))
-    sets = (
-        (nvrtc, *(_of_major(name, major, cuda_path) for name in ("cublas", "cudnn"))) for major, nvrtc in nvrtcs
-    )
+    sets = ((nvrtc, *(_of_major(name, major, cuda_path) for name in ("cublas", "cudnn"))) for major, nvrtc in nvrtcs)
     first = next(sets)
     return found.finding, *next((s for s in (first, *sets) if all(one.found for one in s)), first)
 

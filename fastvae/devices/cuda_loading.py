@@ -7,6 +7,7 @@ loaded, the dynamic loader answers ``dlopen("libnvrtc.so")`` with it, and finds 
     load        driver, nvrtc with its builtins, cuBLAS and cuDNN in the order in which each finds what it needs
     strictness  NVIDIA_TF32_OVERRIDE for a profile, which NVIDIA's libraries read when they start
 """
+
 import ctypes
 import glob
 import os

@@ -12,6 +12,7 @@ Examples
 >>> candidates("nvrtc", "/opt/nowhere", environ={}, own=[], system=[])
 []
 """
+
 import glob
 import json
 import os

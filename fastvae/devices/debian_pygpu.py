@@ -4,6 +4,7 @@
 finder at the very end of the import system that knows three names (pygpu and what it needs beyond
 this package's own dependencies), so nothing else of Debian's can shadow or complete the environment.
 """
+
 import importlib.machinery
 import pathlib
 import sys

@@ -5,6 +5,7 @@ Examples
 >>> print(Finding("g++", False, why="'g++' is not an executable on PATH", remedy="apt-get install g++"))
 g++: 'g++' is not an executable on PATH; apt-get install g++
 """
+
 import os
 import re
 import shutil

@@ -5,6 +5,7 @@ threads of its pool. So the pool is given up before the fork, as OpenBLAS does w
 start one anew when they need it. A child computes with one thread, because its siblings share the same cores;
 `fastvae.devices.threads.limit`, called in the child, gives it more.
 """
+
 import functools
 import os
 

@@ -7,6 +7,7 @@ Examples
 >>> on_device(np.zeros((), "float32"), name="t").get_value()
 array(0., dtype=float32)
 """
+
 import numpy as np
 import theano
 

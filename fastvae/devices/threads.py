@@ -11,6 +11,7 @@ True
 >>> requested(cli=3).count
 3
 """
+
 import math
 import os
 import pathlib
@@ -20,6 +21,7 @@ from fastvae.errors import ConfigurationError
 
 MOST = 1024  # libraries crash on absurd numbers of threads
 CORES = "every core that affinity and cgroup quota leave"
+
 
 @dataclass(frozen=True)
 class Request:

@@ -10,6 +10,7 @@ the loss counts nats per minibatch and the ELBO of one image is `-loss / B`. `fa
 PyMC3 copies the encoder, once for log q and once for the sample of z. The copies are equal, but theano merges them
 only after the gradient was taken, and the encoder's backward pass then runs twice; here they are merged before.
 """
+
 import contextlib
 
 import numpy as np

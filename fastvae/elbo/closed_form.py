@@ -10,6 +10,7 @@ p = Normal(mu, sd), the sums over the latent's entries i of
 make KL(q, p) = E_q log q - E_q log p. `mu` and `sd` may themselves depend on other random variables, which q holds
 independent of this one.
 """
+
 import numpy as np
 import pymc3 as pm
 import theano.tensor as tt

@@ -16,6 +16,7 @@ Examples
 >>> approx.groups[0].symbolic_initial in theano.gof.graph.inputs([mean_of_squares])
 True
 """
+
 import functools
 import operator
 

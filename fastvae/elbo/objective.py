@@ -26,6 +26,7 @@ d log w_s / dz_s dz_s / dphi (Tucker et al., 2018, arXiv:1810.04152, there for b
 
 has the same expectation without a score function: its variance falls as the encoder becomes exact.
 """
+
 import logging
 from typing import NamedTuple
 

@@ -8,6 +8,7 @@ Examples
 >>> sources([tt.fvector("x") * tt.lvector("n")])
 ["'n', whose int64 meets float32"]
 """
+
 import contextlib
 import logging
 

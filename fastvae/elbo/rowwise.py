@@ -14,6 +14,7 @@ True
 >>> first_mixing([z.reshape((4, -1)).sum(axis=1)], [z])
 'Reshape{2}'
 """
+
 import enum
 
 import theano

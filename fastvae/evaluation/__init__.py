@@ -15,6 +15,7 @@ The three in the middle take a user's own `pymc3.Model` too, and live in `fastva
 >>> ReconstructionError(mse=0.02, mse_of_mean_image=0.08, ratio=0.25).ratio <= 0.5
 True
 """
+
 import math
 from typing import NamedTuple
 
@@ -141,9 +142,7 @@ class ActiveUnits(NamedTuple):
     variances: np.ndarray  #: float64 (n_latent,), over the images, of the posterior means
 
 
-@kinds.checked(
-    vae=kinds.having("encode_mean"), images=kinds.anything, threshold=kinds.number(minimum=0, like=0.01)
-)
+@kinds.checked(vae=kinds.having("encode_mean"), images=kinds.anything, threshold=kinds.number(minimum=0, like=0.01))
 def active_units(vae, images, threshold=0.01):
     """Latents whose posterior mean varies over the images by more than a threshold.
 

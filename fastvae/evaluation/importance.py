@@ -22,6 +22,7 @@ Examples
 >>> lower.nats < upper.nats
 True
 """
+
 from typing import NamedTuple
 
 import numpy as np

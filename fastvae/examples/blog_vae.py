@@ -5,6 +5,7 @@
 Nothing in the network or the model knows fastvae: any Theano graph will do. What changed from the `pm.fit` script
 are the first import, `fastvae.fit`, `fastvae.adam` and `fastvae.Minibatch`, and the test value that went.
 """
+
 import argparse
 
 import fastvae  # isort: skip  (before theano: picks the profile)

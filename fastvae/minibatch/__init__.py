@@ -13,6 +13,7 @@ Examples
 >>> images_now.shape, images_now.dtype, labels_now.shape
 ((4, 1, 8, 8), dtype('float32'), (4,))
 """
+
 import numpy as np
 import theano
 

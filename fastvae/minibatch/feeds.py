@@ -17,6 +17,7 @@ Examples
 >>> next(feed.batches(epoch=0, start=4))  # the last row fills no batch: the next epoch begins
 ((array([0, 1]),), {'epoch': 1, 'start': 2})
 """
+
 import itertools
 import math
 

@@ -14,6 +14,7 @@ Examples
 >>> sorted([*draw(), *draw()]), order.batches_per_epoch
 ([0, 1, 2, 3, 4, 5], 2)
 """
+
 from typing import NamedTuple
 
 import numpy as np

@@ -26,6 +26,7 @@ Examples
 {'data': [['int64', []]], 'batch_size': 4, 'last': 'drop', 'epoch': 1, 'start': 4}
 >>> x.tag.pipeline.close()
 """
+
 import queue
 import threading
 import weakref

@@ -13,6 +13,7 @@ Traceback (most recent call last):
     ...
 fastvae.errors.ConfigurationError: xs takes float32, and uint8 is to replace it: give Minibatch(..., scale=1 / 255), ...
 """
+
 import theano
 import theano.tensor as tt
 

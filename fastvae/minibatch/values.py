@@ -6,6 +6,7 @@ Examples
 >>> values.in_step(tt.as_tensor(np.array([[0, 255]], "uint8")), rng=None).eval()
 array([[0., 1.]], dtype=float32)
 """
+
 from typing import NamedTuple
 
 import numpy as np
@@ -101,4 +102,3 @@ class Values(NamedTuple):
         if self.scale is not None:
             array = array.astype(np.float32) * self.scale
         return (array > 0.5).astype(np.float32) if self.binarize else array
-

@@ -8,6 +8,7 @@ Stage(name='encoder.conv3', kind='Conv2D', output_shape=(64, 24, 24))
 >>> [parameter.name for parameter in vae.get_params()[:2]]
 ['encoder.conv1.weight', 'encoder.conv1.bias']
 """
+
 import math
 from typing import NamedTuple
 

@@ -13,6 +13,7 @@ Examples
 >>> read(path).model_class, read(path).config, read(path).params[0][0]
 ('my.VAE', {'n_latent': 2}, 'weight')
 """
+
 import json
 import os
 import zipfile

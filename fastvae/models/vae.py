@@ -17,6 +17,7 @@ Examples
 >>> vae.sample(3, seed=0).shape
 (3, 1, 8, 8)
 """
+
 import abc
 from functools import cached_property
 

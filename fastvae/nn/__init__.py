@@ -23,6 +23,7 @@ Examples
 >>> fastvae.collect_params(layer(tt.tensor4("x", dtype="float32")))
 [conv1.weight, conv1.bias]
 """
+
 from fastvae.nn.activations import identity, relu, sigmoid, softplus, tanh
 from fastvae.nn.collect import collect_params, not_trainable
 from fastvae.nn.conv import Conv2D

@@ -6,6 +6,7 @@ Examples
 >>> relu(np.array([-1, 0, 2], dtype="float32")).eval()
 array([0., 0., 2.], dtype=float32)
 """
+
 import theano.tensor as tt
 
 from fastvae import expressions, kinds

@@ -9,6 +9,7 @@ Examples
 >>> collect_params(rate * (tt.dot(tt.matrix("x"), weight) + bias))
 [weight, bias]
 """
+
 import logging
 
 from pymc3.data import Minibatch

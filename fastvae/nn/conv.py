@@ -6,6 +6,7 @@ Examples
 >>> nn.Conv2D(1, 64, 3, stride=2, padding="same").output_shape((1, 28, 28))
 (64, 14, 14)
 """
+
 from fastvae import expressions, kinds
 from fastvae.arguments import PADDING, RNG, generator, pair, resolve_padding
 from fastvae.backends import abstract

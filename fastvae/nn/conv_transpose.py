@@ -6,6 +6,7 @@ Examples
 >>> nn.ConvTranspose2D(64, 1, 3, stride=2).output_shape((64, 13, 13))
 (1, 27, 27)
 """
+
 from fastvae import expressions, kinds
 from fastvae.backends import abstract
 from fastvae.errors import ConfigurationError

@@ -8,6 +8,7 @@ Examples
 >>> nn.Reshape((64, 24, 24)).output_shape((36864,))
 (64, 24, 24)
 """
+
 import math
 
 from fastvae import expressions, kinds

@@ -10,6 +10,7 @@ Examples
 >>> weight.dtype, bool(abs(weight).max() <= (6 / (784 + 128)) ** 0.5)
 (dtype('float32'), True)
 """
+
 import math
 
 import numpy as np
@@ -64,6 +65,7 @@ def normal(sd):
     >>> normal(0.01)((2, 3), 2, 3, np.random.default_rng(0)).shape
     (2, 3)
     """
+
     def draw(shape, fan_in, fan_out, rng):
         return np.float32(sd) * rng.standard_normal(shape, dtype=np.float32)
 
@@ -84,6 +86,7 @@ def constant(value):
     >>> constant(0.5)((2,), 1, 1, None)
     array([0.5, 0.5], dtype=float32)
     """
+
     def fill(shape, fan_in, fan_out, rng):
         return np.full(shape, value, dtype=np.float32)
 

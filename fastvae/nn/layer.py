@@ -14,6 +14,7 @@ Examples
 >>> layer.get_params(), layer(tt.matrix("x", dtype="float32")).ndim
 ([scale.factor], 2)
 """
+
 import numpy as np
 import theano
 import theano.tensor as tt

@@ -6,6 +6,7 @@ Examples
 >>> nn.Linear(784, 128, activation=nn.relu, name="dense1").output_shape((784,))
 (128,)
 """
+
 from fastvae import expressions, kinds
 from fastvae.arguments import RNG, generator
 from fastvae.backends import abstract

@@ -13,6 +13,7 @@ Figures are built without pyplot: no display, no window and no global state is n
 >>> figure = loss_curve([640.0, 320.0, 160.0], batch_size=64)  # approx.hist
 >>> figure.savefig("loss.png")  # doctest: +SKIP
 """
+
 import warnings
 
 import matplotlib

@@ -2,6 +2,7 @@
 
 The caller names the stages; `fastvae.plots.model_graph` is this module's one function.
 """
+
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, FancyArrowPatch, FancyBboxPatch

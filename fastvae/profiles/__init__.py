@@ -16,6 +16,7 @@ Examples
 >>> profile.device, profile.settings["deterministic"]
 ('cpu', ('more', 'profile deterministic'))
 """
+
 import collections.abc
 import difflib
 import os

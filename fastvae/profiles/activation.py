@@ -3,6 +3,7 @@
 theano reads its configuration once, when it is imported: `activated` exports the profile's settings for
 that moment and restores the environment, so child processes do not take them for the user's own.
 """
+
 import contextlib
 import importlib
 import logging

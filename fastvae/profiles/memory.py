@@ -8,6 +8,7 @@ Examples
 >>> ran_out(MemoryError()), ran_out(RuntimeError("CUDNN_STATUS_ALLOC_FAILED")), ran_out(ValueError("no"))
 (True, True, False)
 """
+
 import functools
 import re
 

@@ -14,6 +14,7 @@ Examples
 >>> format_flags({"device": "cpu", "blas.ldflags": "-L/opt/a,b -lblas"})
 'device=cpu,blas.ldflags="-L/opt/a,b -lblas"'
 """
+
 import configparser
 import os
 import shlex

@@ -2,6 +2,7 @@
 
 `import fastvae` calls `start()`; the command line calls it after it has parsed `--profile`.
 """
+
 import importlib
 import os
 import sys

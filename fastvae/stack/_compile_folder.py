@@ -2,6 +2,7 @@
 
 Theano unpickles and loads what it finds there, so whoever can write it can run code as this user.
 """
+
 import contextlib
 import errno
 import glob
@@ -150,8 +151,6 @@ def failures_in_one_line(folder):
             raise
         reason = error.strerror if isinstance(error, OSError) and error.strerror else "no room for what is compiled"
         raise _refusal(bad, reason) from error
-
-
 
 
 def _refusal(folders, reason):

@@ -3,6 +3,7 @@
 Stock PyMC3 computes its log q by a `theano.scan` over `pm.MvNormal`, whose triangular solves run in Python, and
 scatters L by an indexing that does too. Here both are the products of `fastvae.posteriors`.
 """
+
 from pymc3.variational.approximations import FullRankGroup
 from pymc3.variational.opvi import node_property
 

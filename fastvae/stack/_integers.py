@@ -7,6 +7,7 @@ Theano computes in float64 where int64 meets float32. A training step shall not,
 log-density of a discrete distribution, and in what a model makes of integers in `pm.Data`. A warning names numbers that
 float32 does not hold. The log-density of a free discrete variable, which no fit takes, stays float64.
 """
+
 import copy
 import functools
 import numbers

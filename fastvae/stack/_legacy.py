@@ -14,6 +14,7 @@ fails once stock works without it.
 The remaining fault of the import, numpy's missing `blas_opt_info`, is covered by the profile, which
 always sets `blas.ldflags` (`fastvae/profiles/`).
 """
+
 import contextlib
 import importlib
 import inspect

@@ -1,4 +1,5 @@
 """Put a function in the place of one that many modules of PyMC3 have imported by its name."""
+
 import sys
 
 

@@ -9,6 +9,7 @@ its parameters (as the starting point of a free variable), just that value is co
 A model that asks for another mode (`pm.Model(theano_config={"compute_test_value": ...})`) or a profile that
 does (`debug`) is left as it is.
 """
+
 import contextlib
 import functools
 

@@ -6,6 +6,7 @@ sets belongs to its thread; an assignment, `theano.config.cxx = ...`, is for all
 
 Theano's compilation (its graph rewrites, its cache, the lock of its folder) is not made for threads: they take turns.
 """
+
 import contextlib
 import functools
 import os
@@ -50,9 +51,7 @@ def install():
         setattr(owner, name, _in_turn(getattr(owner, name)))
     side_by_side.help_under(lambda: _given(dict(_here.values)))
     # A forked child has the thread that forked alone: nobody may be in the middle of a compilation then.
-    os.register_at_fork(
-        before=_turn.acquire, after_in_parent=_turn.release, after_in_child=_turn.release
-    )
+    os.register_at_fork(before=_turn.acquire, after_in_parent=_turn.release, after_in_child=_turn.release)
 
 
 @contextlib.contextmanager

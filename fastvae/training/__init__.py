@@ -1,4 +1,5 @@
 """Training: PyMC3's `fit` on the fast path, a pure step function, which `fastvae.training.loop` then calls."""
+
 import contextlib
 import difflib
 import inspect
@@ -56,7 +57,7 @@ def _configuration(value):
 def _method(value):
     if isinstance(value, str) and value.lower().startswith("nfvi="):
         try:
-            pm.variational.flows.Formula(value[len("nfvi="):])
+            pm.variational.flows.Formula(value[len("nfvi=") :])
         except Exception:  # a KeyError of several lines, an IndexError
             raise ValueError from None
     named = isinstance(value, str) and (value.lower() in METHODS or value.lower().startswith("nfvi="))
@@ -265,9 +266,17 @@ def fit(
         if fn_kwargs is not None:
             kwargs["fn_kwargs"] = fn_kwargs
         return pm.fit(
-            STEPS if n is None else n, local_rv, method, model,
-            None if random_seed is None else stream_seed(random_seed), start, inf_kwargs,
-            score=score, callbacks=callbacks, progressbar=progressbar, **kwargs,
+            STEPS if n is None else n,
+            local_rv,
+            method,
+            model,
+            None if random_seed is None else stream_seed(random_seed),
+            start,
+            inf_kwargs,
+            score=score,
+            callbacks=callbacks,
+            progressbar=progressbar,
+            **kwargs,
         )
     _drop_unused(kwargs)
     _check_further(kwargs)
@@ -314,9 +323,21 @@ def fit(
         if checkpoints is not None:
             checkpoints.bind(step, trained, pipelines)
         Loop(
-            inference, step, n, trained, score=score is None or bool(score), callbacks=callbacks, batch_size=batch_size,
-            pipelines=pipelines, skip=bad_steps == "skip", held_out=held_out, best=best, history=history,
-            checkpoints=checkpoints, first=first, buffer=buffer,
+            inference,
+            step,
+            n,
+            trained,
+            score=score is None or bool(score),
+            callbacks=callbacks,
+            batch_size=batch_size,
+            pipelines=pipelines,
+            skip=bad_steps == "skip",
+            held_out=held_out,
+            best=best,
+            history=history,
+            checkpoints=checkpoints,
+            first=first,
+            buffer=buffer,
         ).run(progressbar)
     return inference.approx
 

@@ -12,6 +12,7 @@ Examples
 >>> float(w.get_value())
 1.0
 """
+
 import math
 import sys
 

@@ -3,6 +3,7 @@
 A learning rate has no part in the loss of the first step. So that the step can be looked at again, the values from
 before it are kept until its loss is known.
 """
+
 import numpy as np
 import theano
 

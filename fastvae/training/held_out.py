@@ -3,6 +3,7 @@
 It is PyMC3's objective, one sample of each latent, with the minibatch replaced by held-out rows. Each evaluation
 draws the same noise, so that two of them differ by the parameters alone, and none changes the noise of the training.
 """
+
 import math
 
 import numpy as np

@@ -18,6 +18,7 @@ Examples
 >>> print(pathlib.Path(path).read_text().splitlines()[-1])
 2,6.0,-3.0,-3.5
 """
+
 import contextlib
 import csv
 import os

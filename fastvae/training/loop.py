@@ -1,4 +1,5 @@
 """The loop under `fastvae.fit`: steps, and between them losses, callbacks, held-out ELBOs, history and checkpoints."""
+
 import contextlib
 import time
 
@@ -50,8 +51,23 @@ class Loop:
     """
 
     def __init__(
-        self, inference, step, n, params, *, score=True, callbacks=None, batch_size=None, pipelines=(), skip=False,
-        held_out=None, best=None, history=None, checkpoints=None, first=None, buffer=None,
+        self,
+        inference,
+        step,
+        n,
+        params,
+        *,
+        score=True,
+        callbacks=None,
+        batch_size=None,
+        pipelines=(),
+        skip=False,
+        held_out=None,
+        best=None,
+        history=None,
+        checkpoints=None,
+        first=None,
+        buffer=None,
     ):
         self.inference, self.approx, self.n, self.params = inference, inference.approx, n, params
         self.score, self.callbacks, self.batch_size, self.skip = score, list(callbacks or []), batch_size, skip

@@ -10,6 +10,7 @@ Examples
 >>> buffer.fetch(2)
 [4.0, 5.0]
 """
+
 import numpy as np
 import theano
 import theano.tensor as tt

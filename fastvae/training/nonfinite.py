@@ -6,6 +6,7 @@ Examples
 >>> first_bad([theano.shared(np.float32(1), name="a"), theano.shared(np.float32(np.inf), name="b")])
 "'b'"
 """
+
 import numpy as np
 import theano.tensor as tt
 

@@ -1,4 +1,5 @@
 """Progress of a fit: one updating line in a terminal or notebook, a line now and then elsewhere."""
+
 import contextlib
 import sys
 import time

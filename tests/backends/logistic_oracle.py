@@ -3,6 +3,7 @@
 A function f that is real on the real line has f(x + ih) = f(x) + ih f'(x) + O(h^2), without any difference of values
 (Squire and Trapp 1998, "Using complex variables to estimate derivatives of real functions").
 """
+
 import numpy as np
 
 STEP = 1e-100

@@ -1,4 +1,5 @@
 """The categorical log-probability where no backend takes it: by scipy, and its gradient by differences."""
+
 import numpy as np
 import scipy.special
 import theano

@@ -1,4 +1,5 @@
 """The discretised logistic where no backend takes it, against complex arithmetic of twice the precision."""
+
 import numpy as np
 import pytest
 import theano

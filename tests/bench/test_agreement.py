@@ -1,4 +1,5 @@
 """A long run: 300 steps from the same weights, on the same batches and noise, end where stock PyMC3's do."""
+
 import sys
 
 import numpy as np
@@ -35,6 +36,10 @@ def test_the_compared_means_are_those_of_the_last_50():
 
 
 def test_stock_is_a_program_of_its_own(run):
-    done = run(sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); import bench.stock\n"
-               "print([name for name in ('fastvae', 'theano', 'pymc3') if name in sys.modules])")
+    done = run(
+        sys.executable,
+        "-c",
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); import bench.stock\n"
+        "print([name for name in ('fastvae', 'theano', 'pymc3') if name in sys.modules])",
+    )
     assert done.stdout.strip() == "[]", done.stderr

@@ -1,4 +1,5 @@
 """asv's configuration and benchmarks, as far as they go without asv: what is n/a, what is found, what is committed."""
+
 import importlib
 import json
 import re

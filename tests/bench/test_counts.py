@@ -1,4 +1,5 @@
 """What the seed models' compiled steps consist of: no more than the baseline, and more where one adds to it."""
+
 import json
 
 import numpy as np

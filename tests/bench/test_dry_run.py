@@ -1,4 +1,5 @@
 """The command that prints what the GPU step asks of a device."""
+
 from tests.conftest import last_line_of
 
 

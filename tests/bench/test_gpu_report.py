@@ -1,4 +1,5 @@
 """The report of a GPU: whole on the dry-run device, whose convolutions compute and whose other results are garbage."""
+
 import json
 import math
 import types

@@ -1,4 +1,5 @@
 """A bundle of this environment, unpacked elsewhere and run with nothing of the environment left."""
+
 import hashlib
 import json
 import os

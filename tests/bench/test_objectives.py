@@ -1,4 +1,5 @@
 """What the benchmark of objectives times, and what it holds the times against."""
+
 import itertools
 
 import pytest

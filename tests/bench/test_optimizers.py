@@ -1,4 +1,5 @@
 """What the benchmark of optimizers times."""
+
 import time
 
 import numpy as np

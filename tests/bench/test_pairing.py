@@ -66,7 +66,9 @@ def program(tmp_path, monkeypatch):
 
 
 def test_a_worker_checks_starts_and_times_whatever_it_prints(program):
-    worker = program("chatty", """
+    worker = program(
+        "chatty",
+        """
         import os, time
         from bench.worker import serve
 
@@ -77,7 +79,8 @@ def test_a_worker_checks_starts_and_times_whatever_it_prints(program):
             return (lambda: next(losses)) if given else (lambda: time.sleep(0.05) or 7.0)
 
         serve(make_step, 3, lambda: {"version": "1"})
-        """)
+        """,
+    )
     with closing([worker]):
         assert worker.check() == [3.0, 2.0, 1.0]
         worker.start()

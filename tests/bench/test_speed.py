@@ -1,4 +1,5 @@
 """The regression guard: `pytest -m speed`, about a minute on a quiet machine."""
+
 import os
 
 import pytest

@@ -1,4 +1,5 @@
 """`fastvae bench` from an installed package, outside the repository."""
+
 import re
 import subprocess
 import sys

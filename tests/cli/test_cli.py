@@ -1,4 +1,5 @@
 """The command line as a user meets it: real processes, real exit statuses."""
+
 import csv
 import json
 import os
@@ -99,7 +100,11 @@ def endless(clean_environ, images, tmp_path):
     def start():
         process = subprocess.Popen(
             [*CLI, "train", "--data", str(images), "--model", "mlp", "--iterations", "100000000", "--out", "run"],
-            cwd=tmp_path, env=clean_environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            cwd=tmp_path,
+            env=clean_environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         processes.append(process)
         for line in process.stderr:
@@ -179,8 +184,12 @@ def test_a_full_disk_is_one_line_and_status_2(run, images, tmp_path):
 
 def test_a_closed_pipe_is_no_error(clean_environ, tmp_path):
     done = subprocess.run(
-        f"{sys.executable} -m fastvae devices | true", shell=True, cwd=tmp_path, env=clean_environ,
-        text=True, capture_output=True,
+        f"{sys.executable} -m fastvae devices | true",
+        shell=True,
+        cwd=tmp_path,
+        env=clean_environ,
+        text=True,
+        capture_output=True,
     )
     assert done.stderr == ""
 
@@ -200,8 +209,18 @@ def folder_with(**files):
 
 CONFIG = json.dumps(
     dict(
-        data="fashion-mnist-sample", model="mlp", likelihood="normal", posterior="mean-field", objective="elbo",
-        kl="monte-carlo", n_samples=1, iterations=1, batch_size=1, learning_rate=0.1, latent=2, seed=1,
+        data="fashion-mnist-sample",
+        model="mlp",
+        likelihood="normal",
+        posterior="mean-field",
+        objective="elbo",
+        kl="monte-carlo",
+        n_samples=1,
+        iterations=1,
+        batch_size=1,
+        learning_rate=0.1,
+        latent=2,
+        seed=1,
         checkpoint_every=1,
     )
 )
@@ -237,11 +256,13 @@ ARGUMENTS = {
     "resume elsewhere": (["train", "--resume", "a", "--out", "b"], {}, "--out cannot be given with --resume"),
     "resume and shorten": (
         ["train", "--iterations", "1", "--resume", folder_with(config_json=CONFIG, **{"checkpoint-00000002_ckpt": ""})],
-        {}, "--iterations 1 counts those of the whole run, which has 2",
+        {},
+        "--iterations 1 counts those of the whole run, which has 2",
     ),
     "resume what is damaged": (
         ["train", "--resume", folder_with(config_json=CONFIG, **{"checkpoint-00000001_ckpt": ""})],
-        {}, "none of its 1 checkpoints is whole: begin again",
+        {},
+        "none of its 1 checkpoints is whole: begin again",
     ),
     "no samples": (["evaluate", "run", "--samples", "0"], {}, "--samples: '0' is not a whole number of at least 1"),
     "no run": (["evaluate", "nowhere"], {}, "'nowhere' is not a run folder"),

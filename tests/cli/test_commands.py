@@ -1,4 +1,5 @@
 """What the commands decide before they compute; `tests/cli/test_cli.py` runs them whole."""
+
 import os
 
 import numpy as np

@@ -1,4 +1,5 @@
 """Modules compiled side by side are those that theano compiles one by one, and its cache holds the same."""
+
 import json
 import os
 

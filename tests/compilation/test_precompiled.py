@@ -1,4 +1,5 @@
 """Precompiled headers change how long a cold start takes, and nothing else."""
+
 import collections
 import subprocess
 import types

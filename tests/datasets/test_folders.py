@@ -1,4 +1,5 @@
 """Folders of images: which files, which labels, and no image larger than what was asked for."""
+
 import struct
 import zlib
 

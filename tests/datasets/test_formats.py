@@ -1,4 +1,5 @@
 """The readers against numpy's own, and under damage anywhere in a file: an array or a DataError, nothing else."""
+
 import gzip
 import io
 import struct

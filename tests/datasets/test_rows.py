@@ -1,4 +1,5 @@
 """Rows on disk against the same array in memory, and every damage an error or (a changed value) no damage in form."""
+
 import struct
 import sys
 

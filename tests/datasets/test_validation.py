@@ -1,4 +1,5 @@
 """One verdict on data at every entrance, held to a few lines of numpy; and the words of each refusal."""
+
 import h5py
 import numpy as np
 import pandas
@@ -294,8 +295,14 @@ LABELS = np.array([3, 1, 0, 2, 1])
 @pytest.mark.parametrize(
     "labels",
     [
-        LABELS[:, None], np.eye(4, dtype=int)[LABELS], np.eye(4)[LABELS], np.eye(4, dtype=bool)[LABELS],
-        LABELS.astype("u8"), LABELS.astype(">f8"), LABELS.astype("f2"), LABELS.tolist(),
+        LABELS[:, None],
+        np.eye(4, dtype=int)[LABELS],
+        np.eye(4)[LABELS],
+        np.eye(4, dtype=bool)[LABELS],
+        LABELS.astype("u8"),
+        LABELS.astype(">f8"),
+        LABELS.astype("f2"),
+        LABELS.tolist(),
     ],
 )
 def test_labels_may_be_a_column_one_hot_or_of_another_type(labels):

@@ -1,4 +1,5 @@
 """Folders of fake CUDA libraries that say what a test wants: versions, and how they fail."""
+
 from tests.dry_run import CUDNN_PARTS, HERE, compile_library
 
 NVRTC = """

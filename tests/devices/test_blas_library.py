@@ -1,4 +1,5 @@
 """The BLAS that the flags name is the file that theano gets, whatever its folder is called."""
+
 import os
 import pathlib
 

@@ -1,4 +1,5 @@
 """The driver and the libraries that go with it are chosen, or what is wrong is said; fakes stand in for NVIDIA's."""
+
 import pytest
 
 from fastvae.devices import cuda_libraries, cuda_search
@@ -95,35 +96,53 @@ def _nvrtc(folder, **options):
     "answers, prepare, name, why, remedy",
     [
         (
-            {"DRIVER": 12040}, _nvrtc, "nvrtc",
+            {"DRIVER": 12040},
+            _nvrtc,
+            "nvrtc",
             "nvrtc 12.9 (FOLDER/libnvrtc.so.12) is newer than the driver, which serves CUDA 12.4",
             "update the driver, or pip install 'nvidia-cuda-nvrtc-cu12<12.5'",
         ),
         (
-            {"CAPABILITY": 90}, lambda folder: _nvrtc(folder, status=5), "nvrtc",
+            {"CAPABILITY": 90},
+            lambda folder: _nvrtc(folder, status=5),
+            "nvrtc",
             "nvrtc 12.9 (FOLDER/libnvrtc.so.12): it does not compile for compute_90 (NVRTC_ERROR_INVALID_OPTION)",
             "pip install --force-reinstall nvidia-cuda-nvrtc-cu12==12.9.86",
         ),
         (
-            {}, lambda folder: _nvrtc(folder, builtins=False), "nvrtc",
-            "libnvrtc-builtins.so.12.9 is not beside it", "pip install --force-reinstall",
+            {},
+            lambda folder: _nvrtc(folder, builtins=False),
+            "nvrtc",
+            "libnvrtc-builtins.so.12.9 is not beside it",
+            "pip install --force-reinstall",
         ),
         (
-            {}, lambda folder: cuda_fakes.cudnn(folder, parts=("graph", "ops")), "cuDNN",
+            {},
+            lambda folder: cuda_fakes.cudnn(folder, parts=("graph", "ops")),
+            "cuDNN",
             "it is incomplete, libcudnn_cnn.so.9, libcudnn_engines_precompiled.so.9",
             "pip install --force-reinstall nvidia-cudnn-cu12==9.10.2.21",
         ),
         (
-            {}, lambda folder: (_nvrtc(folder), cuda_fakes.cudnn(folder, 91900, 13000)), "cuDNN",
-            "cuDNN 9.19.0 (FOLDER/libcudnn.so.9) belongs to CUDA 13, and nvrtc to 12", "nvidia-cudnn-cu12==9.10.2.21",
+            {},
+            lambda folder: (_nvrtc(folder), cuda_fakes.cudnn(folder, 91900, 13000)),
+            "cuDNN",
+            "cuDNN 9.19.0 (FOLDER/libcudnn.so.9) belongs to CUDA 13, and nvrtc to 12",
+            "nvidia-cudnn-cu12==9.10.2.21",
         ),
         (
-            {}, lambda folder: cuda_fakes.cudnn(folder, 8907, 12000), "cuDNN",
-            "cuDNN 8.9.7 (FOLDER/libcudnn.so.9) is not version 9", "nvidia-cudnn-cu12==9.10.2.21",
+            {},
+            lambda folder: cuda_fakes.cudnn(folder, 8907, 12000),
+            "cuDNN",
+            "cuDNN 8.9.7 (FOLDER/libcudnn.so.9) is not version 9",
+            "nvidia-cudnn-cu12==9.10.2.21",
         ),
         (
-            {}, lambda folder: (cuda_fakes.nvrtc(folder, 13, 0), cuda_fakes.cublas(folder, 12)), "cuBLAS",
-            "cuBLAS 12.4.5 (FOLDER/libcublas.so.12) belongs to CUDA 12, and nvrtc to 13", "pip install nvidia-cublas",
+            {},
+            lambda folder: (cuda_fakes.nvrtc(folder, 13, 0), cuda_fakes.cublas(folder, 12)),
+            "cuBLAS",
+            "cuBLAS 12.4.5 (FOLDER/libcublas.so.12) belongs to CUDA 12, and nvrtc to 13",
+            "pip install nvidia-cublas",
         ),
         ({}, lambda folder: None, "nvrtc", "libnvrtc.so.12 does not exist", "pip install nvidia-cuda-nvrtc-cu12=="),
         ({}, lambda folder: None, "cuBLAS", "libcublas.so.12 does not exist", "pip install nvidia-cublas-cu12=="),

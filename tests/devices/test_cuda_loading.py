@@ -1,4 +1,5 @@
 """Shims answer for the plain names that libgpuarray opens; the environment may not contradict a profile."""
+
 import pytest
 
 from fastvae.devices import cuda_loading

@@ -1,4 +1,5 @@
 """Places are searched in the order that is promised."""
+
 from fastvae.devices import cuda_search
 
 

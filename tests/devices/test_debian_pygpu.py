@@ -1,4 +1,5 @@
 """The finder adds three names at the very end, and only where they are built for this Python."""
+
 import importlib.machinery
 import sys
 

@@ -1,4 +1,5 @@
 """Every check tells found from missing, and names what to install."""
+
 import os
 import subprocess
 import sys

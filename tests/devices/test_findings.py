@@ -1,4 +1,5 @@
 """Looking for libraries and asking drivers disturbs nothing and hides nothing."""
+
 from fastvae.devices import findings
 
 LOADED = """

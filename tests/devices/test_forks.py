@@ -1,4 +1,5 @@
 """A process forked from one that has computed computes the same with one thread; PyMC3 samples in such processes."""
+
 import pytest
 
 WORK = """

@@ -17,9 +17,7 @@ def test_on_the_cpu_it_is_an_ordinary_shared_variable():
 
 def test_on_a_gpu_a_scalar_is_asked_to_live_there(monkeypatch):
     asked = {}
-    gpu = SimpleNamespace(
-        config=SimpleNamespace(device="cuda0"), shared=lambda value, **options: asked.update(options)
-    )
+    gpu = SimpleNamespace(config=SimpleNamespace(device="cuda0"), shared=lambda value, **options: asked.update(options))
     monkeypatch.setattr(resident, "theano", gpu)
     on_device(np.zeros((), "float32"), name="t")
     assert asked == {"name": "t", "target": None}

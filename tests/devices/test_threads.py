@@ -1,4 +1,5 @@
 """Threads follow affinity and quota, and only the linked BLAS has more than one."""
+
 import json
 import os
 

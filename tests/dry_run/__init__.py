@@ -8,6 +8,7 @@ Memory and copies are real.
     environ     the variables under which a process of its own finds them
     counts      in that process: what was called since `reset()`
 """
+
 import ctypes
 import os
 import pathlib

@@ -1,5 +1,6 @@
 """Run stock PyMC3's step of the seed model on the dry-run device, provoke each counter once, and compare convolutions
 with those of theano's own cuDNN Ops, compiled with the wrapper header; JSON on the output."""
+
 import json
 
 import fastvae  # isort: skip

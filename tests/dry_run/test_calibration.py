@@ -1,4 +1,5 @@
 """The dry-run device counts what it should: stock's step gives the figures that are known of it."""
+
 import ctypes
 import json
 import subprocess

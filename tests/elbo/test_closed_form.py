@@ -1,4 +1,5 @@
 """The expectations in closed form against Gauss-Hermite quadrature, and for which pairs there are any."""
+
 import numpy as np
 import pymc3 as pm
 import pytest

@@ -1,4 +1,5 @@
 """Samples in the batch axis or in copies: the same loss, the encoder once, and folded only where that is right."""
+
 import numpy as np
 import pymc3 as pm
 import pytest

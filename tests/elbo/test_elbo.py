@@ -1,4 +1,5 @@
 """The objective and its gradients against stock PyMC3 in a process that never imports fastvae."""
+
 import sys
 
 import numpy as np
@@ -57,8 +58,14 @@ def test_loss_and_all_gradients_equal_stock_pymc3(kind, run, tmp_path):
     vae, images, noise = problem(kind)
     weights = [param.get_value() for param in vae.get_params()]
     np.savez(
-        tmp_path / "problem.npz", images=images, noise=noise, kind=kind, total_size=TOTAL, maps=(32, 16, 16),
-        n_weights=len(weights), **{f"weight{i}": weight for i, weight in enumerate(weights)},
+        tmp_path / "problem.npz",
+        images=images,
+        noise=noise,
+        kind=kind,
+        total_size=TOTAL,
+        maps=(32, 16, 16),
+        n_weights=len(weights),
+        **{f"weight{i}": weight for i, weight in enumerate(weights)},
     )
     flags = f"floatX=float32,blas.ldflags={theano.config.blas.ldflags}"
     done = run(sys.executable, "-W", "ignore", "-m", "tests.stock_objective", "problem.npz", "answer.npz", flags=flags)

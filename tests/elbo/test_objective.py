@@ -1,4 +1,5 @@
 """Every objective against gradients derived by hand, closed-form expectations and stock PyMC3."""
+
 import itertools
 
 import numpy as np

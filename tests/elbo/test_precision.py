@@ -46,8 +46,12 @@ def fit(encoder="float32", decoder="float32", conv=None):
         pm.Normal("x", mean, 1, observed=xs, total_size=12)
         latent = tt.dot(xs, into)
         return fastvae.fit(
-            2, local_rv={z: (latent[:, :2], latent[:, 2:])}, more_obj_params=params, progressbar=False,
-            more_replacements={xs: fastvae.Minibatch(X, 4)}, obj_optimizer=pm.adam(),
+            2,
+            local_rv={z: (latent[:, :2], latent[:, 2:])},
+            more_obj_params=params,
+            progressbar=False,
+            more_replacements={xs: fastvae.Minibatch(X, 4)},
+            obj_optimizer=pm.adam(),
         )
 
 

@@ -1,4 +1,5 @@
 """Which expressions are known to work row by row, each answer checked by computing rows apart."""
+
 import numpy as np
 import pytest
 import theano

@@ -1,4 +1,5 @@
 """Bounds on log p(x) against the closed form of probabilistic PCA, whose posterior is Normal too."""
+
 import numpy as np
 import pymc3 as pm
 import pytest

@@ -1,4 +1,5 @@
 """The index streams: uniform, complete, without repeats within an epoch, and the same from their memory on."""
+
 from itertools import permutations
 
 import numpy as np

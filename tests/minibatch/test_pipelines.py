@@ -1,4 +1,5 @@
 """What stands behind a minibatch: advance, state, restore, close, for every kind of data."""
+
 import gc
 import json
 import os
@@ -40,8 +41,11 @@ def minibatch(kind, folder):
     return Minibatch(data, 6, seed=3, order=order, last=last, scale=1 / 255)
 
 
-KINDS = [f"{place}, {order}" for place in ("resident", "streamed")
-         for order in ("replacement", "epochs, drop", "epochs, keep")] + ["function", "function of minibatches"]
+KINDS = [
+    f"{place}, {order}"
+    for place in ("resident", "streamed")
+    for order in ("replacement", "epochs, drop", "epochs, keep")
+] + ["function", "function of minibatches"]
 
 
 class Run:

@@ -1,4 +1,5 @@
 """Shared by the tests of layers."""
+
 import numpy as np
 import pytest
 

@@ -1,4 +1,5 @@
 """theano runs under exactly the profile, or says why not; each in a process of its own."""
+
 import os
 import sys
 

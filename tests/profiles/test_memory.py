@@ -1,4 +1,5 @@
 """Running out of memory is one line; the errors are those that libgpuarray, cuDNN, theano and numpy raise."""
+
 import numpy as np
 import pymc3 as pm
 import pytest

@@ -1,4 +1,5 @@
 """Layers, composition, `auto`, and what each error says; resolving needs no theano."""
+
 import os
 import pathlib
 import re

@@ -1,4 +1,5 @@
 """Configuration is read exactly as theano reads it; theano itself is the oracle."""
+
 import sys
 
 import pytest
@@ -74,7 +75,7 @@ def test_home_file_is_read_only_without_THEANORC(tmp_path):
     (tmp_path / ".theanorc").write_text("[global]\nfloatX = float64\n")
     assert theanorc.read_files({"HOME": str(tmp_path)}) == [("~/.theanorc", {"floatX": "float64"})]
     assert theanorc.read_files({"HOME": str(tmp_path), "THEANORC": ""}) == []
-    (label, values), = theanorc.read_files({"HOME": str(tmp_path), "THEANORC": "~/.theanorc"})
+    ((label, values),) = theanorc.read_files({"HOME": str(tmp_path), "THEANORC": "~/.theanorc"})
     assert (label, values) == (f"THEANORC {tmp_path}/.theanorc", {"floatX": "float64"})
     assert theanorc.read_files({"HOME": str(tmp_path / "nobody")}) == []
 

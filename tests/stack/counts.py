@@ -4,6 +4,7 @@
 
 Its processes never import fastvae.
 """
+
 import json
 import sys
 

@@ -1,4 +1,5 @@
 """Who may write theano's compile folder, and what is said of one without room."""
+
 import errno
 import os
 import platform

@@ -1,4 +1,5 @@
 """The full-rank Normal of each row: draws and density of the textbook. Groups of global variables stay PyMC3's."""
+
 import numpy as np
 import pymc3 as pm
 import pytest

@@ -1,4 +1,5 @@
 """Whole numbers stay what they are wherever PyMC3 converts them, without a float64 in a training step."""
+
 import json
 import sys
 import warnings
@@ -216,7 +217,9 @@ def test_no_other_place_of_pymc3_uses_the_stock_conversions():
         for name, module in sys.modules.items()
         if name.startswith("pymc3") and ".tests" not in name
         for attribute, value in vars(module).items()
-        if attribute in stock and callable(value) and getattr(value, "__module__", "").startswith("pymc3")
+        if attribute in stock
+        and callable(value)
+        and getattr(value, "__module__", "").startswith("pymc3")
         and value.__code__.co_filename != _integers.__file__
     ]
     assert left == []

@@ -1,4 +1,5 @@
 """Every repair is needed where it says so: stock fails there without it, and elsewhere it does nothing."""
+
 import pathlib
 import sys
 
@@ -93,8 +94,7 @@ PROBES = {
     ),
     "whole_numbers": (
         True,
-        "import pymc3\n"
-        "with pymc3.Model(): assert pymc3.Data('index', [40_000]).get_value() == 40_000",
+        "import pymc3\nwith pymc3.Model(): assert pymc3.Data('index', [40_000]).get_value() == 40_000",
     ),
     "rowwise_full_rank": (
         True,

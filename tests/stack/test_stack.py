@@ -1,4 +1,5 @@
 """The stack starts once, in one order, and says what keeps it from starting."""
+
 import sys
 
 import pytest

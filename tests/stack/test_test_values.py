@@ -1,4 +1,5 @@
 """Models build without test values, and where PyMC3 needs one it is the value that stock computes."""
+
 import contextlib
 
 import numpy as np

@@ -1,4 +1,5 @@
 """Threads that build, compile and fit at once: each ends as it would alone, and the flags stay as they were."""
+
 import threading
 from concurrent.futures import ThreadPoolExecutor
 

@@ -29,8 +29,16 @@ def trained(folder=None, **options):
     images = np.random.default_rng(0).random((40, 1, 3, 3))
     vae = fastvae.MLPVAE(image_shape=(1, 3, 3), hidden=8, seed=1)
     approx = vae.fit(
-        images[:8], batch_size=4, learning_rate=0.05, seed=1, held_out=images[8:], held_out_every=5, patience=3,
-        progressbar=False, checkpoint=folder, **options,
+        images[:8],
+        batch_size=4,
+        learning_rate=0.05,
+        seed=1,
+        held_out=images[8:],
+        held_out_every=5,
+        patience=3,
+        progressbar=False,
+        checkpoint=folder,
+        **options,
     )
     return approx, [param.get_value() for param in vae.get_params()]
 

@@ -1,4 +1,5 @@
 """A first step that fails: the message names the data, the term or the gradient, never the learning rate."""
+
 import numpy as np
 import pymc3 as pm
 import pytest
@@ -20,8 +21,14 @@ def failing(mean, weight=1.0, data=ROWS, **options):
         pm.Normal("obs", mean(x, weight) + z, 1, observed=x, total_size=6)
         with pytest.raises(NonFiniteError) as caught:
             fastvae.fit(
-                5, local_rv={z: (x * weight, x * weight)}, more_obj_params=[weight], more_replacements={x: data},
-                obj_optimizer=fastvae.adam(learning_rate=0.1), random_seed=1, progressbar=False, **options,
+                5,
+                local_rv={z: (x * weight, x * weight)},
+                more_obj_params=[weight],
+                more_replacements={x: data},
+                obj_optimizer=fastvae.adam(learning_rate=0.1),
+                random_seed=1,
+                progressbar=False,
+                **options,
             )
     assert "\n" not in str(caught.value)
     return weight.get_value(), str(caught.value)

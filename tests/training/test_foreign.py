@@ -1,4 +1,5 @@
 """What `pm.fit` takes, `fastvae.fit` takes: replacements of any kind, RandomStreams, the blog's own `local_rv`."""
+
 from collections import OrderedDict
 
 import numpy as np
@@ -74,8 +75,12 @@ def test_the_blogs_tuple_is_the_dict():
             pm.Normal("xs_", mu=tt.dot(zs, weight[:2]), sd=1, observed=xs, total_size=10)
             mean, rho = tt.split(tt.dot(xs, weight), [2, 2], 2, axis=1)
             return fastvae.fit(
-                4, local_rv=OrderedDict({zs: (mean, rho) if pair else dict(mu=mean, rho=rho)}), random_seed=1,
-                obj_optimizer=pm.adam(learning_rate=1e-4), more_obj_params=[weight], progressbar=False,
+                4,
+                local_rv=OrderedDict({zs: (mean, rho) if pair else dict(mu=mean, rho=rho)}),
+                random_seed=1,
+                obj_optimizer=pm.adam(learning_rate=1e-4),
+                more_obj_params=[weight],
+                progressbar=False,
                 more_replacements={xs: fastvae.Minibatch(rows, 5)},
             ).hist
 

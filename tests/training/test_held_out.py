@@ -77,8 +77,14 @@ def test_it_is_due_every_third_step(held_out):
 @pytest.mark.parametrize(
     "elbos, over",
     [
-        ([-5], False), ([-5, -4, -3], False), ([-5, -6], False), ([-5, -6, -5.5], True), ([-5, -5, -5], True),
-        ([-5, -6, -4], False), ([-5, np.nan, np.nan], True), ([np.nan, -5, -6], False),
+        ([-5], False),
+        ([-5, -4, -3], False),
+        ([-5, -6], False),
+        ([-5, -6, -5.5], True),
+        ([-5, -5, -5], True),
+        ([-5, -6, -4], False),
+        ([-5, np.nan, np.nan], True),
+        ([np.nan, -5, -6], False),
     ],
 )
 def test_patience_ends_when_two_in_a_row_were_no_better(held_out, elbos, over):
@@ -114,7 +120,11 @@ def test_an_array_in_a_shared_variable_has_held_out_rows_too():
         pm.Normal("x", mu, 1, observed=x)
         for value in (theano.shared(np.ones(5, "float32")), np.ones(5), tt.ones(5, dtype="float32")):
             approx = fastvae.fit(
-                2, more_replacements={x: value}, held_out={x: np.ones(10)}, held_out_every=1, progressbar=False,
+                2,
+                more_replacements={x: value},
+                held_out={x: np.ones(10)},
+                held_out_every=1,
+                progressbar=False,
                 random_seed=1,
             )
             assert approx.held_out_hist.shape == (2, 2) and np.isfinite(approx.held_out_hist).all()

@@ -97,7 +97,10 @@ def test_a_skipped_step_is_recorded_and_not_checkpointed(run, tmp_path):
 
     saved = []
     loop = run.loop(
-        6, step, skip=True, checkpoints=run.checkpoints(tmp_path),
+        6,
+        step,
+        skip=True,
+        checkpoints=run.checkpoints(tmp_path),
         callbacks=[lambda *_: saved.append(max(checkpoint.steps(tmp_path)))],
     )
     loop.run(progressbar=True)

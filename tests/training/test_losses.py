@@ -1,4 +1,5 @@
 """A loop that leaves its losses on the device for some steps does what one does that fetches each."""
+
 import os
 import signal
 from types import SimpleNamespace
@@ -84,7 +85,9 @@ def test_a_loss_that_is_not_finite_names_its_own_step(buffered, tmp_path):
         buffered.w.set_value(np.array([1, np.inf, 1], "float32"))
 
     run = buffered.loop(
-        9, interrupting(buffered, 5, spoil), checkpoints=buffered.checkpoints(tmp_path, every=4),
+        9,
+        interrupting(buffered, 5, spoil),
+        checkpoints=buffered.checkpoints(tmp_path, every=4),
         history=tmp_path / "h.csv",
     )
     with pytest.raises(NonFiniteError, match="became inf at step 6;.* is 'w'.*state is in .*00000004.ckpt") as error:

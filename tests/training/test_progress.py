@@ -70,9 +70,11 @@ def test_compiling_counts_modules_and_says_nothing_without_any(stream, rewrites)
             watcher(done, 3)
     assert not _watchers
     text = stream.getvalue()
-    assert ("\r" in text and "compiling" in text and "/3" in text) if rewrites else text.splitlines() == [
-        "compiled 1 of 3 C modules", "compiled 3 of 3 C modules"
-    ]
+    assert (
+        ("\r" in text and "compiling" in text and "/3" in text)
+        if rewrites
+        else text.splitlines() == ["compiled 1 of 3 C modules", "compiled 3 of 3 C modules"]
+    )
 
 
 def test_skipped_steps_are_left_out_and_the_held_out_elbo_stays():

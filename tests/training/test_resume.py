@@ -1,4 +1,5 @@
 """A resumed run with another argument: said or refused, for every argument in the signatures of both fits."""
+
 import inspect
 
 import numpy as np

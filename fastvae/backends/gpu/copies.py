@@ -1,4 +1,5 @@
 """Copies to the GPU that are left out while the value stays the same: a shared factor, a size as a number."""
+
 import numpy as np
 import theano.tensor as tt
 from theano.gof import Apply, Op

@@ -1,4 +1,5 @@
 """Compile c_code/ once into a Python module, keep it beside Theano's compiled modules, load it."""
+
 import os
 import sys
 import sysconfig

@@ -2,6 +2,7 @@
 
 They run in the module that `library` compiles once, so that Theano generates and compiles no C for them.
 """
+
 from theano.gof import Apply, Op
 
 from fastvae.backends import abstract, c_module

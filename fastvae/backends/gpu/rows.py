@@ -2,6 +2,7 @@
 
 Theano's own Op reads an error flag back after every gather.
 """
+
 from theano.gpuarray.subtensor import GpuAdvancedSubtensor1
 from theano.tensor.subtensor import AdvancedSubtensor1
 

@@ -2,6 +2,7 @@
 
 The table of names and positions is in `fastvae.backends.gpu.register`.
 """
+
 import theano.tensor as tt
 from theano.compile import optdb
 from theano.gof import local_optimizer

@@ -10,6 +10,7 @@ Examples
 >>> inlined(scalar.exp, ["float64"]) is None
 True
 """
+
 import functools
 import os
 

@@ -1,4 +1,5 @@
 """What keeps a step on the GPU: no copy for a shape or a scalar, no wait for the check of a minibatch's row numbers."""
+
 import theano.tensor as tt
 from theano.compile import optdb
 from theano.compile.ops import Shape, Shape_i

@@ -9,6 +9,7 @@ alike are one loop.
 An element's value does not depend on its place in memory or on the number of threads: every operation rounds as
 written, in the vector loop and in what is left over of it.
 """
+
 import theano
 import theano.tensor as tt
 from theano.gof import local_optimizer

@@ -3,6 +3,7 @@
 JSON on the output: the norm-wise error of every case, what was counted, and what was refused; with the argument `step`
 only what the step counts, with `host time` that and the host's milliseconds a step.
 """
+
 import collections
 import json
 import os

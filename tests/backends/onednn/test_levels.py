@@ -1,4 +1,5 @@
 """Log-probabilities of levels and their gradient against float64, in every layout, and where they stand in a graph."""
+
 import numpy as np
 import pytest
 import scipy.special

@@ -1,4 +1,5 @@
 """Log-probabilities under logistic mixtures and their gradient: every layout and size of numbers, and in a graph."""
+
 import numpy as np
 import pytest
 import theano

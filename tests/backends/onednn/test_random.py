@@ -1,4 +1,5 @@
 """Random numbers in vector code: bit for bit those of Theano's generator, and what a binarised pixel's chance is."""
+
 import numpy as np
 import pytest
 import theano

@@ -1,4 +1,5 @@
 """Memory over a long run: plans for shapes that no longer come are dropped, and nothing else stays behind."""
+
 import os
 
 import numpy as np

@@ -1,4 +1,5 @@
 """The inlined functions against float64, on numbers of every size, and the limits of each."""
+
 import numpy as np
 import pytest
 import theano

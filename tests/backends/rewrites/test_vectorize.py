@@ -16,9 +16,7 @@ def vectorized(function):
 def scaled():
     """A pass with a scalar of the graph, and what it is; it may overwrite its second argument."""
     x, y, scale = tt.fmatrix("x"), tt.fmatrix("y"), tt.fscalar("scale")
-    function = theano.function(
-        [x, theano.In(y, mutable=True), scale], (x - y) / scale * y * (np.float32(1) - y)
-    )
+    function = theano.function([x, theano.In(y, mutable=True), scale], (x - y) / scale * y * (np.float32(1) - y))
     return function, lambda x, y, scale: (x - y) / scale * y * (1 - y)
 
 
