@@ -1,4 +1,3 @@
-import subprocess
 import sys
 import types
 import warnings
@@ -85,7 +84,7 @@ def test_the_line_of_the_users_program_is_named():
     assert caught[0].filename == __file__
 
 
-def test_python_shows_it_once_for_each_line(tmp_path):
+def test_python_shows_it_once_for_each_line(run, tmp_path):
     program = tmp_path / "program.py"
     program.write_text(
         "import sys; sys.argv = ['fastvae']\n"  # as the command line, so that the stack is not started
@@ -95,7 +94,7 @@ def test_python_shows_it_once_for_each_line(tmp_path):
         "for _ in range(3): f(old=1)\n"
         "f(old=1)\n"
     )
-    done = subprocess.run([sys.executable, program], capture_output=True, text=True, check=True)
+    done = run(sys.executable, program)
     said = [line for line in done.stderr.splitlines() if "RenamedWarning" in line]
     assert [line.partition(":")[2].partition(":")[0] for line in said] == ["5", "6"]
     assert said[0].startswith(f"{program}:5: RenamedWarning: f(..., old=) is now new=")
