@@ -231,6 +231,6 @@ def test_data_are_checked(data, message):
 
 
 def test_the_sampler_by_its_old_name():
-    with pytest.warns(renamed.RenamedWarning, match=r"^Minibatch\(\.\.\., order=\) is now sampler=: "):
-        x = Minibatch(BYTES, 6, order="epochs")
-    assert x.tag.pipeline.batches_per_epoch == 3
+    warned = pytest.warns(renamed.RenamedWarning, match=r"^Minibatch\(\.\.\., order=\) is now sampler=: ")
+    with warned, pytest.raises(ConfigurationError, match="^Minibatch: sampler='shuffle' must be "):
+        Minibatch(BYTES, 6, order="shuffle")
