@@ -43,6 +43,8 @@ WHOLE = 2**24  # bytes of an array of which every one is read
 PARTS = 256  # parts of a larger one that are
 LENGTH = 12  # of a digest, in hexadecimal digits
 PACKAGES = ("fastvae", "pymc3", "theano", "numpy", "scipy")  # whose functions their versions tell apart
+#: What has moved since checkpoints hold digests, which contain full names: its new name, and the one they know.
+MOVED = {"fastvae.minibatch.samplers.ShuffledRow": "fastvae.minibatch.orders.ShuffledRow"}
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
@@ -196,7 +198,8 @@ def _starts(length, some):
 
 
 def _name(thing):
-    return f"{thing.__module__}.{thing.__qualname__}"
+    name = f"{thing.__module__}.{thing.__qualname__}"
+    return MOVED.get(name, name)
 
 
 def _digest(parts):
