@@ -6,7 +6,7 @@ import theano.tensor as tt
 
 import fastvae
 from bench.micro.conftest import BATCH
-from fastvae.backends.onednn import ops
+from fastvae.backends.cpu import ops
 
 MODELS = {"conv": fastvae.ConvVAE, "mlp": fastvae.MLPVAE}
 
@@ -16,9 +16,9 @@ def images():
     return fastvae.datasets.load("fashion-mnist-sample")
 
 
-@pytest.mark.parametrize("order", ["replacement", "epochs"])
-def test_gather(order, timed, images):
-    timed([fastvae.Minibatch(images, BATCH, order=order)], ops.TakeRows)
+@pytest.mark.parametrize("sampler", ["replacement", "epochs"])
+def test_gather(sampler, timed, images):
+    timed([fastvae.Minibatch(images, BATCH, sampler=sampler)], ops.TakeRows)
 
 
 def test_gather_of_bytes(timed, images):

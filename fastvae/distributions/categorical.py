@@ -7,7 +7,7 @@ import theano.tensor as tt
 
 from fastvae import expressions, kinds
 from fastvae.arguments import GENERATOR
-from fastvae.backends import levels
+from fastvae.backends.abstract import categorical
 from fastvae.distributions.levels import LEVELS, LevelsLikelihood, log_sum_exp
 
 
@@ -39,7 +39,7 @@ class Categorical(LevelsLikelihood):
     @kinds.checked(x=expressions.tensor, output=expressions.tensor)
     def log_prob(self, x: tt.TensorVariable, output: tt.TensorVariable) -> tt.TensorVariable:
         """Logarithm of the softmax at the pixel's level, in nats, float32 (batch, C, H, W)."""
-        return levels.log_probability(x, output, LEVELS)
+        return categorical.log_prob(x, output, LEVELS)
 
     @kinds.checked(output=kinds.anything, rng=GENERATOR)
     def draw_images(self, output: np.ndarray, rng: np.random.Generator) -> np.ndarray:

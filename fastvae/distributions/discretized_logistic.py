@@ -8,8 +8,8 @@ import theano.tensor as tt
 
 from fastvae import expressions, kinds
 from fastvae.arguments import GENERATOR
-from fastvae.backends import logistic
-from fastvae.backends.logistic import LARGEST_LOG_SCALE
+from fastvae.backends.abstract import discretized_logistic
+from fastvae.backends.abstract.discretized_logistic import LARGEST_LOG_SCALE
 from fastvae.distributions.levels import LEVELS, LevelsLikelihood, log_sum_exp
 
 
@@ -30,8 +30,8 @@ class DiscretizedLogistic(LevelsLikelihood):
     Notes
     -----
     As in Salimans et al. (arXiv:1701.05517), with pixels y = 2x - 1 in [-1, 1], log scales from -7 (here to 7), and
-    all mass beyond the ends in the outermost levels. `fastvae.backends.logistic` has the formulas, of which nothing
-    cancels however far a level lies, and computes value and gradient in one pass each.
+    all mass beyond the ends in the outermost levels. `fastvae.backends.abstract.discretized_logistic` has the
+    formulas, of which nothing cancels however far a level lies, and computes value and gradient in one pass each.
 
     Examples
     --------
@@ -64,7 +64,7 @@ class DiscretizedLogistic(LevelsLikelihood):
     @kinds.checked(x=expressions.tensor, output=expressions.tensor)
     def log_prob(self, x: tt.TensorVariable, output: tt.TensorVariable) -> tt.TensorVariable:
         """Log-probability of the level of each pixel and channel, in nats, float32 (batch, C, H, W)."""
-        return logistic.log_probability(x, output, self.options["components"])
+        return discretized_logistic.log_prob(x, output, self.options["components"])
 
     @kinds.checked(output=kinds.anything, rng=GENERATOR)
     def draw_images(self, output: np.ndarray, rng: np.random.Generator) -> np.ndarray:

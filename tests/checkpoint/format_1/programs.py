@@ -57,7 +57,7 @@ def users_model(n, folder=None, resume=False):
             progressbar=False,
             obj_optimizer=pm.adagrad_window(learning_rate=0.01),
             more_obj_params=weights.get_params(),
-            more_replacements={x: fastvae.Minibatch(rows, 10, seed=5, order="epochs")},
+            more_replacements={x: fastvae.Minibatch(rows, 10, seed=5, sampler="epochs")},
             checkpoint=folder,
             resume=resume,
         )
