@@ -53,12 +53,11 @@ def register(cudnn=None, tf32=False, deterministic=False, search=False):
     fastvae.errors.StackError
         If the backend does not compile, or the library is not cuDNN 9.
     """
-    from fastvae.backends.gpu import cudnn as convolutions
     from fastvae.backends.gpu import library, lowering, transfers
 
     library.load()
     if cudnn is not None:
         library.open_cudnn(cudnn, tf32, deterministic, search)
-        convolutions.register()
+        lowering.register_cudnn()
     lowering.register()
     transfers.register()
