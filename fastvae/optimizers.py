@@ -26,8 +26,8 @@ from pymc3.variational.updates import get_or_compute_grads
 
 from fastvae import expressions, kinds
 from fastvae.backends.abstract import AdamStep
-from fastvae.devices.resident import on_device
 from fastvae.errors import ConfigurationError
+from fastvae.shared import on_device
 
 SMALL = 2**16  # elements
 RATE = "learning_rate"  # the one setting that may be a theano scalar

@@ -19,9 +19,9 @@ def images():
     return fastvae.datasets.load("fashion-mnist-sample")
 
 
-@pytest.mark.parametrize("order", ["replacement", "epochs"])
-def test_gather(order, timed, images):
-    timed([fastvae.Minibatch(images, BATCH, order=order)], TakeRows)
+@pytest.mark.parametrize("sampler", ["replacement", "epochs"])
+def test_gather(sampler, timed, images):
+    timed([fastvae.Minibatch(images, BATCH, sampler=sampler)], TakeRows)
 
 
 def test_gather_of_bytes(timed, images):

@@ -17,11 +17,11 @@ Examples
 import numpy as np
 import theano
 
-from fastvae import kinds
+from fastvae import kinds, renamed
 from fastvae.datasets.rows import Rows, as_rows
 from fastvae.datasets.validation import as_batch
 from fastvae.errors import ConfigurationError, DataError
-from fastvae.minibatch import orders
+from fastvae.minibatch import samplers
 from fastvae.minibatch.feeds import FactoryFeed, IndexedFeed, one_shot
 from fastvae.minibatch.pipelines import Resident, Streamed
 from fastvae.minibatch.values import SCALE, Values
@@ -37,17 +37,18 @@ def _or_for_each(kind):
     return kinds.Kind(f"{kind.name} each", f"{kind.says}, or a tuple of these, one for each array", standard)
 
 
+@renamed.arguments(order="sampler")
 @kinds.checked(
     data=kinds.anything,
     batch_size=kinds.optional(kinds.size),
     seed=kinds.optional(kinds.seed),
-    order=kinds.optional(kinds.choice("replacement", "epochs")),
+    sampler=kinds.optional(kinds.choice("replacement", "epochs")),
     last=kinds.choice("drop", "keep"),
     scale=_or_for_each(SCALE),
     binarize=_or_for_each(kinds.boolean),
 )
 @memory.explained
-def Minibatch(data, batch_size, seed=42, *, order=None, last="drop", scale=None, binarize=False):
+def Minibatch(data, batch_size, seed=42, *, sampler=None, last="drop", scale=None, binarize=False):
     """Rows of `data`, drawn anew at each call of the compiled function that holds them.
 
     Parameters
@@ -66,9 +67,10 @@ def Minibatch(data, batch_size, seed=42, *, order=None, last="drop", scale=None,
     seed : int, optional
         Seed of this minibatch's own random numbers: minibatches of one seed draw the same rows
         as long as they are in the same function, or are called equally often. None is fresh entropy.
-    order : {"replacement", "epochs"}, optional
-        Every row equally likely at every draw (the default), or each row once in every epoch, shuffled anew. A function
-        or iterator has an order of its own.
+    sampler : {"replacement", "epochs"}, optional
+        "replacement" (the default) draws every row with equal probability each time; "epochs" takes each row once per
+        epoch, in a new random order each time. Not for a function or iterator, which decides the order of its own rows.
+        `order` is the old name of this argument.
     last : {"drop", "keep"}
         With epochs, whether to leave out the rows that fill no batch, or to end with a smaller batch. PyMC3's
         `total_size` factor follows the actual batch; a latent variable must not fix the batch size in its `shape=`.
@@ -104,19 +106,19 @@ def Minibatch(data, batch_size, seed=42, *, order=None, last="drop", scale=None,
     >>> x = Minibatch(np.arange(10.0), batch_size=3)
     >>> x.tag.test_value
     array([0., 1., 2.], dtype=float32)
-    >>> x = Minibatch(np.full((10, 1, 2, 2), 255, "uint8"), batch_size=5, order="epochs", scale=1 / 255)
+    >>> x = Minibatch(np.full((10, 1, 2, 2), 255, "uint8"), batch_size=5, sampler="epochs", scale=1 / 255)
     >>> x.tag.pipeline.batches_per_epoch, x.dtype, float(x.max().eval())
     (2, 'float32', 1.0)
     """
     with theano.change_flags(compute_test_value="off"):
-        feed = _feed(data, batch_size, seed, order, last)
+        feed = _feed(data, batch_size, seed, sampler, last)
         examples = feed.peek()
         scales, binarizes = (
             _for_each(examples, feed.several, *option) for option in (("scale", scale), ("binarize", binarize))
         )
         feed.values = [Values.of(*options) for options in zip(examples, scales, binarizes)]
         pipeline = Streamed(feed, examples) if feed.streams else Resident(feed)
-        rng = orders.random_streams(seed, 1)
+        rng = samplers.random_streams(seed, 1)
         fixed_size = None if feed.varies else feed.batch_size
         variables = tuple(
             values.in_step(batch, rng, fixed_size) for values, batch in zip(feed.values, pipeline.batches)
@@ -128,11 +130,12 @@ def Minibatch(data, batch_size, seed=42, *, order=None, last="drop", scale=None,
     return variables if feed.several else variables[0]
 
 
-def _feed(data, batch_size, seed, order, last):
+def _feed(data, batch_size, seed, sampler, last):
     if callable(data) or hasattr(data, "__next__"):
-        if order is not None:
+        if sampler is not None:
             raise ConfigurationError(
-                f"Minibatch: order={order!r} given, but a function or iterator has an order of its own: leave it out"
+                f"Minibatch: sampler={sampler!r} was given, but a function or iterator decides the order of its own "
+                "rows: leave sampler= out"
             )
         return FactoryFeed(data if callable(data) else one_shot(data), batch_size, last, restorable=callable(data))
     several = _several(data)
@@ -144,10 +147,10 @@ def _feed(data, batch_size, seed, order, last):
         raise DataError(f"Minibatch: the arrays hold {lengths} rows; arrays drawn together need one length")
     if batch_size is None:
         raise ConfigurationError("Minibatch: batch_size=None is for functions that yield minibatches: give an integer")
-    if order == "epochs":
-        rows = orders.epochs(lengths[0], batch_size, seed, last)
+    if sampler == "epochs":
+        rows = samplers.epochs(lengths[0], batch_size, seed, last)
     else:
-        rows = orders.replacement(lengths[0], batch_size, seed)
+        rows = samplers.replacement(lengths[0], batch_size, seed)
     return IndexedFeed(sources, rows, batch_size, several=several)
 
 

@@ -3,7 +3,7 @@
 A feed's `batches(memory)` yields, without end, pairs of a minibatch (a tuple of arrays, one a variable) and the memory
 from which another call continues behind that minibatch.
 
-    IndexedFeed   rows of arrays or of `fastvae.datasets.rows.Rows`, in a given order
+    IndexedFeed   rows of arrays or of `fastvae.datasets.rows.Rows`, which a sampler draws
     FactoryFeed   what a function `make(epoch, start)` yields, in its own order
 
 Examples
@@ -33,13 +33,13 @@ BLOCK = 2**22  # bytes that one read aims at: the reader needs Python's lock, wh
 
 
 class IndexedFeed:
-    """Minibatches of rows drawn by an order.
+    """Minibatches of the rows that a sampler draws.
 
     Parameters
     ----------
     sources : list of array or fastvae.datasets.rows.Rows
         Of one length.
-    order : fastvae.minibatch.orders.Order
+    sampler : fastvae.minibatch.samplers.Sampler
     batch_size : int
     several : bool
         Whether the user gave a tuple.
@@ -47,17 +47,17 @@ class IndexedFeed:
 
     restorable = True
 
-    def __init__(self, sources, order, batch_size, several=False):
-        self.sources, self.order, self.batch_size, self.several = sources, order, batch_size, several
+    def __init__(self, sources, sampler, batch_size, several=False):
+        self.sources, self.sampler, self.batch_size, self.several = sources, sampler, batch_size, several
         self.values = None  # what is known of each array, set once by `Minibatch`
         self.streams = any(isinstance(source, Rows) for source in sources)
-        self.varies, self.batches_per_epoch = order.varies, order.batches_per_epoch
+        self.varies, self.batches_per_epoch = sampler.varies, sampler.batches_per_epoch
         row_bytes = sum(np.dtype(source.dtype).itemsize * math.prod(source.shape[1:]) for source in sources)
         self.ahead = int(np.clip(BLOCK // (row_bytes * batch_size), 1, 16))
 
     def identity(self):
         """What a state has to agree in."""
-        return {"rows": len(self.sources[0]), "batch_size": self.batch_size, "order": self.order.name}
+        return {"rows": len(self.sources[0]), "batch_size": self.batch_size, "sampler": self.sampler.name}
 
     def peek(self):
         """A minibatch of the first rows."""
@@ -65,15 +65,15 @@ class IndexedFeed:
         return tuple(_rows(source, indices) for source in self.sources)
 
     def start(self):
-        """The memory before the first minibatch; compiles the order, which theano can do in one thread only."""
-        self._draw = theano.function([], self.order.indices)
-        return {"place": self.order.memory.get_value()}
+        """The memory before the first minibatch; compiles the sampler, which theano can do in one thread only."""
+        self._draw = theano.function([], self.sampler.indices)
+        return {"place": self.sampler.memory.get_value()}
 
     def batches(self, place):
         """Minibatches behind that memory, read `ahead` at a time."""
-        self.order.memory.set_value(np.asarray(place))
+        self.sampler.memory.set_value(np.asarray(place))
         while True:
-            indices, memories = zip(*((self._draw(), self.order.memory.get_value()) for _ in range(self.ahead)))
+            indices, memories = zip(*((self._draw(), self.sampler.memory.get_value()) for _ in range(self.ahead)))
             together = np.concatenate(indices)
             blocks = [_rows(source, together, values) for source, values in zip(self.sources, self.values)]
             start = 0

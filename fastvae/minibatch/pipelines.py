@@ -41,6 +41,7 @@ from fastvae.nn.collect import not_trainable
 
 LOOK_UP = 0.1  # seconds after which one who waits for data looks whether a signal has come
 FAREWELL = 0.3  # seconds that a reader's thread has to end
+RENAMED = {"order": "sampler"}  # what older states call it
 NOT_ADVANCED = (
     "this streamed fastvae.Minibatch has no new batch: the step is run by something else than fastvae.fit, such as "
     "stock pm.fit; train with fastvae.fit, or call variable.tag.pipeline.advance() before every step"
@@ -94,8 +95,8 @@ class Resident:
         self.batch_size, self.varies, self.batches_per_epoch = feed.batch_size, feed.varies, feed.batches_per_epoch
         self._identity = _identity(feed)
         self._shared = [not_trainable(theano.shared(source, name="minibatch.data")) for source in feed.sources]
-        feed.order.indices.tag.in_range = True  # so that a GPU need not check them, and wait for it
-        self.batches = tuple(rows[feed.order.indices] for rows in self._shared)
+        feed.sampler.indices.tag.in_range = True  # so that a GPU need not check them, and wait for it
+        self.batches = tuple(rows[feed.sampler.indices] for rows in self._shared)
         for variable in self._shared:
             variable.tag.pipeline = self
 
@@ -258,6 +259,7 @@ def _identity(feed):
 
 def _rest_of(state, identity, pipeline):
     """What a state holds beside the identity, which must be the pipeline's own."""
+    state = {RENAMED.get(name, name): value for name, value in state.items()}
     found = {name: state.get(name) for name in identity}
     if found != identity:
         raise DataError(f"a state of other data ({_described(found)}) is not for the {pipeline!r}: give the same data")

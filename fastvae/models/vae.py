@@ -247,14 +247,14 @@ class VAE(abc.ABC):
         minibatch_seed, noise_seed, binarisation_seed = words
         if self.likelihood.binarizes_images:
             images, scale = self.likelihood.held_out_images(images, binarisation_seed), None
-        order = "replacement" if epochs is None else "epochs"
+        sampler = "replacement" if epochs is None else "epochs"
         if epochs is not None and batch_size > len(images):
             raise ConfigurationError(
                 f"{owner}: batch_size={batch_size} is more than the {len(images)} images, so no minibatch of an epoch "
                 f"is full: give batch_size={len(images)} or less, or n, a number of steps, in place of epochs"
             )
         batch = Minibatch(
-            images, batch_size, minibatch_seed, order=order, scale=scale, binarize=self.likelihood.binarizes_batches
+            images, batch_size, minibatch_seed, sampler=sampler, scale=scale, binarize=self.likelihood.binarizes_batches
         )
         model, local_rv, xs = elbo.vae_model(self, batch_size, len(images))
         if held_out is not None:

@@ -1,17 +1,17 @@
-"""Orders: which rows the next minibatch takes, as a Theano expression that draws new ones at each evaluation.
+"""Samplers: which rows the next minibatch takes, as a Theano expression that draws new ones at each evaluation.
 
     replacement   every row equally likely at every draw, independent of the rows before
     epochs        a shuffle of all rows, then another one, each row once in each
 
 A resident pipeline puts the expression into the training step, a streamed one compiles it for its reader, so both draw
-the same rows from the same seed. All that an order remembers is one shared variable, which its evaluation updates.
+the same rows from the same seed. A sampler's whole state is one shared variable, which evaluating it updates.
 
 Examples
 --------
 >>> import theano
->>> order = epochs(n_rows=6, batch_size=3, seed=1)
->>> draw = theano.function([], order.indices)
->>> sorted([*draw(), *draw()]), order.batches_per_epoch
+>>> sampler = epochs(n_rows=6, batch_size=3, seed=1)
+>>> draw = theano.function([], sampler.indices)
+>>> sorted([*draw(), *draw()]), sampler.batches_per_epoch
 ([0, 1, 2, 3, 4, 5], 2)
 """
 
@@ -33,8 +33,8 @@ GOLDEN = 0x9E3779B97F4A7C15
 WORD = 2**64 - 1
 
 
-class Order(NamedTuple):
-    """An index stream.
+class Sampler(NamedTuple):
+    """An endless stream of row numbers.
 
     Attributes
     ----------
@@ -42,10 +42,10 @@ class Order(NamedTuple):
     indices : theano.tensor.TensorVariable
         The row numbers of a minibatch, int64 (batch,).
     memory : theano.compile.SharedVariable
-        All that the order remembers; an evaluation of the indices updates it.
+        Its whole state; evaluating the indices updates it.
     batches_per_epoch : int or None
     varies : bool
-        Whether some minibatch is smaller.
+        Whether some minibatch is smaller than the others.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Order(NamedTuple):
 
 
 def replacement(n_rows, batch_size, seed):
-    """The order that draws every row independently of the others (see `draw_indices`).
+    """The sampler that draws every row independently of the others (see `draw_indices`).
 
     Parameters
     ----------
@@ -66,11 +66,11 @@ def replacement(n_rows, batch_size, seed):
 
     Returns
     -------
-    Order
+    Sampler
     """
     rng = random_streams(seed)
     indices = draw_indices(n_rows, batch_size, rng)
-    return Order("replacement", indices, rng.state_updates[0][0])
+    return Sampler("replacement", indices, rng.state_updates[0][0])
 
 
 def draw_indices(n_rows, batch_size, rng):
@@ -98,7 +98,7 @@ def draw_indices(n_rows, batch_size, rng):
 
 
 def epochs(n_rows, batch_size, seed, last="drop"):
-    """The order that visits every row once in each epoch, shuffled anew (see `ShuffledRow`).
+    """The sampler that visits every row once in each epoch, in a new random order each time (see `ShuffledRow`).
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def epochs(n_rows, batch_size, seed, last="drop"):
 
     Returns
     -------
-    Order
+    Sampler
         Its memory is int64 (2,): batches drawn so far, and the key of the shuffles.
 
     Raises
@@ -125,6 +125,7 @@ def epochs(n_rows, batch_size, seed, last="drop"):
         )
     batches_per_epoch = n_rows // batch_size if last == "drop" else -(-n_rows // batch_size)
     key = np.random.SeedSequence(seed).generate_state(1, np.uint64).view(np.int64)[0]
+    # Checkpoints of older versions know it by this name.
     memory = not_trainable(theano.shared(np.array([0, key]), name="minibatch.order"))
     memory.default_update = memory + np.array([1, 0])
     epoch, batch = memory[0] // batches_per_epoch, memory[0] % batches_per_epoch
@@ -134,7 +135,7 @@ def epochs(n_rows, batch_size, seed, last="drop"):
         places = places[: tt.minimum(batch_size, n_rows - first)]
     indices = shuffled_row(places, np.int64(n_rows), memory[1], epoch)
     varies = last == "keep" and n_rows % batch_size > 0
-    return Order(f"epochs, {last}", indices, memory, batches_per_epoch, varies)
+    return Sampler(f"epochs, {last}", indices, memory, batches_per_epoch, varies)
 
 
 class ShuffledRow(scalar.ScalarOp):
