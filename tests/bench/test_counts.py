@@ -18,7 +18,7 @@ BASELINE = json.loads(counts.BASELINE.read_text())
 
 @pytest.fixture(scope="module")
 def images():
-    if fastvae.profiles.active().backend != "onednn":
+    if fastvae.profiles.active().backend != "cpu":
         required_device(["the baseline is that of the profile cpu"])
     return fastvae.datasets.load("fashion-mnist-sample")
 

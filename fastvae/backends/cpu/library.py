@@ -10,7 +10,7 @@ import theano
 from theano.gof.cmodule import GCC_compiler
 
 from fastvae.backends import c_module
-from fastvae.backends.cpu.location import Missing, locate
+from fastvae.devices.onednn_library import Missing, locate
 from fastvae.errors import StackError
 
 NAME = "fastvae_cpu"

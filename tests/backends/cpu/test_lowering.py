@@ -21,7 +21,7 @@ import fastvae, numpy as np, theano, theano.tensor as tt
 from theano.sandbox.rng_mrg import MRG_RandomStreams
 from fastvae.backends import abstract, cpu
 from fastvae.nn.activations import relu
-cpu.register()
+cpu.register(fastvae.profiles.active())
 
 def seed_step(n, mode=None):
     rng, parameters = np.random.RandomState(0), []

@@ -180,7 +180,7 @@ def main(only=None):
     dry_run.without_host_code()
     report.update(buffered=counted(seed_step()), fetched=counted(seed_step(buffered=False)), factor=factor())
     report.update(streams=dry_run.cudnn().dry_run_streams(), override=os.environ["NVIDIA_TF32_OVERRIDE"])
-    report.update(policies=policies())
+    report.update(policies=policies(), loaded=[name for name in sys.modules if name.startswith("fastvae.backends.")])
     print(json.dumps(report))
 
 
