@@ -12,7 +12,8 @@ import numpy as np
 import theano
 import theano.tensor as tt
 
-from fastvae.backends import abstract, reference
+from fastvae.backends import abstract
+from fastvae.backends.abstract import reference
 from fastvae.backends.gpu.ops import Convolution
 
 PLAIN = dict(stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=1, flip=False)

@@ -23,7 +23,7 @@ import numpy as np  # noqa: E402
 import theano  # noqa: E402
 
 from bench.steps import compiled_step  # noqa: E402
-from fastvae.backends.onednn import ops  # noqa: E402
+from fastvae.backends.cpu import ops  # noqa: E402
 from fastvae.devices import threads  # noqa: E402
 
 

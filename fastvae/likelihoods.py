@@ -29,8 +29,8 @@ import theano
 import theano.tensor as tt
 
 from fastvae import datasets, expressions, kinds
-from fastvae.backends import levels, logistic
-from fastvae.backends.logistic import LARGEST_LOG_SCALE, LEVELS
+from fastvae.backends.abstract import categorical, discretized_logistic
+from fastvae.backends.abstract.discretized_logistic import LARGEST_LOG_SCALE, LEVELS
 from fastvae.errors import DataError
 from fastvae.nn.activations import identity, sigmoid
 
@@ -240,7 +240,7 @@ class Categorical(_Levels):
     @kinds.checked(x=expressions.tensor, output=expressions.tensor)
     def log_prob(self, x, output):
         """Logarithm of the softmax at the pixel's level, in nats, float32 (batch, C, H, W)."""
-        return levels.log_probability(x, output, LEVELS)
+        return categorical.log_prob(x, output, LEVELS)
 
 
 class DiscretizedLogistic(_Levels):
@@ -260,8 +260,8 @@ class DiscretizedLogistic(_Levels):
     Notes
     -----
     As in Salimans et al. (arXiv:1701.05517), with pixels y = 2x - 1 in [-1, 1], log scales from -7 (here to 7), and
-    all mass beyond the ends in the outermost levels. `fastvae.backends.logistic` has the formulas, of which nothing
-    cancels however far a level lies, and computes value and gradient in one pass each.
+    all mass beyond the ends in the outermost levels. `fastvae.backends.abstract.discretized_logistic` has the
+    formulas, of which nothing cancels however far a level lies, and computes value and gradient in one pass each.
 
     Examples
     --------
@@ -294,7 +294,7 @@ class DiscretizedLogistic(_Levels):
     @kinds.checked(x=expressions.tensor, output=expressions.tensor)
     def log_prob(self, x, output):
         """Log-probability of the level of each pixel and channel, in nats, float32 (batch, C, H, W)."""
-        return logistic.log_probability(x, output, self.options["components"])
+        return discretized_logistic.log_prob(x, output, self.options["components"])
 
     def _components(self, output):
         """Mean, log scale and log weight of each logistic, float32 (batch, H, W, C, components)."""

@@ -14,7 +14,7 @@ import theano
 import theano.tensor as tt
 from theano import Out
 
-from fastvae.backends.onednn import ops
+from fastvae.backends.cpu import ops
 
 BATCH = 64
 DIRECT = theano.Mode(linker="cvm", optimizer=None)  # the Op itself, without rewrites

@@ -5,7 +5,7 @@ import theano
 
 from bench.micro.conftest import BATCH
 from fastvae.backends import abstract
-from fastvae.backends.onednn import ops
+from fastvae.backends.cpu import ops
 
 PIXELS, HIDDEN = 64 * 24 * 24, 128
 MAPS = (BATCH, 26, 26, 64)

@@ -6,7 +6,7 @@ import theano.tensor as tt
 
 import fastvae
 from bench.micro.conftest import BATCH
-from fastvae.backends.onednn import ops
+from fastvae.backends.cpu import ops
 
 MODELS = {"conv": fastvae.ConvVAE, "mlp": fastvae.MLPVAE}
 

@@ -37,14 +37,13 @@ from theano.compile import SharedVariable
 from theano.gof.graph import inputs as graph_inputs
 from theano.gof.graph import io_toposort
 
+from fastvae.checkpoint.former_names import former
 from fastvae.datasets.rows import Rows, as_rows
 
 WHOLE = 2**24  # bytes of an array of which every one is read
 PARTS = 256  # parts of a larger one that are
 LENGTH = 12  # of a digest, in hexadecimal digits
 PACKAGES = ("fastvae", "pymc3", "theano", "numpy", "scipy")  # whose functions their versions tell apart
-#: What has moved since checkpoints hold digests, which contain full names: its new name, and the one they know.
-MOVED = {"fastvae.minibatch.samplers.ShuffledRow": "fastvae.minibatch.orders.ShuffledRow"}
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
@@ -198,8 +197,7 @@ def _starts(length, some):
 
 
 def _name(thing):
-    name = f"{thing.__module__}.{thing.__qualname__}"
-    return MOVED.get(name, name)
+    return former(f"{thing.__module__}.{thing.__qualname__}")
 
 
 def _digest(parts):

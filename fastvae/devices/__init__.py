@@ -32,7 +32,7 @@ import sysconfig
 from collections.abc import Callable
 
 from fastvae import kinds
-from fastvae.backends.onednn import location
+from fastvae.backends.cpu import location
 from fastvae.devices import cuda_libraries, debian_pygpu
 from fastvae.devices.findings import Finding, ask, find_library, version_of
 

@@ -22,7 +22,8 @@ from theano.compile import ops as compile_ops
 from theano.tensor import basic, blas, elemwise, opt, subtensor
 from theano.tensor.nnet import abstract_conv, nnet
 
-from fastvae.backends import abstract, levels, logistic
+from fastvae.backends import abstract
+from fastvae.backends.abstract import categorical, discretized_logistic
 
 
 class _Role(enum.Enum):
@@ -195,7 +196,7 @@ _RULES = [
     (basic.Dot, _product),
     ((abstract.Dense, abstract.Conv, abstract.ConvTransposed, abstract_conv.AbstractConv2d), _first_input),
     (abstract.Unflatten, _first_input),
-    ((levels.LogProbability, logistic.LogisticLogProbability), _batched),
+    ((categorical.CategoricalLogProb, discretized_logistic.DiscretizedLogisticLogProb), _batched),
     ((nnet.Softmax, nnet.LogSoftmax, nnet.SoftmaxWithBias), _first_input),
     (abstract_conv.AbstractConv2d_gradInputs, _transposed_convolution),
     (compile_ops.Shape, _shape),

@@ -10,7 +10,7 @@ array([0., 0., 2.], dtype=float32)
 import theano.tensor as tt
 
 from fastvae import expressions, kinds
-from fastvae.backends.relu import elementwise_relu
+from fastvae.backends.abstract.relu import elementwise_relu
 from fastvae.errors import ConfigurationError
 
 

@@ -8,7 +8,7 @@ import os
 import sys
 
 from fastvae import kinds, profiles
-from fastvae.backends import gpu, onednn
+from fastvae.backends import cpu, gpu
 from fastvae.devices import forks
 from fastvae.devices.threads import MOST, limit, requested
 from fastvae.errors import ProfileError, StackError
@@ -74,7 +74,7 @@ def start(profile=None, threads=None):
     importlib.import_module("fastvae.compilation.precompiled").install()
     importlib.import_module("fastvae.compilation").install(min(request.count, request.available))
     if active.backend == "onednn":
-        onednn.register(active.winograd)
+        cpu.register(active.winograd)
     elif active.device != "cpu":
         gpu.register(active.cudnn, active.tf32, active.deterministic, active.search)
     limit(request.count, active.blas_path, active.backend)

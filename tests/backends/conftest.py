@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import theano
 
-from fastvae.backends import onednn
+from fastvae.backends import cpu
 from tests.conftest import required_device
 
 
 @pytest.fixture(scope="session", autouse=True)
 def backend():
-    required_device([reason for reason in [onednn.check()] if reason])
-    onednn.register()
+    required_device([reason for reason in [cpu.check()] if reason])
+    cpu.register()
 
 
 @pytest.fixture

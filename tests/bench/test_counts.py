@@ -9,7 +9,7 @@ from theano.compile.ops import deep_copy_op
 import fastvae
 from bench import counts, steps
 from bench.counts import BATCH_SIZE
-from fastvae.backends.onednn import ops
+from fastvae.backends.cpu import ops
 from fastvae.elbo import objective
 from tests.conftest import required_device
 

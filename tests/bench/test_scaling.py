@@ -16,7 +16,7 @@ def test_the_bound_of_a_product_is_its_arithmetic_and_of_a_pass_its_traffic(monk
     import numpy as np
     import theano
 
-    from fastvae.backends.onednn import ops
+    from fastvae.backends.cpu import ops
 
     a, b = (theano.shared(np.ones((256, 256), "float32")) for _ in range(2))
     product, elementwise = (theano.function([], op(a, b)) for op in (ops.MatMul(), ops.ReluGradient()))

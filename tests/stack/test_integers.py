@@ -13,7 +13,7 @@ import theano
 import theano.tensor as tt
 
 import fastvae
-from fastvae.backends.onednn import library
+from fastvae.backends.cpu import library
 from fastvae.errors import DataError
 from fastvae.stack import _integers
 from tests.stack import counts

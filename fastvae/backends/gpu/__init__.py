@@ -53,13 +53,12 @@ def register(cudnn=None, tf32=False, deterministic=False, search=False):
     fastvae.errors.StackError
         If the backend does not compile, or the library is not cuDNN 9.
     """
-    from fastvae.backends.gpu import library
-    from fastvae.backends.rewrites import cudnn as convolutions
-    from fastvae.backends.rewrites import gpu, resident
+    from fastvae.backends.gpu import cudnn as convolutions
+    from fastvae.backends.gpu import library, lowering, transfers
 
     library.load()
     if cudnn is not None:
         library.open_cudnn(cudnn, tf32, deterministic, search)
         convolutions.register()
-    gpu.register()
-    resident.register()
+    lowering.register()
+    transfers.register()

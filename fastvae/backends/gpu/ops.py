@@ -6,6 +6,7 @@ They run in the module that `library` compiles once, so that Theano generates an
 from theano.gof import Apply, Op
 
 from fastvae.backends import abstract, c_module
+from fastvae.backends.abstract.adam import CompiledAdam
 from fastvae.backends.gpu import library
 
 _HALF, _FULL = -1, -2  # as in c_code/convolution.c
@@ -89,7 +90,7 @@ class Convolution(GpuOp):
         return (*numbers, self.has_bias, self.sum_of)
 
 
-class Adam(abstract.CompiledAdam, GpuOp):
+class Adam(CompiledAdam, GpuOp):
     """An `abstract.AdamStep` on the GPU, one launch for up to 12 parameters."""
 
     def make_node(self, *inputs):

@@ -13,7 +13,7 @@ from theano.tensor.basic import NotScalarConstantError, get_scalar_constant_valu
 from theano.tensor.nnet.sigm import ScalarSigmoid
 
 from fastvae.backends import abstract
-from fastvae.backends.relu import Relu
+from fastvae.backends.abstract.relu import Relu
 
 
 def _is(variable, scalar_type):

@@ -5,7 +5,7 @@ import pytest
 import theano
 import theano.tensor as tt
 
-from fastvae.backends.onednn import ops
+from fastvae.backends.cpu import ops
 from fastvae.nn.activations import relu
 
 PRODUCTS = {

@@ -6,7 +6,7 @@ import theano
 import theano.tensor as tt
 from theano.tensor.nnet.abstract_conv import conv2d_grad_wrt_inputs
 
-from fastvae.backends.onednn import ops
+from fastvae.backends.cpu import ops
 
 
 def is_ours(function):

@@ -1,0 +1,78 @@
+"""What a decoder computes on vectors stays on vectors: images that are only another view of them come last.
+
+`abstract.Unflatten` shows a dense layer's output as images; the likelihood compares these with the minibatch, and the
+gradient turns the result back into vectors. Here element-wise Ops move before the Unflatten, which then meets its
+opposite or a sum and is gone, so that Theano fuses them with their neighbours into one pass.
+"""
+
+import theano.tensor as tt
+from theano.compile.ops import Shape
+from theano.gof import local_optimizer
+from theano.gof.opt import copy_stack_trace
+
+from fastvae.backends.cpu import ops
+
+
+@local_optimizer([tt.Reshape])
+def local_reshape_like(node):
+    """Reshape(g, x.shape) -> ReshapeLike(g, x)"""
+    if not isinstance(node.op, tt.Reshape):
+        return False
+    values, shape = node.inputs
+    if shape.owner is None or not isinstance(shape.owner.op, Shape) or values.dtype != "float32":
+        return False
+    like = shape.owner.inputs[0]
+    if getattr(like, "dtype", None) != "float32" or like.type != node.outputs[0].type:
+        return False
+    new = ops.ReshapeLike()(values, like)
+    copy_stack_trace(node.outputs[0], new)
+    return [new]
+
+
+def _vectors(variable):
+    """The matrix whose rows the variable shows as images, or None."""
+    node = variable.owner
+    return node.inputs[0] if node and isinstance(node.op, ops.Unflatten) else None
+
+
+@local_optimizer([tt.Elemwise])
+def local_sink_unflatten(node):
+    """f(unflatten(x), images, scalars...) -> unflatten(f(x, images in the shape of x, scalars...))"""
+    out = node.outputs[0]
+    sources = [v for v in node.inputs if _vectors(v) is not None]
+    if len(node.outputs) > 1 or not sources or any(out.broadcastable) or out.dtype != "float32":
+        return False
+    if any(not all(v.broadcastable) and (v.dtype != "float32" or any(v.broadcastable)) for v in node.inputs):
+        return False
+    like = _vectors(sources[0])
+
+    def as_vectors(v):
+        if all(v.broadcastable):
+            return v.dimshuffle("x", "x")
+        return ops.ReshapeLike()(v, like) if _vectors(v) is None else _vectors(v)
+
+    inner = node.op(*map(as_vectors, node.inputs))
+    new = sources[0].owner.op(inner)
+    copy_stack_trace(out, [inner, new])
+    return [new]
+
+
+@local_optimizer([ops.ReshapeLike])
+def local_cancel_unflatten(node):
+    """reshape_like(unflatten(x), y) -> x, where x and y are known to have one shape"""
+    values, like = node.inputs
+    x = _vectors(values)
+    if x is None or x.type != node.outputs[0].type or not node.fgraph.shape_feature.same_shape(x, like):
+        return False
+    return [x]
+
+
+@local_optimizer([tt.elemwise.Sum])
+def local_sum_unflatten(node):
+    """sum(unflatten(x)) over all axes -> sum(x)"""
+    x = _vectors(node.inputs[0])
+    if x is None or node.op.axis not in (None, (0, 1, 2, 3)):
+        return False
+    new = tt.elemwise.Sum(None, node.op.dtype, node.op.acc_dtype)(x)
+    copy_stack_trace(node.outputs[0], new)
+    return [new]
