@@ -51,7 +51,7 @@ def locate():
     return Location(library, include, version)
 
 
-def check():
+def missing():
     """Why this machine cannot run the oneDNN backend.
 
     Returns
