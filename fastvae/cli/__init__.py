@@ -154,7 +154,7 @@ def _one_of(*choices):
 
 
 MODELS = ("conv", "mlp")
-LIKELIHOODS = ("normal", "bernoulli", "categorical", "discretized-logistic")
+LIKELIHOODS = ("normal", "bernoulli", "categorical", "discretized-logistic", "beta-binomial")
 POSTERIORS = ("mean-field", "full-covariance")
 TRAIN = {  # option: kind, default, help
     "data": (str, "fashion-mnist-sample", "a data set's name, an IDX, .npy, .npz or HDF5 file, or a folder of images"),

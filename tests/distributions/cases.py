@@ -4,7 +4,7 @@ import numpy as np
 import scipy.special
 import scipy.stats
 
-from fastvae.likelihoods import Bernoulli, Categorical, DiscretizedLogistic, Normal
+from fastvae.likelihoods import Bernoulli, BetaBinomial, Categorical, DiscretizedLogistic, Normal
 
 LEVELS = np.arange(256, dtype=np.float32) / 255
 
@@ -34,10 +34,18 @@ def logistic(k):
     return log_prob
 
 
+def beta_binomial(x, output):
+    n, _, rows, columns = output.shape
+    log_odds, log_s = output.reshape(n, -1, 2, rows, columns).swapaxes(0, 2).swapaxes(1, 2)
+    alpha, beta = (np.exp(log_s) * scipy.special.expit(sign * log_odds) for sign in (1, -1))
+    return scipy.stats.betabinom(255, alpha, beta).logpmf(np.rint(255 * x))
+
+
 CASES = {
     "normal": (Normal(sd=0.3), lambda x, output: scipy.stats.norm(output, 0.3).logpdf(x)),
     "bernoulli": (Bernoulli(), bernoulli),
     "categorical": (Categorical(), categorical),
     "logistic": (DiscretizedLogistic(), logistic(1)),
+    "beta-binomial": (BetaBinomial(), beta_binomial),
     "mixture": (DiscretizedLogistic(components=2), logistic(2)),
 }

@@ -129,6 +129,7 @@ def seed_convolutions(images):
         (Normal(learn_sd=True), "full-covariance", "monte-carlo"),
         ("bernoulli", "full-covariance", "analytic"),
         ("categorical", "mean-field", "monte-carlo"),
+        ("beta-binomial", "mean-field", "monte-carlo"),
         (DiscretizedLogistic(components=2), "mean-field", "analytic"),
     ],
 )
