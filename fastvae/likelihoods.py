@@ -36,9 +36,8 @@ from fastvae.distributions.discretized_logistic import DiscretizedLogistic
 from fastvae.distributions.likelihood import Likelihood
 from fastvae.distributions.normal import Normal
 
-__all__ = ["Bernoulli", "BetaBinomial", "Categorical", "DiscretizedLogistic", "Likelihood", "Normal", "make"]
-
 NAMED = {cls.name: cls for cls in (Normal, Bernoulli, Categorical, DiscretizedLogistic, BetaBinomial)}
+__all__ = ["Likelihood", "make", *(cls.__name__ for cls in NAMED.values())]
 
 
 def _likelihood(value: Any) -> Any:
