@@ -77,6 +77,12 @@ def test_no_op_of_the_cpu_backend_is_loaded(report):
     assert not [name for name in report["loaded"] if name.startswith("fastvae.backends.cpu.")]
 
 
+def test_the_table_of_rewrites_is_true(report):
+    lines = [line.split() for line in report["table"].splitlines() if line.strip().startswith("fastvae_")]
+    positions = {name: at for name, at in report["positions"].items() if name.startswith("fastvae_")}
+    assert {words[0]: float(words[1]) for words in lines} == positions
+
+
 def test_the_seed_step_has_17_convolutions_in_strict_float32_and_stays_on_the_device(report):
     """At the seed's own size but for the batch, which no count depends on; the images are resident as bytes."""
     seed = report["buffered"]
