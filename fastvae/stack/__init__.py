@@ -37,7 +37,7 @@ def start(profile=None, threads=None):
         If theano was imported first, g++ or Python's headers are missing, or theano's compile folder is full, cannot be
         written, or can be written by others.
     ProfileError
-        If the profile cannot be had, or differs from the one already in force.
+        If the profile is not available, or differs from the one already in force.
     ConfigurationError
         If `threads` or OMP_NUM_THREADS is not a number of threads.
     """

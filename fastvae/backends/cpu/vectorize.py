@@ -1,13 +1,13 @@
 """Fused element-wise passes become threaded vector code.
 
-Theano's own loops stay scalar where a pass calls the C library (`exp`, `log`, ...), where it takes a scalar from the
-graph (the compiler cannot know that the pass does not overwrite it), and where operands are broadcast or strided; and
-they have one thread, also for the passes of an optimizer over a large parameter. Here the functions are inlined
-(`fastvae.backends.cpu.elementary`), scalars are read once before the loop, and axes that all operands step through
-alike are one loop.
+Theano's own loops have one thread, also for an optimizer's pass over a large parameter. They stay scalar where a pass
+calls the C library (`exp`, `log`, ...), where it takes a scalar from the graph, which the compiler must expect the pass
+to overwrite, and where operands are broadcast or strided. Here the functions are inlined
+(`fastvae.backends.cpu.elementary`), scalars are read once before the loop, and axes along which all operands have
+regular steps are merged into one loop.
 
-An element's value does not depend on its place in memory or on the number of threads: every operation rounds as
-written, in the vector loop and in what is left over of it.
+An element's value depends neither on its place in memory nor on the number of threads: every operation rounds as
+written, in the vector loop and in its remainder.
 """
 
 import theano

@@ -1,7 +1,7 @@
-/* Convolution forward, its gradient by the image (= transposed convolution) and by the weights, float32, NHWC.
+/* A convolution, and its gradients with respect to the image (transposed convolution) and the weights; float32, NHWC.
  *
- * All three are told in the convolution's own terms: an image (N, H, W, C), weights (O, C / groups, kh, kw) and the
- * "top", its output (N, OH, OW, O).
+ * All three are described in the convolution's own terms: an image (N, H, W, C), weights (O, C / groups, kh, kw) and
+ * the "top", its output (N, OH, OW, O).
  *     forward   inputs image, weights [, bias]           -> top
  *     data      inputs top, weights [, bias] [, like]    -> image     (a deconvolution in oneDNN's words)
  *     weights   inputs image, top, like                  -> weights' gradient [, sums of top or image over N, H, W]
@@ -172,20 +172,20 @@ static dnnl_status_t choose(const convolution *c, const descriptions *d, dnnl_pr
     dnnl_dims_t before = {c->pad[0][0], c->pad[1][0]}, after = {c->pad[0][1], c->pad[1][1]};
     if (c->direction == FORWARD)
         return dnnl_convolution_forward_primitive_desc_create(
-            chosen, engine, dnnl_forward_inference, dnnl_convolution_direct, d->image, d->weights, d->bias, d->top, stride,
-            dilation, before, after, attr);
+            chosen, engine, dnnl_forward_inference, dnnl_convolution_direct, d->image, d->weights, d->bias, d->top,
+            stride, dilation, before, after, attr);
     if (c->direction == DATA)
         return dnnl_deconvolution_forward_primitive_desc_create(
-            chosen, engine, dnnl_forward_inference, dnnl_deconvolution_direct, d->top, d->weights, d->bias, d->image, stride,
-            dilation, before, after, attr);
+            chosen, engine, dnnl_forward_inference, dnnl_deconvolution_direct, d->top, d->weights, d->bias, d->image,
+            stride, dilation, before, after, attr);
     dnnl_primitive_desc_t hint = NULL;
     dnnl_status_t status = dnnl_convolution_forward_primitive_desc_create(
-        &hint, engine, dnnl_forward_training, dnnl_convolution_direct, d->image, d->weights, NULL, d->top, stride, dilation,
-        before, after, NULL);
+        &hint, engine, dnnl_forward_training, dnnl_convolution_direct, d->image, d->weights, NULL, d->top, stride,
+        dilation, before, after, NULL);
     if (!status)
         status = dnnl_convolution_backward_weights_primitive_desc_create(
-            chosen, engine, dnnl_convolution_direct, d->image, d->weights, d->bias, d->top, stride, dilation, before, after,
-            hint, attr);
+            chosen, engine, dnnl_convolution_direct, d->image, d->weights, d->bias, d->top, stride, dilation, before,
+            after, hint, attr);
     dnnl_primitive_desc_destroy(hint);
     return status;
 }

@@ -1,4 +1,4 @@
-/* A convolution, its gradient by the image and by the weights, through cuDNN: NCHW, float32.
+/* A convolution, and its gradients with respect to the image and the weights, through cuDNN: NCHW, float32.
  *
  * Inputs    forward         image (N, C, H, W), weights (O, C / groups, kh, kw) [, bias (O,), with ReLU]
  *           by the image    top (N, O, H', W'), weights [, like]
