@@ -19,9 +19,9 @@ Their derivatives with respect to u and h are, with D = (H + U) (1 + U H),
 - U H / (1 + U H), both, for s(h + u), and -H / (H + U) and H / (H + U) for s(h - u).
 
 The derivative with respect to m is -p sign(y - m) times that with respect to u, with sign(0) = 1. The one with respect
-to the log scale is -u times that of u less h times that of h, and 0 beyond the clip of log scales. The logarithm of a
-mixture is the log-sum-exp of log weight + log mass. Each logistic's derivatives are multiplied by its share of that sum;
-its logit's derivative is the share less the weight.
+to the log scale is -u times that of u less h times that of h, and 0 beyond the clip of log scales. The logarithm of
+a mixture is the log-sum-exp of log weight + log mass. Each logistic's derivatives are multiplied by its share of that
+sum; its logit's derivative is the share less the weight.
 
 Examples
 --------
