@@ -1,5 +1,7 @@
 """Where oneDNN's library and headers are, and whether this processor can use them."""
 
+from __future__ import annotations
+
 import os
 import re
 import site
@@ -27,7 +29,7 @@ class Missing(NamedTuple):
         return f"{self.why}: {self.remedy}"
 
 
-def locate():
+def locate() -> Location | Missing:
     """Find the oneDNN of this Python environment (the wheels put it into the environment's lib/ and include/).
 
     Returns
@@ -36,12 +38,13 @@ def locate():
     """
     remedy = f"pip install onednn-cpu-gomp=={RELEASE} onednn-devel-cpu-gomp=={RELEASE}"
     prefixes = [prefix for prefix in (sys.prefix, site.getuserbase()) if prefix]
-    found = {}
+    found: dict[str, str] = {}
     for part, name in (("lib", "libdnnl.so.3"), ("include", "oneapi/dnnl/dnnl.h")):
         folders = [f"{prefix}/{part}" for prefix in prefixes]
-        found[part] = next((folder for folder in folders if os.path.exists(f"{folder}/{name}")), None)
-        if found[part] is None:
+        folder = next((folder for folder in folders if os.path.exists(f"{folder}/{name}")), None)
+        if folder is None:
             return Missing(f"oneDNN's {name} is not in {' or '.join(folders)}", remedy)
+        found[part] = folder
     library, include = f"{found['lib']}/libdnnl.so.3", found["include"]
     with open(os.path.join(include, "oneapi", "dnnl", "dnnl_version.h"), encoding="ascii") as header:
         numbers = dict(re.findall(r"#define DNNL_VERSION_(MAJOR|MINOR|PATCH) (\d+)", header.read()))
@@ -51,7 +54,7 @@ def locate():
     return Location(library, include, version)
 
 
-def missing():
+def missing() -> Missing | None:
     """Why this machine cannot run the oneDNN backend.
 
     Returns

@@ -23,7 +23,6 @@ import ctypes
 from typing import Protocol
 
 from fastvae import devices
-from fastvae.devices import onednn_library
 from fastvae.devices.findings import Finding
 from fastvae.errors import ProfileError
 
@@ -82,12 +81,12 @@ def register(profile: Settings) -> None:
     fastvae.errors.ProfileError
         If something is `missing`.
     """
-    finding = missing()
-    if finding is not None:
+    finding = devices.onednn()
+    if not finding.found:
         raise ProfileError(f"the backend of CPUs is not available on this machine: {finding}")
     from fastvae import compilation
     from fastvae.backends.cpu import library, lowering
 
-    ctypes.CDLL(onednn_library.locate().library)  # a pool of threads can be limited only once it is there
+    ctypes.CDLL(finding.path)  # a pool of threads can be limited only once it is there
     lowering.register(profile.winograd)
     compilation.prepare_with(library.compiled)
