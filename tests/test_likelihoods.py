@@ -130,12 +130,12 @@ def test_logistic_far_out_equals_exact_arithmetic(centre, log_scale, functions):
 
 def test_held_out_images_are_one_draw_of_0_and_1():
     images = np.broadcast_to(np.array([0, 0.3, 1], "float32"), (2000, 1, 1, 3)).copy()
-    drawn = Bernoulli().held_out_images(images, seed=3)
+    drawn = Bernoulli().as_data(images, seed=3)
     assert drawn.dtype == np.float32 and set(np.unique(drawn)) == {0, 1}
     assert (drawn[..., 0] == 0).all() and (drawn[..., 2] == 1).all()
     assert abs(drawn[..., 1].mean() - 0.3) < 5 * np.sqrt(0.3 * 0.7 / 2000)
-    assert np.array_equal(drawn, Bernoulli("static").held_out_images(images, seed=3))
-    assert Normal().held_out_images(images, seed=3) is images
+    assert np.array_equal(drawn, Bernoulli("static").as_data(images, seed=3))
+    assert Normal().as_data(images, seed=3) is images
 
 
 def convolutions(step):

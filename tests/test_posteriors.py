@@ -54,7 +54,7 @@ def test_full_covariance_equals_scipy(mean, packed, rng):
 def test_the_gradient_of_log_q_by_the_draw_equals_numpys(mean, packed, rng):
     noise = rng.standard_normal((2, B, D)).astype("float32")
     params = dict(mu=tt.constant(mean), L_tril=tt.constant(packed))
-    gradient = theano.function([], posteriors.gradient_by_draw(params, tt.constant(noise), D))()
+    gradient = theano.function([], posteriors.grad_log_q(params, tt.constant(noise), D))()
     assert gradient.dtype == np.float32
     for b, matrix in enumerate(lower(packed)):
         expected = -np.linalg.solve(matrix.T, noise[:, b].T.astype("float64")).T

@@ -32,8 +32,7 @@ import sysconfig
 from collections.abc import Callable
 
 from fastvae import kinds
-from fastvae.backends.cpu import location
-from fastvae.devices import cuda_libraries, debian_pygpu
+from fastvae.devices import cuda_libraries, debian_pygpu, onednn_library
 from fastvae.devices.findings import Finding, ask, find_library, version_of
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -126,10 +125,10 @@ def blas() -> Finding:
 
 def onednn() -> Finding:
     """oneDNN's library and headers, from PyPI's wheels, and a processor that it has fast kernels for."""
-    reason = location.check()
+    reason = onednn_library.missing()
     if reason is not None:
         return Finding("oneDNN", False, why=reason.why, remedy=f"{reason.remedy}, or take the profile 'cpu-blas'")
-    found = location.locate()
+    found = onednn_library.locate()
     return Finding("oneDNN", True, found.version, found.library)
 
 

@@ -154,8 +154,8 @@ def limit(count: int, blas_path: str | os.PathLike[str] | None = None, backend: 
     count : int
     blas_path : path-like, optional
         The library that Theano links. Without one Theano computes products with numpy, whose pool then gets them.
-    backend : {"stock", "onednn"}
-        With oneDNN, OpenMP's threads compute all products of a step, and no BLAS has more than one.
+    backend : str
+        `Profile.backend`. With "cpu", OpenMP's threads compute all products of a step, and no BLAS has more than one.
     """
     import ctypes
 
@@ -165,7 +165,7 @@ def limit(count: int, blas_path: str | os.PathLike[str] | None = None, backend: 
         # Theano loads it with its first compiled product; a pool can be limited only once it is there.
         ctypes.CDLL(str(blas_path))
     for library in threadpoolctl.ThreadpoolController().lib_controllers:
-        computes = library.user_api != "blas" or (backend == "stock" and _computes(library.filepath, blas_path))
+        computes = library.user_api != "blas" or (backend != "cpu" and _computes(library.filepath, blas_path))
         library.set_num_threads(count if computes else 1)
 
 

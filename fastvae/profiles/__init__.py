@@ -29,7 +29,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fastvae import devices, kinds
+from fastvae import backends, devices, kinds, renamed
 from fastvae.devices import blas_library, cuda_libraries, cuda_search
 from fastvae.devices.findings import Finding
 from fastvae.errors import ProfileError, StackError
@@ -89,8 +89,8 @@ class Profile:
 
     @property
     def backend(self) -> str:
-        """fastvae's backend on the device: "onednn", or "stock" for Theano's own Ops."""
-        return self.options.get("backend", "stock") if self.device == "cpu" else "stock"
+        """The one of `fastvae.backends` that computes on the device: "cpu" or "gpu"; "stock" for Theano's own Ops."""
+        return self.options["backend"]
 
     @property
     def tf32(self) -> bool:
@@ -207,6 +207,7 @@ def _resolve(name: str | None, environ: Mapping[str, str]) -> tuple[Profile, lis
     family, (asked, profile_layer) = _family(device, layer), _merged(composed)["device"]
     if family != _family(asked, profile_layer):
         reason = f"device={device} from {layer} takes precedence over device={asked} of {profile_layer}"
+    settings["fastvae.backend"] = _backend(settings, family, _family(asked, profile_layer))
     if family == "cuda" and "gpuarray.cache_path" not in settings:
         settings["gpuarray.cache_path"] = (_kernel_cache(settings), "resolved here")
     linked = _link_blas(settings)
@@ -240,10 +241,35 @@ def _missing(settings: Settings) -> list[Finding]:
     """What this machine lacks for the settings' device, or for the backend on it."""
     device, _ = settings["device"]
     missing = devices.missing_for(device, _cuda_path(settings))
-    if devices.family(device) == "cpu" and settings.get("fastvae.backend", ("",))[0] == "onednn":
-        onednn = devices.onednn()
-        missing = missing + [onednn] * (not onednn.found)
-    return missing
+    backend, _ = settings["fastvae.backend"]
+    finding = None if backend == "stock" else backends.load(backend).missing()
+    return missing if finding is None else [*missing, finding]
+
+
+def _backend(settings: Settings, family: str, expected: str) -> tuple[str, str]:
+    """The backend for a family of devices, and the layer that set it; `expected` is the profile's own family.
+
+    If the device is not the profile's, neither is the backend: a GPU gets its own, and the CPU Theano's own Ops, unless
+    THEANO_FLAGS names a backend too.
+    """
+    name, layer = settings.get("fastvae.backend", ("stock", "the default"))
+    if family != expected and layer != "THEANO_FLAGS":
+        return ("stock" if family == "cpu" else "gpu"), "resolved here"
+    if name == "onednn":
+        renamed.warn(f"backend=onednn (from {layer})", "backend=cpu")
+        name = "cpu"
+    known = backends.names()
+    if name not in ("stock", *known):
+        raise ProfileError(
+            f"backend={name} (from {layer}) is unknown: write {', '.join(known)}, or stock for Theano's own Ops"
+        )
+    if name != "stock" and family not in backends.load(name).DEVICES:
+        fitting = ", ".join(other for other in known if family in backends.load(other).DEVICES)
+        raise ProfileError(
+            f"backend={name} (from {layer}) does not compute on device={settings['device'][0]}: write {fitting}, or "
+            "stock for Theano's own Ops"
+        )
+    return name, layer
 
 
 def _named_by(layers: Layers) -> str:

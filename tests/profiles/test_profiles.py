@@ -9,7 +9,7 @@ import sys
 import pytest
 from theano.configparser import _config_var_list
 
-from fastvae import devices, profiles
+from fastvae import devices, profiles, renamed
 from fastvae.devices.findings import Finding
 from fastvae.errors import ConfigurationError, ProfileError, StackError
 from fastvae.profiles import theanorc
@@ -92,7 +92,7 @@ def test_cpu_and_cpu_blas_are_the_same_and_only_tf32_tells_the_cudas_apart():
         read = theanorc.read_file(profiles.folder() / f"{name}.theanorc")
         return {key: value for key, value in read.items() if key not in ("fastvae.name", "fastvae.about")}
 
-    assert values("cpu") == {**values("cpu-blas"), "fastvae.backend": "onednn", "fastvae.winograd": "true"}
+    assert values("cpu") == {**values("cpu-blas"), "fastvae.backend": "cpu", "fastvae.winograd": "true"}
     assert {**values("cuda"), "fastvae.tf32": "true"} == values("cuda-tf32")
     assert values("cuda")["fastvae.tf32"] == "false"
 
@@ -333,7 +333,22 @@ def test_without_onednn_auto_takes_cpu_blas_and_cpu_by_name_is_an_error(machine,
         resolve("cpu")
 
 
-def test_the_backend_is_the_cpus_alone(machine):
-    machine(opencl=True)
-    assert resolve("cpu").backend == "onednn"
-    assert resolve("cpu", THEANO_FLAGS="device=opencl0:0").backend == "stock"
+def test_each_profile_names_its_backend_and_another_device_has_another(machine):
+    machine(cuda=True, opencl=True)
+    assert [resolve(name).backend for name in ("cpu", "cpu-blas", "opencl", "cuda")] == ["cpu", "stock", "gpu", "gpu"]
+    for name in ("cpu", "cpu-blas"):
+        assert resolve(name, THEANO_FLAGS="device=opencl0:0").backend == "gpu"
+    assert resolve("opencl", THEANO_FLAGS="device=cpu").backend == "stock"
+    assert resolve("opencl", THEANO_FLAGS="fastvae.backend=stock").backend == "stock"
+    for value, remedy in (("mkl", "is unknown: write cpu, gpu, or stock"), ("gpu", "device=cpu: write cpu, or stock")):
+        with pytest.raises(ProfileError, match=f"backend={value} .from THEANO_FLAGS. .*{remedy}"):
+            resolve("cpu", THEANO_FLAGS=f"fastvae.backend={value}")
+
+
+def test_the_former_name_of_the_cpus_backend_goes_on(machine, tmp_path):
+    machine()
+    copy = tmp_path / "mine.theanorc"
+    copy.write_text((profiles.folder() / "cpu.theanorc").read_text().replace("backend = cpu", "backend = onednn"))
+    with pytest.warns(renamed.RenamedWarning, match="backend=onednn .from THEANORC .*. is now backend=cpu"):
+        profile = resolve(THEANORC=str(copy))
+    assert (profile.name, profile.backend) == ("cpu", "cpu")

@@ -52,6 +52,8 @@ class _OfLevels(PixelOp):
 class CategoricalLogProb(_OfLevels):
     """x, logits -> the log-probability of each level, and the logarithm of the sum of exp of its logits."""
 
+    row_inputs = (0, 1)
+
     def types(self, x, logits):
         return [tt.TensorType("float32", x.broadcastable)() for _ in range(2)]
 

@@ -114,6 +114,8 @@ def _log_sum_exp(lib, a):
 class DiscretizedLogisticLogProb(_OfLogistics):
     """x, outputs -> the log-probability of each level."""
 
+    row_inputs = (0, 1)
+
     def types(self, x, outputs):
         return [tt.TensorType("float32", x.broadcastable)()]
 

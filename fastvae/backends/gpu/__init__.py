@@ -1,31 +1,58 @@
 """The backend of GPUs, on libgpuarray: Adam in one launch, a step without copies, and cuDNN 9 on NVIDIA's; float32.
 
-    register()   switch it on: from then on Theano's optimizer lowers float32 graphs on the GPU to it
+    missing()            None: it needs nothing beside the device
+    register(profile)    switch it on
 
-    library      compiles c_code/ once into one Python module and loads it; no header of NVIDIA's is needed
-    ops          the Theano Ops on it: convolutions (NCHW), and Adam
+    op           what all Ops share, how they are declared, and how an abstract Op waits to be moved to the GPU
+    ops          the Theano Ops, one concept a file: convolutions (NCHW), and Adam
+    lowering     the register of the rewrites to these
+    transfers    what spares a step copies between host and GPU
     rows         a minibatch's rows, gathered without waiting for a check
     copies       small values of the host, copied only when they changed
+    library      compiles c_code/ once into one Python module and loads it; no header of NVIDIA's is needed
 
 Everything else on the GPU is Theano's own.
 """
 
-__all__ = ["register"]
+from __future__ import annotations
+
+from typing import Protocol
+
+from fastvae.devices.findings import Finding
+
+__all__ = ["DEVICES", "missing", "register"]
+
+DEVICES = ("cuda", "opencl")
 
 
-def register(cudnn=None, tf32=False, deterministic=False, search=False):
+class Settings(Protocol):
+    """What the backend takes of a profile."""
+
+    @property
+    def cudnn(self) -> str | None: ...
+    @property
+    def tf32(self) -> bool: ...
+    @property
+    def deterministic(self) -> bool: ...
+    @property
+    def search(self) -> bool: ...
+
+
+def missing() -> Finding | None:
+    """None: what a GPU needs, `fastvae.devices.missing_for` finds, and the backend needs no more."""
+    return None
+
+
+def register(profile: Settings) -> None:
     """Register the backend's rewrites in Theano's optdb; a second call does nothing.
 
     Parameters
     ----------
-    cudnn : str, optional
-        Path of libcudnn.so.9; without it convolutions stay Theano's own.
-    tf32 : bool
-        Whether tensor cores may round the factors of products to TF32; else full float32 (CUDNN_FMA_MATH).
-    deterministic : bool
-        Whether only algorithms that give the same bits in every run are taken.
-    search : bool
-        Whether cuDNN times its algorithms when a convolution first meets its shapes, in place of its heuristics.
+    profile : fastvae.profiles.Profile
+        Its ``cudnn`` is the path of libcudnn.so.9; without it convolutions stay Theano's own. ``tf32`` says whether
+        tensor cores may round the factors of products to TF32, else they stay full float32 (CUDNN_FMA_MATH);
+        ``deterministic``, whether only algorithms that give the same bits in every run are taken; ``search``, whether
+        cuDNN times its algorithms when a convolution first meets its shapes, in place of its heuristics.
 
     Every rewrite carries the tag ``fastvae_gpu``; those of convolutions are registered with cuDNN alone.
 
@@ -53,12 +80,12 @@ def register(cudnn=None, tf32=False, deterministic=False, search=False):
     fastvae.errors.StackError
         If the backend does not compile, or the library is not cuDNN 9.
     """
-    from fastvae.backends.gpu import cudnn as convolutions
     from fastvae.backends.gpu import library, lowering, transfers
 
     library.load()
+    cudnn = profile.cudnn
     if cudnn is not None:
-        library.open_cudnn(cudnn, tf32, deterministic, search)
-        convolutions.register()
+        library.open_cudnn(cudnn, profile.tf32, profile.deterministic, profile.search)
+        lowering.register_cudnn()
     lowering.register()
     transfers.register()

@@ -14,7 +14,11 @@ from theano.compile.nanguardmode import NanGuardMode
 
 from fastvae.backends import abstract
 from fastvae.backends.abstract import reference
-from fastvae.backends.cpu import ops
+from fastvae.backends.cpu.ops.convolution import Convolution
+from fastvae.backends.cpu.ops.layout import Layout
+from fastvae.backends.cpu.ops.matmul import Gemm, MatMul
+from fastvae.backends.cpu.ops.relu_gradient import ReluGradient
+from fastvae.backends.cpu.ops.sums import ColumnSum
 
 HAS_AVX512 = "avx512f" in pathlib.Path("/proc/cpuinfo").read_text()
 DIRECT = theano.Mode(linker="cvm", optimizer=None)  # the Op itself, without rewrites
@@ -74,7 +78,7 @@ def test_forward(close, case, relu, seed):
     rng = np.random.default_rng(seed)
     x, w, b = drawn(rng, *x_shape), drawn(rng, *w_shape), drawn(rng, w_shape[0])
     (y,) = compiled(
-        ops.Convolution(abstract.Conv("relu" if relu else None, **geometry)), LAYOUTS[layout](x), LAYOUTS[layout](w), b
+        Convolution(abstract.Conv("relu" if relu else None, **geometry)), LAYOUTS[layout](x), LAYOUTS[layout](w), b
     )
     expected = nhwc(reference.forward(nchw(x), w.astype("float64"), **geometry)) + b
     close(y, np.maximum(expected, 0) if relu else expected)
@@ -87,7 +91,7 @@ def test_transposed(close, case, relu, by_vector, seed):
     rng = np.random.default_rng(seed)
     g, w, b = drawn(rng, *g_shape), drawn(rng, *w_shape), drawn(rng, x_shape[3])
     like = np.array(x_shape[1:3]) if by_vector else np.empty(x_shape, "float32")
-    op = ops.Convolution(abstract.ConvTransposed("relu" if relu else None, **geometry))
+    op = Convolution(abstract.ConvTransposed("relu" if relu else None, **geometry))
     (y,) = compiled(op, LAYOUTS[layout](g), LAYOUTS[layout](w), b, like)
     expected = nhwc(reference.image_gradient(nchw(g), w.astype("float64"), x_shape[1:3], **geometry)) + b
     close(y, np.maximum(expected, 0) if relu else expected)
@@ -99,7 +103,7 @@ def test_weights_gradient(close, case, sum_of, seed):
     geometry, x_shape, w_shape, g_shape, layout = case
     rng = np.random.default_rng(seed)
     x, g = drawn(rng, *x_shape) + np.float32(0.5), drawn(rng, *g_shape) + np.float32(0.5)
-    op = ops.Convolution(abstract.ConvWeightsGradient(sum_of, **geometry))
+    op = Convolution(abstract.ConvWeightsGradient(sum_of, **geometry))
     gw, *sums = compiled(op, LAYOUTS[layout](x), LAYOUTS[layout](g), np.empty(w_shape, "float32"))
     close(gw, reference.weights_gradient(nchw(x), nchw(g), w_shape[2:], **geometry))
     if sum_of:
@@ -134,9 +138,9 @@ def test_winograd(close, capfd, monkeypatch, case, relu, seed):
     x, w, g = drawn(rng, *x_shape), drawn(rng, *w_shape), drawn(rng, *g_shape) + np.float32(0.5)
     b, c = drawn(rng, w_shape[0]), drawn(rng, w_shape[1])
 
-    def run(meaning, *values):
+    def run(abstract_op, *values):
         capfd.readouterr()
-        result = compiled(ops.Convolution(meaning(**geometry), winograd=True), *values)
+        result = compiled(Convolution(abstract_op(**geometry), winograd=True), *values)
         assert ("fastvae_winograd" in capfd.readouterr().out) is HAS_AVX512
         return result
 
@@ -177,7 +181,7 @@ def test_narrow(close, capfd, monkeypatch, case, activation, has_bias, seed):
     geometry, x_shape, w_shape, g_shape, layout = case
     rng = np.random.default_rng(seed)
     g, w, b = drawn(rng, *g_shape), drawn(rng, *w_shape), has_bias * drawn(rng, x_shape[3])
-    op = ops.Convolution(abstract.ConvTransposed(activation, **geometry))
+    op = Convolution(abstract.ConvTransposed(activation, **geometry))
     bias, like = ([b] if has_bias else []), np.empty(x_shape, "float32")
     capfd.readouterr()
     (image,) = compiled(op, LAYOUTS[layout](g), LAYOUTS[layout](w), *bias, like)
@@ -194,7 +198,7 @@ def test_narrow_leaves_other_sizes_to_onednn(close, capfd, monkeypatch, channels
     monkeypatch.setenv("ONEDNN_VERBOSE", "1")
     rng = np.random.default_rng(0)
     g, w = drawn(rng, 2, 5, 5, filters), drawn(rng, filters, channels // groups, size, size)
-    (image,) = compiled(ops.Convolution(abstract.ConvTransposed(groups=groups)), g, w)
+    (image,) = compiled(Convolution(abstract.ConvTransposed(groups=groups)), g, w)
     assert "fastvae_narrow" not in capfd.readouterr().out
     geometry = dict(padding=((0, 0), (0, 0)), stride=(1, 1), dilation=(1, 1), groups=groups, flip=False)
     close(image, nhwc(reference.image_gradient(nchw(g), w.astype("float64"), image.shape[1:3], **geometry)))
@@ -223,7 +227,7 @@ def test_winograd_leaves_other_sizes_to_onednn_and_keeps_nan(capfd, monkeypatch)
     for n, channels, size in ((50, 32, 3), (50, 30, 3), (50, 32, 1), (49, 32, 3)):
         x, w = drawn(rng, n, 8, 8, channels), drawn(rng, 32, channels, size, size)
         x[0, 3, 3, 5] = np.nan
-        (y,) = compiled(ops.Convolution(abstract.Conv("relu"), winograd=True), x, w)
+        (y,) = compiled(Convolution(abstract.Conv("relu"), winograd=True), x, w)
         assert np.isnan(y).any()
         assert ("fastvae_winograd" in capfd.readouterr().out) is ((n, channels, size) == (50, 32, 3) and HAS_AVX512)
 
@@ -232,7 +236,7 @@ def test_winograd_is_exactly_the_bias_where_all_that_it_sees_is_zero():
     rng = np.random.default_rng(0)
     x, w, b = np.zeros((16, 16, 16, 32), "float32"), drawn(rng, 32, 32, 3, 3), drawn(rng, 32)
     x[:, 5:9, 6:11] = drawn(rng, 16, 4, 5, 32)
-    (y,) = compiled(ops.Convolution(abstract.Conv(), winograd=True), x, w, b)
+    (y,) = compiled(Convolution(abstract.Conv(), winograd=True), x, w, b)
     sees = np.zeros((14, 14), bool)
     sees[3:9, 4:11] = True
     assert (y[:, ~sees] == b).all() and (y[:, sees] != b).all()
@@ -247,7 +251,7 @@ def test_matmul(close, data):
     rng = np.random.default_rng(data.draw(st.integers(0, 99)))
     x, w, b = drawn(rng, *((k, m) if tx else (m, k))), drawn(rng, *((n, k) if tw else (k, n))), drawn(rng, n)
     layout = LAYOUTS[data.draw(st.sampled_from(sorted(LAYOUTS)))]
-    (y,) = compiled(ops.MatMul(activation, (tx, tw)), layout(x), layout(w), *([b] if bias else []))
+    (y,) = compiled(MatMul(activation, (tx, tw)), layout(x), layout(w), *([b] if bias else []))
     expected = (x.T if tx else x).astype("float64") @ (w.T if tw else w) + (b if bias else 0)
     close(y, reference.activate(expected, activation))
 
@@ -260,7 +264,7 @@ def test_gemm(close, data):
     rng = np.random.default_rng(data.draw(st.integers(0, 99)))
     z, x, y = drawn(rng, m, n), drawn(rng, m, k), drawn(rng, k, n)
     layout = LAYOUTS[data.draw(st.sampled_from(sorted(LAYOUTS)))]
-    (value,) = compiled(ops.Gemm(), layout(z), np.array(alpha), layout(x), layout(y), np.array(beta))
+    (value,) = compiled(Gemm(), layout(z), np.array(alpha), layout(x), layout(y), np.array(beta))
     close(value, beta * z.astype("float64") + alpha * (x.astype("float64") @ y))
 
 
@@ -271,7 +275,7 @@ def test_gemm(close, data):
 def test_layout(shape, layout, random):
     order = random.sample(range(len(shape)), len(shape))
     x = np.arange(np.prod(shape), dtype="float32").reshape(shape)
-    (y,) = compiled(ops.Layout(order), LAYOUTS[layout](x))
+    (y,) = compiled(Layout(order), LAYOUTS[layout](x))
     assert y.flags.c_contiguous
     np.testing.assert_array_equal(y, x.transpose(order))
 
@@ -281,7 +285,7 @@ def test_layout_of_large_arrays_in_parallel(shape, rng):
     x = rng.standard_normal(shape).astype("float32")
     for order in {(0, 3, 1, 2)[: len(shape)], tuple(range(len(shape)))[::-1]}:
         if sorted(order) == list(range(len(shape))):
-            (y,) = compiled(ops.Layout(order), x)
+            (y,) = compiled(Layout(order), x)
             np.testing.assert_array_equal(y, x.transpose(order))
 
 
@@ -289,7 +293,7 @@ def test_layout_of_large_arrays_in_parallel(shape, rng):
 @pytest.mark.parametrize("layout", sorted(LAYOUTS))
 def test_column_sum(shape, layout, rng, close):
     x = rng.standard_normal(shape).astype("float32") + np.float32(1)
-    (y,) = compiled(ops.ColumnSum(), LAYOUTS[layout](x))
+    (y,) = compiled(ColumnSum(), LAYOUTS[layout](x))
     close(y, x.astype("float64").sum(tuple(range(x.ndim - 1))), 1e-6)
 
 
@@ -297,7 +301,7 @@ def test_column_sum(shape, layout, rng, close):
 @pytest.mark.parametrize("shape", [(3, 4), (3, 50, 60, 9)])
 def test_relu_gradient(shape, layout, rng):
     y, g = np.maximum(rng.standard_normal(shape), 0).astype("float32"), rng.standard_normal(shape).astype("float32")
-    for op in (ops.ReluGradient(), ops.ReluGradient(inplace=True)):
+    for op in (ReluGradient(), ReluGradient().in_place()):
         a, b = tt.TensorType("float32", [False] * len(shape))(), tt.TensorType("float32", [False] * len(shape))()
         function = theano.function([a, theano.In(b, mutable=True)], op(a, b), mode=DIRECT, accept_inplace=True)
         for _ in range(2):
@@ -308,7 +312,7 @@ def test_relu_gradient(shape, layout, rng):
 
 def test_shapes_that_change_from_call_to_call(rng, close):
     x, w, b = tt.tensor4(), tt.tensor4(), tt.fvector()
-    function = theano.function([x, w, b], ops.Convolution(abstract.Conv())(x, w, b), mode=DIRECT)
+    function = theano.function([x, w, b], Convolution(abstract.Conv())(x, w, b), mode=DIRECT)
     weights, bias = rng.randn(5, 3, 2, 2).astype("float32"), rng.randn(5).astype("float32")
     for size in [*range(2, 32), *range(2, 32)]:  # more shapes than plans are kept
         image = rng.randn(size % 4 + 1, size, size, 3).astype("float32")
@@ -320,12 +324,12 @@ def test_shapes_that_change_from_call_to_call(rng, close):
 @pytest.mark.parametrize("sum_of", [None, "top", "image"])
 def test_empty_batch(sum_of):
     x, w, g = (np.zeros(s, "float32") for s in ((0, 5, 5, 3), (4, 3, 2, 2), (0, 4, 4, 4)))
-    assert compiled(ops.Convolution(abstract.Conv()), x, w)[0].shape == (0, 4, 4, 4)
-    assert compiled(ops.Convolution(abstract.ConvTransposed()), g, w)[0].shape == (0, 5, 5, 3)
-    for gradient in compiled(ops.Convolution(abstract.ConvWeightsGradient(sum_of)), x, g, w):
+    assert compiled(Convolution(abstract.Conv()), x, w)[0].shape == (0, 4, 4, 4)
+    assert compiled(Convolution(abstract.ConvTransposed()), g, w)[0].shape == (0, 5, 5, 3)
+    for gradient in compiled(Convolution(abstract.ConvWeightsGradient(sum_of)), x, g, w):
         assert gradient.size and not gradient.any()
-    assert compiled(ops.MatMul(), np.zeros((0, 3), "float32"), np.zeros((3, 2), "float32"))[0].shape == (0, 2)
-    assert not compiled(ops.MatMul(), np.zeros((2, 0), "float32"), np.zeros((0, 2), "float32"))[0].any()
+    assert compiled(MatMul(), np.zeros((0, 3), "float32"), np.zeros((3, 2), "float32"))[0].shape == (0, 2)
+    assert not compiled(MatMul(), np.zeros((2, 0), "float32"), np.zeros((0, 2), "float32"))[0].any()
 
 
 def arrays(*shapes):
@@ -335,26 +339,26 @@ def arrays(*shapes):
 @pytest.mark.parametrize(
     "op, values, message",
     [
-        (ops.Convolution(abstract.Conv()), arrays((1, 5, 5, 3), (4, 2, 2, 2)), "weights' channels .* differ"),
-        (ops.Convolution(abstract.Conv()), arrays((1, 2, 2, 3), (4, 3, 3, 3)), "kernel does not fit"),
-        (ops.Convolution(abstract.Conv()), arrays((1, 2, 2, 3), (4, 3, 0, 1)), "kernel is empty"),
-        (ops.Convolution(abstract.Conv(groups=2)), arrays((1, 4, 4, 4), (3, 2, 1, 1)), "not divisible by groups"),
-        (ops.Convolution(abstract.Conv()), arrays((1, 4, 4, 4), (3, 4, 1, 1), (2,)), "bias has another length"),
-        (ops.Convolution(abstract.ConvTransposed()), arrays((1, 4, 4, 4), (3, 4, 1, 1)), "filters differ"),
+        (Convolution(abstract.Conv()), arrays((1, 5, 5, 3), (4, 2, 2, 2)), "weights' channels .* differ"),
+        (Convolution(abstract.Conv()), arrays((1, 2, 2, 3), (4, 3, 3, 3)), "kernel does not fit"),
+        (Convolution(abstract.Conv()), arrays((1, 2, 2, 3), (4, 3, 0, 1)), "kernel is empty"),
+        (Convolution(abstract.Conv(groups=2)), arrays((1, 4, 4, 4), (3, 2, 1, 1)), "not divisible by groups"),
+        (Convolution(abstract.Conv()), arrays((1, 4, 4, 4), (3, 4, 1, 1), (2,)), "bias has another length"),
+        (Convolution(abstract.ConvTransposed()), arrays((1, 4, 4, 4), (3, 4, 1, 1)), "filters differ"),
         (
-            ops.Convolution(abstract.ConvTransposed()),
+            Convolution(abstract.ConvTransposed()),
             arrays((1, 4, 4, 3), (3, 4, 1, 1), (1, 9, 9, 4)),
             "do not belong together",
         ),
         (
-            ops.Convolution(abstract.ConvWeightsGradient()),
+            Convolution(abstract.ConvWeightsGradient()),
             arrays((1, 4, 4, 4), (2, 4, 4, 3), (3, 4, 1, 1)),
             "differ in batch size",
         ),
-        (ops.MatMul(), arrays((2, 3), (2, 3)), "inner sizes differ"),
-        (ops.MatMul(), arrays((2, 3), (3, 2), (3,)), "bias has another length"),
-        (ops.Gemm(), arrays((2, 2), (), (2, 3), (3, 3), ()), "another shape"),
-        (ops.ReluGradient(), arrays((2, 2), (2, 3)), "different shapes"),
+        (MatMul(), arrays((2, 3), (2, 3)), "inner sizes differ"),
+        (MatMul(), arrays((2, 3), (3, 2), (3,)), "bias has another length"),
+        (Gemm(), arrays((2, 2), (), (2, 3), (3, 3), ()), "another shape"),
+        (ReluGradient(), arrays((2, 2), (2, 3)), "different shapes"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused(op, values, message):
@@ -362,9 +366,9 @@ def test_sizes_that_do_not_fit_are_refused(op, values, message):
         compiled(op, *values)
 
 
-@pytest.mark.parametrize("op", [ops.Convolution(abstract.Conv("relu")), ops.MatMul("relu")])
+@pytest.mark.parametrize("op", [Convolution(abstract.Conv("relu")), MatMul("relu")])
 def test_python_mode_computes_the_same(op, rng, close):
-    shapes = [(2, 5, 5, 3), (4, 3, 2, 2), (4,)] if isinstance(op, ops.Convolution) else [(3, 4), (4, 5), (5,)]
+    shapes = [(2, 5, 5, 3), (4, 3, 2, 2), (4,)] if isinstance(op, Convolution) else [(3, 4), (4, 5), (5,)]
     values = [rng.randn(*s).astype("float32") for s in shapes]
     output = op(*map(tt.constant, values))
     python = theano.function([], output, mode=theano.Mode(linker="py", optimizer=None))
@@ -373,7 +377,7 @@ def test_python_mode_computes_the_same(op, rng, close):
 
 def test_results_of_a_call_survive_the_next_one(rng):
     x, w = tt.fmatrix(), tt.fmatrix()
-    function = theano.function([x, w], ops.MatMul()(x, w), mode=DIRECT)
+    function = theano.function([x, w], MatMul()(x, w), mode=DIRECT)
     a, b = rng.randn(3, 4).astype("float32"), rng.randn(4, 5).astype("float32")
     first = function(a, b)
     kept = first.copy()
@@ -385,11 +389,11 @@ def test_results_of_a_call_survive_the_next_one(rng):
 def test_sigmoid_saturates_and_keeps_nan(channels, filters):
     image, weights = np.zeros((2, 5, 5, channels), "float32"), np.ones((filters, channels, 3, 3), "float32")
     image[0, 0, 0, 0], image[0, 4, 4, 0], image[1, 0, 0, 0], image[1, 4, 4, 0] = np.nan, 100, -100, 2
-    (y,) = compiled(ops.Convolution(abstract.Conv("sigmoid")), image, weights)
+    (y,) = compiled(Convolution(abstract.Conv("sigmoid")), image, weights)
     assert np.isnan(y[0, 0, 0]).all() and (y[0, 2, 2] == 1).all() and (abs(y[1, 0, 0]) < 1e-37).all()
     np.testing.assert_allclose(y[1, 2, 2], 1 / (1 + np.exp(-2)), rtol=1e-6)
     values = np.array([[np.nan], [np.inf], [-np.inf], [100], [-100], [0]], "float32")
-    (y,) = compiled(ops.MatMul("sigmoid"), values, np.ones((1, 1), "float32"))
+    (y,) = compiled(MatMul("sigmoid"), values, np.ones((1, 1), "float32"))
     np.testing.assert_allclose(y.ravel(), [np.nan, 1, 0, 1, 0, 0.5], atol=1e-37)
 
 
@@ -397,9 +401,9 @@ def test_sigmoid_saturates_and_keeps_nan(channels, filters):
 def test_relu_keeps_nan_and_denormals(channels, filters):
     image, weights = np.ones((2, 5, 5, channels), "float32"), np.ones((filters, channels, 3, 3), "float32")
     image[0, 0, 0, 0] = np.nan
-    (y,) = compiled(ops.Convolution(abstract.Conv("relu")), image, weights)
+    (y,) = compiled(Convolution(abstract.Conv("relu")), image, weights)
     assert np.isnan(y[0, 0, 0]).all() and not np.isnan(y[1]).any()
-    (y,) = compiled(ops.MatMul("relu"), np.array([[1e-40], [np.nan], [-1]], "float32"), np.ones((1, 1), "float32"))
+    (y,) = compiled(MatMul("relu"), np.array([[1e-40], [np.nan], [-1]], "float32"), np.ones((1, 1), "float32"))
     assert y[0] == np.float32(1e-40) and np.isnan(y[1]) and y[2] == 0
 
 

@@ -85,7 +85,7 @@ FV_INLINE void add_exp(float term, float *most, float *sum) {
     *most = rises ? term : *most;
 }
 
-static void log_probability(const fv_pass *p, const fv_block *b, float *scratch) {
+static void log_prob(const fv_pass *p, const fv_block *b, float *scratch) {
     constants s = constants_of(p->settings);
     levels at;
     npy_intp n = s.components, stride = stride_of(p, b), some = b->some;
@@ -187,9 +187,9 @@ static int run(thunk *t, int backward, fv_kernel *kernel) {
     return fv_run_pixels(t, each, last, backward, last ? (1 + backward) * each * BLOCK : 0, kernel);
 }
 
-static int run_log_probability(thunk *t) { return run(t, 0, log_probability); }
+static int run_log_prob(thunk *t) { return run(t, 0, log_prob); }
 
 static int run_gradient(thunk *t) { return run(t, 1, gradient); }
 
-const op_kind logistic_log_probability_kind = {"DiscretizedLogisticLogProb", 4, run_log_probability, NULL};
-const op_kind logistic_log_probability_gradient_kind = {"DiscretizedLogisticLogProbGradient", 4, run_gradient, NULL};
+const op_kind discretized_logistic_log_prob_kind = {"DiscretizedLogisticLogProb", 4, run_log_prob, NULL};
+const op_kind discretized_logistic_log_prob_gradient_kind = {"DiscretizedLogisticLogProbGradient", 4, run_gradient, NULL};
