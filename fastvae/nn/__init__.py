@@ -1,8 +1,8 @@
 """Layers, activations and initialisers for Theano networks, and the collection of their parameters.
 
-A layer is a small object: its constructor makes the parameters (float32 `theano.shared`), `layer(x)`
-returns a Theano expression, `layer.get_params()` its parameters, `layer.output_shape(input_shape)`
-the static shape of one output (without the batch axis).
+A layer is a small object. Its constructor makes the parameters (float32 `theano.shared`), `layer(x)` returns a Theano
+expression, `layer.get_params()` its parameters, and `layer.output_shape(input_shape)` the static shape of one output
+(without the batch axis).
 
     layer.py            Layer: what all layers share
     linear.py           Linear
