@@ -266,8 +266,8 @@ def _backend(settings: Settings, family: str, expected: str) -> tuple[str, str]:
     if name != "stock" and family not in backends.load(name).DEVICES:
         fitting = ", ".join(other for other in known if family in backends.load(other).DEVICES)
         raise ProfileError(
-            f"fastvae.backend={name} (from {layer}) does not compute on device={settings['device'][0]}: write {fitting}, "
-            "or stock for Theano's own Ops"
+            f"fastvae.backend={name} (from {layer}) does not compute on device={settings['device'][0]}: write "
+            f"{fitting}, or stock for Theano's own Ops"
         )
     return name, layer
 
