@@ -52,7 +52,7 @@ def thunk(
 
 
 def digest(folder: str, command: list[str]) -> str:
-    """A word for everything that a module of a folder's sources, compiled by a command, depends on."""
+    """A hash of everything that a module depends on: the sources of its folder, and the command that compiles them."""
     found = hashlib.sha256(repr((command, np.__version__, sysconfig.get_config_var("SOABI"))).encode())
     for path in sorted(glob.glob(os.path.join(SHARED, "*")) + glob.glob(os.path.join(folder, "*"))):
         with open(path, "rb") as source:
@@ -67,7 +67,7 @@ def sources(folder: str) -> list[str]:
 
 
 def built(name: str, folder: str, command: list[str], backend: str, remedy: str) -> str:
-    """The path of the compiled module, in Theano's compile directory; compiled only where its digest is a new one.
+    """The path of the compiled module, in Theano's compile directory; compiled only if its digest is new.
 
     Raises
     ------
