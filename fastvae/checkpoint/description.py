@@ -37,14 +37,13 @@ from theano.compile import SharedVariable
 from theano.gof.graph import inputs as graph_inputs
 from theano.gof.graph import io_toposort
 
+from fastvae.checkpoint import op_names
 from fastvae.datasets.rows import Rows, as_rows
 
 WHOLE = 2**24  # bytes of an array of which every one is read
 PARTS = 256  # parts of a larger one that are
 LENGTH = 12  # of a digest, in hexadecimal digits
 PACKAGES = ("fastvae", "pymc3", "theano", "numpy", "scipy")  # whose functions their versions tell apart
-#: What has moved since checkpoints hold digests, which contain full names: its new name, and the one they know.
-MOVED = {"fastvae.minibatch.samplers.ShuffledRow": "fastvae.minibatch.orders.ShuffledRow"}
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
@@ -158,7 +157,7 @@ def _leaf(variable, changing):
 
 def _op(op):
     """An Op by its class, its properties and the graphs inside it."""
-    described = [_name(type(op))]
+    described = [op_names.of_class(type(op))]
     for prop in getattr(op, "__props__", ()):
         value = getattr(op, prop)
         described.append(_op(value) if isinstance(value, theano.gof.Op) else ADDRESS.sub("", repr(describe(value))))
@@ -198,8 +197,7 @@ def _starts(length, some):
 
 
 def _name(thing):
-    name = f"{thing.__module__}.{thing.__qualname__}"
-    return MOVED.get(name, name)
+    return f"{thing.__module__}.{thing.__qualname__}"
 
 
 def _digest(parts):
