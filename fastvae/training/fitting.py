@@ -1,135 +1,63 @@
-"""Training: PyMC3's `fit` on the fast path, a pure step function, which `fastvae.training.loop` then calls."""
+"""`fastvae.fit`: PyMC3's `fit` on the fast path."""
+
+from __future__ import annotations
 
 import contextlib
-import difflib
 import inspect
-import json
 import os
-import sys
+from types import SimpleNamespace
+from typing import Any, Callable, Collection, Sequence
 
 import pymc3 as pm
-import theano
-from theano.gof.graph import ancestors
 
-from fastvae import compilation, elbo, kinds, posteriors, profiles
+from fastvae import elbo, kinds, posteriors
 from fastvae.checkpoint import Checkpoints, updated
-from fastvae.checkpoint.description import describe
-from fastvae.datasets.formats import reason
-from fastvae.devices import threads
 from fastvae.elbo.objective import Options
-from fastvae.errors import ConfigurationError, FastvaeError
-from fastvae.expressions import stream_seed
-from fastvae.minibatch.pipelines import refuse_fixed_batch
+from fastvae.errors import ConfigurationError
 from fastvae.minibatch.replacements import as_variables
 from fastvae.profiles import memory
-from fastvae.training import losses, nonfinite
-from fastvae.training.best import Best
-from fastvae.training.first_step import FirstStep
-from fastvae.training.held_out import HeldOut
+from fastvae.training import arguments, methods
 from fastvae.training.history import HISTORY
 from fastvae.training.loop import Loop
-from fastvae.training.progress import compiling
+from fastvae.training.parts import Part, assemble
+from fastvae.training.parts.first_step import FirstStep
+from fastvae.training.preparing import prepare
 
-METHODS = ("advi", "fullrank_advi", "svgd", "asvgd", "nfvi")
-FAST_METHODS = {"advi": pm.ADVI, "fullrank_advi": pm.FullRankADVI}
 STEPS = 10_000
 
 
-def _function_options(value):
-    """Those that `fit` leaves to the caller, of a mode that theano knows."""
-    known = inspect.signature(theano.function).parameters.keys() - {"inputs", "outputs", "updates"}
-    if not isinstance(value, dict) or not value.keys() <= known:
-        raise TypeError
-    try:
-        theano.compile.mode.get_mode(value.get("mode"))
-    except Exception:  # theano's own class for an unknown name
-        raise ValueError from None
-    return value
-
-
-def _configuration(value):
-    if not isinstance(value, dict):
-        raise TypeError
-    json.dumps(value, default=repr)  # TypeError for a key that is no text, ValueError for a dict within itself
-    return value
-
-
-def _method(value):
-    if isinstance(value, str) and value.lower().startswith("nfvi="):
-        try:
-            pm.variational.flows.Formula(value[len("nfvi=") :])
-        except Exception:  # a KeyError of several lines, an IndexError
-            raise ValueError from None
-    named = isinstance(value, str) and (value.lower() in METHODS or value.lower().startswith("nfvi="))
-    if not named and not isinstance(value, pm.variational.inference.Inference):
-        raise ValueError
-    return value
-
-
-METHOD = f"one of {', '.join(METHODS)}, nfvi=FORMULA, or an Inference instance such as pm.ADVI()"
-FUNCTION_OPTIONS = "a dict of further arguments of theano.function, such as dict(mode='FAST_COMPILE')"
-LOCAL_RV = (
-    "what the encoder says of the latent variables; give a dict {latent: dict(mu=mean, rho=rho)} or "
-    "{latent: (mean, rho)}; dict(mu=mean, L_tril=rows) for a full covariance"
-)
-
-
-@kinds.checked(
-    elbo.step_updates,
-    n=kinds.optional(kinds.integer(0)),
-    local_rv=kinds.optional(kinds.dictionary(LOCAL_RV)),
-    method=kinds.Kind("method", METHOD, _method),
-    model=kinds.optional(kinds.instance("model", "a pymc3.Model", pm.Model)),
-    random_seed=kinds.optional(kinds.seed),
-    start=kinds.optional(kinds.dictionary("a dict {name of a global variable: value}")),
-    inf_kwargs=kinds.optional(kinds.dictionary("a dict of arguments of the inference")),
-    epochs=kinds.optional(kinds.integer()),
-    score=kinds.optional(kinds.boolean),
-    callbacks=kinds.optional(kinds.sequence(kinds.function("a function"), "functions: callbacks=[...]")),
-    progressbar=kinds.boolean,
-    batch_size=kinds.optional(kinds.size),
-    fn_kwargs=kinds.optional(kinds.Kind("dict", FUNCTION_OPTIONS, _function_options)),
-    held_out=kinds.optional(kinds.dictionary("a dict {x: rows} for every x in more_replacements")),
-    held_out_every=kinds.integer(),
-    patience=kinds.optional(kinds.integer()),
-    bad_steps=kinds.choice("stop", "skip"),
-    fetch_every=kinds.optional(kinds.integer(1, 2**24)),
-    history=kinds.optional(kinds.path),
-    checkpoint=kinds.optional(kinds.path),
-    checkpoint_every=kinds.integer(),
-    resume=kinds.boolean,
-    may_change=kinds.sequence(kinds.text, "names of arguments"),
-    configuration=kinds.optional(kinds.Kind("dict", "a dict of JSON values", _configuration)),
-)
+@arguments.forwarding(arguments.further())
+@kinds.checked(elbo.step_updates, **arguments.KINDS)
 @memory.explained
 def fit(
-    n=None,
-    local_rv=None,
-    method="advi",
-    model=None,
-    random_seed=None,
-    start=None,
-    inf_kwargs=None,
+    n: int | None = None,
+    local_rv: dict | None = None,
+    method: str | pm.variational.inference.Inference = "advi",
+    model: pm.Model | None = None,
+    random_seed: int | None = None,
+    start: dict[str, Any] | None = None,
+    inf_kwargs: dict[str, Any] | None = None,
     *,
-    epochs=None,
-    score=None,
-    callbacks=None,
-    progressbar=True,
-    batch_size=None,
-    fn_kwargs=None,
-    held_out=None,
-    held_out_every=1_000,
-    patience=None,
-    bad_steps="stop",
-    fetch_every=None,
-    history=None,
-    checkpoint=None,
-    checkpoint_every=1_000,
-    resume=False,
-    may_change=(),
-    configuration=None,
-    **kwargs,
-):
+    epochs: int | None = None,
+    score: bool | None = None,
+    callbacks: Sequence[Callable] | None = None,
+    parts: Sequence[Part] | None = None,
+    progressbar: bool = True,
+    batch_size: int | None = None,
+    fn_kwargs: dict[str, Any] | None = None,
+    held_out: dict | None = None,
+    held_out_every: int = 1_000,
+    patience: int | None = None,
+    bad_steps: str = "stop",
+    fetch_every: int | None = None,
+    history: str | os.PathLike | None = None,
+    checkpoint: str | os.PathLike | None = None,
+    checkpoint_every: int = 1_000,
+    resume: bool = False,
+    may_change: Collection[str] = (),
+    configuration: dict[str, Any] | None = None,
+    **kwargs: Any,
+) -> pm.Approximation:
     """Fit a PyMC3 model as `pm.fit` does, on the fast path.
 
     Takes what `pm.fit` takes and returns what it returns. ADVI and full-rank ADVI, by name or as an
@@ -160,6 +88,9 @@ def fit(
         Whether to keep the loss; by default yes. Without it `.hist` stays empty and callbacks get None.
     callbacks : list of callable, optional
         Called as `callback(approx, losses so far, step number from 1)` after every step; StopIteration ends the fit.
+    parts : list of fastvae.training.parts.Part, optional
+        Further parts of the run, such as ``[fastvae.training.parts.TimeLimit(3600)]`` or your own: what they do around
+        the steps, and a state that the checkpoints keep. Instances serve one fit.
     progressbar : bool
         Whether to show progress on the standard error.
     batch_size : int, optional
@@ -191,9 +122,9 @@ def fit(
     resume : bool
         Whether to go on from the newest checkpoint in that folder (from step 1 if it has none). Give the arguments of
         the first run; the result is the same, bit for bit, as in one go on the same machine, profile and number of
-        threads. The length of the run, callbacks, held-out rows, progress, files and intervals may be others; another
-        value of any other argument, or a model that computes something else, is refused. What differs is said in one
-        line. How arguments are compared, and what goes unnoticed: `fastvae.checkpoint.description`.
+        threads. The length of the run, callbacks, parts, held-out rows, progress, files and intervals may be others;
+        another value of any other argument, or a model that computes something else, is refused. What differs is said
+        in one line. How arguments are compared, and what goes unnoticed: `fastvae.checkpoint.description`.
     may_change : collection of str, optional
         Names of arguments that a resumed run takes with another value all the same, such as ``["learning_rate"]``;
         ``"step"`` stands for what the model computes.
@@ -227,7 +158,8 @@ def fit(
     pymc3.Approximation
         With `.hist`, the losses in PyMC3's scale: nats per minibatch, one entry a step; `.held_out_hist`, float64
         (m, 2): step and ELBO per row (nats) of each measurement; and `.ended_by`: ``"steps"``, ``"patience"``,
-        ``"callback"``, ``"SIGINT"`` (Ctrl-C) or ``"SIGTERM"``. After a signal it holds the steps taken until then.
+        ``"callback"``, ``"SIGINT"`` (Ctrl-C), ``"SIGTERM"``, or the word of a part that ended it. After a signal it
+        holds the steps taken until then.
 
     Raises
     ------
@@ -255,235 +187,113 @@ def fit(
     >>> len(approx.hist), approx.ended_by
     (200, 'steps')
     """
-    given = dict(locals())
-    _check_together(n, epochs, held_out, patience)
-    local_rv = posteriors.of_latents(local_rv)
-    if not _is_fast(method):
-        ours = dict(epochs=epochs, held_out=held_out, patience=patience, history=history, checkpoint=checkpoint)
-        ours["fetch_every"] = fetch_every
-        ours = [name for name, value in ours.items() if value is not None]
-        _say_stock(method, ours + [option for option in Options._fields if option in kwargs])
-        if fn_kwargs is not None:
-            kwargs["fn_kwargs"] = fn_kwargs
-        return pm.fit(
-            STEPS if n is None else n,
-            local_rv,
-            method,
-            model,
-            None if random_seed is None else stream_seed(random_seed),
-            start,
-            inf_kwargs,
-            score=score,
-            callbacks=callbacks,
-            progressbar=progressbar,
-            **kwargs,
-        )
-    _drop_unused(kwargs)
-    _check_further(kwargs)
-    for latent, params in (local_rv or {}).items():
-        for name, value in params.items():
-            elbo.precision.check(f"fit: the {name} of {latent}", value)
-    inference = _inference(method, local_rv, model, random_seed, start, inf_kwargs)
-    replacements = kwargs["more_replacements"] = as_variables(kwargs.get("more_replacements"))
-    if checkpoint is not None:
-        configuration = {"arguments": arguments_of(given), **(configuration or {})}
-    with _checkpoints(checkpoint, checkpoint_every, resume, configuration, may_change) as checkpoints:
-        fetch_every = losses.interval(fetch_every, callbacks)
-        if progressbar:
-            pools = threads.describe()
-            profile = profiles.active().name
-            fetches = f"; the loss is fetched every {fetch_every} steps" if fetch_every > 1 else ""
-            print(f"compiling the step (slow the first time); profile: {profile}; {pools}{fetches}", file=sys.stderr)
-        with contextlib.ExitStack() as preparing:
-            preparing.enter_context(compilation.preparing())
-            preparing.enter_context(elbo.precision.explained(inference.approx.model))
-            if progressbar:
-                preparing.enter_context(compiling())
-            loss, updates = elbo.step_updates(inference.objective, **kwargs)
-            if bad_steps == "skip":
-                loss, updates = nonfinite.skip_bad_steps(loss, updates)
-            pipelines = _pipelines([loss, *replacements.values()])
-            refuse_fixed_batch(pipelines, inference.approx.model)
-            n = _number_of_steps(n, epochs, pipelines)
-            if checkpoints is not None:
-                _check_restorable(pipelines, checkpoint)
-                checkpoints.check_length(n)
-                checkpoints.describe_step(loss, updates)
-                history = os.path.join(checkpoint, HISTORY) if history is None else history
-            buffer = losses.LossBuffer(loss, fetch_every) if fetch_every > 1 else None
-            if buffer is None:
-                step = theano.function([], loss, updates=updates, **(fn_kwargs or {}))
-            else:
-                step = theano.function([], updates=[*updates.items(), *buffer.updates], **(fn_kwargs or {}))
-            if held_out is not None:
-                held_out = HeldOut(inference.objective, held_out, replacements, held_out_every, patience)
-        trained = inference.approx.params + list(kwargs.get("more_obj_params") or [])
-        best = None if patience is None else Best(trained, None if checkpoints is None else checkpoints.best)
-        first = None if bad_steps == "skip" else FirstStep(updated(step), trained, pipelines, loss.tag.parts)
-        if checkpoints is not None:
-            checkpoints.bind(step, trained, pipelines)
-        Loop(
-            inference,
-            step,
-            n,
-            trained,
-            score=score is None or bool(score),
-            callbacks=callbacks,
-            batch_size=batch_size,
-            pipelines=pipelines,
-            skip=bad_steps == "skip",
-            held_out=held_out,
-            best=best,
-            history=history,
-            checkpoints=checkpoints,
-            first=first,
-            buffer=buffer,
-        ).run(progressbar)
+    given = SimpleNamespace(**locals())
+    arguments.check_together(n, epochs, held_out, patience)
+    if not methods.is_fast(method):
+        return _fit_stock(given)
+    inference = _inference(given)
+    with _checkpoints(given) as checkpoints:
+        prepared = prepare(inference, given, STEPS, checkpoints)
+        _loop(inference, prepared, given, checkpoints).run()
     return inference.approx
 
 
-def _say_stock(method, refused):
-    name = method if isinstance(method, str) else type(method).__name__
-    if refused:
-        raise ConfigurationError(
-            f"fit: {', '.join(refused)} cannot be had with method={name!r}, which runs through stock pm.fit"
-        )
-    print(f"fastvae.fit: method {name!r} runs through stock pm.fit", file=sys.stderr)
-
-
-def _pipelines(expressions):
-    """The pipelines of the minibatches among the ancestors of the expressions, each once."""
-    found = [getattr(variable.tag, "pipeline", None) for variable in ancestors(expressions)]
-    return list({id(pipeline): pipeline for pipeline in found if pipeline is not None}.values())
-
-
-def _number_of_steps(n, epochs, pipelines):
-    if epochs is None:
-        return STEPS if n is None else n
-    lengths = {pipeline.batches_per_epoch for pipeline in pipelines}
-    if len(lengths) != 1 or None in lengths:
-        raise ConfigurationError(
-            f"fit: epochs={epochs} needs minibatches that visit every row once an epoch, all of one length, not "
-            f"{lengths or 'no fastvae.Minibatch'} batches an epoch; give n, the number of steps, or such minibatches"
-        )
-    return epochs * lengths.pop()
-
-
-def arguments_of(given):
+def arguments_of(given: dict[str, Any]) -> dict[str, Any]:
     """What a run was given, by name, with the defaults of what it was not: described, for a checkpoint.
 
     Parameters
     ----------
     given : dict
-        The `locals()` of a function whose keyword arguments beyond its own, `kwargs` or `options`, are those of `fit`.
+        The `locals()` of a function whose further keyword arguments, `kwargs`, are those of `fit`.
 
     Returns
     -------
     dict
         JSON values; what makes a checkpoint, and the object that a method belongs to, are left out.
     """
-    given = dict(given)
-    further = given.pop("kwargs", None) or given.pop("options", None) or {}
-    parameters = [*inspect.signature(fit).parameters.values(), *_further_parameters().values()]
-    defaults = {p.name: p.default for p in parameters if p.kind is not p.VAR_KEYWORD}
-    left_out = ("self", "checkpoint", "resume", "may_change", "configuration")
-    everything = {**defaults, **given, **further}
-    return {name: describe(value) for name, value in everything.items() if name not in left_out}
+    return arguments.described(given, dict(inspect.signature(fit).parameters))
 
 
-def _checkpoints(folder, every, resume, configuration, may_change):
-    if folder is None:
-        if resume:
+def _fit_stock(given):
+    ours = [name for name in ("epochs", "held_out", "patience", "history", "checkpoint", "fetch_every", "parts")
+            if getattr(given, name) is not None]  # fmt: skip
+    kwargs = dict(given.kwargs)
+    if given.fn_kwargs is not None:
+        kwargs["fn_kwargs"] = given.fn_kwargs
+    return methods.fit_stock(
+        STEPS if given.n is None else given.n,
+        posteriors.of_latents(given.local_rv),
+        given.method,
+        given.model,
+        given.random_seed,
+        given.start,
+        given.inf_kwargs,
+        refused=ours + [option for option in Options._fields if option in kwargs],
+        score=given.score,
+        callbacks=given.callbacks,
+        progressbar=given.progressbar,
+        **kwargs,
+    )
+
+
+def _inference(given):
+    """The inference that is trained, after a check of what `fit` passes on to its step."""
+    kwargs, local_rv = given.kwargs, posteriors.of_latents(given.local_rv)
+    methods.drop_unused(kwargs)
+    arguments.check_names("fit", kwargs, arguments.further(), inspect.signature(fit).parameters)
+    for latent, params in (local_rv or {}).items():
+        for name, value in params.items():
+            elbo.precision.check(f"fit: the {name} of {latent}", value)
+    kwargs["more_replacements"] = as_variables(kwargs.get("more_replacements"))
+    return methods.make_inference(given.method, local_rv, given.model, given.random_seed, given.start, given.inf_kwargs)
+
+
+def _checkpoints(given):
+    if given.checkpoint is None:
+        if given.resume:
             raise ConfigurationError("fit: resume=True needs checkpoint=FOLDER, the folder of the run to go on with")
         return contextlib.nullcontext()
+    configuration = {"arguments": arguments_of(vars(given)), **(given.configuration or {})}
     known = [*configuration["arguments"], "step"]
-    for name in may_change:
+    for name in given.may_change:
         if name not in known:
-            raise ConfigurationError(f"fit: may_change={may_change!r}: {name!r} is none of {', '.join(known)}")
-    return Checkpoints(folder, every, resume, configuration, may_change)
+            raise ConfigurationError(f"fit: may_change={given.may_change!r}: {name!r} is none of {', '.join(known)}")
+    return Checkpoints(given.checkpoint, given.checkpoint_every, given.resume, configuration, given.may_change)
 
 
-def _check_restorable(pipelines, folder):
-    lost = [pipeline for pipeline in pipelines if not pipeline.restorable]
-    if lost:
-        raise ConfigurationError(
-            f"fit: checkpoint={str(folder)!r} cannot be had with a {lost[0]!r}, whose iterator cannot be read again: "
-            "give a factory make(epoch, start) or a file in its place, or leave checkpoint out"
-        )
-
-
-def _is_fast(method):
-    if isinstance(method, str):
-        return method.lower() in FAST_METHODS
-    return isinstance(method, tuple(FAST_METHODS.values()))
-
-
-def _inference(method, local_rv, model, random_seed, start, inf_kwargs):
-    options = dict(inf_kwargs or {})
-    seed = None if random_seed is None else stream_seed(random_seed)
-    for name, value in (("local_rv", local_rv), ("random_seed", seed), ("start", start)):
-        if value is not None:
-            options[name] = value
-    if isinstance(method, str):
-        if model is None and pm.Model.get_context(error_if_none=False) is None:
-            raise ConfigurationError("fit: there is no model: call it inside `with pm.Model():`, or give model=")
-        model = pm.modelcontext(model)
-        unknown = [name for name in start or () if name not in model.named_vars]
-        if unknown:
-            raise ConfigurationError(
-                f"fit: start={start!r}: {unknown[0]!r} is no variable of the model, which has "
-                f"{', '.join(model.named_vars)}: give names of these"
-            )
-        try:
-            inference = FAST_METHODS[method.lower()](model=model, **options)
-        except FastvaeError:
-            raise
-        except Exception as error:  # PyMC3 raises a dozen classes at what it is given
-            given = ", ".join(sorted(options)) or "nothing beside the model"
-            raise ConfigurationError(
-                f"fit: PyMC3 cannot set up {method} from {given}: {type(error).__name__}: {reason(error)}"
-            ) from error
-    elif set(options) <= {"random_seed"}:
-        inference = method
-    else:
-        raise ConfigurationError(
-            f"{', '.join(sorted(options))} cannot be given with an Inference instance, which has its own: give them to "
-            f"{type(method).__name__}(...)"
-        )
-    if random_seed is not None:
-        for i, group in enumerate(inference.approx.groups):
-            group._rng = pm.tt_rng(stream_seed(random_seed + i))
-    return inference
-
-
-def _drop_unused(kwargs):
-    """ADVI has no test function: accept its options as `pm.fit` does, and say that they are not used."""
-    for name in ("tf_n_mc", "more_tf_params", "test_optimizer"):
-        if kwargs.pop(name, None) is not None:
-            print(f"fastvae.fit: {name} is not used, ADVI has no test function", file=sys.stderr)
-
-
-def _check_further(kwargs):
-    """What `fit` passes on must be arguments of the step."""
-    known = _further_parameters()
-    for name in kwargs:
-        if name not in known:
-            close = difflib.get_close_matches(name, [*known, *inspect.signature(fit).parameters], n=1)
-            hint = f" (did you mean {close[0]!r}?)" if close else ""
-            raise TypeError(f"fit: {name!r} is no argument{hint}; beside those of its own it takes {', '.join(known)}")
-
-
-def _further_parameters():
-    """The parameters that `fit` passes on to the step, by name."""
-    parameters = dict(inspect.signature(elbo.step_updates).parameters)
-    del parameters["pm_objective"]
-    return parameters
-
-
-def _check_together(n, epochs, held_out, patience):
-    if n is not None and epochs is not None:
-        raise ConfigurationError(f"fit: n={n} and epochs={epochs} both say how long to train; give one of them")
-    if patience is not None and held_out is None:
-        raise ConfigurationError(
-            f"fit: patience={patience} counts measurements of held-out rows, and there are none: give held_out too"
-        )
+def _loop(inference, prepared, given, checkpoints):
+    """The loop of a run, with its parts; what a resumed run had is restored."""
+    trained = inference.approx.params + list(given.kwargs.get("more_obj_params") or [])
+    skip, history, first_step = given.bad_steps == "skip", given.history, None
+    if not skip:
+        first_step = FirstStep(updated(prepared.step), trained, prepared.pipelines, prepared.terms)
+    if history is None and checkpoints is not None:
+        history = os.path.join(given.checkpoint, HISTORY)
+    parts = assemble(
+        trained,
+        first_step=first_step,
+        skip=skip,
+        elbo=prepared.held_out_elbo,
+        held_out_every=given.held_out_every,
+        patience=given.patience,
+        batch_size=given.batch_size,
+        history=history,
+        progressbar=given.progressbar,
+        callbacks=given.callbacks,
+        parts=given.parts,
+        checkpoints=checkpoints,
+    )
+    if checkpoints is not None:
+        checkpoints.bind(prepared.step, trained, prepared.pipelines)
+        checkpoints.bind_parts(parts)
+    return Loop(
+        inference,
+        prepared.step,
+        prepared.n,
+        trained,
+        parts,
+        score=given.score is None or given.score,
+        pipelines=prepared.pipelines,
+        buffer=prepared.buffer,
+        past=() if checkpoints is None else checkpoints.losses,
+    )
