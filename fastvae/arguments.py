@@ -53,8 +53,8 @@ def resolve_padding(owner: str, padding: Any, kernel: tuple[int, int]) -> tuple[
     rows, columns = resolved
     if rows >= kernel[0] or columns >= kernel[1]:
         raise ConfigurationError(
-            f"{owner}: padding={padding!r} must be smaller than the kernel {kernel[0]}x{kernel[1]}, because a larger one "
-            'only adds outputs that see no input; padding="same" keeps the size'
+            f"{owner}: padding={padding!r} must be smaller than the kernel {kernel[0]}x{kernel[1]}, since more only "
+            'adds outputs that see no input; padding="same" keeps the size'
         )
     return rows, columns
 

@@ -92,7 +92,7 @@ def test_neighbours_in_an_epoch_are_independent():
 
 def test_the_compiled_shuffle_is_that_of_pythons_integers():
     sampler = samplers.epochs(1000, 100, seed=None)
-    key = int(sampler.memory.get_value()[1])
+    key = int(sampler.state.get_value()[1])
     drawn = np.concatenate(draws(sampler, calls=30))
     assert drawn.tolist() == [row_at(place % 1000, 1000, key, place // 1000) for place in range(3000)]
 
@@ -131,7 +131,7 @@ def test_the_memory_is_all_there_is(make):
     draw = theano.function([], sampler.indices)
     for _ in range(7):
         draw()
-    other.memory.set_value(sampler.memory.get_value())
+    other.state.set_value(sampler.state.get_value())
     assert np.array_equal(draws(other, calls=9), [draw() for _ in range(9)])
 
 

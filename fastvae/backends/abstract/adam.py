@@ -63,22 +63,20 @@ class AdamStep(AbstractOp):
 
 
 class CompiledAdam(Op):
-    """What the backends' Ops of an `AdamStep` have in common; in place of every p, m and v where asked."""
+    """What the backends' Ops of an `AdamStep` have in common; the variant in place overwrites every p, m and v."""
 
-    kind = "Adam"
-    __props__ = ("meaning", "n_parameters", "inplace")
+    __props__ = ("abstract_op", "n_parameters", "inplace")
 
-    def __init__(self, meaning, n_parameters, inplace=False):
-        self.meaning, self.n_parameters, self.inplace = meaning, n_parameters, inplace
-        if inplace:
-            self.destroy_map = {i: [source] for i, source in enumerate(self.sources())}
+    def __init__(self, abstract_op, n_parameters):
+        self.abstract_op, self.n_parameters = abstract_op, n_parameters
 
-    def sources(self):
+    @property
+    def overwrites(self):
         """Which input becomes which output."""
-        return self.meaning.updated(range(1, 4 * self.n_parameters + 1))
+        return dict(enumerate(self.abstract_op.updated(range(1, 4 * self.n_parameters + 1))))
 
     def settings(self, node):
-        return (self.inplace, self.meaning.beta1, self.meaning.beta2, self.meaning.epsilon)
+        return (self.inplace, self.abstract_op.beta1, self.abstract_op.beta2, self.abstract_op.epsilon)
 
     def infer_shape(self, node, shapes):
-        return self.meaning.infer_shape(node, shapes)
+        return self.abstract_op.infer_shape(node, shapes)

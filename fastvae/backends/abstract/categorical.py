@@ -28,7 +28,7 @@ def log_prob(x, logits, levels):
     Returns
     -------
     float32 tensor4, (batch, C, H, W)
-        Its gradient by the logits is 1 at the level, less the softmax; there is none by x.
+        Its gradient with respect to the logits is 1 at the level, less the softmax; there is none with respect to x.
     """
     return CategoricalLogProb(levels)(x, logits)[0]
 
@@ -51,6 +51,8 @@ class _OfLevels(PixelOp):
 
 class CategoricalLogProb(_OfLevels):
     """x, logits -> the log-probability of each level, and the logarithm of the sum of exp of its logits."""
+
+    row_inputs = (0, 1)
 
     def types(self, x, logits):
         return [tt.TensorType("float32", x.broadcastable)() for _ in range(2)]

@@ -1,7 +1,7 @@
-"""The three abstract convolution Ops: forward, gradient by the image (= transposed) and by the weights.
+"""The three abstract convolution Ops: a convolution and its gradients with respect to the image and the weights.
 
-All are told in the convolution's own terms: an image (N, C, H, W), weights (O, C / groups, kh, kw) and the "top", the
-convolution's output (N, O, H', W').
+The gradient with respect to the image is the transposed convolution. All are described in the convolution's own terms:
+an image (N, C, H, W), weights (O, C / groups, kh, kw) and the "top", the convolution's output (N, O, H', W').
 
 Examples
 --------
@@ -22,7 +22,7 @@ from theano.tensor.nnet.abstract_conv import (
 )
 
 from fastvae.backends.abstract import reference
-from fastvae.backends.abstract.op import AbstractOp, activate
+from fastvae.backends.abstract.op import AbstractOp, Product, activate
 
 
 def _channels(b):
@@ -40,7 +40,8 @@ def _connected(g):
 class _Convolution(AbstractOp):
     """The properties that a convolution shares with its transpose and its weights' gradient.
 
-    `padding` is ((top, bottom), (left, right)), "half" or "full"; `flip` turns kernels round, as AbstractConv2d does.
+    `direction` is the number by which compiled code tells the three apart. `padding` is ((top, bottom), (left, right)),
+    "half" or "full"; `flip` turns kernels round, as AbstractConv2d does.
     """
 
     def __init__(self, stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=1, flip=False):
@@ -61,14 +62,19 @@ class _Convolution(AbstractOp):
         return get_conv_output_shape(image, weights, self.padding, self.stride, self.dilation)
 
 
-class Conv(_Convolution):
+class Conv(_Convolution, Product):
     """Convolution + bias + activation: image, weights (O, C / groups, kh, kw) [, bias (O,)] -> (N, O, H', W')."""
 
+    direction = 0
+    row_inputs = (0,)
     __props__ = ("stride", "padding", "dilation", "groups", "flip", "activation")
 
     def __init__(self, activation=None, **geometry):
         super().__init__(**geometry)
         self.activation = activation
+
+    def with_activation(self, activation):
+        return type(self)(activation, **self.geometry)
 
     def make_node(self, x, w, *bias):
         x, w, *bias = map(tt.as_tensor_variable, (x, w, *bias))
@@ -95,19 +101,24 @@ class Conv(_Convolution):
         return [self._out_shape(shapes[0], shapes[1])]
 
 
-class ConvTransposed(_Convolution):
-    """Transposed convolution (a convolution's gradient by its image) + bias + activation.
+class ConvTransposed(_Convolution, Product):
+    """Transposed convolution (a convolution's gradient with respect to its image) + bias + activation.
 
     Inputs top (N, O, H', W'), weights (O, C / groups, kh, kw) [, bias (C,)] [, like] -> (N, C, H, W). With a stride
     (H, W) is not told by the others: `like` tells it, an image that has this size or two integers; without it the
     smallest size is taken.
     """
 
+    direction = 1
+    row_inputs = (0,)
     __props__ = ("stride", "padding", "dilation", "groups", "flip", "activation")
 
     def __init__(self, activation=None, **geometry):
         super().__init__(**geometry)
         self.activation = activation
+
+    def with_activation(self, activation):
+        return type(self)(activation, **self.geometry)
 
     @staticmethod
     def options(inputs):
@@ -119,6 +130,10 @@ class ConvTransposed(_Convolution):
     def make_node(self, g, w, *rest):
         g, w, *rest = map(tt.as_tensor_variable, (g, w, *rest))
         return Apply(self, [g, w, *rest], [tt.TensorType(g.dtype, [g.broadcastable[0], False, False, False])()])
+
+    def with_bias(self, inputs, bias):
+        old, like = self.options(inputs)
+        return None if old else [*inputs[:2], bias, *like]
 
     def _size(self, top, weights, like):
         if like is not None:
@@ -169,12 +184,13 @@ class ConvTransposed(_Convolution):
 
 
 class ConvWeightsGradient(_Convolution):
-    """A convolution's gradient by its weights, and by its bias in the same pass.
+    """A convolution's gradient with respect to its weights, and to its bias in the same pass.
 
     Inputs image, top, like (weights of that kernel size, or two integers) -> weights' gradient [, sums over N, H, W of
     `sum_of`: "top" for a convolution's bias, "image" for a transposed one's].
     """
 
+    direction = 2
     __props__ = ("stride", "padding", "dilation", "groups", "flip", "sum_of")
 
     def __init__(self, sum_of=None, **geometry):

@@ -11,16 +11,20 @@ import theano.tensor as tt
 from theano.gof import Apply
 
 from fastvae.backends.abstract import reference
-from fastvae.backends.abstract.op import AbstractOp, activate
+from fastvae.backends.abstract.op import Product, activate
 
 
-class Dense(AbstractOp):
+class Dense(Product):
     """Dense layer: x (m, n_in), w (n_in, n_out) [, bias (n_out,)] -> activation(x w + bias)."""
 
     __props__ = ("activation",)
+    row_inputs = (0,)
 
     def __init__(self, activation=None):
         self.activation = activation
+
+    def with_activation(self, activation):
+        return Dense(activation)
 
     def make_node(self, x, w, *bias):
         x, w, *bias = map(tt.as_tensor_variable, (x, w, *bias))

@@ -1,14 +1,23 @@
-"""Abstract Ops: each says in one expression of stock Ops what it means.
+"""Abstract Ops: each is defined by one expression of stock Ops, and states what holds for it on every device.
 
-What no backend has taken by then becomes that expression, so that a model runs on every device.
+Where no backend takes an abstract Op, it becomes that expression, so that a model runs on every device.
 
 Examples
 --------
->>> import numpy as np, theano.tensor as tt
->>> from fastvae.backends.abstract.op import relu_gradient
->>> relu_gradient(tt.constant(np.float32([0, 2])), tt.constant(np.float32([5, 5]))).eval()
-array([0., 5.], dtype=float32)
+>>> from theano.gof import Apply
+>>> class Double(AbstractOp):
+...     __props__ = ()
+...     row_inputs = (0,)
+...     def make_node(self, x):
+...         return Apply(self, [x], [x.type()])
+...     def stock(self, x):
+...         return x + x
+>>> x = tt.fvector()
+>>> (2 + Double()(x)).eval({x: np.ones(2, "float32")})
+array([4., 4.], dtype=float32)
 """
+
+from __future__ import annotations
 
 import numpy as np
 import theano.tensor as tt
@@ -27,10 +36,38 @@ def activate(y, activation):
 
 
 class AbstractOp(Op):
-    """An Op that `stock(*inputs)` defines in stock Ops: one expression, or a list of them."""
+    """An Op that `stock(*inputs)` defines in stock Ops: one expression, or a list of them.
+
+    Attributes
+    ----------
+    row_inputs : tuple of int
+        The inputs whose first axis is the batch, if row i of every output depends on row i of these alone, and on the
+        other inputs as a whole (weights, biases). Empty if that is not so, or not known.
+    """
+
+    row_inputs: tuple[int, ...] = ()
 
     def __repr__(self):
         return str(self)
+
+
+class Product(AbstractOp):
+    """A product of the first two inputs, then a bias and an activation, if there are any; fuses with what follows it.
+
+    Attributes
+    ----------
+    activation : None, "relu" or "sigmoid"
+    """
+
+    activation: str | None
+
+    def with_activation(self, activation):
+        """The same Op with this activation."""
+        raise NotImplementedError
+
+    def with_bias(self, inputs, bias):
+        """The inputs and this bias, None if they have one already."""
+        return None if len(inputs) > 2 else [*inputs, bias]
 
     def grad_of_activation(self, inputs, g):
         if self.activation is None:

@@ -2,11 +2,11 @@
 
 Examples
 --------
+>>> import numpy as np
 >>> Unflatten((1, 2, 2))(np.arange(4, dtype="float32")[None]).eval().tolist()
 [[[[0.0, 1.0], [2.0, 3.0]]]]
 """
 
-import numpy as np  # noqa: F401 (the example)
 import theano.tensor as tt
 from theano.gof import Apply
 
@@ -17,6 +17,7 @@ class Unflatten(AbstractOp):
     """Each row of a matrix as an image: (n, C * H * W) -> (n, C, H, W), no axis of it broadcastable."""
 
     __props__ = ("shape",)
+    row_inputs = (0,)
 
     def __init__(self, shape):
         self.shape = tuple(shape)

@@ -1,38 +1,58 @@
-"""The CPU backend: convolutions, dense layers, ReLU gradient and Adam through oneDNN, float32.
+"""The backend of CPUs, float32: convolutions and products through oneDNN, and threaded vector code.
 
-    check()      why this machine cannot use it, or None; does not import theano
-    register()   switch it on: from then on Theano's optimizer lowers float32 graphs on the CPU to it
+    missing()            what it lacks here, or None; does not import Theano
+    register(profile)    switch it on
 
-    location     where oneDNN's library and headers are
-    library      compiles c_code/ once into one Python module and loads it
-    ops          the Theano Ops on it
+    op          what all Ops share, and how they are declared
+    ops         the Theano Ops, one concept a file
+    lowering    the register of all rewrites; layout, reshape, vectorize and elementary are the longer ones
+    library     compiles c_code/ once into one Python module and loads it
 
 All Ops run in one compiled module: Theano generates and compiles no C for any of them.
 
 Examples
 --------
 >>> from fastvae.backends import cpu
->>> print(cpu.check())
+>>> print(cpu.missing())
 None
 """
 
+from __future__ import annotations
+
 import ctypes
+from typing import Protocol
 
-from fastvae.backends.cpu import location
-from fastvae.backends.cpu.location import check
+from fastvae import devices
+from fastvae.devices import onednn_library
+from fastvae.devices.findings import Finding
+from fastvae.errors import ProfileError
 
-__all__ = ["check", "register"]
+__all__ = ["DEVICES", "missing", "register"]
+
+DEVICES = ("cpu",)
 
 
-def register(winograd=True):
+class Settings(Protocol):
+    """What the backend takes of a profile."""
+
+    @property
+    def winograd(self) -> bool: ...
+
+
+def missing() -> Finding | None:
+    """What this machine lacks for the backend, oneDNN or the processor for it; None if nothing."""
+    finding = devices.onednn()
+    return None if finding.found else finding
+
+
+def register(profile: Settings) -> None:
     """Register the backend's rewrites in Theano's optdb; a second call does nothing.
 
     Parameters
     ----------
-    winograd : bool
-        Whether 3x3 convolutions may take Winograd's F(4x4, 3x3), about twice as fast, in place of oneDNN's direct
-        kernels. Its norm-wise error against float64 is about 1e-6 where the direct kernels' is 1e-7. Profiles say it
-        by their key ``winograd``.
+    profile : fastvae.profiles.Profile
+        Its ``winograd`` says whether 3x3 convolutions may take Winograd's F(4x4, 3x3), about twice as fast as oneDNN's
+        direct kernels. Its norm-wise error against float64 is about 1e-6 where the direct kernels' is 1e-7.
 
     Every rewrite carries the tag ``fastvae_onednn``, so that
     ``theano.compile.get_default_mode().excluding("fastvae_onednn")`` compiles without the backend.
@@ -60,16 +80,14 @@ def register(winograd=True):
     Raises
     ------
     fastvae.errors.ProfileError
-        If `check()` finds a reason against it.
+        If something is `missing`.
     """
-    from fastvae.errors import ProfileError
-
-    reason = check()
-    if reason is not None:
-        raise ProfileError(f"the oneDNN backend cannot be used: {reason}; or take the profile 'cpu-blas'")
+    finding = missing()
+    if finding is not None:
+        raise ProfileError(f"the backend of CPUs is not available on this machine: {finding}")
     from fastvae import compilation
     from fastvae.backends.cpu import library, lowering
 
-    ctypes.CDLL(location.locate().library)  # a pool of threads can be limited only once it is there
-    lowering.register(winograd)
+    ctypes.CDLL(onednn_library.locate().library)  # a pool of threads can be limited only once it is there
+    lowering.register(profile.winograd)
     compilation.prepare_with(library.compiled)

@@ -10,10 +10,10 @@ import theano
 from theano.gof.cmodule import GCC_compiler
 
 from fastvae.backends import c_module
-from fastvae.backends.cpu.location import Missing, locate
+from fastvae.devices.onednn_library import Missing, locate
 from fastvae.errors import StackError
 
-NAME = "fastvae_onednn"
+NAME = "fastvae_cpu"
 HERE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "c_code")
 # Only flags that leave NaN tests and denormals alone; -ffast-math at link time would flush denormals process-wide.
 FLAGS = "-std=gnu11 -O3 -fno-math-errno -fno-trapping-math -fopenmp -shared -fPIC -fvisibility=hidden".split()

@@ -1,38 +1,22 @@
-"""What a decoder computes on vectors stays on vectors: images that are only another view of them come last.
+"""What a decoder computes on vectors stays on vectors, where images are only another view of them.
 
-`abstract.Unflatten` shows a dense layer's output as images; the likelihood compares these with the minibatch, and the
-gradient turns the result back into vectors. Here element-wise Ops move before the Unflatten, which then meets its
-opposite or a sum and is gone, so that Theano fuses them with their neighbours into one pass.
+`abstract.Unflatten` shows a dense layer's output as images. The likelihood compares these with the minibatch, and its
+gradient turns the result back into vectors. Here element-wise Ops move before the Unflatten, which disappears when it
+meets its opposite or a sum. Theano then fuses the element-wise Ops with their neighbours into one pass.
 """
 
 import theano.tensor as tt
-from theano.compile.ops import Shape
 from theano.gof import local_optimizer
 from theano.gof.opt import copy_stack_trace
 
-from fastvae.backends.cpu import ops
-
-
-@local_optimizer([tt.Reshape])
-def local_reshape_like(node):
-    """Reshape(g, x.shape) -> ReshapeLike(g, x)"""
-    if not isinstance(node.op, tt.Reshape):
-        return False
-    values, shape = node.inputs
-    if shape.owner is None or not isinstance(shape.owner.op, Shape) or values.dtype != "float32":
-        return False
-    like = shape.owner.inputs[0]
-    if getattr(like, "dtype", None) != "float32" or like.type != node.outputs[0].type:
-        return False
-    new = ops.ReshapeLike()(values, like)
-    copy_stack_trace(node.outputs[0], new)
-    return [new]
+from fastvae.backends.cpu.ops.reshape_like import ReshapeLike
+from fastvae.backends.cpu.ops.unflatten import Unflatten
 
 
 def _vectors(variable):
     """The matrix whose rows the variable shows as images, or None."""
     node = variable.owner
-    return node.inputs[0] if node and isinstance(node.op, ops.Unflatten) else None
+    return node.inputs[0] if node and isinstance(node.op, Unflatten) else None
 
 
 @local_optimizer([tt.Elemwise])
@@ -49,7 +33,7 @@ def local_sink_unflatten(node):
     def as_vectors(v):
         if all(v.broadcastable):
             return v.dimshuffle("x", "x")
-        return ops.ReshapeLike()(v, like) if _vectors(v) is None else _vectors(v)
+        return ReshapeLike()(v, like) if _vectors(v) is None else _vectors(v)
 
     inner = node.op(*map(as_vectors, node.inputs))
     new = sources[0].owner.op(inner)
@@ -57,7 +41,7 @@ def local_sink_unflatten(node):
     return [new]
 
 
-@local_optimizer([ops.ReshapeLike])
+@local_optimizer([ReshapeLike])
 def local_cancel_unflatten(node):
     """reshape_like(unflatten(x), y) -> x, where x and y are known to have one shape"""
     values, like = node.inputs

@@ -1,65 +1,51 @@
 """Abstract Ops move to the GPU with the rest of the graph; `register()` puts these rewrites into optdb.
 
-The table of names and positions is in `fastvae.backends.gpu.register`.
+The table of names and positions is in `fastvae.backends.gpu.register`. What becomes what, each file of `gpu/ops`
+declares.
 """
 
-import theano.tensor as tt
 from theano import scalar
 from theano.compile import optdb
 from theano.gof import TopoOptimizer, local_optimizer
 from theano.gof.opt import copy_stack_trace, in2out
-from theano.gpuarray.basic_ops import as_gpuarray_variable
 from theano.gpuarray.elemwise import GpuCAReduceCuda
 from theano.gpuarray.opt import op_lifter, register_opt, register_opt2
 
-from fastvae.backends import abstract
-from fastvae.backends.gpu.ops import Adam, Convolution, Waiting
+from fastvae.backends.compiled_op import import_modules, local_inplace
+from fastvae.backends.gpu import ops
+from fastvae.backends.gpu.op import Deferred, lowers, replaced, typed
+from fastvae.backends.rewrites import equilibrium, fuse, lift
 
 
-@local_optimizer([abstract.AdamStep])
-def local_defer_adam(node):
-    """A float32 Adam step -> one that waits for the GPU."""
-    if not isinstance(node.op, abstract.AdamStep) or not node.op.is_compilable(*node.inputs):
+def deferring(engine):
+    """The rewrite of abstract Ops that an engine of the GPU, "gpu" or "cudnn", computes: they wait to be moved."""
+
+    @local_optimizer(None)
+    def local_defer(node):
+        for op in lowers.rules(node.op):
+            new = op.defer(node) if op.engine == engine else None
+            if new is not None:
+                return replaced(node, new)
         return False
-    new = Waiting(node.op)(*node.inputs, return_list=True)
-    copy_stack_trace(node.outputs, new)
-    return new
+
+    return local_defer
+
+
+def _op_of(deferred):
+    return next(lowers.rules(deferred.abstract_op))
 
 
 def lifted(op, context_name, inputs, outputs):
-    """A waiting Op -> that of the GPU, on the device of a context; the form that Theano's lifters have."""
-    if isinstance(op.meaning, abstract.AdamStep):
-        new = Adam(op.meaning, len(outputs) // 3)(*(as_gpuarray_variable(v, context_name) for v in inputs))
-        return [_typed(v, old) for v, old in zip(new, outputs)]
-    n = 3 if Convolution(op.meaning).has_bias else 2
-    inputs = [*(as_gpuarray_variable(v, context_name) for v in inputs[:n]), *inputs[n:]]
-    new = Convolution(op.meaning)(*inputs, return_list=True)
-    return [_typed(v, old) for v, old in zip(new, outputs)]
+    """A deferred Op -> that of the GPU, on the device of a context; the form that Theano's lifters have."""
+    return typed(_op_of(op).on_gpu(op, context_name, inputs, outputs), outputs)
 
 
-def _typed(variable, old):
-    """The variable with another's broadcastable axes."""
-    return variable if variable.broadcastable == old.broadcastable else tt.patternbroadcast(variable, old.broadcastable)
-
-
-@local_optimizer([Waiting])
-def local_end_waiting(node):
-    """What nothing on the GPU touches: a convolution -> cuDNN's between transfers; an Adam step stays on the host"""
-    if not isinstance(node.op, Waiting):
+@local_optimizer([Deferred])
+def local_end_deferred(node):
+    """A deferred Op that nothing on the GPU touches -> what its file says, such as its stock expression."""
+    if not isinstance(node.op, Deferred):
         return False
-    if isinstance(node.op.meaning, abstract.AdamStep):
-        return node.op.meaning.stock(*node.inputs)
-    return [v.transfer("cpu") for v in lifted(node.op, None, node.inputs, node.outputs)]
-
-
-@local_optimizer([Adam], inplace=True)
-def local_adam_inplace(node):
-    """Adam overwrites parameters and moments where nobody needs the old ones any more."""
-    if not isinstance(node.op, Adam) or node.op.inplace:
-        return False
-    new = Adam(node.op.meaning, node.op.n_parameters, inplace=True)(*node.inputs, return_list=True)
-    copy_stack_trace(node.outputs, new)
-    return new
+    return typed(_op_of(node.op).on_host(node), node.outputs)
 
 
 @local_optimizer([GpuCAReduceCuda])
@@ -80,18 +66,34 @@ def local_sum_in_two_stages(node):
 
 
 def register():
-    """Put the rewrites into Theano's optdb, once a process."""
+    """Put the rewrites that need no cuDNN into Theano's optdb, once a process."""
     if "fastvae_gpu_defer" in optdb.__db__:
         return
+    import_modules(ops)
 
     def add(name, position, rewrite, *tags):
         optdb.register(f"fastvae_gpu_{name}", rewrite, position, "fast_run", "fastvae_gpu", *tags)
 
-    add("defer", 1.620, in2out(local_defer_adam, name="fastvae_gpu_defer"))
+    add("defer", 1.620, in2out(deferring("gpu"), name="fastvae_gpu_defer"))
     # Theano moves a graph in two passes, which have a list of lifters each.
-    register_opt2([Waiting], "fast_compile", "fastvae_gpu", name="fastvae_gpu_move")(lifted)
-    register_opt("fast_compile", "fastvae_gpu", name="fastvae_gpu_lift")(op_lifter([Waiting])(lifted))
+    register_opt2([Deferred], "fast_compile", "fastvae_gpu", name="fastvae_gpu_move")(lifted)
+    register_opt("fast_compile", "fastvae_gpu", name="fastvae_gpu_lift")(op_lifter([Deferred])(lifted))
     add("sum", 48.550, in2out(local_sum_in_two_stages, name="fastvae_gpu_sum"))
-    add("end", 48.600, in2out(local_end_waiting, name="fastvae_gpu_end"))
+    add("end", 48.600, in2out(local_end_deferred, name="fastvae_gpu_end"))
     # After AddDestroyHandler (49.5), where Theano's own BLAS goes in place (70).
-    add("inplace", 70.100, TopoOptimizer(local_adam_inplace, failure_callback=TopoOptimizer.warn_inplace), "inplace")
+    add("inplace", 70.100, TopoOptimizer(local_inplace, failure_callback=TopoOptimizer.warn_inplace), "inplace")
+
+
+def register_cudnn():
+    """Put the rewrites of convolutions into Theano's optdb, once a process."""
+    if "fastvae_cudnn_defer" in optdb.__db__:
+        return
+
+    def add(name, position, rewrite):
+        optdb.register(f"fastvae_cudnn_{name}", rewrite, position, "fast_run", "fastvae_gpu")
+
+    add("lift", 0.05, in2out(lift.local_lift_convolution, name="fastvae_cudnn_lift"))
+    add("fuse_early", 0.06, equilibrium(fuse.local_fuse_bias, fuse.local_fuse_relu))
+    late = (fuse.local_fuse_bias, fuse.local_fuse_relu, fuse.local_fuse_bias_gradient)
+    add("fuse", 1.610, equilibrium(*late))
+    add("defer", 1.620, in2out(deferring("cudnn"), name="fastvae_cudnn_defer"))

@@ -6,8 +6,8 @@ import theano
 import theano.tensor as tt
 from theano import scalar
 
+from fastvae.backends.cpu import elementary
 from fastvae.backends.cpu.vectorize import VectorElemwise
-from fastvae.backends.rewrites import elementary
 
 # What each is in float64, and the units in the last place that it may be off.
 FUNCTIONS = {

@@ -6,11 +6,12 @@ import theano
 import theano.tensor as tt
 
 from fastvae.backends import abstract
-from fastvae.backends.cpu import ops
+from fastvae.backends.cpu.ops.layout import Layout
+from fastvae.backends.cpu.ops.sums import ColumnSum
 
 
 def layouts(function):
-    return sum(isinstance(node.op, ops.Layout) for node in function.maker.fgraph.apply_nodes)
+    return sum(isinstance(node.op, Layout) for node in function.maker.fgraph.apply_nodes)
 
 
 def network(rng, activation=lambda h: h, layers=3):
@@ -48,7 +49,7 @@ def test_sums(axes, stock, rng, close):
     value = rng.randn(2, 4, 10, 9).astype("float32")
     close(function(value), theano.function([x], outputs, mode=stock)(value))
     assert layouts(function) <= 2
-    assert any(isinstance(n.op, ops.ColumnSum) for n in function.maker.fgraph.apply_nodes) == (axes == (0, 2, 3))
+    assert any(isinstance(n.op, ColumnSum) for n in function.maker.fgraph.apply_nodes) == (axes == (0, 2, 3))
 
 
 def test_elementwise_with_broadcast_operands(stock, rng, close):
@@ -63,7 +64,7 @@ def test_elementwise_with_broadcast_operands(stock, rng, close):
 def test_bias_sum_of_a_matrix_is_a_column_sum(stock, rng, close):
     x = tt.fmatrix()
     function = theano.function([x], x.sum(0))
-    assert [type(n.op) for n in function.maker.fgraph.apply_nodes] == [ops.ColumnSum]
+    assert [type(n.op) for n in function.maker.fgraph.apply_nodes] == [ColumnSum]
     value = rng.randn(50, 7).astype("float32")
     close(function(value), value.astype("float64").sum(0), 1e-6)
 

@@ -18,7 +18,7 @@ PROGRAM = """
 import os
 import fastvae, numpy as np, theano, theano.tensor as tt
 from fastvae.backends import abstract, cpu
-cpu.register()
+cpu.register(fastvae.profiles.active())
 x, w = theano.shared(np.ones((64, 300), "float32")), theano.shared(np.ones((300, 300), "float32"))
 step = theano.function([], abstract.dense(x, w).sum())
 """

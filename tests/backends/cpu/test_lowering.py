@@ -9,7 +9,11 @@ import pytest
 import theano
 import theano.tensor as tt
 
-from fastvae.backends.cpu import ops
+from fastvae.backends.cpu.ops.adam import Adam
+from fastvae.backends.cpu.ops.convolution import Convolution
+from fastvae.backends.cpu.ops.layout import Layout
+from fastvae.backends.cpu.ops.matmul import Gemm, MatMul
+from fastvae.backends.cpu.ops.relu_gradient import ReluGradient
 
 HAS_AVX512 = "avx512f" in pathlib.Path("/proc/cpuinfo").read_text()
 SEED_STEP = """
@@ -17,7 +21,7 @@ import fastvae, numpy as np, theano, theano.tensor as tt
 from theano.sandbox.rng_mrg import MRG_RandomStreams
 from fastvae.backends import abstract, cpu
 from fastvae.nn.activations import relu
-cpu.register()
+cpu.register(fastvae.profiles.active())
 
 def seed_step(n, mode=None):
     rng, parameters = np.random.RandomState(0), []
@@ -68,31 +72,31 @@ def of(nodes, kind):
 
 
 def test_seed_step_has_17_convolutions(nodes):
-    directions = [node.op.direction for node in of(nodes, ops.Convolution)]
+    directions = [node.op.direction for node in of(nodes, Convolution)]
     backward = 5  # data gradients; those of the decoder are convolutions forward, those of the encoder transposed
     assert len(directions) == 6 + 6 + backward
     assert directions.count(2) == 6
 
 
 def test_seed_step_fuses_bias_and_relu(nodes):
-    assert len(of(nodes, ops.ReluGradient)) == 8 and all(node.op.inplace for node in of(nodes, ops.ReluGradient))
-    assert sum(node.op.activation == "relu" for node in of(nodes, ops.MatMul)) == 3
-    assert sum(getattr(node.op.meaning, "activation", None) == "relu" for node in of(nodes, ops.Convolution)) == 5
-    assert all(node.op.meaning.sum_of for node in of(nodes, ops.Convolution) if node.op.direction == 2)
+    assert len(of(nodes, ReluGradient)) == 8 and all(node.op.inplace for node in of(nodes, ReluGradient))
+    assert sum(node.op.activation == "relu" for node in of(nodes, MatMul)) == 3
+    assert sum(getattr(node.op.abstract_op, "activation", None) == "relu" for node in of(nodes, Convolution)) == 5
+    assert all(node.op.abstract_op.sum_of for node in of(nodes, Convolution) if node.op.direction == 2)
     assert not [n for n in of(nodes, tt.Elemwise) if "relu" in str(n.op).lower()]
 
 
 def test_seed_step_changes_layout_only_at_images_and_dense_layers(nodes):
     """The image (one channel: a view), and both sides of the two reshapes, forward and backward."""
-    assert len(of(nodes, ops.Layout)) == 5
+    assert len(of(nodes, Layout)) == 5
     assert not [n for n in of(nodes, tt.DimShuffle) if n.outputs[0].ndim == 4 and not all(n.outputs[0].broadcastable)]
 
 
 def test_seed_step_is_small_float32_and_ours(nodes):
     assert len(nodes) <= 98
     assert not [n for n in nodes for v in n.inputs + n.outputs if getattr(v, "dtype", "") == "float64"]
-    assert sorted(node.op.n_parameters for node in of(nodes, ops.Adam)) == [1, 1, 18]
-    assert all(node.op.inplace for node in of(nodes, ops.Adam))
+    assert sorted(node.op.n_parameters for node in of(nodes, Adam)) == [1, 1, 18]
+    assert all(node.op.inplace for node in of(nodes, Adam))
     assert not [
         n
         for n in nodes
@@ -139,7 +143,7 @@ def test_gemm_in_place(rng, close):
     a, b, z = (theano.shared(rng.randn(*s).astype("float32")) for s in ((5, 6), (6, 7), (5, 7)))
     before = z.get_value()
     step = theano.function([], updates={z: z - np.float32(0.1) * tt.dot(a, b)})
-    (node,) = of(step.maker.fgraph.apply_nodes, ops.Gemm)
+    (node,) = of(step.maker.fgraph.apply_nodes, Gemm)
     assert node.op.inplace
     step()
     close(z.get_value(), before - 0.1 * a.get_value().astype("float64") @ b.get_value())

@@ -3,14 +3,16 @@
 import pytest
 from theano.compile import optdb
 
+from fastvae import profiles
 from fastvae.backends import cpu
+from fastvae.devices import onednn_library
 from fastvae.errors import ProfileError
 
 
 def test_registers_once():
-    cpu.register()
+    cpu.register(profiles.active())
     before = list(optdb.__position__)
-    cpu.register()
+    cpu.register(profiles.active())
     assert list(optdb.__position__) == before
 
 
@@ -26,8 +28,8 @@ def test_positions_are_those_of_the_docstring():
 
 
 def test_refuses_what_cannot_work(monkeypatch):
-    monkeypatch.setattr(cpu, "check", lambda: "the library is gone: reinstall it")
-    with pytest.raises(
-        ProfileError, match="cannot be used: the library is gone: reinstall it; or take the profile 'cpu-blas'"
-    ):
-        cpu.register()
+    gone = onednn_library.Missing("the library is gone", "reinstall it")
+    monkeypatch.setattr(onednn_library, "missing", lambda: gone)
+    message = "not available on this machine: oneDNN: the library is gone; reinstall it, or take the profile 'cpu-blas'"
+    with pytest.raises(ProfileError, match=message):
+        cpu.register(profiles.active())

@@ -34,7 +34,7 @@ static void totals_of(const float *logits, npy_intp levels, npy_intp stride, npy
     for (npy_intp i = 0; i < some; i++) total[i] = fv_log(sum[i]) + highest[i];
 }
 
-static void log_probability(const fv_pass *p, const fv_block *b, float *scratch) {
+static void log_prob(const fv_pass *p, const fv_block *b, float *scratch) {
     const float *logits = p->outputs + b->start;
     float *nats = p->to[0] + b->at, *total = p->to[1] + b->at;
     if (p->last)
@@ -71,13 +71,13 @@ static void gradient(const fv_pass *p, const fv_block *b, float *scratch) {
 }
 
 /* CategoricalLogProb: x, logits -> nats and the logarithms of the logits' sums of exp.
- * CategoricalLogProbGradient: x, logits, these logarithms, g -> the gradient by the logits.
+ * CategoricalLogProbGradient: x, logits, these logarithms, g -> the gradient with respect to the logits.
  * Settings: levels, channels last. */
-static int run_log_probability(thunk *t) {
-    return fv_run_pixels(t, t->settings[0], t->settings[1], 0, 0, log_probability);
+static int run_log_prob(thunk *t) {
+    return fv_run_pixels(t, t->settings[0], t->settings[1], 0, 0, log_prob);
 }
 
 static int run_gradient(thunk *t) { return fv_run_pixels(t, t->settings[0], t->settings[1], 1, 0, gradient); }
 
-const op_kind log_probability_kind = {"CategoricalLogProb", 2, run_log_probability, NULL};
-const op_kind log_probability_gradient_kind = {"CategoricalLogProbGradient", 2, run_gradient, NULL};
+const op_kind categorical_log_prob_kind = {"CategoricalLogProb", 2, run_log_prob, NULL};
+const op_kind categorical_log_prob_gradient_kind = {"CategoricalLogProbGradient", 2, run_gradient, NULL};

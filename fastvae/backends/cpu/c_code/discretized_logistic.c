@@ -29,7 +29,7 @@ static void levels_of(const fv_pass *p, const fv_block *b, float half_width, lev
     }
 }
 
-/* The logarithm of the mass that a logistic has at pixel i's level, and its derivatives by mean and log scale. What a
+/* The logarithm of the mass that a logistic has at pixel i's level, and its derivatives in mean and log scale. What a
  * caller leaves unused is not computed; comparisons are such that NaN stays. */
 FV_INLINE void logistic(const levels *at, npy_intp i, float mean, float log_scale, constants s, float *log_mass,
                         float *by_mean, float *by_log_scale) {
@@ -85,7 +85,7 @@ FV_INLINE void add_exp(float term, float *most, float *sum) {
     *most = rises ? term : *most;
 }
 
-static void log_probability(const fv_pass *p, const fv_block *b, float *scratch) {
+static void log_prob(const fv_pass *p, const fv_block *b, float *scratch) {
     constants s = constants_of(p->settings);
     levels at;
     npy_intp n = s.components, stride = stride_of(p, b), some = b->some;
@@ -179,17 +179,18 @@ static void gradient(const fv_pass *p, const fv_block *b, float *scratch) {
             for (npy_intp k = 0; k < p->each; k++) to[i * b->next + k] = side_by_side[k * BLOCK + i];
 }
 
-/* DiscretizedLogisticLogProb: x, outputs -> nats. DiscretizedLogisticLogProbGradient: x, outputs, g -> the gradient by the
- * outputs. Settings: components, half a level's width, the largest log scale, channels last. */
+/* DiscretizedLogisticLogProb: x, outputs -> nats.
+ * DiscretizedLogisticLogProbGradient: x, outputs, g -> the gradient with respect to the outputs.
+ * Settings: components, half a level's width, the largest log scale, channels last. */
 static int run(thunk *t, int backward, fv_kernel *kernel) {
     npy_intp components = t->settings[0], each = components == 1 ? 2 : 3 * components;
     int last = t->settings[3];
     return fv_run_pixels(t, each, last, backward, last ? (1 + backward) * each * BLOCK : 0, kernel);
 }
 
-static int run_log_probability(thunk *t) { return run(t, 0, log_probability); }
+static int run_log_prob(thunk *t) { return run(t, 0, log_prob); }
 
 static int run_gradient(thunk *t) { return run(t, 1, gradient); }
 
-const op_kind logistic_log_probability_kind = {"DiscretizedLogisticLogProb", 4, run_log_probability, NULL};
-const op_kind logistic_log_probability_gradient_kind = {"DiscretizedLogisticLogProbGradient", 4, run_gradient, NULL};
+const op_kind discretized_logistic_log_prob_kind = {"DiscretizedLogisticLogProb", 4, run_log_prob, NULL};
+const op_kind discretized_logistic_log_prob_gradient_kind = {"DiscretizedLogisticLogProbGradient", 4, run_gradient, NULL};

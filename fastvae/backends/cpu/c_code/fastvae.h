@@ -1,11 +1,11 @@
-/* What the C files of the oneDNN backend share: one Op instance, its errors, its memory. */
+/* What the C files of the CPU backend share: one Op instance, its errors, its memory. */
 #ifndef FASTVAE_H
 #define FASTVAE_H
 
 #include "thunks.h"
 
 #define NPY_NO_DEPRECATED_API NPY_1_7_API_VERSION
-#define PY_ARRAY_UNIQUE_SYMBOL fastvae_onednn_array_api
+#define PY_ARRAY_UNIQUE_SYMBOL fastvae_cpu_array_api
 #ifndef FASTVAE_MODULE
 #define NO_IMPORT_ARRAY
 #endif
@@ -15,11 +15,6 @@
 #define PARALLEL_MIN 32768 /* elements below which a second thread costs more than it brings */
 
 enum { RELU = 1, SIGMOID = 2 }; /* activations; 0 is none */
-
-extern const op_kind convolution_kind, matmul_kind, gemm_kind, contiguous_kind, relu_gradient_kind, column_sum_kind,
-    reshape_like_kind, adam_kind, take_rows_kind, unflatten_kind, total_kind, uniform_kind,
-    log_probability_kind, log_probability_gradient_kind, logistic_log_probability_kind,
-    logistic_log_probability_gradient_kind;
 
 /* runtime.c */
 int fv_enter(void);
@@ -37,13 +32,17 @@ int fv_is_contiguous(PyArrayObject *a);
 PyArrayObject *fv_output(const thunk *t, int i, int ndim, const npy_intp *shape);
 PyArrayObject *fv_output_of(const thunk *t, int i, int type, int ndim, const npy_intp *shape);
 int fv_alias_output(const thunk *t, int i, PyArrayObject *a);
+PyArrayObject *fv_destination(thunk *t, int out, PyArrayObject *from, int in_place);
+int fv_same_shape(const thunk *t, PyArrayObject *a, PyArrayObject *b);
 size_t fv_round(size_t bytes);
 int fv_verbose(void);
 void fv_share_of(npy_intp me, npy_intp threads, npy_intp n, npy_intp *from, npy_intp *to);
 void fv_share(npy_intp n, npy_intp *from, npy_intp *to);
 
-/* layout.c */
+/* pack.c */
 void fv_pack(float *to, PyArrayObject *from);
+
+/* sums.c */
 size_t fv_column_sum_scratch(npy_intp columns);
 void fv_column_sum(float *to, const float *from, npy_intp rows, npy_intp columns, char *scratch);
 

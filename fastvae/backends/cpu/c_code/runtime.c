@@ -226,3 +226,20 @@ int fv_alias_output(const thunk *t, int i, PyArrayObject *a) {
     Py_INCREF(a);
     return PyList_SetItem(t->outputs[i], 0, (PyObject *)a);
 }
+
+/* Start an in-place Op on input `from`: its own memory if it is contiguous (and the Op may), else a packed copy. */
+PyArrayObject *fv_destination(thunk *t, int out, PyArrayObject *from, int in_place) {
+    if (in_place && fv_is_contiguous(from)) return fv_alias_output(t, out, from) ? NULL : from;
+    if (in_place) { /* last call's output may be last call's input */
+        Py_INCREF(Py_None);
+        PyList_SetItem(t->outputs[out], 0, Py_None);
+    }
+    return fv_output(t, out, PyArray_NDIM(from), PyArray_DIMS(from));
+}
+
+int fv_same_shape(const thunk *t, PyArrayObject *a, PyArrayObject *b) {
+    if (PyArray_SAMESHAPE(a, b)) return 1;
+    PyErr_Format(PyExc_ValueError, "%s: its operands have different shapes (%zd and %zd elements in all)",
+                 t->kind->name, (Py_ssize_t)PyArray_SIZE(a), (Py_ssize_t)PyArray_SIZE(b));
+    return 0;
+}

@@ -5,8 +5,8 @@ import pytest
 import theano
 from theano.sandbox.rng_mrg import MRG_RandomStreams
 
-from fastvae.backends.cpu import ops
-from tests.backends.cpu.test_ops import compiled
+from fastvae.backends.cpu.ops.random import Uniform
+from tests.backends.cpu.ops.running import compiled
 
 NORM = np.float32(4.6566126e-10)  # of an integer from 1 to 2**31 - 1
 
@@ -21,7 +21,7 @@ def drawing(size, **options):
 @pytest.mark.parametrize("size", [(3,), (64, 2), (7, 11, 13), (64, 784), (1000, 100)])
 def test_numbers_and_states_are_those_of_theano(size, stock):
     (ours, our_states), (theirs, their_states) = drawing(size), drawing(size, mode=stock)
-    (op,) = [node.op for node in ours.maker.fgraph.apply_nodes if isinstance(node.op, ops.Uniform)]
+    (op,) = [node.op for node in ours.maker.fgraph.apply_nodes if isinstance(node.op, Uniform)]
     assert op.inplace
     for _ in range(3):
         np.testing.assert_array_equal(ours(), theirs())
@@ -31,13 +31,13 @@ def test_numbers_and_states_are_those_of_theano(size, stock):
 def test_states_that_are_not_to_be_overwritten_or_lie_otherwise():
     states = MRG_RandomStreams(5).get_substream_rstates(70, "float32")
     shape = np.array([3, 50])
-    after, numbers = compiled(ops.Uniform((False, False)), states, shape)
+    after, numbers = compiled(Uniform((False, False)), states, shape)
     for other in (np.asfortranarray(states), np.repeat(states, 2, axis=0)[::2]):
         kept = other.copy()
-        for value, expected in zip(compiled(ops.Uniform((False, False)), other, shape), (after, numbers)):
+        for value, expected in zip(compiled(Uniform((False, False)), other, shape), (after, numbers)):
             np.testing.assert_array_equal(value, expected)
         np.testing.assert_array_equal(other, kept)
-    _, none = compiled(ops.Uniform((False, False)), states, np.array([0, 5]))
+    _, none = compiled(Uniform((False, False)), states, np.array([0, 5]))
     assert none.shape == (0, 5)
 
 
@@ -47,7 +47,7 @@ def test_states_that_are_not_to_be_overwritten_or_lie_otherwise():
 )
 def test_what_cannot_be_is_an_error(columns, shape, message):
     with pytest.raises(ValueError, match=message):
-        compiled(ops.Uniform((False, False)), np.ones((4, columns), "int32"), np.array(shape))
+        compiled(Uniform((False, False)), np.ones((4, columns), "int32"), np.array(shape))
 
 
 def test_a_binarised_level_is_1_with_probability_level_over_255():

@@ -8,8 +8,9 @@ import theano.tensor as tt
 
 from fastvae.backends import abstract
 from fastvae.backends.abstract import categorical
-from fastvae.backends.cpu import ops
-from tests.backends.cpu.test_ops import LAYOUTS, compiled
+from fastvae.backends.cpu.ops.layout import Layout
+from fastvae.backends.cpu.ops.pixels import PixelPass
+from tests.backends.cpu.ops.running import LAYOUTS, compiled
 
 # batch, channels, levels, height, width
 SHAPES = [(2, 1, 3, 5, 4), (3, 2, 7, 1, 1), (1, 3, 256, 9, 9), (2, 1, 1, 2, 2)]
@@ -40,10 +41,10 @@ def test_values(layout, last, close):
         x, logits, g = drawn(rng, shape)
         nats, total, gradient = expected(x, logits, g, shape[2])
         logits = lay(np.ascontiguousarray(logits.transpose(0, 2, 3, 1)) if last else logits)
-        found = compiled(ops.OfPixels(categorical.CategoricalLogProb(shape[2]), last), lay(x), logits)
+        found = compiled(PixelPass(categorical.CategoricalLogProb(shape[2]), last), lay(x), logits)
         for value, reference in zip(found, (nats, total)):
             close(value, reference, 1e-6)
-        backward = ops.OfPixels(categorical.CategoricalLogProbGradient(shape[2]), last)
+        backward = PixelPass(categorical.CategoricalLogProbGradient(shape[2]), last)
         (value,) = compiled(backward, lay(x), logits, lay(total.astype("float32")), lay(g))
         close(value.transpose(0, 3, 1, 2) if last else value, gradient, 2e-6)
 
@@ -51,12 +52,12 @@ def test_values(layout, last, close):
 def test_logits_of_any_size_and_pixels_that_are_no_level():
     logits = np.array([1e30, -1e30, 0, np.inf, np.nan, 1], "float32").reshape(3, 2, 1, 1)
     x = np.array([0, 1, 1], "float32").reshape(3, 1, 1, 1)
-    nats, total = compiled(ops.OfPixels(categorical.CategoricalLogProb(2), False), x, logits)
+    nats, total = compiled(PixelPass(categorical.CategoricalLogProb(2), False), x, logits)
     assert nats[0, 0] == 0 and total[0, 0] == np.float32(1e30)
     assert np.isnan(nats[1:]).all()
     outside = np.array([np.nan, -1, 7], "float32").reshape(3, 1, 1, 1)
     nats, total = compiled(
-        ops.OfPixels(categorical.CategoricalLogProb(2), False), outside, np.ones((3, 2, 1, 1), "float32")
+        PixelPass(categorical.CategoricalLogProb(2), False), outside, np.ones((3, 2, 1, 1), "float32")
     )
     np.testing.assert_array_equal(nats, -total)
 
@@ -64,7 +65,7 @@ def test_logits_of_any_size_and_pixels_that_are_no_level():
 def test_sizes_that_do_not_fit_are_an_error():
     x, logits = np.zeros((2, 1, 3, 3), "float32"), np.zeros((2, 5, 3, 3), "float32")
     with pytest.raises(ValueError, match=r"CategoricalLogProb: .* outputs \(2, 5, 3, 3\) are not 4 for each pixel"):
-        compiled(ops.OfPixels(categorical.CategoricalLogProb(4), False), x, logits)
+        compiled(PixelPass(categorical.CategoricalLogProb(4), False), x, logits)
 
 
 @pytest.mark.parametrize("convolution", [False, True])
@@ -81,8 +82,8 @@ def test_a_step_is_stocks_and_moves_no_logits(convolution, stock, close):
     loss = tt.sum(categorical.log_prob(tt.constant(x), logits, 8))
     outputs = [loss, *theano.grad(loss, [z, w])]
     function = theano.function([], outputs)
-    nodes = [node for node in function.maker.fgraph.apply_nodes if isinstance(node.op, ops.OfPixels)]
+    nodes = [node for node in function.maker.fgraph.apply_nodes if isinstance(node.op, PixelPass)]
     assert [node.op.last for node in nodes] == [convolution] * 2
-    assert not any(isinstance(v.owner.op, ops.Layout) for node in nodes for v in node.inputs[1:2] if v.owner)
+    assert not any(isinstance(v.owner.op, Layout) for node in nodes for v in node.inputs[1:2] if v.owner)
     for value, reference in zip(function(), theano.function([], outputs, mode=stock)()):
         close(value, reference)

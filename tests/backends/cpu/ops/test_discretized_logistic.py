@@ -7,20 +7,21 @@ import theano.tensor as tt
 
 from fastvae.backends import abstract
 from fastvae.backends.abstract import discretized_logistic
-from fastvae.backends.cpu import ops
+from fastvae.backends.cpu.ops.layout import Layout
+from fastvae.backends.cpu.ops.pixels import PixelPass
 from tests.backends.abstract import logistic_oracle
-from tests.backends.cpu.test_ops import LAYOUTS, compiled
+from tests.backends.cpu.ops.running import LAYOUTS, compiled
 
 # batch, channels, components, height, width
 SHAPES = [(2, 1, 1, 5, 4), (1, 3, 1, 9, 9), (2, 1, 5, 9, 9), (3, 2, 2, 1, 1), (1, 3, 4, 11, 3)]
 
 
 def forward(components, last):
-    return ops.OfPixels(discretized_logistic.DiscretizedLogisticLogProb(components), last)
+    return PixelPass(discretized_logistic.DiscretizedLogisticLogProb(components), last)
 
 
 def backward(components, last):
-    return ops.OfPixels(discretized_logistic.DiscretizedLogisticLogProbGradient(components), last)
+    return PixelPass(discretized_logistic.DiscretizedLogisticLogProbGradient(components), last)
 
 
 def nhwc(a):
@@ -106,10 +107,10 @@ def test_a_step_has_the_two_ops_and_moves_no_outputs(convolution, close):
     loss = tt.sum(discretized_logistic.log_prob(tt.constant(x), outputs, 2))
     function = theano.function([], [loss, *theano.grad(loss, [z, w])])
     nodes = function.maker.fgraph.apply_nodes
-    ours = [node for node in nodes if isinstance(node.op, ops.OfPixels)]
+    ours = [node for node in nodes if isinstance(node.op, PixelPass)]
     assert [node.op.last for node in ours] == [convolution] * 2
-    assert not any(isinstance(v.owner.op, ops.Layout) for node in ours for v in node.inputs[1:2] if v.owner)
-    assert {type(node.op.meaning) for node in ours} == {
+    assert not any(isinstance(v.owner.op, Layout) for node in ours for v in node.inputs[1:2] if v.owner)
+    assert {type(node.op.abstract_op) for node in ours} == {
         discretized_logistic.DiscretizedLogisticLogProb,
         discretized_logistic.DiscretizedLogisticLogProbGradient,
     }
