@@ -10,8 +10,9 @@
     callbacks       PyMC3's callbacks
     checkpoints     checkpoints
     patience        early stopping
+    time_limit      a limit to the time that a training takes
 
-`fastvae.fit` makes these of its arguments; ``fit(..., parts=[...])`` adds others.
+`fastvae.fit` makes all but the last of its arguments; ``fit(..., parts=[...])`` adds others.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ from fastvae.training.parts.held_out import HeldOut
 from fastvae.training.parts.history import History
 from fastvae.training.parts.patience import Patience
 from fastvae.training.parts.progress import Progress
+from fastvae.training.parts.time_limit import TimeLimit
 
-__all__ = ["Part", "Step", "assemble"]
+__all__ = ["Part", "Step", "TimeLimit", "assemble"]
 
 
 def assemble(
