@@ -74,6 +74,7 @@ def compare(
         others.update(_changes(_rest(before), _rest(configuration)))
     others.update(_changes(state.made_by, made_by))
     line = f"resuming after step {state.step:,} from {path}"
+    line += f", written {state.written}" if state.written is not None else ""
     line += f"; with {', '.join(length.values())}" if length else ""
     line += f"; not bit for bit as in one go: {', '.join(others.values())}" if others else ""
     if now and not then:

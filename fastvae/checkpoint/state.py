@@ -13,6 +13,7 @@ Examples
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import os
 from typing import Any, Callable
 
@@ -59,6 +60,14 @@ def _is_configuration(value):
     return _is_dict(value) and _is_dict(value.get("arguments", {})) and isinstance(value.get("step", ""), str)
 
 
+def _is_text_or_none(value):
+    return value is None or isinstance(value, str)
+
+
+def _now() -> str:
+    return f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
+
+
 def _field(is_right: Callable[[Any], bool], absent: Any = NEEDED, **options: Any) -> Any:
     """A field of `State`: whether a value is right for it, and which one a file without it is taken to hold."""
     return dataclasses.field(metadata={"is_right": is_right, "absent": absent}, **options)
@@ -86,6 +95,8 @@ class State:
         `step`, a digest of the step's expressions.
     made_by : dict
         Versions, profile and threads.
+    written : str or None
+        When, in UTC; None if it is not known.
     """
 
     step: int = _field(_is_count)
@@ -95,6 +106,7 @@ class State:
     parts: dict[str, dict[str, Any]] = _field(_is_parts)
     configuration: dict[str, Any] = _field(_is_configuration)
     made_by: dict[str, Any] = _field(_is_dict)
+    written: str | None = _field(_is_text_or_none, absent=None, default_factory=_now)
 
 
 def write(path: str | os.PathLike, state: State) -> None:

@@ -1,3 +1,5 @@
+import datetime
+
 import numpy as np
 import pytest
 
@@ -38,3 +40,16 @@ def test_a_checkpoint_of_before_arguments_were_kept_goes_on(run, tmp_path, capsy
     run.checkpoints(tmp_path, resume=True, model={"class": "A"}, arguments={"seed": 2, "n": 3})
     said = capsys.readouterr().err
     assert "an older version wrote it, which did not keep the arguments" in said and "not bit for bit" not in said
+
+
+def test_when_a_checkpoint_was_written_is_said(run, folder, capsys):
+    written = checkpoint.newest(folder)["written"]
+    then = datetime.datetime.strptime(written, "%Y-%m-%d %H:%M:%S UTC").replace(tzinfo=datetime.timezone.utc)
+    assert abs(datetime.datetime.now(datetime.timezone.utc) - then) < datetime.timedelta(hours=1)
+    run.checkpoints(folder, resume=True).release()
+    assert capsys.readouterr().err.endswith(f"checkpoint-00000006.ckpt, written {written}\n")
+    contents = container.read(folder / "checkpoint-00000006.ckpt")
+    del contents["written"]  # as an earlier version wrote it
+    container.write(folder / "checkpoint-00000006.ckpt", contents)
+    run.checkpoints(folder, resume=True)
+    assert capsys.readouterr().err.endswith("checkpoint-00000006.ckpt\n")
