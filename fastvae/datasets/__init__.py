@@ -101,7 +101,7 @@ def load(
         If there is no such name, file, split or labels, or if a file is damaged or not what it should be: the message
         names the file, what was found and what is accepted.
     ConfigurationError
-        If an argument is out of its domain.
+        If an argument is invalid.
 
     Notes
     -----

@@ -37,7 +37,7 @@ def start(profile=None, threads=None):
         If theano was imported first, g++ or Python's headers are missing, or theano's compile folder is full, cannot be
         written, or can be written by others.
     ProfileError
-        If the profile cannot be had, or differs from the one already in force.
+        If the profile is not available, or differs from the one already in force.
     ConfigurationError
         If `threads` or OMP_NUM_THREADS is not a number of threads.
     """
@@ -82,5 +82,5 @@ def start(profile=None, threads=None):
 
 
 def _theano_was_imported():
-    """Also by half: where its import ends in an error, as on today's numpy, only its submodules stay behind."""
+    """Whether any of it is: an import that fails, as with a current numpy, leaves only submodules behind."""
     return any(name.split(".")[0] == "theano" and module is not None for name, module in sys.modules.items())
