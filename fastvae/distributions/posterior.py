@@ -92,14 +92,13 @@ class Posterior(abc.ABC):
 
 def _group_of(family: type[Posterior]) -> type[Group]:
     """PyMC3's group of a family that only fastvae has: of one local variable, whose parameters are given."""
-    mean, spread = family.parameters
 
     class FamilyGroup(Group):
-        __param_spec__ = {mean: ("d",), spread: ("d",)}
+        __param_spec__ = dict.fromkeys(family.parameters, ("d",))
         short_name = family.name
 
         def get_param_spec_for(self, d, **kwargs):
-            return {mean: (d,), spread: (family().n_spread(d),)}
+            return dict(zip(family.parameters, ((d,), (family().n_spread(d),))))
 
         def __init_group__(self, group):
             super().__init_group__(group)
@@ -107,11 +106,11 @@ def _group_of(family: type[Posterior]) -> type[Group]:
             self._finalize_init()
 
         def distribution(self):
-            return family().distribution(self.params_dict[mean], self.params_dict[spread], self.ddim)
+            return family().distribution(*(self.params_dict[name] for name in family.parameters), self.ddim)
 
         @node_property
         def mean(self):
-            return self.params_dict[mean]
+            return self.params_dict[family.parameters[0]]
 
         @node_property
         def symbolic_random(self):

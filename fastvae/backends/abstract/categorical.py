@@ -28,7 +28,7 @@ def log_prob(x, logits, levels):
     Returns
     -------
     float32 tensor4, (batch, C, H, W)
-        Its gradient by the logits is 1 at the level, less the softmax; there is none by x.
+        Its gradient with respect to the logits is 1 at the level, less the softmax; there is none with respect to x.
     """
     return CategoricalLogProb(levels)(x, logits)[0]
 

@@ -1,7 +1,7 @@
 """What convolutions and activations are, in numpy: the definition behind the abstract Ops' `perform`.
 
-Plain loops over the kernel's positions; exact in whatever dtype they are given, and slow. All in the convolution's own
-terms: an image (N, C, H, W), weights (O, C / groups, kh, kw) and the convolution's output (N, O, H', W').
+Plain loops over the kernel's positions; exact in whatever dtype they are given, and slow. All are described in the
+convolution's own terms: an image (N, C, H, W), weights (O, C / groups, kh, kw) and the output (N, O, H', W').
 """
 
 import numpy as np
@@ -49,7 +49,7 @@ def out_size(image_size, kernel, padding, stride, dilation):
 
 
 def forward(image, weights, padding, stride, dilation, groups, flip):
-    """The convolution (`flip`: with its kernels turned round, as in mathematics; else cross-correlation)."""
+    """The convolution (`flip`: with kernels turned round, as in mathematics; else cross-correlation)."""
     kernel = weights.shape[2:]
     size = out_size(image.shape[2:], kernel, padding, stride, dilation)
     w = _grouped(weights[:, :, ::-1, ::-1] if flip else weights, 0, groups)
@@ -61,7 +61,7 @@ def forward(image, weights, padding, stride, dilation, groups, flip):
 
 
 def image_gradient(top, weights, image_size, padding, stride, dilation, groups, flip):
-    """The convolution's transpose: what a gradient `top` of its output means for its image."""
+    """The convolution's transpose: the gradient with respect to its image, given that of its output, `top`."""
     kernel = weights.shape[2:]
     w = _grouped(weights[:, :, ::-1, ::-1] if flip else weights, 0, groups)
     pad = pads(padding, kernel, dilation)
@@ -77,7 +77,7 @@ def image_gradient(top, weights, image_size, padding, stride, dilation, groups, 
 
 
 def weights_gradient(image, top, kernel, padding, stride, dilation, groups, flip):
-    """What a gradient `top` of the output means for the weights."""
+    """The gradient with respect to the weights, given that of the output, `top`."""
     padded = _pad(image, pads(padding, kernel, dilation), groups)
     g = _grouped(top, 1, groups)
     out = np.zeros((groups, g.shape[2], padded.shape[2], *kernel), np.result_type(image, top))
