@@ -84,5 +84,5 @@ def start(profile: str | None = None, threads: int | None = None) -> profiles.Pr
 
 
 def _theano_was_imported():
-    """Also by half: where its import ends in an error, as on today's numpy, only its submodules stay behind."""
+    """Whether any of it is: an import that fails, as with a current numpy, leaves only submodules behind."""
     return any(name.split(".")[0] == "theano" and module is not None for name, module in sys.modules.items())
