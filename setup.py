@@ -23,6 +23,7 @@ setup(
     py_modules=[f"fastvae.comparison.bench.{name}" for name in COMPARED],
     package_dir={"fastvae.theanorc_profiles": "theanorc_profiles", "fastvae.comparison.bench": "bench"},
     package_data={
+        "fastvae": ["py.typed"],
         "fastvae.datasets": ["data/*"],
         "fastvae.backends": [f"{folder}/*.{kind}" for folder in ("c_code", "*/c_code") for kind in "ch"],
         "fastvae.devices": ["c_code/*.c"],

@@ -12,8 +12,9 @@ import numpy as np
 import theano
 import theano.tensor as tt
 
-from fastvae.backends import abstract, reference
-from fastvae.backends.gpu.ops import Convolution
+from fastvae.backends import abstract
+from fastvae.backends.abstract import reference
+from fastvae.backends.gpu.ops.convolution import Convolution
 
 PLAIN = dict(stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=1, flip=False)
 GEOMETRIES = {
@@ -54,35 +55,35 @@ def on_device(array, strided=False):
     return pygpu.array(larger, context=context)[:, :, ::2]
 
 
-def operands(meaning, n=3, channels=2, filters=4, size=(7, 8), kernel=(3, 2)):
+def operands(abstract_op, n=3, channels=2, filters=4, size=(7, 8), kernel=(3, 2)):
     """Values of an Op's inputs: float32, and an int64 size where the Op takes one; `channels` of each group."""
     rng = np.random.default_rng(0)
-    groups = meaning.groups
+    groups = abstract_op.groups
     image = rng.normal(size=(n, channels * groups, *size)).astype("float32")
     weights = rng.normal(size=(filters * groups, channels, *kernel)).astype("float32")
-    shape = reference.out_size(size, kernel, meaning.padding, meaning.stride, meaning.dilation)
+    shape = reference.out_size(size, kernel, abstract_op.padding, abstract_op.stride, abstract_op.dilation)
     top = rng.normal(size=(n, len(weights), *shape)).astype("float32")
     size = np.array(image.shape[2:], "int64")
-    if isinstance(meaning, abstract.Conv):
-        bias = [rng.normal(size=len(weights)).astype("float32")] if meaning.activation else []
+    if isinstance(abstract_op, abstract.Conv):
+        bias = [rng.normal(size=len(weights)).astype("float32")] if abstract_op.activation else []
         return [image, weights, *bias]
-    if isinstance(meaning, abstract.ConvTransposed):
+    if isinstance(abstract_op, abstract.ConvTransposed):
         return [top, weights, size]
     return [image, top, weights]
 
 
-def expected(meaning, *values):
+def expected(abstract_op, *values):
     """numpy's result, in the dtype of the values."""
-    node = meaning.make_node(*values)
+    node = abstract_op.make_node(*values)
     outputs = [[None] for _ in node.outputs]
-    meaning.perform(node, values, outputs)
+    abstract_op.perform(node, values, outputs)
     return [cell[0] for cell in outputs]
 
 
-def function_of(meaning, values):
+def function_of(abstract_op, values):
     """The Op alone as a Theano function of arrays on the device (of a host vector for a size)."""
     inputs = [tt.lvector() if value.dtype == "int64" else symbol(value.ndim) for value in values]
-    return theano.function(inputs, Convolution(meaning)(*inputs, return_list=True))
+    return theano.function(inputs, Convolution(abstract_op)(*inputs, return_list=True))
 
 
 def error(got, wanted):
@@ -96,11 +97,11 @@ def cases(kinds=KINDS, geometries=GEOMETRIES, **sizes):
         yield f"{kind}, {name}", functools.partial(worst, make({**PLAIN, **geometry}), **sizes)
 
 
-def worst(meaning, **sizes):
+def worst(abstract_op, **sizes):
     """The largest error of an Op's results, its first operand contiguous and with every second row of a larger one."""
-    values = operands(meaning, **sizes)
-    wanted = expected(meaning, *(v if v.dtype == "int64" else v.astype("float64") for v in values))
-    function, errors = function_of(meaning, values), []
+    values = operands(abstract_op, **sizes)
+    wanted = expected(abstract_op, *(v if v.dtype == "int64" else v.astype("float64") for v in values))
+    function, errors = function_of(abstract_op, values), []
     for strided in (False, True):
         given = [v if v.dtype == "int64" else on_device(v, strided and i == 0) for i, v in enumerate(values)]
         errors += [error(got, one) for got, one in zip(function(*given), wanted)]

@@ -68,7 +68,7 @@ def counts(step):
 
 
 def _direction(node):
-    name = type(getattr(node.op, "meaning", node.op)).__name__
+    name = type(getattr(node.op, "abstract_op", node.op)).__name__
     return next((direction for direction, names in DIRECTIONS.items() if name in names), None)
 
 

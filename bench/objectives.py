@@ -78,7 +78,7 @@ class Step:
         likelihood = LIKELIHOODS[combination.likelihood]
         self.has_more_outputs = likelihood.n_outputs > 1
         if likelihood.binarizes_images:
-            images = likelihood.held_out_images(images, seed=1)
+            images = likelihood.as_data(images, seed=1)
         self.call = compiled_step(
             kind,
             fastvae.Minibatch(images, batch_size, binarize=likelihood.binarizes_batches),

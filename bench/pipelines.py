@@ -61,11 +61,11 @@ def minibatches(folder):
     return {
         "pm.Minibatch, float32": pm.Minibatch(floats, BATCH),
         "resident, float32, replacement": fastvae.Minibatch(floats, BATCH),
-        "resident, float32, epochs": fastvae.Minibatch(floats, BATCH, order="epochs"),
+        "resident, float32, epochs": fastvae.Minibatch(floats, BATCH, sampler="epochs"),
         "resident, uint8, replacement": fastvae.Minibatch(images, BATCH, scale=1 / 255),
-        "resident, uint8, epochs": fastvae.Minibatch(images, BATCH, order="epochs", scale=1 / 255),
+        "resident, uint8, epochs": fastvae.Minibatch(images, BATCH, sampler="epochs", scale=1 / 255),
         "resident, uint8, binarized": fastvae.Minibatch(images, BATCH, scale=1 / 255, binarize=True),
-        "streamed .npy, uint8, epochs": fastvae.Minibatch(path, BATCH, order="epochs", scale=1 / 255),
+        "streamed .npy, uint8, epochs": fastvae.Minibatch(path, BATCH, sampler="epochs", scale=1 / 255),
     }
 
 
@@ -125,9 +125,9 @@ def stream(memory_mb, folder, seconds, blocks):
             raise SystemExit("the limit does not hold")
         except MemoryError:
             print(f"{path.stat().st_size:,} bytes do not load into {limit:,}")
-        streamed = fastvae.Minibatch(path, BATCH, order="epochs", scale=1 / 255)
+        streamed = fastvae.Minibatch(path, BATCH, sampler="epochs", scale=1 / 255)
         first = np.load(path, mmap_mode="r")[:60_000]
-        resident = fastvae.Minibatch(np.array(first), BATCH, order="epochs", scale=1 / 255)
+        resident = fastvae.Minibatch(np.array(first), BATCH, sampler="epochs", scale=1 / 255)
         steps = {}
         for name, x in (("resident", resident), ("streamed", streamed)):
             steps[name] = compiled_step("conv", x, BATCH, n_rows), x.tag.pipeline.advance

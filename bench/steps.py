@@ -74,7 +74,7 @@ def assert_engine(step, profile):
     if profile.device != "cpu":
         engine = GPU
     else:
-        engine = "fastvae.backends.onednn." if profile.options.get("backend") == "onednn" else "theano.tensor."
+        engine = "fastvae.backends.cpu." if profile.backend == "cpu" else "theano.tensor."
     ops = [type(node.op) for node in step.maker.fgraph.toposort() if HEAVY.search(type(node.op).__name__)]
     assert ops, "the step neither multiplies nor convolves"
     elsewhere = {f"{op.__module__}.{op.__name__}" for op in ops if not op.__module__.startswith(engine)}

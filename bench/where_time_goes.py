@@ -25,14 +25,18 @@ import theano  # noqa: E402
 
 from bench import tables  # noqa: E402
 from bench.steps import compiled_step  # noqa: E402
-from fastvae.backends.onednn import ops  # noqa: E402
+from fastvae.backends.cpu.ops.adam import Adam  # noqa: E402
+from fastvae.backends.cpu.ops.convolution import Convolution  # noqa: E402
+from fastvae.backends.cpu.ops.layout import Layout  # noqa: E402
+from fastvae.backends.cpu.ops.matmul import Gemm, MatMul  # noqa: E402
+from fastvae.backends.cpu.ops.relu_gradient import ReluGradient  # noqa: E402
 from fastvae.devices import threads  # noqa: E402
 
 
 def product_speed(n=2048):
     """GFLOP/s of an n x n matrix product through the backend."""
     a, b = (theano.shared(np.random.rand(n, n).astype("float32")) for _ in range(2))
-    return 2 * n**3 / _shortest(theano.function([], ops.MatMul()(a, b))) / 1e9
+    return 2 * n**3 / _shortest(theano.function([], MatMul()(a, b))) / 1e9
 
 
 def copy_speed(megabytes=256):
@@ -55,7 +59,7 @@ def _shortest(call, repeats=5):
 def group_and_work(node, shape):
     """The group that a node belongs to, and its floating point operations; `shape(variable)` is what it had."""
     op = node.op
-    if isinstance(op, ops.Convolution):
+    if isinstance(op, Convolution):
         images = node.inputs[:2] if op.direction == 2 else [node.inputs[0], node.outputs[0]]
         weights = shape(node.outputs[0] if op.direction == 2 else node.inputs[1])
         pixels = min(math.prod(shape(v)[:3]) for v in images) if op.direction != 1 else math.prod(shape(images[0])[:3])
@@ -65,11 +69,11 @@ def group_and_work(node, shape):
         else:
             name = f"{rows}x{columns} convolutions"
         return name, 2 * pixels * math.prod(weights)
-    if isinstance(op, (ops.MatMul, ops.Gemm)):
-        x, w = node.inputs[:2] if isinstance(op, ops.MatMul) else node.inputs[2:4]
+    if isinstance(op, (MatMul, Gemm)):
+        x, w = node.inputs[:2] if isinstance(op, MatMul) else node.inputs[2:4]
         inner = shape(x)[0 if getattr(op, "transposed", (False,))[0] else 1]
         return "matrix products of the dense layers", 2 * inner * math.prod(shape(node.outputs[0]))
-    names = {ops.Adam: "Adam", ops.Layout: "changes of layout", ops.ReluGradient: "ReLU gradients"}
+    names = {Adam: "Adam", Layout: "changes of layout", ReluGradient: "ReLU gradients"}
     return names.get(type(op), "everything else"), 0
 
 

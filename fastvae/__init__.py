@@ -1,16 +1,19 @@
 """fastvae: train variational auto-encoders written in PyMC3 + Theano as fast as the machine allows.
 
-Import it before theano: it picks (or honours) a device profile and repairs the legacy stack.
+Import it before theano: it picks a device profile, or follows the user's, and repairs the legacy stack.
 """
+
+from __future__ import annotations
 
 import importlib
 import os
 import re
 import sys
+from typing import Any
 
 __version__ = "0.1.0"
 
-# Public names in the order a user meets them, and the module each one lives in (imported on first use).
+# Public names, in the order in which a user meets them, and the modules that define them (imported on first use).
 _HOME = {
     "datasets": "fastvae.datasets",
     "ConvVAE": "fastvae.models",
@@ -40,7 +43,7 @@ _HOME = {
 __all__ = list(_HOME)
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'fastvae' has no attribute {name!r}; it has {', '.join(__all__)}")
     module = importlib.import_module(_HOME[name])
@@ -49,13 +52,13 @@ def __getattr__(name):
     return value
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-def _is_command():
+def _is_command() -> bool:
     """Whether this is `fastvae ...` or `python -m fastvae ...`, which parse --profile before they start the stack."""
-    if sys.argv[:1] == ["-m"]:  # Python is still looking for the module that -m (-um, ...) names
+    if sys.argv[:1] == ["-m"]:  # Python is still looking for the module of -m (or -um, ...)
         return re.search(r"(^|\0)-[A-Za-z]*m\0?fastvae(\0|$)", "\0".join(sys.orig_argv)) is not None
     return bool(sys.argv) and os.path.basename(sys.argv[0]) == "fastvae"
 

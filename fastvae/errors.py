@@ -1,15 +1,19 @@
-"""The errors that fastvae raises for something the user can mend.
+"""The errors that fastvae raises for something the user can put right.
 
 The command line prints any of them as one line and ends with exit status 2.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 
 class FastvaeError(Exception):
-    """Root of fastvae's errors: a message that says what was tried, what was found and the remedy."""
+    """The base class of fastvae's errors: the message says what was tried, what was found and what to do."""
 
 
 class StackError(FastvaeError, ImportError):
-    """The stack below fastvae (theano, pymc3, g++, Python's headers, BLAS) cannot be used."""
+    """What fastvae stands on (theano, pymc3, g++, Python's headers, a BLAS) is missing or does not work."""
 
 
 class ProfileError(FastvaeError, ValueError):
@@ -21,28 +25,28 @@ class DataError(FastvaeError, ValueError):
 
 
 class CheckpointError(DataError):
-    """The checkpoint after `.step` cannot be written; those before it stay."""
+    """The checkpoint after step `.step` cannot be written; earlier ones are kept."""
 
-    def __init__(self, message, step):
+    def __init__(self, message: str, step: int) -> None:
         super().__init__(message)
         self.step = step
 
 
 class ConfigurationError(FastvaeError, ValueError):
-    """An argument of a model, a fit or a command is out of its domain."""
+    """An argument of a model, a fit or a command is invalid."""
 
 
 class OutOfMemoryError(FastvaeError, MemoryError):
-    """The memory of the machine or of its GPU does not suffice; the message says what to lower."""
+    """The machine or its GPU ran out of memory; the message says what to lower."""
 
 
 class BenchmarkError(FastvaeError, RuntimeError):
-    """A comparison has no figure: a program failed, or two that should compute the same do not."""
+    """A comparison gives no result: a program failed, or two that should compute the same do not."""
 
 
 class NonFiniteError(FastvaeError, FloatingPointError):
-    """A loss or a parameter became NaN or infinite; `.approx` holds what was trained and its history."""
+    """A loss or a parameter became NaN or infinite; `.approx` is the approximation trained so far, with its history."""
 
-    def __init__(self, message, approx):
+    def __init__(self, message: str, approx: Any) -> None:
         super().__init__(message)
         self.approx = approx

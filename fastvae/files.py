@@ -1,4 +1,4 @@
-"""Open files for reading, regular ones only: a FIFO would wait for its writer, a device may never end.
+"""Open files for reading, but only regular ones: a FIFO would wait for its writer, and a device may never end.
 
 Examples
 --------
@@ -11,9 +11,12 @@ Traceback (most recent call last):
 OSError: [Errno 22] a FIFO, not a regular file: ...
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import stat
+from typing import BinaryIO
 
 KINDS = {
     stat.S_IFIFO: "a FIFO",
@@ -23,7 +26,7 @@ KINDS = {
 }
 
 
-def open_regular(path):
+def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
     """Open a regular file, or a link to one, for reading bytes.
 
     Parameters
@@ -37,9 +40,9 @@ def open_regular(path):
     Raises
     ------
     OSError
-        If it cannot be opened, or is of another kind; that is found out without waiting for it.
+        If it cannot be opened, or is not a regular file; neither case waits for the file.
     """
-    check_regular(path)  # before it is opened: to open a device can have effects
+    check_regular(path)  # before it is opened, because opening a device can have side effects
     file = open(path, "rb", opener=_without_waiting)
     try:
         _check_kind(os.fstat(file.fileno()).st_mode, path)
@@ -49,16 +52,16 @@ def open_regular(path):
     return file
 
 
-def check_regular(path):
-    """Raise OSError unless the path is a regular file or a folder, for a library that opens it itself."""
+def check_regular(path: str | os.PathLike[str]) -> None:
+    """Raise OSError unless the path is a regular file or a folder; for libraries that open it themselves."""
     _check_kind(os.stat(path).st_mode, path)
 
 
-def _check_kind(mode, path):
+def _check_kind(mode: int, path: str | os.PathLike[str]) -> None:
     kind = KINDS.get(stat.S_IFMT(mode))
     if kind is not None:
         raise OSError(errno.EINVAL, f"{kind}, not a regular file", os.fspath(path))
 
 
-def _without_waiting(path, flags):
+def _without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)

@@ -1,11 +1,12 @@
-"""Kinds of arguments, and `checked`, which declares them beside a signature and checks every call by them.
+"""Kinds of arguments, and `checked`, the decorator that declares them and checks every call.
 
-A public function says once what each of its parameters takes. A value of another kind ends in one line before anything
-is computed, compiled or written, and what is admissible reaches the function in one form: a numpy integer as an int, a
-numpy boolean as a bool, a real number as a float. `function.kinds` is the table, which the tests walk through.
+A public function says once what each of its parameters takes. A value of another kind raises an error of one line
+before anything is computed, compiled or written; an admissible one reaches the function in one standard form: a numpy
+integer as an int, a numpy boolean as a bool, a real number as a float. The table is kept as `function.kinds`, from
+which the tests find every parameter.
 
-Kinds of theano expressions are in `fastvae.expressions`. What arrays of data may hold is decided where they are read
-(`fastvae.datasets`); their kind here is `anything`.
+Kinds of theano expressions are in `fastvae.expressions`. Arrays of data have the kind `anything` here: what they may
+hold is decided where they are read (`fastvae.datasets`).
 
 Examples
 --------
@@ -19,53 +20,65 @@ Traceback (most recent call last):
 fastvae.errors.ConfigurationError: take: n=0 must be an integer of at least 1
 """
 
+from __future__ import annotations
+
 import ctypes
 import functools
 import inspect
 import numbers
 import operator
 import os
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from fastvae.errors import ConfigurationError
 
-LARGEST = 2**53  #: of a count: beyond it float64 skips integers
+LARGEST = 2**53  #: of a count: float64 does not hold every integer above it
 LARGEST_SIZE = 2**31 - 1  #: of an axis: BLAS counts in int32
 LONGEST = 100  # characters of a value in a message
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 class Kind(NamedTuple):
     """What a parameter takes.
 
-    `standard(value)` is the value in its one form, or raises TypeError, ValueError or OverflowError; `says` ends the
-    sentence "it must be ...".
+    `standard(value)` returns the value in its standard form, or raises TypeError, ValueError or OverflowError; `says`
+    completes the sentence "it must be ...".
     """
 
     name: str
     says: str
-    standard: object
+    standard: Callable[[Any], Any]
 
-    def check(self, owner, parameter, value):
-        """`value` in its one form, or a ConfigurationError of one line."""
+    def check(self, owner: str, parameter: str, value: Any) -> Any:
+        """`value` in its standard form; raises a ConfigurationError of one line if it is of another kind."""
         try:
             return self.standard(value)
         except (TypeError, ValueError, OverflowError):
             raise ConfigurationError(f"{owner}: {parameter}={shown(value)} must be {self.says}") from None
 
 
-def checked(*others, **kinds):
-    """Decorate a function whose arguments are of these kinds.
+def checked(*others: Any, **kinds: Kind) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Declare the kinds of a function's parameters, and check them at every call.
 
     Parameters
     ----------
     *others : function
-        Decorated ones: their kinds hold for parameters of the same names, and for what `**kwargs` passes on to them.
+        Functions decorated in this way: their kinds also hold for parameters of the same names here, and for what
+        `**kwargs` passes on to them.
     **kinds : Kind
-        One for each further parameter but `self`, `*args` and `**kwargs`.
+        One for each other parameter except `self`, `*args` and `**kwargs`.
+
+    Returns
+    -------
+    callable
+        The decorator. It keeps the function's signature, for type checkers too.
     """
     passed_on = {name: kind for other in others for name, kind in other.kinds.items()}
 
-    def decorate(function):
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
         signature = inspect.signature(function)
         parameters = list(signature.parameters.values())
         is_method = [parameter.name for parameter in parameters[:1]] == ["self"]
@@ -75,27 +88,27 @@ def checked(*others, **kinds):
             table = {name: kind for name, kind in table.items() if name in signature.parameters}
 
         @functools.wraps(function)
-        def checking(*args, **kwargs):
+        def checking(*args: P.args, **kwargs: P.kwargs) -> R:
             try:
                 bound = signature.bind_partial(*args, **kwargs)
             except TypeError:
-                return function(*args, **kwargs)  # which says in Python's words what is wrong with the call
+                return function(*args, **kwargs)  # Python's own error says what is wrong with the call
             given = bound.arguments
             owner = _owner(function, given) if is_method else function.__name__
-            for values in (given, given.get(further, {})):
+            for values in (given, given.get(further or "", {})):
                 for name, kind in table.items():
                     if name in values:
                         values[name] = kind.check(owner, name, values[name])
             return function(*bound.args, **bound.kwargs)
 
-        checking.kinds = table
+        checking.kinds = table  # type: ignore[attr-defined]
         return checking
 
     return decorate
 
 
-def _owner(function, given):
-    """The class, with the name of a layer that has one, and the method unless it is the constructor."""
+def _owner(function: Callable[..., Any], given: Mapping[str, Any]) -> str:
+    """How a message names a method: its class and its name, or for a layer's constructor and call the layer's name."""
     owner = type(given.get("self")).__name__
     if function.__name__ in ("__init__", "__call__"):
         name = given.get("name")
@@ -103,8 +116,8 @@ def _owner(function, given):
     return f"{owner}.{function.__name__}"
 
 
-def shown(value):
-    """The `repr` of a value in one line of a message, cut where it is long.
+def shown(value: Any) -> str:
+    """The `repr` of a value for a message: on one line, and cut if it is long.
 
     Examples
     --------
@@ -113,15 +126,15 @@ def shown(value):
     """
     try:
         text = " ".join(repr(value).split())
-    except Exception:  # of an int of thousands of digits, or an object of the user's
+    except Exception:  # an int of thousands of digits, or an object whose own repr fails
         text = f"<{type(value).__name__}>"
     return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."
 
 
-def integer(minimum=1, maximum=LARGEST):
+def integer(minimum: int = 1, maximum: int = LARGEST) -> Kind:
     """An integer in a closed range, as an int; neither a boolean nor a float."""
 
-    def standard(value):
+    def standard(value: Any) -> Any:
         if is_boolean(value):
             raise TypeError
         number = operator.index(value)
@@ -133,15 +146,21 @@ def integer(minimum=1, maximum=LARGEST):
     return Kind("integer" + f" from {minimum}" * (minimum != 1), f"an integer of at least {minimum}{at_most}", standard)
 
 
-def number(*, above=None, minimum=None, below=None, like=None):
-    """A real number that float32 holds, within bounds there too, as a float."""
-    bounds = ((above, operator.gt, "above"), (minimum, operator.ge, "of at least"), (below, operator.lt, "below"))
-    bounds = [bound for bound in bounds if bound[0] is not None]
+def number(
+    *,
+    above: float | None = None,
+    minimum: float | None = None,
+    below: float | None = None,
+    like: object = None,
+) -> Kind:
+    """A real number, as a float, that is finite in float32 and within the bounds after rounding to it."""
+    possible = ((above, operator.gt, "above"), (minimum, operator.ge, "of at least"), (below, operator.lt, "below"))
+    bounds = [(bound, holds, words) for bound, holds, words in possible if bound is not None]
 
-    def standard(value):
+    def standard(value: Any) -> Any:
         if is_boolean(value) or not isinstance(value, numbers.Real):
             raise TypeError
-        rounded = ctypes.c_float(value).value
+        rounded = ctypes.c_float(float(value)).value
         if not abs(rounded) < float("inf") or not all(holds(rounded, bound) for bound, holds, _ in bounds):
             raise ValueError
         return float(value)
@@ -151,10 +170,10 @@ def number(*, above=None, minimum=None, below=None, like=None):
     return Kind(f"number{limits}", f"a finite number{limits} in float32{example}", standard)
 
 
-def choice(*names):
-    """One of some strings."""
+def choice(*names: str) -> Kind:
+    """One of the given strings."""
 
-    def standard(value):
+    def standard(value: Any) -> Any:
         if not isinstance(value, str) or value not in names:
             raise ValueError
         return str(value)
@@ -162,17 +181,17 @@ def choice(*names):
     return Kind("choice", f"one of {', '.join(map(repr, names))}", standard)
 
 
-def optional(kind):
-    """None, or what another kind takes."""
+def optional(kind: Kind) -> Kind:
+    """None, or whatever the other kind takes."""
     return Kind(
         f"optional {kind.name}", f"None or {kind.says}", lambda value: None if value is None else kind.standard(value)
     )
 
 
-def either(*kinds):
-    """What any of some kinds takes, in the form of the first that does."""
+def either(*kinds: Kind) -> Kind:
+    """Whatever any of the kinds takes, in the standard form of the first that takes it."""
 
-    def standard(value):
+    def standard(value: Any) -> Any:
         for kind in kinds:
             try:
                 return kind.standard(value)
@@ -183,10 +202,10 @@ def either(*kinds):
     return Kind(" or ".join(kind.name for kind in kinds), ", or ".join(kind.says for kind in kinds), standard)
 
 
-def sequence(kind, of, shortest=0):
-    """A list or tuple, as a list, of what another kind takes; `of` says what that is, in the plural."""
+def sequence(kind: Kind, of: str, shortest: int = 0) -> Kind:
+    """A list or tuple of values of another kind, as a list; `of` names these values in the plural."""
 
-    def standard(values):
+    def standard(values: Any) -> list[Any]:
         if not isinstance(values, (list, tuple)) or len(values) < shortest:
             raise TypeError
         return [kind.standard(value) for value in values]
@@ -194,10 +213,10 @@ def sequence(kind, of, shortest=0):
     return Kind(f"list of {kind.name}", f"a list of {of}", standard)
 
 
-def instance(name, says, *types):
-    """An object of some types."""
+def instance(name: str, says: str, *types: type) -> Kind:
+    """An instance of any of the types."""
 
-    def standard(value):
+    def standard(value: Any) -> Any:
         if not isinstance(value, types):
             raise TypeError
         return value
@@ -205,10 +224,10 @@ def instance(name, says, *types):
     return Kind(name, says, standard)
 
 
-def having(*attributes):
-    """An object with some methods."""
+def having(*attributes: str) -> Kind:
+    """An object with the given methods."""
 
-    def standard(value):
+    def standard(value: Any) -> Any:
         if isinstance(value, type) or not all(callable(getattr(value, name, None)) for name in attributes):
             raise TypeError
         return value
@@ -216,10 +235,10 @@ def having(*attributes):
     return Kind("object", f"an object with {' and '.join(attributes)}, such as a fastvae.VAE", standard)
 
 
-def function(says):
-    """Something to call."""
+def function(says: str) -> Kind:
+    """A callable."""
 
-    def standard(value):
+    def standard(value: Any) -> Any:
         if not callable(value):
             raise TypeError
         return value
@@ -227,12 +246,12 @@ def function(says):
     return Kind("function", says, standard)
 
 
-def dictionary(says):
+def dictionary(says: str) -> Kind:
     """A dict."""
     return instance("dict", says, dict)
 
 
-def is_boolean(value):
+def is_boolean(value: Any) -> bool:
     """Whether a value is a Python or numpy boolean.
 
     Examples
@@ -245,13 +264,13 @@ def is_boolean(value):
     return numpys or isinstance(value, bool)
 
 
-def _boolean(value):
+def _boolean(value: Any) -> bool:
     if not is_boolean(value):
         raise TypeError
     return bool(value)
 
 
-def _path(value):
+def _path(value: Any) -> Any:
     text = os.fspath(value)
     if not isinstance(text, str):
         raise TypeError
@@ -260,7 +279,7 @@ def _path(value):
     return value
 
 
-def _text(value):
+def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError
     if not value:
@@ -268,23 +287,23 @@ def _text(value):
     return value
 
 
-def _pair(minimum):
+def _pair(minimum: int) -> Kind:
     size = integer(minimum, LARGEST_SIZE)
 
-    def standard(value):
+    def standard(value: Any) -> Any:
         values = value if isinstance(value, (tuple, list)) else (value, value)
         if len(values) != 2:
             raise ValueError
-        return tuple(size.standard(number) for number in values)
+        return tuple(size.standard(value) for value in values)
 
     says = f"an integer of at least {minimum} or a pair (rows, columns) of these"
     return Kind("pair" + " from 0" * (not minimum), says, standard)
 
 
-def _shape_of_images(value):
+def _shape_of_images(value: Any) -> tuple[int, ...]:
     if not isinstance(value, (tuple, list)) or len(value) != 3:
         raise TypeError
-    return tuple(size.standard(number) for number in value)
+    return tuple(size.standard(axis) for axis in value)
 
 
 anything = Kind("anything", "anything", lambda value: value)

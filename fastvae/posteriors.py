@@ -9,114 +9,59 @@ The second output of `encode` is rho, (batch, n_latent), or L packed row by row 
 (batch, n_latent (n_latent + 1) / 2): what PyMC3 takes as ``dict(mu=, rho=)`` and ``dict(mu=, L_tril=)``. Which of the
 two it is, is declared by the model's ``posterior=`` and never guessed from shapes.
 
-`draw` and `log_density` are both families in Theano, one number a datum. No node of them runs in Python: L is never
-unpacked, its products are sums of packed entries, taken by constant matrices of zeros and ones.
+Each lives in a file of its own in `fastvae.distributions`. `of_params` makes one from PyMC3's dict, `of_group` from a
+PyMC3 group; `draw` and the functions after it are short for methods of what `of_params` returns.
 
 Examples
 --------
->>> import theano
+>>> import theano, numpy as np, theano.tensor as tt
 >>> packed = np.array([[1, 2, 3]], "float32")  # L = [[1, 0], [2, 3]]
 >>> params = dict(mu=tt.zeros((1, 2), "float32"), L_tril=theano.shared(packed))
 >>> draw(params, tt.constant(np.array([[1, 1]], "float32")), n_latent=2).eval()
 array([[1., 5.]], dtype=float32)
 """
 
-import math
+from __future__ import annotations
 
-import numpy as np
+from typing import Any
+
 import theano.tensor as tt
+from pymc3.variational.opvi import Group
 
-from fastvae import expressions, kinds
+from fastvae import expressions, kinds, renamed
+from fastvae.distributions.full_covariance_normal import FullCovariance
+from fastvae.distributions.normal import MeanField
+from fastvae.distributions.posterior import Distribution, Posterior
 from fastvae.errors import ConfigurationError
 
+__all__ = [
+    *["FullCovariance", "MeanField", "Posterior", "make", "of_group", "of_latents", "of_params"],
+    *["draw", "grad_log_q", "log_density", "log_scale", "variance"],
+]
 
-def _params(value):
-    if not isinstance(value, dict) or not {"rho", "L_tril"} & value.keys():
+FAMILIES: dict[str, type[Posterior]] = {family.name: family for family in (MeanField, FullCovariance)}
+POSTERIOR = kinds.choice(*FAMILIES)
+
+
+def _params(value: Any) -> Any:
+    if not isinstance(value, dict) or _family(value) is None:
         raise TypeError
     return value
 
 
-PARAMS = kinds.Kind("params", "dict(mu=mean, rho=rho) or dict(mu=mean, L_tril=rows)", _params)
-HALF_LOG_2PI = np.float32(0.5 * math.log(2 * math.pi))
+def _family(params: dict[str, Any]) -> type[Posterior] | None:
+    return next((family for family in FAMILIES.values() if params.keys() == set(family.parameters)), None)
 
 
-class MeanField:
-    """Independent latents: `encode` returns (mean, rho), the standard deviations are softplus(rho).
-
-    Examples
-    --------
-    >>> MeanField().covariance(np.full((1, 2), -2.0)).round(3)
-    array([[[0.016, 0.   ],
-            [0.   , 0.016]]])
-    """
-
-    name = "mean-field"
-
-    @kinds.checked(n_latent=kinds.size)
-    def n_spread(self, n_latent):
-        """Columns of the second output of `encode`."""
-        return n_latent
-
-    @kinds.checked(raw=expressions.tensor, n_latent=kinds.size)
-    def spread(self, raw, n_latent):
-        """The second output of `encode` from the network's unbounded one: itself."""
-        return raw
-
-    @kinds.checked(mean=expressions.tensor, spread=expressions.tensor)
-    def params(self, mean, spread):
-        """The outputs of `encode` as a value of PyMC3's `local_rv`."""
-        return dict(mu=mean, rho=spread)
-
-    @kinds.checked(spread=expressions.tensor)
-    def covariance(self, spread):
-        """Covariances (N, n_latent, n_latent) as an array, from an array of the second output of `encode`."""
-        sd = np.logaddexp(0, spread)
-        return np.square(sd)[:, :, None] * np.eye(sd.shape[1], dtype=sd.dtype)
-
-
-class FullCovariance:
-    """Correlated latents: `encode` returns (mean, L), the covariance of an image is L L^T.
-
-    Examples
-    --------
-    >>> FullCovariance().covariance(np.array([[1.0, 2.0, 3.0]]))
-    array([[[ 1.,  2.],
-            [ 2., 13.]]])
-    """
-
-    name = "full-covariance"
-
-    @kinds.checked(n_latent=kinds.size)
-    def n_spread(self, n_latent):
-        """Columns of the second output of `encode`."""
-        return n_latent * (n_latent + 1) // 2
-
-    @kinds.checked(raw=expressions.tensor, n_latent=kinds.size)
-    def spread(self, raw, n_latent):
-        """The packed L, float32 (batch, n_latent (n_latent + 1) / 2): `raw` with softplus on the diagonal's entries."""
-        rows, columns = np.tril_indices(n_latent)
-        return tt.switch(tt.constant((rows == columns)[None]), tt.nnet.softplus(raw), raw)
-
-    @kinds.checked(mean=expressions.tensor, spread=expressions.tensor)
-    def params(self, mean, spread):
-        """The outputs of `encode` as a value of PyMC3's `local_rv`."""
-        return dict(mu=mean, L_tril=spread)
-
-    @kinds.checked(spread=expressions.tensor)
-    def covariance(self, spread):
-        """Covariances (N, n_latent, n_latent) as an array, from an array of the second output of `encode`."""
-        n_latent = (math.isqrt(8 * spread.shape[1] + 1) - 1) // 2
-        lower = np.zeros((len(spread), n_latent, n_latent), spread.dtype)
-        lower[(slice(None), *np.tril_indices(n_latent))] = spread
-        return lower @ lower.swapaxes(1, 2)
-
-
-FAMILIES = {family.name: family for family in (MeanField, FullCovariance)}
-POSTERIOR = kinds.choice(*FAMILIES)
+PARAMS = kinds.Kind(
+    "params",
+    " or ".join("dict({}=mean, {}=spread)".format(*family.parameters) for family in FAMILIES.values()),
+    _params,
+)
 
 
 @kinds.checked(owner=kinds.text, name=kinds.anything)
-def make(owner, name):
+def make(owner: str, name: str) -> Posterior:
     """The posterior called `name`, for the model `owner`.
 
     Raises
@@ -132,8 +77,51 @@ def make(owner, name):
     return FAMILIES[POSTERIOR.check(owner, "posterior", name)]()
 
 
+@kinds.checked(params=PARAMS, n_latent=kinds.size)
+def of_params(params: dict[str, tt.TensorVariable], n_latent: int) -> Distribution:
+    """The distribution of latents whose parameters PyMC3 has in a dict.
+
+    Parameters
+    ----------
+    params : dict
+        ``dict(mu=, rho=)`` or ``dict(mu=, L_tril=)``: float32 expressions (batch, n_latent) and (batch, `n_spread`).
+    n_latent : int
+
+    Returns
+    -------
+    fastvae.distributions.posterior.Distribution
+
+    Examples
+    --------
+    >>> q = of_params(dict(mu=tt.zeros((1, 2), "float32"), rho=tt.zeros((1, 2), "float32")), n_latent=2)
+    >>> q.variance.eval().round(2)  # log(2)^2
+    array([[0.48, 0.48]], dtype=float32)
+    """
+    family = _family(params)()
+    return family.distribution(*(params[name] for name in family.parameters), n_latent)
+
+
+@kinds.checked(group=kinds.instance("group", "a group of variables of a PyMC3 approximation", Group))
+def of_group(group: Group) -> Distribution | None:
+    """The distribution of a PyMC3 group of variables, or None where it is of no family of `FAMILIES`.
+
+    Examples
+    --------
+    >>> import pymc3 as pm
+    >>> with pm.Model():
+    ...     w = pm.Normal("w", 0, 1, shape=2)
+    ...     (group,) = pm.MeanField().groups
+    >>> of_group(group).mean.eval()
+    array([0., 0.], dtype=float32)
+    """
+    family = next((family for family in FAMILIES.values() if type(group) is family.group), None)
+    if family is None or not (group.local or family.takes_global and not group.batched):
+        return None
+    return of_params(group.params_dict, group.ddim)
+
+
 @kinds.checked(local_rv=kinds.anything)
-def of_latents(local_rv):
+def of_latents(local_rv: dict | None) -> dict | None:
     """What the encoder says of each latent variable, as PyMC3 takes it.
 
     Parameters
@@ -173,13 +161,13 @@ def of_latents(local_rv):
 
 
 @kinds.checked(params=PARAMS, noise=expressions.tensor, n_latent=kinds.size)
-def draw(params, noise, n_latent):
+def draw(params: dict, noise: tt.TensorVariable, n_latent: int) -> tt.TensorVariable:
     """Draws of q by the reparameterisation that PyMC3 uses.
 
     Parameters
     ----------
     params : dict
-        ``dict(mu=, rho=)`` or ``dict(mu=, L_tril=)``: float32 expressions (batch, n_latent) and (batch, `n_spread`).
+        As for `of_params`.
     noise : float32 expression (..., batch, n_latent)
         Standard Normal.
     n_latent : int
@@ -188,14 +176,11 @@ def draw(params, noise, n_latent):
     -------
     float32 expression, the shape of `noise`
     """
-    if "rho" in params:
-        return tt.nnet.softplus(params["rho"]) * noise + params["mu"]
-    column, row, _ = _packing(n_latent)
-    return tt.dot(params["L_tril"] * tt.dot(noise, column.T), row) + params["mu"]
+    return of_params(params, n_latent).draw(noise)
 
 
 @kinds.checked(params=PARAMS, noise=expressions.tensor, n_latent=kinds.size)
-def log_density(params, noise, n_latent):
+def log_density(params: dict, noise: tt.TensorVariable, n_latent: int) -> tt.TensorVariable:
     """log q of `draw(params, noise, n_latent)` in nats: that of the noise, less log |dz / dnoise|.
 
     Parameters
@@ -209,19 +194,18 @@ def log_density(params, noise, n_latent):
 
     Examples
     --------
+    >>> import numpy as np
     >>> zeros = tt.zeros((1, 2), "float32")
     >>> packed = tt.constant(np.array([[1, 5, 1]], "float32"))
     >>> log_density(dict(mu=zeros, L_tril=packed), zeros, n_latent=2).eval().round(3)
     array([-1.838], dtype=float32)
     """
-    return (np.float32(-0.5) * tt.sqr(noise) - HALF_LOG_2PI - log_scale(params, n_latent)).sum(axis=-1)
+    return of_params(params, n_latent).log_density(noise)
 
 
 @kinds.checked(params=PARAMS, noise=expressions.tensor, n_latent=kinds.size)
-def gradient_by_draw(params, noise, n_latent):
-    """The gradient of log q at `draw(params, noise, n_latent)` by the draw, the parameters held: -L^-T noise.
-
-    For a full covariance L^T y = noise is solved from the last latent to the first.
+def grad_log_q(params: dict, noise: tt.TensorVariable, n_latent: int) -> tt.TensorVariable:
+    """Gradient of log q with respect to the draw, at `draw(params, noise, n_latent)`, the parameters held.
 
     Parameters
     ----------
@@ -231,42 +215,28 @@ def gradient_by_draw(params, noise, n_latent):
     Returns
     -------
     float32 expression, the shape of `noise`
+        -L^-T noise for a full covariance L L^T.
 
     Examples
     --------
+    >>> import numpy as np
     >>> params = dict(mu=tt.zeros((1, 2), "float32"), L_tril=tt.constant(np.array([[1, 3, 2]], "float32")))
-    >>> gradient_by_draw(params, tt.constant(np.array([[5, 4]], "float32")), n_latent=2).eval()
+    >>> grad_log_q(params, tt.constant(np.array([[5, 4]], "float32")), n_latent=2).eval()
     array([[ 1., -2.]], dtype=float32)
     """
-    if "rho" in params:
-        return -noise / tt.nnet.softplus(params["rho"])
-    rest, solution = noise, []
-    for i in reversed(range(n_latent)):
-        start = i * (i + 1) // 2
-        row = params["L_tril"][:, start : start + i]
-        solution.insert(0, rest[..., i] / params["L_tril"][:, start + i])
-        rest = rest[..., :i] - tt.shape_padright(solution[0]) * row
-    return -tt.stack(solution, axis=-1)
+    return of_params(params, n_latent).grad_log_q(noise)
 
 
 @kinds.checked(params=PARAMS, n_latent=kinds.size)
-def log_scale(params, n_latent):
+def log_scale(params: dict, n_latent: int) -> tt.TensorVariable:
     """Logarithms of the factors of the noise, float32 (batch, n_latent): they add up to log |dz / dnoise|."""
-    if "rho" in params:
-        return tt.log(tt.nnet.softplus(params["rho"]))
-    return tt.log(abs(tt.dot(params["L_tril"], _packing(n_latent)[2])))
+    return of_params(params, n_latent).log_scale
 
 
 @kinds.checked(params=PARAMS, n_latent=kinds.size)
-def variance(params, n_latent):
+def variance(params: dict, n_latent: int) -> tt.TensorVariable:
     """Variance of each latent under q, float32 (batch, n_latent)."""
-    if "rho" in params:
-        return tt.sqr(tt.nnet.softplus(params["rho"]))
-    return tt.dot(tt.sqr(params["L_tril"]), _packing(n_latent)[1])
+    return of_params(params, n_latent).variance
 
 
-def _packing(n_latent):
-    """Float32 zeros and ones (packed entries, n_latent): the column and the row of each entry, and the diagonal's."""
-    rows, columns = np.tril_indices(n_latent)
-    identity = np.eye(n_latent, dtype=np.float32)
-    return identity[columns], identity[rows], identity[rows] * (rows == columns)[:, None]
+__getattr__ = renamed.names(__name__, gradient_by_draw="grad_log_q")

@@ -1,15 +1,16 @@
-"""Schedules: values that change from step to step, without a new compilation.
+"""Schedules: values that change from step to step without a new compilation.
 
-A schedule is a theano scalar, computed in the step's own graph from a counter that the step counts up. It goes wherever
-a theano scalar goes: the learning rate of `fastvae.adam`, the `kl_weight` of `fastvae.fit`, an expression of your own.
-The counter is a shared variable like any other, so that a checkpoint holds it.
+A schedule is a theano scalar, computed in the step's own graph from a counter that each step increments. Use it
+wherever a theano scalar is taken: as the learning rate of `fastvae.adam`, as the `kl_weight` of `fastvae.fit`, or in an
+expression of your own. The counter is a shared variable like any other, so checkpoints contain it.
 
-    linear         a straight line: a warm-up
-    cosine         half a wave: a decay that begins and ends flat
-    exponential    a constant factor a step
+    linear         a straight line, such as a warm-up
+    cosine         half a cosine wave, such as a decay that begins and ends flat
+    exponential    a constant factor per step
 
-Schedules combine by arithmetic, as any expressions do. One schedule serves one fit: a second fit goes on where the
-first ended. For a weight that your own code sets, ``theano.shared(np.float32(0))`` serves; `set_value` changes it.
+Schedules are combined by arithmetic, as all expressions are. A schedule belongs to one fit: a second fit would continue
+where the first ended. A weight that your own code sets needs no schedule: take ``theano.shared(np.float32(0))`` and
+change it with `set_value`.
 
 Examples
 --------
@@ -20,6 +21,8 @@ Examples
 [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
 >>> warm_up_and_decay = linear(0, 1, steps=100) * cosine(1e-3, 1e-5, steps=10_000)
 """
+
+from __future__ import annotations
 
 import math
 
@@ -34,13 +37,13 @@ VALUE = kinds.number()
 
 
 @kinds.checked(start=VALUE, stop=VALUE, steps=kinds.integer())
-def linear(start, stop, steps):
+def linear(start: float, stop: float, steps: int) -> tt.TensorVariable:
     """From `start` to `stop` in a straight line over `steps` steps, then `stop`.
 
     Parameters
     ----------
     start, stop : float
-        Values at step 0, the first, and from step number `steps` on.
+        The values at step 0, which is the first, and from step `steps` on.
     steps : int
 
     Returns
@@ -62,8 +65,8 @@ def linear(start, stop, steps):
 
 
 @kinds.checked(start=VALUE, stop=VALUE, steps=kinds.integer())
-def cosine(start, stop, steps):
-    """As `linear`, but along half a cosine wave, flat at both ends.
+def cosine(start: float, stop: float, steps: int) -> tt.TensorVariable:
+    """Like `linear`, but along half a cosine wave, which is flat at both ends.
 
     Notes
     -----
@@ -82,8 +85,8 @@ def cosine(start, stop, steps):
 
 
 @kinds.checked(start=VALUE, factor=kinds.number(above=0, like=0.999))
-def exponential(start, factor):
-    """`start` times `factor` to the power of the step number, from 0; as `linear` a float32 scalar.
+def exponential(start: float, factor: float) -> tt.TensorVariable:
+    """`start` times `factor` to the power of the step's number, which counts from 0; a float32 scalar, as of `linear`.
 
     Parameters
     ----------
@@ -102,12 +105,12 @@ def exponential(start, factor):
     return start * tt.exp(np.float32(math.log(factor)) * _counter())
 
 
-def _counter():
-    """How many calls of the function that computes it came before: float32, exact below 2**24."""
+def _counter() -> tt.TensorVariable:
+    """The number of earlier calls of the function that computes it; float32, so exact below 2**24."""
     steps = not_trainable(theano.shared(np.int64(0), name="schedule.step"))
     steps.default_update = steps + 1
     return tt.cast(steps, "float32")
 
 
-def _progress(steps):
+def _progress(steps: int) -> tt.TensorVariable:
     return tt.minimum(_counter() / np.float32(steps), np.float32(1))

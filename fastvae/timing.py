@@ -1,7 +1,7 @@
-"""The one timing routine: warm-up past compilation, blocks of at least half a second, and what else was running.
+"""The one timing routine: a warm-up past compilation, then blocks of at least half a second, with the machine's load.
 
-`measure(step)` times a training step. `Stopwatch` is the same in pieces, for programs that are timed in turn. This file
-stands alone: a program that must not import fastvae loads it by its path.
+`measure(step)` times a training step. `Stopwatch` offers the same in pieces, for programs that are timed in turn. This
+file imports nothing of fastvae: a program that must not import fastvae loads it by its path.
 
 Examples
 --------
@@ -12,13 +12,16 @@ True
 True
 """
 
+from __future__ import annotations
+
 import os
 import statistics
 import time
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
-SHORTEST = 0.5  # seconds: a shorter block measures the timer interrupt and the scheduler
-SETTLED = 0.9  # a warm-up block that takes more than this share of the one before it ends the warm-up
+SHORTEST = 0.5  # seconds; a shorter block would measure the timer interrupt and the scheduler
+SETTLED = 0.9  # a warm-up block that takes more than this fraction of the previous one's time is the last
 WARM_UP_BLOCKS = 20  # at most
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -26,9 +29,17 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"
 class Block(NamedTuple):
     """Steps taken without a pause.
 
-    `steps` were taken in `seconds`; `loss` is the last one fetched; `others` is the number of cores that other
-    processes kept busy meanwhile, None where the kernel does not say; `processor` the processor time of this process in
-    seconds, all threads together.
+    Attributes
+    ----------
+    steps : int
+    seconds : float
+        What they took.
+    loss : float
+        The last one fetched.
+    others : float or None
+        Cores that other processes kept busy meanwhile; None if the kernel does not say.
+    processor : float
+        Processor time of this process in seconds, all threads together.
     """
 
     steps: int
@@ -38,25 +49,25 @@ class Block(NamedTuple):
     processor: float
 
     @property
-    def milliseconds(self):
-        """Milliseconds a step."""
+    def milliseconds(self) -> float:
+        """Milliseconds per step."""
         return 1000 * self.seconds / self.steps
 
 
 class Measurement(NamedTuple):
     """Blocks of one program, and the settings that it ran with (see `Stopwatch.settings`)."""
 
-    blocks: list
-    settings: dict
+    blocks: list[Block]
+    settings: dict[str, Any]
 
     @property
-    def milliseconds(self):
-        """Median over the blocks of the milliseconds a step."""
+    def milliseconds(self) -> float:
+        """The median over the blocks of the milliseconds per step."""
         return statistics.median(block.milliseconds for block in self.blocks)
 
     @property
-    def others(self):
-        """Cores that other processes kept busy, the largest of all blocks; None where the kernel does not say."""
+    def others(self) -> float | None:
+        """Cores that other processes kept busy, the maximum over all blocks; None if the kernel does not say."""
         return max((block.others for block in self.blocks if block.others is not None), default=None)
 
 
@@ -66,12 +77,12 @@ class Stopwatch:
     Parameters
     ----------
     step : callable
-        Takes one step and returns the loss: a number, or anything that `float` fetches one from.
+        Takes one step and returns the loss: a number, or anything that `float` turns into one.
     synchronize : callable, optional
-        Waits until the device has done all it was given; called before and after every block.
+        Waits until the device has finished all its work; called before and after every block.
     fetch_every : int, optional
-        Steps from one fetch of the loss to the next. A fetch makes the host wait for the device, so figures with
-        different intervals do not compare.
+        Steps from one fetch of the loss to the next. A fetch makes the host wait for the device, so figures measured
+        with different intervals are not comparable.
 
     Raises
     ------
@@ -89,7 +100,9 @@ class Stopwatch:
     1.5
     """
 
-    def __init__(self, step, synchronize=None, fetch_every=1):
+    def __init__(
+        self, step: Callable[[], Any], synchronize: Callable[[], object] | None = None, fetch_every: int = 1
+    ) -> None:
         if not callable(step) or not (synchronize is None or callable(synchronize)):
             name, value = ("synchronize", synchronize) if callable(step) else ("step", step)
             raise ValueError(f"{name}={value!r} cannot be called; give a function")
@@ -98,13 +111,13 @@ class Stopwatch:
         self.synchronize = synchronize or (lambda: None)
         self.fetch_every = fetch_every
 
-    def warm_up(self):
-        """Take steps until they are no longer getting quicker: past compilation, autotuning and cold caches.
+    def warm_up(self) -> list[Block]:
+        """Take steps until they no longer get faster: past compilation, autotuning and cold caches.
 
         Returns
         -------
         list of Block
-            The blocks of the warm-up, of which there are at least two and at most 20.
+            The blocks of the warm-up, at least two and at most 20.
         """
         blocks = [self.block()]
         while len(blocks) < WARM_UP_BLOCKS:
@@ -114,8 +127,8 @@ class Stopwatch:
                 break
         return blocks
 
-    def block(self, seconds=SHORTEST):
-        """Take steps for `seconds`, at least half a second of them.
+    def block(self, seconds: float = SHORTEST) -> Block:
+        """Take steps for `seconds`, but for half a second at least.
 
         Returns
         -------
@@ -139,20 +152,26 @@ class Stopwatch:
         elapsed = time.perf_counter() - started
         return Block(steps, elapsed, loss, *load.since(elapsed))
 
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         """What the figures depend on besides the program.
 
         Returns
         -------
         dict
-            `fetch_every`; `cores` that this process may use; `threads`: the variables of the environment that set
-            thread pools, by name.
+            `fetch_every`; `cores`, how many this process may use; `threads`, the environment variables that set the
+            sizes of thread pools.
         """
         threads = {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ}
         return {"fetch_every": self.fetch_every, "cores": len(os.sched_getaffinity(0)), "threads": threads}
 
 
-def measure(step, blocks=5, seconds=SHORTEST, synchronize=None, fetch_every=1):
+def measure(
+    step: Callable[[], Any],
+    blocks: int = 5,
+    seconds: float = SHORTEST,
+    synchronize: Callable[[], object] | None = None,
+    fetch_every: int = 1,
+) -> Measurement:
     """Warm up, then time a training step.
 
     Parameters
@@ -160,9 +179,9 @@ def measure(step, blocks=5, seconds=SHORTEST, synchronize=None, fetch_every=1):
     step, synchronize, fetch_every
         See `Stopwatch`.
     blocks : int
-        Blocks to time.
+        How many blocks to time.
     seconds : float
-        Length of a block, at least half a second.
+        Length of a block, half a second at least.
 
     Returns
     -------
@@ -175,7 +194,7 @@ def measure(step, blocks=5, seconds=SHORTEST, synchronize=None, fetch_every=1):
 
     Notes
     -----
-    Not for a comparison of two programs on a machine that others use too: time them in turn (`bench/measure.py`).
+    Not for comparing two programs on a machine that others use too: time those in turn (`bench/measure.py`).
 
     Examples
     --------
@@ -188,10 +207,10 @@ def measure(step, blocks=5, seconds=SHORTEST, synchronize=None, fetch_every=1):
     return Measurement([stopwatch.block(seconds) for _ in range(blocks)], stopwatch.settings())
 
 
-def peak_memory():
-    """The most memory that this process has had resident, in MiB; None where the kernel does not say.
+def peak_memory() -> float | None:
+    """The largest resident set size (RSS) that this process has had, in MiB; None if the kernel does not say.
 
-    From VmHWM: `resource.getrusage` would count the parent's memory at the moment of the fork as well.
+    It is VmHWM of /proc: `resource.getrusage` would also count what the parent had at the moment of the fork.
 
     Examples
     --------
@@ -205,28 +224,28 @@ def peak_memory():
         return None
 
 
-def _check_whole(name, value):
-    """This file stands alone, so its checks do too: `fastvae.kinds` cannot be imported here."""
+def _check_whole(name: str, value: int) -> None:
+    """Raise ValueError unless a value is a whole number from 1 on; without `fastvae.kinds`, see the module."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name}={value!r} is no number to count with; give a whole number from 1")
+        raise ValueError(f"{name}={value!r} is not a count; give a whole number from 1")
 
 
 class _Load:
-    """Processor time from its making on: the machine's, less this process's own."""
+    """Processor time since this object was made, of the other processes and of this one."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.machine, self.own = _busy_seconds(), time.process_time()
 
-    def since(self, elapsed):
-        """Cores that other processes kept busy, or None, and seconds of this process's own."""
-        own = time.process_time() - self.own
-        if self.machine is None:
+    def since(self, elapsed: float) -> tuple[float | None, float]:
+        """Cores that other processes kept busy (None if the kernel does not say), and this process's own seconds."""
+        own, machine = time.process_time() - self.own, _busy_seconds()
+        if self.machine is None or machine is None:
             return None, own
-        return max(0.0, (_busy_seconds() - self.machine - own) / elapsed), own
+        return max(0.0, (machine - self.machine - own) / elapsed), own
 
 
-def _busy_seconds():
-    """Seconds that the machine's cores have been busy, all together; None where the kernel does not say."""
+def _busy_seconds() -> float | None:
+    """Seconds that all cores of the machine together have been busy; None if the kernel does not say."""
     try:
         with open("/proc/stat") as lines:
             user, nice, system, _, _, irq, softirq, steal = map(int, lines.readline().split()[1:9])

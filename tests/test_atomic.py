@@ -95,7 +95,7 @@ def test_only_a_regular_file_is_replaced(tmp_path, monkeypatch):
     kinds = special_files(tmp_path)
     (tmp_path / "link").symlink_to("FIFO")
     for name, kind in [*zip(kinds, kinds), ("link", "FIFO")]:
-        with pytest.raises(OSError, match=f"it is a {kind}, only a regular file is replaced"):
+        with pytest.raises(OSError, match=f"it is a {kind}, and only a regular file can be replaced"):
             with atomic.replacing(tmp_path / name):
                 raise AssertionError("it was opened")
         assert not stat.S_ISREG(os.lstat(tmp_path / name).st_mode)

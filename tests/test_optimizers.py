@@ -10,7 +10,8 @@ import theano
 import theano.tensor as tt
 
 import fastvae
-from fastvae.backends import onednn
+from fastvae import profiles
+from fastvae.backends import cpu
 from fastvae.errors import ConfigurationError
 from fastvae.optimizers import adagrad_window, adam, recognised
 from tests.conftest import required_device
@@ -20,8 +21,8 @@ from tests.conftest import required_device
 def mode(request):
     if request.param == "stock":
         return theano.compile.mode.get_default_mode().excluding("fastvae_onednn")
-    required_device([reason for reason in [onednn.check()] if reason])
-    onednn.register()
+    required_device([finding for finding in [cpu.missing()] if finding])
+    cpu.register(profiles.active())
     return None
 
 
@@ -49,8 +50,8 @@ def test_equals_pymc3(mode):
 
 
 def test_one_op_in_place_for_each_large_parameter_and_for_all_small_ones():
-    required_device([reason for reason in [onednn.check()] if reason])
-    onednn.register()
+    required_device([finding for finding in [cpu.missing()] if finding])
+    cpu.register(profiles.active())
     _, _, step, _ = trained(adam, None, steps=1, learning_rate=0.01)
     nodes = [node for node in step.maker.fgraph.apply_nodes if type(node.op).__name__ == "Adam"]
     assert sorted(node.op.n_parameters for node in nodes) == [1, 2] and all(node.op.inplace for node in nodes)
@@ -61,8 +62,8 @@ OTHERS = "sgd momentum nesterov_momentum adagrad adagrad_window rmsprop adadelta
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_pymc3s_optimizers_update_large_parameters_in_threaded_passes(name):
-    required_device([reason for reason in [onednn.check()] if reason])
-    onednn.register()
+    required_device([finding for finding in [cpu.missing()] if finding])
+    cpu.register(profiles.active())
     stock = theano.compile.mode.get_default_mode().excluding("fastvae_onednn")
     optimizer = getattr(pm, name)(learning_rate=0.01)
     theirs = trained(optimizer, stock, steps=15)

@@ -84,6 +84,7 @@ ADMISSIBLE = {
     "pair": {"natural", "list"},
     "pair from 0": {"natural", "zero", "list"},
     "generator": set(),
+    "group": set(),
     "object": set(),
     "model": set(),
     "estimate": set(),
@@ -127,7 +128,7 @@ def public():
         if name in STANDS_ALONE:
             continue
         for path, member in inside.items():
-            if not str(getattr(member, "__module__", "")).startswith(prefix):
+            if not str(getattr(member, "__module__", "")).startswith((prefix, "fastvae.distributions.")):
                 continue
             if inspect.isfunction(member):
                 found[path] = member, False

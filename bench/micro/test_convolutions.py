@@ -6,7 +6,7 @@ import theano
 
 from bench.micro.conftest import BATCH
 from fastvae.backends import abstract
-from fastvae.backends.onednn.ops import Convolution
+from fastvae.backends.cpu.ops.convolution import Convolution
 
 LAYERS = {  # rows and columns of the image, channels in, out, kernel
     "3x3 from the image": (28, 1, 64, 3),

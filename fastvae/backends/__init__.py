@@ -1,15 +1,51 @@
 """Where a model's Ops meet a device.
 
-    abstract        device-free Ops (convolution, dense layer, ReLU gradient, Adam step) and what they mean in stock Ops
-    levels          the categorical likelihood of pixel levels
-    logistic        the discretised logistic likelihood of pixel levels
-    pixels          what these two share
-    stock           how an abstract Op becomes stock Ops where no backend takes it
-    reference       what the convolutions are, in numpy
-    onednn          the CPU backend: the same Ops in oneDNN
-    gpu             the GPU backend: convolutions in cuDNN, Adam in one launch, nothing copied in a step
+    abstract        device-free Ops, each defined by one expression of stock Ops
+    rewrites        graph rewrites that all backends share: stock convolutions become abstract, neighbours fuse
+    cpu             the backend of CPUs: oneDNN and vector code
+    gpu             the backend of GPUs: convolutions in cuDNN, Adam in one launch, nothing copied in a step
+    compiled_op     what the Ops of all backends have in common
     c_module        how a backend's C code is compiled, loaded and called
-    rewrites        graph rewrites that lower abstract and stock Ops to a backend
 
-A model builds abstract or stock Ops and never asks where it runs.
+A model builds abstract or stock Ops and never asks where it runs. A profile names its backend by the key ``backend``,
+and `load` finds it: a folder of that name here, which imports without Theano and has
+
+    DEVICES              the families of devices that it computes on, of `fastvae.devices.family`
+    missing()            what it lacks on this machine beside the device, a `Finding`, or None if nothing
+    register(profile)    switch it on: from then on Theano's optimizer lowers float32 graphs to it
+
+Examples
+--------
+>>> names()
+['cpu', 'gpu']
+>>> load("gpu").DEVICES
+('cuda', 'opencl')
 """
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from typing import Any
+
+from fastvae.errors import ConfigurationError
+
+SHARED = ("abstract", "rewrites")  # folders that are no backend
+
+
+def names() -> list[str]:
+    """The names of all backends."""
+    return sorted(found.name for found in pkgutil.iter_modules(__path__) if found.ispkg and found.name not in SHARED)
+
+
+def load(name: str) -> Any:
+    """The backend of this name, as described above.
+
+    Raises
+    ------
+    ConfigurationError
+        If there is none.
+    """
+    if name not in names():
+        raise ConfigurationError(f"there is no backend {name!r}; admissible are {', '.join(names())}")
+    return importlib.import_module(f"{__name__}.{name}")

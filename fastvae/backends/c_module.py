@@ -56,7 +56,7 @@ def digest(folder, command):
 def sources(folder):
     """The words of a compiler's command that name the folder's C files, and those that both backends share."""
     paths = sorted(glob.glob(f"{SHARED}/*.c") + glob.glob(f"{folder}/*.c"))
-    return [f"-I{SHARED}", *(word for path in paths for word in ("-x", "c", path))]  # g++ forgets -x c
+    return [f"-I{SHARED}", f"-I{folder}", *(word for path in paths for word in ("-x", "c", path))]  # g++ forgets -x c
 
 
 def built(name, folder, command, backend, remedy):

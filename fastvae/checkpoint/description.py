@@ -37,6 +37,7 @@ from theano.compile import SharedVariable
 from theano.gof.graph import inputs as graph_inputs
 from theano.gof.graph import io_toposort
 
+from fastvae.checkpoint.former_names import former
 from fastvae.datasets.rows import Rows, as_rows
 
 WHOLE = 2**24  # bytes of an array of which every one is read
@@ -196,7 +197,7 @@ def _starts(length, some):
 
 
 def _name(thing):
-    return f"{thing.__module__}.{thing.__qualname__}"
+    return former(f"{thing.__module__}.{thing.__qualname__}")
 
 
 def _digest(parts):

@@ -1,12 +1,15 @@
-"""What this machine offers to compute with, and for each missing thing why and what to install.
+"""What this machine has to compute with; and for everything that is missing, why, and what to install.
 
-Every check is a function of its own that returns a `Finding`; `report()` runs them all, and `describe()` is
-that as text. None imports theano, numpy or scipy, and none loads a driver into this process: drivers are
-asked in a child process.
+Each check is a function that returns a `Finding`. `report()` runs all of them, and `describe()` returns the report as
+text. No check imports theano, numpy or scipy, and none loads a driver into this process: a child process asks it.
 
     compiler headers blas onednn                          the CPU
     pygpu gpuarray_headers clblast opencl                 a device through OpenCL
     cuda_libraries.find                                   a device through CUDA
+
+Other modules here: `threads` and `forks` (thread pools), `blas_library` (what to link), `cuda_search` and
+`cuda_loading` (where CUDA's libraries are, and how they get into the process), `onednn_library` (where oneDNN is),
+`debian_pygpu` and `build_pygpu` (where pygpu comes from), `findings`.
 
 Examples
 --------
@@ -15,7 +18,8 @@ Examples
 ("Python's headers", True)
 """
 
-import importlib.metadata
+from __future__ import annotations
+
 import importlib.util
 import json
 import os
@@ -25,10 +29,10 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Callable
 
 from fastvae import kinds
-from fastvae.backends.onednn import location
-from fastvae.devices import cuda_libraries, debian_pygpu
+from fastvae.devices import cuda_libraries, debian_pygpu, onednn_library
 from fastvae.devices.findings import Finding, ask, find_library, version_of
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -37,7 +41,7 @@ VENDORS = pathlib.Path("/etc/OpenCL/vendors")
 APT = "apt-get install --no-install-recommends"
 ELSEWHERE = "Debian 12; elsewhere `fastvae build-pygpu`, without network a bundle: README, NVIDIA GPUs"
 
-# Lists OpenCL's platforms and devices as libgpuarray counts them, one JSON object on standard output.
+# Lists OpenCL's platforms and devices, numbered as libgpuarray does; prints a JSON object.
 _OPENCL_PROBE = """
 import ctypes, json
 cl = ctypes.CDLL("libOpenCL.so")
@@ -66,7 +70,7 @@ FOLDERS = kinds.optional(kinds.instance("string", "a string of folders, separate
 
 
 @kinds.checked(cxx=STRING)
-def compiler(cxx="g++"):
+def compiler(cxx: str = "g++") -> Finding:
     """The C++ compiler that theano calls: `cxx`, a name or path."""
     name = os.path.basename(cxx) or "g++"
     path = shutil.which(cxx) if cxx else None
@@ -81,7 +85,7 @@ def compiler(cxx="g++"):
     return Finding(name, True, child.stdout.strip(), path)
 
 
-def headers():
+def headers() -> Finding:
     """Python.h of the running interpreter."""
     path = os.path.join(sysconfig.get_paths()["include"], "Python.h")
     if os.path.isfile(path):
@@ -94,16 +98,17 @@ def headers():
     )
 
 
-def blas():
+def blas() -> Finding:
     """The float32 BLAS that Theano links by default: the OpenBLAS in numpy's or scipy's wheel, else the system's.
 
-    numpy's comes first: where both carry the same library, the loader takes the copy that was loaded first.
+    numpy's comes first, because if both wheels contain the same library, the loader uses the copy that is loaded first.
     """
     for package in ("numpy", "scipy"):
         spec = importlib.util.find_spec(package)
-        folder = pathlib.Path(spec.origin).parent.parent / f"{package}.libs" if spec else pathlib.Path()
+        origin = spec.origin if spec else None
+        folder = pathlib.Path(origin).parent.parent / f"{package}.libs" if origin else pathlib.Path()
         for library in sorted(folder.glob("libopenblas*.so")):
-            # Names with "64_" are libraries of 64-bit integers, whose functions have other names.
+            # "64_" in a name means 64-bit integers, with other names of the functions.
             if "64_" not in library.name:
                 version = re.search(r"\.(\d+\.\d+)\.so$", library.name)
                 return Finding("BLAS", True, f"OpenBLAS 0.{version[1]}" if version else "OpenBLAS", str(library))
@@ -113,25 +118,24 @@ def blas():
     return Finding(
         "BLAS",
         False,
-        why="scipy is not installed from its wheel, which carries one, and there is no libopenblas.so",
+        why="scipy is not installed from its wheel, which contains one, and there is no libopenblas.so",
         remedy=f"pip install {SCIPY}, or apt-get install libopenblas-dev, or set blas.ldflags in THEANO_FLAGS",
     )
 
 
-def onednn():
+def onednn() -> Finding:
     """oneDNN's library and headers, from PyPI's wheels, and a processor that it has fast kernels for."""
-    reason = location.check()
-    if reason is not None:
-        return Finding("oneDNN", False, why=reason.why, remedy=f"{reason.remedy}, or take the profile 'cpu-blas'")
-    found = location.locate()
+    found = onednn_library.missing() or onednn_library.locate()
+    if isinstance(found, onednn_library.Missing):
+        return Finding("oneDNN", False, why=found.why, remedy=f"{found.remedy}, or take the profile 'cpu-blas'")
     return Finding("oneDNN", True, found.version, found.library)
 
 
-def pygpu():
-    """pygpu, Theano's GPU array library for Python, in this environment or as Debian's package."""
+def pygpu() -> Finding:
+    """pygpu, the Python binding of Theano's GPU array library, in this environment or from Debian's package."""
     name = "pygpu"
     spec = importlib.util.find_spec("pygpu")
-    if spec is not None:
+    if spec is not None and spec.origin is not None:
         folder = pathlib.Path(spec.origin).parent
     else:
         folder = debian_pygpu.DIST_PACKAGES / "pygpu"
@@ -152,8 +156,8 @@ def pygpu():
     return Finding(name, True, version[1] if version else "", str(folder))
 
 
-def gpuarray_headers():
-    """libgpuarray's headers and link library, which Theano's GPU Ops are compiled against."""
+def gpuarray_headers() -> Finding:
+    """libgpuarray's headers and link library, which Theano's GPU Ops are compiled with."""
     prefixes = (sys.prefix, "/usr/local", "/usr")
     header = any(os.path.isfile(f"{prefix}/include/gpuarray/array.h") for prefix in prefixes)
     own = f"{sys.prefix}/lib/libgpuarray.so"  # where Theano looks first
@@ -168,7 +172,7 @@ def gpuarray_headers():
     )
 
 
-def clblast():
+def clblast() -> Finding:
     """CLBlast, the BLAS of OpenCL devices, under the name that libgpuarray opens."""
     path = find_library("libclblast.so")
     if path:
@@ -177,8 +181,8 @@ def clblast():
 
 
 @kinds.checked(device=kinds.optional(kinds.text))
-def opencl(device=None):
-    """OpenCL: its loader, and a platform with a device; with `device`, such as ``"opencl0:0"``, that one."""
+def opencl(device: str | None = None) -> Finding:
+    """OpenCL: its loader, and a platform with any device, or with the given one, such as ``"opencl0:0"``."""
     loader = find_library("libOpenCL.so")
     if loader is None:
         packages = "ocl-icd-opencl-dev" + " pocl-opencl-icd" * (not any(VENDORS.glob("*.icd")))
@@ -202,8 +206,8 @@ def opencl(device=None):
     return Finding("OpenCL", True, found[device] if device else listed, loader)
 
 
-# What each family of devices needs beside g++, Python's headers, a BLAS and CUDA, as checks of the device's name.
-REQUIREMENTS = {
+# What each family of devices needs besides g++, Python's headers, a BLAS and CUDA: checks that take the device's name.
+REQUIREMENTS: dict[str, tuple[Callable[[str], Finding], ...]] = {
     "cpu": (),
     "cuda": (lambda device: pygpu(), lambda device: gpuarray_headers()),
     "opencl": (
@@ -216,8 +220,8 @@ REQUIREMENTS = {
 
 
 @kinds.checked(device=STRING)
-def family(device):
-    """The family that one of Theano's device names belongs to, or None if it is no device.
+def family(device: str) -> str | None:
+    """The family of one of Theano's device names, or None if it is not the name of a device.
 
     Examples
     --------
@@ -229,7 +233,7 @@ def family(device):
     return next((name for name in ("cuda", "opencl") if device.startswith(name)), None)
 
 
-def _device(value):
+def _device(value: str) -> str:
     if family(value) is None:
         raise ValueError
     return value
@@ -239,27 +243,28 @@ DEVICE = kinds.Kind("device", "one of theano's devices: cpu, cuda, cuda1, opencl
 
 
 @kinds.checked(device=DEVICE, cuda_path=FOLDERS)
-def missing_for(device, cuda_path=None):
-    """What keeps a device from being had on this machine.
+def missing_for(device: str, cuda_path: str | None = None) -> list[Finding]:
+    """What is missing on this machine to compute on a device.
 
     Parameters
     ----------
     device : str
         Theano's name, such as ``"cuda1"``; ``"opencl"`` means any OpenCL device.
     cuda_path : str, optional
-        Folders to look for CUDA's libraries in, as for `cuda_search.candidates`.
+        Folders to search for CUDA's libraries, as for `cuda_search.candidates`.
 
     Returns
     -------
     list of Finding
         Empty if nothing is missing.
     """
-    cuda = cuda_libraries.missing(device, cuda_path) if family(device) == "cuda" else []
-    return cuda + [finding for check in REQUIREMENTS[family(device)] if not (finding := check(device)).found]
+    kind = family(device) or ""
+    cuda = cuda_libraries.missing(device, cuda_path) if kind == "cuda" else []
+    return cuda + [finding for check in REQUIREMENTS[kind] if not (finding := check(device)).found]
 
 
 @kinds.checked(cuda_path=FOLDERS)
-def report(cuda_path=None):
+def report(cuda_path: str | None = None) -> list[Finding]:
     """Every check of this machine, in the order CPU, OpenCL, CUDA.
 
     Parameters
@@ -276,8 +281,8 @@ def report(cuda_path=None):
 
 
 @kinds.checked(cuda_path=FOLDERS)
-def describe(cuda_path=None):
-    """The report as text, one line a check.
+def describe(cuda_path: str | None = None) -> str:
+    """The report as text, one line for each check.
 
     Parameters
     ----------

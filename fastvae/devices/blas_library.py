@@ -6,6 +6,8 @@ Examples
 '-L/usr/lib -lopenblas'
 """
 
+from __future__ import annotations
+
 import hashlib
 import os
 import pathlib
@@ -16,7 +18,7 @@ from fastvae.devices.findings import find_library
 from fastvae.errors import StackError
 
 
-def link_flags(library):
+def link_flags(library: str | os.PathLike[str]) -> str:
     """The value of `blas.ldflags` that links one library file; theano itself adds the run-time search path.
 
     Parameters
@@ -30,13 +32,13 @@ def link_flags(library):
     Raises
     ------
     StackError
-        If the folder's name holds white space, at which theano splits its flags, and no link to it can be made.
+        If the folder's name contains white space, at which theano splits its flags, and no link to it can be made.
     """
     path = pathlib.Path(library)
     return f"-L{_without_spaces(path.parent)} -l{path.name.removeprefix('lib').removesuffix('.so')}"
 
 
-def linked_library(ldflags):
+def linked_library(ldflags: str) -> str | None:
     """The file that the linker takes for the first library of flags such as ``-L/opt/blas -lopenblas``, or None."""
     flags = ldflags.split()
     folders = [flag[2:] for flag in flags if flag.startswith("-L")]
@@ -48,8 +50,8 @@ def linked_library(ldflags):
     return None
 
 
-def _without_spaces(folder):
-    """The folder, or a link to it whose name holds no white space."""
+def _without_spaces(folder: pathlib.Path) -> pathlib.Path:
+    """The folder, or a link to it whose name contains no white space."""
     if len(str(folder).split()) == 1:
         return folder
     temporary = os.path.join(tempfile.gettempdir(), f"fastvae-{os.getuid()}")
@@ -59,16 +61,16 @@ def _without_spaces(folder):
             return link
     raise StackError(
         f"theano cannot link a BLAS from a folder with spaces in its name, {str(folder)!r}, and no link to it could be "
-        f"made in {temporary!r}, which must be a folder of your own that nobody else can write: remove it, or set "
+        f"made in {temporary!r}, which must be a folder of your own that nobody else can write to: remove it, or set "
         "TMPDIR to a writable folder without spaces"
     )
 
 
-def _is_linked(link, folder):
-    """Make the link, or trust one that is already there; both only in a folder that this user alone can write."""
+def _is_linked(link: pathlib.Path, folder: pathlib.Path) -> bool:
+    """Make the link, or trust one that exists; both only in a folder to which nobody but this user can write."""
     try:
         link.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        found = link.parent.lstat()  # of a link itself: another user may have planted one under a name that is known
+        found = link.parent.lstat()  # lstat: the name is known, so another user may have put a link there
         if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:
             return False
         if not link.is_symlink():

@@ -1,17 +1,19 @@
-"""Build pygpu and libgpuarray 0.7.6 into this environment, where no package of the system fits (`fastvae build-pygpu`).
+"""Build pygpu and libgpuarray 0.7.6 for this environment if no system package fits (`fastvae build-pygpu`).
 
-    build       fetch, compile and install; the environment changes only in the last step, by one wheel
-    fetched     the source archive, checked
+    build       fetches, compiles and installs; nothing in the environment changes before the last step, one wheel
+    fetched     the source archive, with its checksum verified
 
-libgpuarray is compiled with CMake into a temporary folder, pygpu against it with a Cython of its own; library and
-headers travel in pygpu's wheel, which pip unpacks into the environment's `lib/` and `include/`: there Theano and
-fastvae look for them, and `pip uninstall pygpu` removes all of it.
+libgpuarray is compiled with CMake in a temporary folder, and pygpu against it with a Cython of its own. Library and
+headers are part of pygpu's wheel, which pip unpacks into the environment's `lib/` and `include/`, where Theano and
+fastvae look for them; `pip uninstall pygpu` removes everything.
 
 Examples
 --------
 >>> URL.startswith("https://"), len(SHA256)
 (True, 64)
 """
+
+from __future__ import annotations
 
 import hashlib
 import importlib.metadata
@@ -23,6 +25,7 @@ import sys
 import tarfile
 import tempfile
 import urllib.request
+from collections.abc import Callable, Mapping
 
 from fastvae import devices
 from fastvae.errors import ConfigurationError, StackError
@@ -31,13 +34,13 @@ from fastvae.files import open_regular
 VERSION = "0.7.6"
 URL = f"https://github.com/Theano/libgpuarray/archive/v{VERSION}.tar.gz"
 SHA256 = "ad1c00dd47c3d36ee1708e5167377edbfcdb7226e837ef9c68b841afbb4a4f6a"
-TOOLS = ("cmake==3.31.6", "ninja==1.11.1.4", "mako")  # CMake 4 refuses libgpuarray's files
-NEEDS = ("mako", "six")  # what pygpu imports beyond numpy
-BY_HAND = f"download {URL} in another way and give it as --source FILE"
-PATIENCE = 60  # seconds without an answer from the network
+TOOLS = ("cmake==3.31.6", "ninja==1.11.1.4", "mako")  # CMake 4 rejects libgpuarray's files
+NEEDS = ("mako", "six")  # what pygpu imports besides numpy
+BY_HAND = f"download {URL} in another way and pass it as --source FILE"
+PATIENCE = 60  # seconds to wait for an answer from the network
 
-# Cython 3 refuses pygpu's sources; they must be compiled for the numpy that they will meet. Legacy: setup.py imports a
-# neighbour.
+# Cython 3 rejects pygpu's sources, and they must be compiled for the numpy that they will run with. The legacy backend
+# lets setup.py import a module beside it.
 _PYPROJECT = """[build-system]
 requires = ["setuptools==65.7.0", "wheel==0.45.1", "Cython==0.29.37", "numpy=={numpy}"]
 build-backend = "setuptools.build_meta:__legacy__"
@@ -49,7 +52,7 @@ include/gpuarray = src/gpuarray/*.h
 """
 
 
-def build(source=None, say=print):
+def build(source: str | os.PathLike[str] | None = None, say: Callable[[str], object] = print) -> str:
     """Build and install libgpuarray and pygpu.
 
     Parameters
@@ -57,7 +60,7 @@ def build(source=None, say=print):
     source : path-like, optional
         The archive of `URL`; by default it is fetched from there.
     say : callable
-        Is told what is being done, a line at a time.
+        Called with one line of text for each thing that is done.
 
     Returns
     -------
@@ -67,18 +70,18 @@ def build(source=None, say=print):
     Raises
     ------
     ConfigurationError
-        If `source` cannot be read, or the archive is not the one that is wanted.
+        If `source` cannot be read, or is another archive.
     StackError
         If g++, Python's headers, numpy, pip or the network is missing, or something does not compile. The environment
-        is then as it was.
+        is then unchanged.
 
     Notes
     -----
     Not for Debian 12 with its own Python: `apt-get install python3-pygpu libgpuarray-dev` needs no compiler.
     """
     _check_requirements()
-    with tempfile.TemporaryDirectory(prefix="fastvae-pygpu-") as folder:
-        folder = pathlib.Path(folder)
+    with tempfile.TemporaryDirectory(prefix="fastvae-pygpu-") as temporary:
+        folder = pathlib.Path(temporary)
         say(f"fetching {URL}" if source is None else f"reading {source}")
         tree = _unpacked(fetched(source), folder)
         say(f"compiling libgpuarray and pygpu {VERSION}, a minute or two")
@@ -87,7 +90,7 @@ def build(source=None, say=print):
     return where
 
 
-def fetched(source=None):
+def fetched(source: str | os.PathLike[str] | None = None) -> bytes:
     """The bytes of the source archive, from a file or from `URL`; checked against `SHA256`.
 
     Raises
@@ -99,7 +102,7 @@ def fetched(source=None):
         try:
             with urllib.request.urlopen(URL, timeout=PATIENCE) as answer:
                 data = answer.read()
-        except OSError as error:  # urllib's are, too
+        except OSError as error:  # the base of urllib's errors too
             why = f"{URL} cannot be fetched ({getattr(error, 'reason', error)})"
             raise StackError(f"{why}: {BY_HAND}, or take a bundle (README, NVIDIA GPUs)") from None
     else:
@@ -114,8 +117,8 @@ def fetched(source=None):
     return data
 
 
-def _check_requirements():
-    """Everything that a build needs beside the network is here."""
+def _check_requirements() -> None:
+    """Raise StackError unless everything that a build needs is there; the network is tried later."""
     lacking = [str(finding) for finding in (devices.compiler(), devices.headers()) if not finding.found]
     if importlib.util.find_spec("pip") is None:
         lacking.append(f"pip: {sys.executable} has none; {sys.executable} -m ensurepip")
@@ -125,7 +128,7 @@ def _check_requirements():
         raise StackError(f"pygpu cannot be built: {'. '.join(lacking)}")
 
 
-def _unpacked(data, folder):
+def _unpacked(data: bytes, folder: pathlib.Path) -> pathlib.Path:
     archive = folder / "source.tar.gz"
     archive.write_bytes(data)
     with tarfile.open(archive) as tar:
@@ -133,11 +136,11 @@ def _unpacked(data, folder):
     return folder / f"libgpuarray-{VERSION}"
 
 
-def _compile(tree, folder):
-    """Compile libgpuarray, and pygpu against it; return the wheel that holds both."""
+def _compile(tree: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
+    """Compile libgpuarray, and pygpu against it; return the wheel that contains both."""
     tools = folder / "tools"
     _pip("install", "--target", tools, *TOOLS)
-    (tools / "bin" / "python").symlink_to(sys.executable)  # libgpuarray's files call it to write others, with mako
+    (tools / "bin" / "python").symlink_to(sys.executable)  # libgpuarray's build calls it to write files with mako
     environ = {**os.environ, "PYTHONPATH": str(tools), "PATH": f"{tools / 'bin'}:{os.environ['PATH']}"}
     cmake, made = str(tools / "bin" / "cmake"), str(folder / "made")
     _call([cmake, "-G", "Ninja", "-S", str(tree), "-B", made, "-DCMAKE_BUILD_TYPE=Release"], environ)
@@ -145,7 +148,7 @@ def _compile(tree, folder):
     (tree / "pyproject.toml").write_text(_PYPROJECT.format(numpy=importlib.metadata.version("numpy")))
     with open(tree / "setup.cfg", "a") as settings:
         settings.write(_DATA_FILES)
-    # The extensions look for the library in the environment's lib/, three folders above site-packages/pygpu.
+    # The extensions will look for the library in the environment's lib/, three folders above site-packages/pygpu.
     environ = {
         **os.environ,
         "CPATH": str(tree / "src"),
@@ -157,8 +160,8 @@ def _compile(tree, folder):
     return wheel
 
 
-def _install(wheel, folder):
-    """Install the wheel, and take it away again if it cannot be imported; return where pygpu is."""
+def _install(wheel: pathlib.Path, folder: pathlib.Path) -> str:
+    """Install the wheel, and remove it again if it cannot be imported; return where pygpu is."""
     _pip("install", *NEEDS)
     _pip("install", "--force-reinstall", "--no-deps", wheel)
     try:
@@ -168,13 +171,13 @@ def _install(wheel, folder):
         raise
 
 
-def _pip(verb, *arguments, environ=None):
+def _pip(verb: str, *arguments: object, environ: Mapping[str, str] | None = None) -> str:
     """Run this environment's pip."""
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", verb, "-q"]
     return _call([*pip, *map(str, arguments)], environ)
 
 
-def _call(command, environ=None, cwd=None):
+def _call(command: list[str], environ: Mapping[str, str] | None = None, cwd: pathlib.Path | None = None) -> str:
     """The output of a command that must succeed."""
     done = subprocess.run(command, env=environ, cwd=cwd, capture_output=True, text=True)
     if done.returncode:

@@ -1,16 +1,19 @@
 """CUDA as libgpuarray and fastvae's convolutions need it: the driver with a device, nvrtc, cuBLAS and cuDNN.
 
-    find        the driver, and the libraries that go together with it, as findings
-    missing     those of them that are not to be had
+    find        the driver, and the libraries that go with it, as findings
+    missing     those of them that are not available
 
-libgpuarray hands the PTX that nvrtc makes to the driver, so nvrtc must not be newer than the driver; and it cuts an
-architecture to two digits, so it stops at Hopper (9.0). cuBLAS and cuDNN must belong to nvrtc's major version of CUDA.
+libgpuarray passes the PTX that nvrtc makes to the driver, so nvrtc must not be newer than the driver; and it writes an
+architecture with two digits, so Hopper (9.0) is the last that it knows. cuBLAS and cuDNN must belong to nvrtc's major
+version of CUDA.
 
 Examples
 --------
 >>> [finding.name for finding in find()]
 ['CUDA driver', 'nvrtc', 'cuBLAS', 'cuDNN']
 """
+
+from __future__ import annotations
 
 import functools
 import json
@@ -21,16 +24,16 @@ from fastvae.devices import cuda_search
 from fastvae.devices.cuda_search import asked, candidates
 from fastvae.devices.findings import Finding, ask, find_library
 
-# What `pip install .[cuda]` brings. It serves Turing to Hopper (7.5 to 9.0) under drivers of CUDA 12.9 on (575).
+# What `pip install .[cuda]` installs: for Turing to Hopper (7.5 to 9.0) and drivers from CUDA 12.9 on (575 or later).
 PINS = {
     "nvrtc": "nvidia-cuda-nvrtc-cu12==12.9.86",
     "cublas": "nvidia-cublas-cu12==12.9.1.4",
     "cudnn": "nvidia-cudnn-cu12==9.10.2.21",
 }
 NAMES = {"nvrtc": "nvrtc", "cublas": "cuBLAS", "cudnn": "cuDNN"}
-OLDEST_DRIVER = 12000  # cuBLAS 12 and cuDNN 9 start there
+OLDEST_DRIVER = 12000  # what cuBLAS 12 and cuDNN 9 need
 
-# Asks the driver for its version and its devices (name, compute capability), one JSON object on standard output.
+# Asks the driver for its version and its devices (name, compute capability); prints a JSON object.
 _PROBE = """
 import ctypes, json
 cuda = ctypes.CDLL("libcuda.so.1")
@@ -54,15 +57,15 @@ print(json.dumps(dict(
 
 
 class Driver(NamedTuple):
-    """The driver's finding, the CUDA version that it serves, as (12, 9), and the card's capability, as "90"."""
+    """The finding, the version of CUDA that the driver supports, such as (12, 9), and the card's capability, "90"."""
 
     finding: Finding
-    version: tuple | None = None
+    version: tuple[int, int] | None = None
     capability: str = ""
 
 
-def driver(device="cuda"):
-    """NVIDIA's driver, and the device that `device` names: ``"cuda"`` (the first) or ``"cuda1"``.
+def driver(device: str = "cuda") -> Driver:
+    """NVIDIA's driver, and the device that `device` names, such as ``"cuda1"``; ``"cuda"`` is the first.
 
     Returns
     -------
@@ -83,7 +86,7 @@ def driver(device="cuda"):
     version = f"{serves[0]}.{serves[1]}"
     listed = "; ".join(f"cuda{i} is {d[0]} ({d[1]}.{d[2]})" for i, d in enumerate(answer["devices"]))
     if answer["version"] < OLDEST_DRIVER:
-        why = f"it is too old: it serves CUDA {version}, and cuBLAS 12 and cuDNN 9 need 12.0"
+        why = f"it is too old: it supports CUDA {version}, but cuBLAS 12 and cuDNN 9 need 12.0"
         return Driver(Finding(name, False, version, path, why, "install NVIDIA's driver 575 or later"))
     number = device.removeprefix("cuda") or "0"
     if not number.isdigit() or int(number) >= len(answer["devices"]):
@@ -91,16 +94,16 @@ def driver(device="cuda"):
         return Driver(Finding(name, False, version, path, why, "THEANO_FLAGS=device=cuda0"))
     model, major, minor = answer["devices"][int(number)]
     if major >= 10:
-        why = f"{model} has compute capability {major}.{minor} (Blackwell or later), and libgpuarray 0.7.6 stops at 9.x"
+        why = f"{model} has compute capability {major}.{minor} (Blackwell or later), but libgpuarray 0.7.6 stops at 9.x"
         return Driver(Finding(name, False, version, path, why, "use a GPU up to Hopper, or the profile cpu"))
     return Driver(Finding(name, True, f"{version}; {listed}", path), serves, f"{major}{minor}")
 
 
-def find(device="cuda", cuda_path=None):
+def find(device: str = "cuda", cuda_path: str | None = None) -> list[Finding]:
     """The driver, nvrtc, cuBLAS and cuDNN that go together.
 
-    The first nvrtc, in `cuda_search`'s order of places, that is not newer than the driver, compiles for the card and
-    has cuBLAS and cuDNN of its major version is taken; if none has, the first that compiles. Without a driver the
+    It takes the first nvrtc, in `cuda_search`'s order of places, that is not newer than the driver, compiles for the
+    card, and has cuBLAS and cuDNN of its major version; if there is none, the first that compiles. Without a driver the
     libraries are judged by themselves.
 
     Parameters
@@ -119,7 +122,7 @@ def find(device="cuda", cuda_path=None):
 
 
 @functools.lru_cache(maxsize=8)
-def _find(device, cuda_path, paths):
+def _find(device: str, cuda_path: str | None, paths: tuple[str | None, ...]) -> tuple[Finding, ...]:
     found = driver(device)
     nvrtcs, why = _usable_nvrtcs(found, cuda_path)
     if not nvrtcs:
@@ -130,8 +133,8 @@ def _find(device, cuda_path, paths):
     return found.finding, *next((s for s in (first, *sets) if all(one.found for one in s)), first)
 
 
-def missing(device="cuda", cuda_path=None):
-    """What keeps CUDA from being had; without a driver that alone, since the libraries are chosen to fit it.
+def missing(device: str = "cuda", cuda_path: str | None = None) -> list[Finding]:
+    """What is missing for CUDA; if the driver is, only that is named, because the libraries are chosen to match it.
 
     Returns
     -------
@@ -142,13 +145,13 @@ def missing(device="cuda", cuda_path=None):
     return [finding for finding in find(device, cuda_path) if not finding.found]
 
 
-def _usable_nvrtcs(driver, cuda_path):
-    """(major, Finding) of every nvrtc that serves driver and card; where there is none, why, and the remedy."""
+def _usable_nvrtcs(driver: Driver, cuda_path: str | None) -> tuple[list[tuple[int, Finding]], tuple[str, str]]:
+    """(major, Finding) of every nvrtc that works with driver and card; and why others do not, with the remedy."""
     usable, refused, only_too_new = [], [], True
     for path in candidates("nvrtc", cuda_path):
         answer = asked("nvrtc", path, driver.capability)
         if driver.version and answer.version > driver.version:
-            refused.append(f"nvrtc {answer} ({path}) is newer than the driver, which serves CUDA {_dotted(driver)}")
+            refused.append(f"nvrtc {answer} ({path}) is newer than the driver, which supports CUDA {_dotted(driver)}")
         elif answer.error:
             only_too_new = False
             refused.append(f"nvrtc {answer} ({path}): {answer.error}")
@@ -156,18 +159,18 @@ def _usable_nvrtcs(driver, cuda_path):
             usable.append((answer.cuda, Finding("nvrtc", True, str(answer), path)))
     if not refused:
         return usable, ("libnvrtc.so.12 does not exist", f"pip install {PINS['nvrtc']}")
-    if only_too_new:
+    if only_too_new and driver.version:
         next_one = f"{driver.version[0]}.{driver.version[1] + 1}"
         return usable, ("; ".join(refused), f"update the driver, or pip install 'nvidia-cuda-nvrtc-cu12<{next_one}'")
     return usable, ("; ".join(refused), f"pip install --force-reinstall {PINS['nvrtc']}")
 
 
-def _dotted(driver):
-    return ".".join(map(str, driver.version))
+def _dotted(driver: Driver) -> str:
+    return ".".join(map(str, driver.version or ()))
 
 
-def _of_major(name, major, cuda_path):
-    """The first cuBLAS or cuDNN that belongs to one major version of CUDA; any, if `major` is None."""
+def _of_major(name: str, major: int | None, cuda_path: str | None) -> Finding:
+    """The first cuBLAS or cuDNN that belongs to a major version of CUDA, or to any if `major` is None."""
     refused = []
     for path in candidates(name, cuda_path):
         answer = asked(name, path)
@@ -185,7 +188,7 @@ def _of_major(name, major, cuda_path):
     return Finding(NAMES[name], False, why=why, remedy=f"pip install {again}{wanted}")
 
 
-def _unversioned(pin):
-    """The wheel of CUDA 13 that goes with a pin: nvidia-cublas, but nvidia-cudnn-cu13."""
+def _unversioned(pin: str) -> str:
+    """The name of a pinned wheel for CUDA 13: nvidia-cublas without a suffix, but nvidia-cudnn-cu13."""
     stem = pin.split("==")[0].removesuffix("-cu12")
     return f"{stem}-cu13" if stem.endswith("cudnn") else stem

@@ -1,39 +1,44 @@
-"""Load the chosen CUDA libraries into this process so that libgpuarray takes them, and no others.
+"""Load the chosen CUDA libraries into this process, so that libgpuarray uses these and no others.
 
-libgpuarray opens ``libcuda.so``, ``libnvrtc.so`` and ``libcublas.so``; NVIDIA's wheels carry ``libnvrtc.so.12`` and so
-on. A shim is an empty library whose own name (SONAME) is the plain one and which needs the numbered one: once it is
-loaded, the dynamic loader answers ``dlopen("libnvrtc.so")`` with it, and finds the symbols in the library behind it.
+libgpuarray opens ``libcuda.so``, ``libnvrtc.so`` and ``libcublas.so``, but NVIDIA's wheels contain ``libnvrtc.so.12``
+and so on. So each gets a shim: an empty library whose own name (SONAME) is the plain one, and which depends on the
+numbered one. Once it is loaded, the dynamic loader returns it for ``dlopen("libnvrtc.so")``, and finds the symbols in
+the library behind it.
 
-    load        driver, nvrtc with its builtins, cuBLAS and cuDNN in the order in which each finds what it needs
-    strictness  NVIDIA_TF32_OVERRIDE for a profile, which NVIDIA's libraries read when they start
+    load        driver, nvrtc with its builtins, cuBLAS and cuDNN, each after what it depends on
+    strictness  a profile's value of NVIDIA_TF32_OVERRIDE, which NVIDIA's libraries read when they start
 """
+
+from __future__ import annotations
 
 import ctypes
 import glob
 import os
 import subprocess
 import tempfile
+from collections.abc import Mapping, Sequence
 
+from fastvae.devices.findings import Finding
 from fastvae.errors import ProfileError, StackError
 
 OVERRIDE = "NVIDIA_TF32_OVERRIDE"
 TF32 = os.path.join(os.path.dirname(os.path.abspath(__file__)), "c_code", "cublas_tf32.c")
 
-# A symbol by which libgpuarray's library is known under its plain name.
+# A symbol that tells whether the library under a plain name is the right one.
 _PLAIN = {"libcuda.so": "cuInit", "libnvrtc.so": "nvrtcVersion", "libcublas.so": "cublasCreate_v2"}
 
 
-def load(findings, cxx="g++", tf32=False):
+def load(findings: Sequence[Finding], cxx: str = "g++", tf32: bool = False) -> None:
     """Load the driver, nvrtc, cuBLAS and cuDNN, with a shim for each plain name that libgpuarray opens.
 
     Parameters
     ----------
     findings : list of Finding
-        All found, in the order of `cuda_libraries.find`.
+        What `cuda_libraries.find` returned, all of it found.
     cxx : str
         The C compiler that makes the shims.
     tf32 : bool
-        Whether cuBLAS may take tensor cores, for which its shim makes the handles; by itself it takes none.
+        Whether cuBLAS may use tensor cores. It does not by itself, so its shim then creates handles that allow it.
 
     Raises
     ------
@@ -53,8 +58,8 @@ def load(findings, cxx="g++", tf32=False):
         _open(cudnn)
 
 
-def strictness(tf32, environ=None):
-    """The value of NVIDIA_TF32_OVERRIDE: with "0" NVIDIA's libraries stay in full float32 whatever they are told.
+def strictness(tf32: bool, environ: Mapping[str, str] | None = None) -> str:
+    """The value of NVIDIA_TF32_OVERRIDE: "0" keeps NVIDIA's libraries in full float32, whatever else they are told.
 
     Raises
     ------
@@ -77,20 +82,20 @@ def strictness(tf32, environ=None):
     return wanted
 
 
-def _open(path):
+def _open(path: str) -> ctypes.CDLL:
     try:
         return ctypes.CDLL(path)
     except OSError as error:
         raise StackError(f"{path} does not load ({error}): see `fastvae devices`") from None
 
 
-def _beside(path, pattern):
+def _beside(path: str, pattern: str) -> None:
     for one in sorted(glob.glob(os.path.join(os.path.dirname(path), pattern))):
         _open(one)
 
 
-def _shim(plain, path, folder, cxx, source=os.devnull):
-    """Make and load the library of the plain name that needs the one at `path`, which is loaded already."""
+def _shim(plain: str, path: str, folder: str, cxx: str, source: str = os.devnull) -> None:
+    """Make and load the library of the plain name that depends on the one at `path`, which is already loaded."""
     numbered = os.path.join(folder, os.path.basename(path))
     shim = os.path.join(folder, plain)
     _compile(cxx, numbered, os.devnull)
@@ -100,8 +105,8 @@ def _shim(plain, path, folder, cxx, source=os.devnull):
         raise StackError(f"another {plain} than {path} was loaded before fastvae: start a new process without it")
 
 
-def _compile(cxx, library, source, *more):
-    """A library of one C file, mostly an empty one, under its own name; `more` are the libraries that it needs."""
+def _compile(cxx: str, library: str, source: str, *more: str) -> None:
+    """Compile a C file, often an empty one, to a library; `more` are the libraries that it needs, and options."""
     command = [cxx, "-shared", "-fPIC", "-x", "c", source, "-x", "none", "-Wl,--no-as-needed", *more, "-ldl"]
     command += [f"-Wl,-soname,{os.path.basename(library)}", "-o", library]
     done = subprocess.run(command, capture_output=True, text=True)

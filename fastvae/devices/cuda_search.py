@@ -1,11 +1,11 @@
-"""Where CUDA's libraries may lie, and what a library says about itself.
+"""Where CUDA's libraries may be, and what a library says about itself.
 
-    candidates      the files of one library on this machine, the best place first
+    candidates      the files of one library on this machine, the best first
     asked           what a child process learns from a file: its version, and what is wrong with it
 
-Places, the best first: folders named by the user (argument, then FASTVAE_CUDA_PATH, then the profile's key
-``cuda_path``), the PyPI wheels of this environment, another interpreter's site-packages among the folders named by the
-user, the system.
+The places, in order of preference: folders named by the user (argument, then FASTVAE_CUDA_PATH, then the profile's key
+``cuda_path``), the PyPI wheels of this environment, those in another interpreter's site-packages if the user named that
+folder, and the system.
 
 Examples
 --------
@@ -13,27 +13,30 @@ Examples
 []
 """
 
+from __future__ import annotations
+
 import glob
 import json
 import os
 import re
 import site
 import sysconfig
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from fastvae.devices.findings import ask, find_library
 
-# Plain name, and the distributions on PyPI that carry it for CUDA 12 (with a suffix) and 13 (without).
+# The names of the libraries without a version.
 PLAIN = {"nvrtc": "libnvrtc.so", "cublas": "libcublas.so", "cudnn": "libcudnn.so"}
 VARIABLE = "FASTVAE_CUDA_PATH"
 SYSTEM = ("/usr/local/cuda*/lib64", "/usr/local/cuda*/targets/x86_64-linux/lib", "/opt/cuda/lib64")
 MAJORS = {"nvrtc": (13, 12, 11), "cublas": (13, 12, 11), "cudnn": (9, 8)}
 
-# What libcudnn.so.9 opens by name when a convolution needs it.
+# The parts that libcudnn.so.9 opens by name when a convolution needs them.
 CUDNN_PARTS = ("graph", "ops", "cnn", "engines_precompiled", "engines_runtime_compiled", "heuristic")
 
 # Loads one library (sys.argv[1]: nvrtc, cublas or cudnn; [2]: its path; [3]: a compute capability such as 90, or
-# nothing) and prints what it says as one JSON object.
+# nothing) and prints what it reports as a JSON object.
 _PROBE = """
 import ctypes, glob, json, os, sys
 name, path, capability = sys.argv[1:]
@@ -77,43 +80,50 @@ report(version=[version // big, version % big // 100, version % 100], cuda=runti
 
 
 class Answer(NamedTuple):
-    """What a library says about itself: its version, the CUDA that it belongs to, and what is wrong with it, if any."""
+    """What a library reports: its version, the major version of CUDA that it belongs to, and what is wrong with it."""
 
-    version: tuple
+    version: tuple[int, ...]
     cuda: int
-    error: str
+    error: str  #: empty if nothing is
 
-    def __str__(self):
+    def __str__(self) -> str:
         return ".".join(map(str, self.version)) or "of unknown version"
 
 
-def candidates(name, cuda_path=None, environ=None, own=None, system=None):
-    """Files of one library, as paths, the best place first and within it the newest major version first.
+def candidates(
+    name: str,
+    cuda_path: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    own: Sequence[str | os.PathLike[str]] | None = None,
+    system: Iterable[str] | None = None,
+) -> list[str]:
+    """The paths of one library's files: the best place first, and in each the newest major version first.
 
     Parameters
     ----------
     name : {"nvrtc", "cublas", "cudnn"}
     cuda_path : str, optional
-        Folders, separated by colons: with libraries, a toolkit's root, or another interpreter's site-packages.
+        Folders, separated by colons: each with the libraries themselves, a toolkit's root, or another interpreter's
+        site-packages.
     environ : mapping, optional
         By default the process's environment.
     own : list of path-like, optional
         This environment's site-packages folders.
     system : iterable of str, optional
-        Patterns of the system's folders, looked at after the loader's own; empty for neither.
+        Patterns of the system's folders, searched after the loader's own; if it is empty, neither are searched.
 
     Returns
     -------
     list of str
     """
     environ = os.environ if environ is None else environ
-    own = dict.fromkeys([sysconfig.get_paths()["purelib"], *site.getsitepackages()]) if own is None else own
-    system = SYSTEM if system is None else system
-    named = (cuda_path or environ.get(VARIABLE) or "").split(":")
+    own = list(dict.fromkeys([sysconfig.get_paths()["purelib"], *site.getsitepackages()])) if own is None else own
+    system = SYSTEM if system is None else tuple(system)
+    named = [folder for folder in (cuda_path or environ.get(VARIABLE) or "").split(":") if folder]
     folders = [
-        *[folder for one in filter(None, named) for folder in (one, f"{one}/lib64", f"{one}/lib")],
+        *[folder for one in named for folder in (one, f"{one}/lib64", f"{one}/lib")],
         *_wheels(own),
-        *_wheels(filter(None, named)),
+        *_wheels(named),
     ]
     found = [path for folder in folders for path in _files(name, folder)]
     for major in MAJORS[name] if system else ():
@@ -122,27 +132,27 @@ def candidates(name, cuda_path=None, environ=None, own=None, system=None):
     return list({os.path.realpath(path): path for path in reversed(found)}.values())[::-1]
 
 
-def _wheels(roots):
-    """Where NVIDIA's wheels put their libraries: nvidia/cuda_nvrtc/lib and its like, and nvidia/cu13/lib."""
+def _wheels(roots: Iterable[str | os.PathLike[str]]) -> list[str]:
+    """Where NVIDIA's wheels put their libraries: in nvidia/cuda_nvrtc/lib and the like, or in nvidia/cu13/lib."""
     return [folder for root in roots for folder in sorted(glob.glob(os.path.join(root, "nvidia", "*", "lib")))]
 
 
-def _files(name, folder):
-    """The library's files in a folder under their SONAMEs (one number), the newest first."""
+def _files(name: str, folder: str) -> list[str]:
+    """A library's files in a folder that are named by their SONAME, which ends in one number; the newest first."""
     pattern = re.compile(re.escape(PLAIN[name]) + r"\.(\d+)$")
     numbered = [(int(match[1]), path) for path in glob.glob(f"{folder}/*") if (match := pattern.search(path))]
     return [path for _, path in sorted(numbered, reverse=True)]
 
 
-def asked(name, path, capability=""):
-    """Load a library in a child process and ask it.
+def asked(name: str, path: str, capability: str = "") -> Answer:
+    """Load a library in a child process and ask it about itself.
 
     Parameters
     ----------
     name : {"nvrtc", "cublas", "cudnn"}
     path : str
     capability : str
-        nvrtc compiles a small kernel for it, such as ``"90"``.
+        A compute capability such as ``"90"``, for which nvrtc then compiles a small kernel.
 
     Returns
     -------
@@ -159,6 +169,6 @@ def asked(name, path, capability=""):
     return Answer(tuple(said["version"]), said.get("cuda", said["version"][0]), said["error"])
 
 
-def _cudnn_parts(path):
+def _cudnn_parts(path: str) -> list[str]:
     stem, number = path.rsplit(".so.", 1)
     return [f"{stem}_{part}.so.{number}" for part in CUDNN_PARTS]

@@ -1,37 +1,44 @@
 """Let a virtual environment import Debian's pygpu, which no package index carries.
 
-`apt-get install python3-pygpu` puts pygpu where only Debian's own interpreter looks. `install()` adds a
-finder at the very end of the import system that knows three names (pygpu and what it needs beyond
-this package's own dependencies), so nothing else of Debian's can shadow or complete the environment.
+`apt-get install python3-pygpu` puts pygpu where only Debian's own interpreter looks. `install()` appends a finder to
+the import system that knows three names, pygpu and the two that it needs beyond this package's own dependencies, so
+that nothing else of Debian's becomes visible in the environment.
 """
 
+from __future__ import annotations
+
 import importlib.machinery
+import os
 import pathlib
 import sys
+from collections.abc import Sequence
+from types import ModuleType
 
 DIST_PACKAGES = pathlib.Path("/usr/lib/python3/dist-packages")
 NAMES = ("pygpu", "mako", "markupsafe")
 
 
 class Finder:
-    """Find `NAMES` in one folder, and nothing else."""
+    """Finds `NAMES` in one folder, and nothing else."""
 
-    def __init__(self, folder=DIST_PACKAGES):
+    def __init__(self, folder: str | os.PathLike[str] = DIST_PACKAGES) -> None:
         self.folder = str(folder)
 
-    def find_spec(self, fullname, path=None, target=None):
-        """The import system's question: a top-level name of ours, else None."""
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """What the import system calls: the spec of a name of `NAMES`, None for any other."""
         if fullname not in NAMES:
             return None
         return importlib.machinery.PathFinder.find_spec(fullname, [self.folder])
 
 
-def built_for_this_python(folder=DIST_PACKAGES):
-    """Whether the folder's pygpu has extension modules of the running Python's version."""
+def built_for_this_python(folder: str | os.PathLike[str] = DIST_PACKAGES) -> bool:
+    """Whether the folder's pygpu has extension modules for the running version of Python."""
     return (pathlib.Path(folder) / "pygpu" / f"gpuarray{importlib.machinery.EXTENSION_SUFFIXES[0]}").is_file()
 
 
-def install(folder=DIST_PACKAGES):
+def install(folder: str | os.PathLike[str] = DIST_PACKAGES) -> bool:
     """Append the finder, once, if the folder's pygpu is built for this Python; return whether it is in place."""
     if any(isinstance(finder, Finder) for finder in sys.meta_path):
         return True

@@ -1,8 +1,8 @@
 """How many threads compute, and which library's pool they belong to.
 
-`available()` follows CPU affinity and the cgroup's quota; `requested()` lets `--threads`, then
-OMP_NUM_THREADS choose instead; `limit()` gives that many to the BLAS that Theano links and to
-OpenMP, and one to every other BLAS in the process (numpy carries its own), so that one pool computes.
+`available()` respects CPU affinity and the cgroup's quota. `requested()` is what `--threads` says, or OMP_NUM_THREADS,
+or all that are available. `limit()` gives that many to OpenMP and to the BLAS that Theano links, and one to every other
+BLAS in the process (numpy brings its own), so that only one pool computes.
 
 Examples
 --------
@@ -12,14 +12,17 @@ True
 3
 """
 
+from __future__ import annotations
+
 import math
 import os
 import pathlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from fastvae.errors import ConfigurationError
 
-MOST = 1024  # libraries crash on absurd numbers of threads
+MOST = 1024  # libraries crash if they are given absurd numbers of threads
 CORES = "every core that affinity and cgroup quota leave"
 
 
@@ -31,7 +34,7 @@ class Request:
     source: str
     available: int
 
-    def __str__(self):
+    def __str__(self) -> str:
         threads = f"{self.count} thread" + "s" * (self.count > 1)
         if self.source == CORES:
             return f"{threads} ({self.source})"
@@ -41,7 +44,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Pool:
-    """A thread pool in this process: library, file, number of threads and whether it serves "blas" or "openmp"."""
+    """A thread pool in this process: library, file, number of threads, and whether it serves "blas" or "openmp"."""
 
     library: str
     path: str
@@ -49,8 +52,10 @@ class Pool:
     api: str
 
 
-def available(cgroup="/sys/fs/cgroup", process="/proc/self/cgroup"):
-    """Cores that this process may use: its CPU affinity, cut to the cgroup's quota rounded up; at least 1.
+def available(
+    cgroup: str | os.PathLike[str] = "/sys/fs/cgroup", process: str | os.PathLike[str] = "/proc/self/cgroup"
+) -> int:
+    """How many cores this process may use: its CPU affinity or the cgroup's quota, rounded up, whichever is less.
 
     Parameters
     ----------
@@ -60,13 +65,14 @@ def available(cgroup="/sys/fs/cgroup", process="/proc/self/cgroup"):
     Returns
     -------
     int
+        At least 1.
     """
     cores = len(os.sched_getaffinity(0))
     return max(1, min([cores, *(math.ceil(quota) for quota in _quotas(pathlib.Path(cgroup), pathlib.Path(process)))]))
 
 
-def _quotas(root, process):
-    """Every CPU quota, in cores, on the way from this process's cgroups (v1 and v2) up to their roots."""
+def _quotas(root: pathlib.Path, process: pathlib.Path) -> Iterator[float]:
+    """Every CPU quota, in cores, from this process's cgroups (v1 and v2) up to their roots."""
     memberships = process.read_text().splitlines() if process.exists() else []
     for line in memberships:
         _, controllers, path = line.split(":", 2)
@@ -76,7 +82,7 @@ def _quotas(root, process):
             mounts = [root / controllers, root / "cpu"]
         else:
             continue
-        # Inside a container the path may be the host's and exist nowhere here: then only the mount point counts.
+        # Inside a container the path may be one of the host that does not exist here; then only the mount point counts.
         group = pathlib.PurePosixPath(path.lstrip("/"))
         for mount in mounts:
             for folder in (mount / group, *(mount / parent for parent in group.parents)):
@@ -85,21 +91,21 @@ def _quotas(root, process):
                     yield quota
 
 
-def _quota(folder):
+def _quota(folder: pathlib.Path) -> float | None:
     v2, v1, period = (folder / name for name in ("cpu.max", "cpu.cfs_quota_us", "cpu.cfs_period_us"))
     if v2.is_file():
-        limit, per = v2.read_text().split()
-        return None if limit == "max" else int(limit) / int(per)
+        most, per = v2.read_text().split()
+        return None if most == "max" else int(most) / int(per)
     if v1.is_file() and period.is_file():
-        limit = int(v1.read_text())
-        return None if limit <= 0 else limit / int(period.read_text())
+        microseconds = int(v1.read_text())
+        return None if microseconds <= 0 else microseconds / int(period.read_text())
     return None
 
 
-def requested(cli=None, environ=None):
+def requested(cli: int | str | None = None, environ: Mapping[str, str] | None = None) -> Request:
     """The number of threads to compute with: `cli`, else OMP_NUM_THREADS, else all that are available.
 
-    More than available is allowed (it is the user's word) and said by the returned object's text.
+    The user may ask for more than are available; the text of the returned object then says so.
 
     Parameters
     ----------
@@ -115,7 +121,7 @@ def requested(cli=None, environ=None):
     Raises
     ------
     ConfigurationError
-        For anything but a whole number of at least 1.
+        If it is not a whole number from 1 to 1,024.
     """
     environ = os.environ if environ is None else environ
     cores = available()
@@ -128,7 +134,7 @@ def requested(cli=None, environ=None):
     return Request(cores, CORES, cores)
 
 
-def _count(name, value, text):
+def _count(name: str, value: int | str, text: str) -> int:
     try:
         count = int(text)
     except ValueError:
@@ -138,18 +144,18 @@ def _count(name, value, text):
     return count
 
 
-def limit(count, blas_path=None, backend="stock"):
-    """Give `count` threads to the one library that computes, and one to every other BLAS of the process.
+def limit(count: int, blas_path: str | os.PathLike[str] | None = None, backend: str = "stock") -> None:
+    """Give `count` threads to the library that computes, and one to every other BLAS of the process.
 
-    Call it once theano is imported, and again after a library with a pool of its own was loaded.
+    Call it after theano was imported, and again after loading a library that has a pool of its own.
 
     Parameters
     ----------
     count : int
     blas_path : path-like, optional
-        The library that Theano links. Without one, Theano computes products with numpy, whose pool then gets them.
-    backend : {"stock", "onednn"}
-        With oneDNN, OpenMP's threads compute all products of a step, and no BLAS has more than one.
+        The library that Theano links. Without one Theano computes products with numpy, whose pool then gets them.
+    backend : str
+        `Profile.backend`. With "cpu", OpenMP's threads compute all products of a step, and no BLAS has more than one.
     """
     import ctypes
 
@@ -159,18 +165,18 @@ def limit(count, blas_path=None, backend="stock"):
         # Theano loads it with its first compiled product; a pool can be limited only once it is there.
         ctypes.CDLL(str(blas_path))
     for library in threadpoolctl.ThreadpoolController().lib_controllers:
-        computes = library.user_api != "blas" or (backend == "stock" and _computes(library.filepath, blas_path))
+        computes = library.user_api != "blas" or (backend != "cpu" and _computes(library.filepath, blas_path))
         library.set_num_threads(count if computes else 1)
 
 
-def _computes(path, blas_path):
+def _computes(path: str, blas_path: str | os.PathLike[str] | None) -> bool:
     if blas_path is None:
         return "scipy.libs" not in pathlib.Path(path).parts
     return os.path.realpath(path) == os.path.realpath(blas_path)
 
 
-def pools():
-    """Every thread pool of this process as it stands.
+def pools() -> list[Pool]:
+    """Every thread pool of this process, as it is now.
 
     Returns
     -------
@@ -184,8 +190,8 @@ def pools():
     ]
 
 
-def describe():
-    """The pools in one line, those that compute first.
+def describe() -> str:
+    """The pools on one line, those with most threads first.
 
     Returns
     -------

@@ -15,7 +15,7 @@ averages over k draws of w too; IWAE's samples share one draw, without which the
 exists, and stay Monte Carlo.
 
 Gradients are pathwise (z = mean + sd eps). ``estimator="dreg"`` is the doubly reparameterised one of the IWAE bound.
-With v_bs = w_bs / sum_s w_bs the pathwise gradient by the encoder's parameters phi is
+With v_bs = w_bs / sum_s w_bs the pathwise gradient with respect to the encoder's parameters phi is
 
     sum_s v_s (d log w_s / dz_s dz_s / dphi - beta d log q(z_s; phi) / dphi)
 
@@ -36,6 +36,7 @@ import theano.tensor as tt
 from theano.gof.graph import ancestors
 from theano.gradient import disconnected_grad
 
+from fastvae import posteriors
 from fastvae.elbo import closed_form, draws
 from fastvae.elbo.merge import merge_equal_nodes
 from fastvae.errors import ConfigurationError
@@ -80,7 +81,7 @@ def build(operator, options, more_replacements=None):
     loss : theano.tensor.TensorVariable
         Float32 scalar, in nats per minibatch. `loss.tag.parts()` gives what it is made of, see `_Bound.parts`.
     known_gradients : dict
-        Gradients of the loss by inner variables of it, for `theano.grad(loss, ..., known_grads=known_gradients)`.
+        Gradients of the loss with respect to some of its inner variables, for `theano.grad`'s ``known_grads=``.
 
     Raises
     ------
@@ -100,8 +101,8 @@ def build(operator, options, more_replacements=None):
         replacements = {**noise, **replacements}
     loss, *pieces = merge_equal_nodes(theano.clone([loss, *pieces], replacements))
     loss.tag.parts = lambda: _cloned(bound.parts(), replacements)
-    by_draw = zip(*[iter(pieces)] * 3)
-    return loss, {draw: factor * (tt.grad(loss, draw) + of_log_q) for draw, factor, of_log_q in by_draw}
+    of_groups = zip(*[iter(pieces)] * 3)
+    return loss, {draw: factor * (tt.grad(loss, draw) + of_log_q) for draw, factor, of_log_q in of_groups}
 
 
 class _Bound:
@@ -193,12 +194,13 @@ class _Bound:
 
     def _log_q(self, group):
         """log q of a group, summed over its entries and averaged over draws; expectations where they are closed."""
-        if not closed_form.is_normal(group):
+        q = posteriors.of_group(group)
+        if q is None:
             return group.symbolic_logq_not_scaled.mean(0)
+        log_q = q.log_q(group.symbolic_initial)
         if self.closed.isdisjoint(group.group):
-            log_q = closed_form.log_q(group)
             return log_q.sum(range(1, log_q.ndim)).mean(0)
-        log_q, expected = closed_form.log_q(group).mean(0), closed_form.expected_log_q(group)
+        log_q, expected = log_q.mean(0), q.expected_log_q()
         return sum(
             tt.sum((expected if variable in self.closed else log_q)[..., closed_form.entries(group, variable)])
             for variable in group.group
@@ -225,7 +227,7 @@ class _Bound:
         -------
         bound : scalar
         pieces : list of theano variables
-            For each local group: its draws; the factor of their gradient; the gradient by log q to be added before.
+            For each local group: its draws; the factor of their gradient; what to add to that first, for log q.
         """
         self._check_iwae()
         dreg = self.options.estimator == "dreg"
@@ -234,7 +236,7 @@ class _Bound:
             for term, rows in zip(self.local_terms, self.draws.per_datum([term.density for term in self.local_terms]))
         )
         for group in self.local_groups:
-            log_q = closed_form.log_q(group).sum(axis=2)
+            log_q = posteriors.of_group(group).log_q(group.symbolic_initial).sum(axis=2)
             log_w -= self.beta * (disconnected_grad(log_q) if dreg else log_q)
         greatest = disconnected_grad(log_w.max(axis=0))
         w = tt.exp(log_w - greatest)
@@ -247,7 +249,8 @@ class _Bound:
         unit = scaling / self.approx.symbolic_normalizing_constant  # of a datum in the loss
         pieces = []
         for group in self.local_groups:
-            of_log_q = unit * self.beta * v * closed_form.gradient_by_draw(group)  # what the loss has through log q
+            grad_log_q = posteriors.of_group(group).grad_log_q(group.symbolic_initial)
+            of_log_q = unit * self.beta * v * grad_log_q  # what the loss has through log q
             pieces += [group.symbolic_random, factor, of_log_q]
         return bound, pieces
 
@@ -276,10 +279,10 @@ class _Bound:
                 "or take objective='elbo'"
             )
         for group in self.local_groups:
-            if not closed_form.is_normal(group):
+            if posteriors.of_group(group) is None:
                 raise ConfigurationError(
-                    "objective='iwae' needs a posterior given as dict(mu=, rho=) or dict(mu=, L_tril=) for "
-                    f"{group.group[0].name!r}, got {sorted(map(str, group.params_dict))}"
+                    f"objective='iwae' needs {posteriors.PARAMS.says} for the posterior of {group.group[0].name!r}, "
+                    f"got the parameters {sorted(map(str, group.params_dict))}: give these, or objective='elbo'"
                 )
 
 

@@ -3,7 +3,8 @@
 `first_mixing(outputs, rows)` follows the graph from `rows` (variables whose first axis is the batch) to the outputs. An
 output is row-wise if its row i depends on row i of them alone, for any number of rows. Only Ops whose behaviour is
 known are followed, so a model that mixes rows (a batch normalisation) or fixes their number (``reshape((64, -1))``) is
-never taken for one that does not; a model of which nothing is known is not row-wise either.
+never taken for one that does not; a model of which nothing is known is not row-wise either. An abstract Op declares
+its behaviour itself (`fastvae.backends.abstract.AbstractOp.row_inputs`); the rules below are those of Theano's own Ops.
 
 Examples
 --------
@@ -22,7 +23,7 @@ from theano.compile import ops as compile_ops
 from theano.tensor import basic, blas, elemwise, opt, subtensor
 from theano.tensor.nnet import abstract_conv, nnet
 
-from fastvae.backends import abstract, levels, logistic
+from fastvae.backends.abstract import AbstractOp
 
 
 class _Role(enum.Enum):
@@ -96,6 +97,13 @@ def _elementwise(node, found):
         for variable, role in zip(node.inputs, found)
     )
     return ROWS if all(fits) else None
+
+
+def _declared(node, found):
+    """What an abstract Op says itself: it takes rows where it declares them, and the rest is the same for all."""
+    declared = node.op.row_inputs
+    fits = all(role is (ROWS if i in declared else FREE) for i, role in enumerate(found))
+    return ROWS if declared and fits else None
 
 
 def _first_input(node, found):
@@ -193,10 +201,8 @@ _RULES = [
     ((elemwise.CAReduce, basic.MaxAndArgmax), _reduction),
     ((compile_ops.ViewOp, basic.Rebroadcast, opt.Assert), _unchanged),
     (basic.Dot, _product),
-    ((abstract.Dense, abstract.Conv, abstract.ConvTransposed, abstract_conv.AbstractConv2d), _first_input),
-    (abstract.Unflatten, _first_input),
-    ((levels.LogProbability, logistic.LogisticLogProbability), _batched),
-    ((nnet.Softmax, nnet.LogSoftmax, nnet.SoftmaxWithBias), _first_input),
+    (AbstractOp, _declared),
+    ((abstract_conv.AbstractConv2d, nnet.Softmax, nnet.LogSoftmax, nnet.SoftmaxWithBias), _first_input),
     (abstract_conv.AbstractConv2d_gradInputs, _transposed_convolution),
     (compile_ops.Shape, _shape),
     (compile_ops.Shape_i, _one_size),

@@ -232,9 +232,10 @@ class Amortised:
             encoded += [tt.as_tensor_variable(params[name]).flatten(2) for name in stand_in]
             stand_ins += stand_in.values()
             noises.append(noise)
-            z = posteriors.draw(stand_in, noise, size).reshape((noise.shape[0], *variable.dshape[1:]))
+            q = posteriors.of_params(stand_in, size)
+            z = q.draw(noise).reshape((noise.shape[0], *variable.dshape[1:]))
             latents[variable] = tt.patternbroadcast(z, variable.broadcastable)
-            log_q.append(posteriors.log_density(stand_in, noise, size))
+            log_q.append(q.log_density(noise))
         terms = [_per_datum(variable.logp_elemwiset) for variable in model.basic_RVs]
         log_joint = theano.clone(sum(terms[1:], terms[0]), latents)
         log_weights = log_joint - sum(log_q[1:], log_q[0])
@@ -267,7 +268,7 @@ def _prepared(owner, model, data, seed, local_rv, batch_size):
     """The model's functions, its data as a list of arrays, and the size of a batch."""
     if not isinstance(model, pm.Model):
         images = model.checked_images(data, owner)
-        images = model.likelihood.held_out_images(images, seed)
+        images = model.likelihood.as_data(images, seed)
         return model.amortised, [images], min(batch_size, len(images))
     if not local_rv or not isinstance(data, dict) or not data:
         raise ConfigurationError(

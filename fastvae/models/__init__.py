@@ -83,9 +83,8 @@ class _LayeredVAE(VAE):
 
     @property
     def _decoded_shape(self):
-        """The shape of one output of the decoder: as many channels as the likelihood takes."""
-        channels, *size = self.image_shape
-        return (channels * self.likelihood.n_outputs, *size)
+        """The shape of one output of the decoder, as the likelihood takes it."""
+        return tuple(self.likelihood.output_shape(self.image_shape))
 
 
 class MLPVAE(_LayeredVAE):
@@ -233,11 +232,7 @@ class ConvVAE(_LayeredVAE):
         rng = generator("ConvVAE", seed)
         steps = list(zip(_three(kernels), _three(strides), _three(padding)))
 
-        n_in = self.image_shape[0]
-        encoder = []
-        for i, (kernel, stride, pad) in enumerate(steps, 1):
-            encoder.append(nn.Conv2D(n_in, filters, kernel, nn.relu, stride, pad, name=f"encoder.conv{i}", rng=rng))
-            n_in = filters
+        encoder = self._convolutions(steps, filters, rng)
         self.config.update(
             filters=filters,
             hidden=hidden,
@@ -255,14 +250,9 @@ class ConvVAE(_LayeredVAE):
             nn.Linear(self.n_latent, hidden, nn.relu, name="decoder.dense1", rng=rng),
             nn.Linear(hidden, math.prod(maps), nn.relu, name="decoder.dense2", rng=rng),
             nn.Reshape(maps, name="decoder.reshape"),
+            *self._transposed_convolutions(steps, filters, rng),
         ]
-        for i, (kernel, stride, pad) in enumerate(reversed(steps), 1):
-            last = self._decoded_shape[0], self.likelihood.activation
-            n_out, activation = last if i == len(steps) else (filters, nn.relu)
-            name = f"decoder.conv_transpose{i}"
-            decoder.append(nn.ConvTranspose2D(filters, n_out, kernel, activation, stride, pad, name=name, rng=rng))
         self._set_layers(encoder, decoder)
-
         decoded = self.stages[-1].output_shape
         if decoded != self._decoded_shape:
             raise ConfigurationError(
@@ -270,6 +260,36 @@ class ConvVAE(_LayeredVAE):
                 f"{self.image_shape} become feature maps {maps}, which the decoder takes back to {decoded}: choose "
                 "sizes for which (size + 2 padding - kernel) is a multiple of the stride at each convolution"
             )
+
+    def _convolutions(self, steps, filters, rng):
+        """The encoder's, for kernel, stride and padding of each."""
+        n_in = [self.image_shape[0], *[filters] * len(steps)]
+        return [
+            nn.Conv2D(n, filters, kernel, nn.relu, stride, pad, name=f"encoder.conv{i}", rng=rng)
+            for i, (n, (kernel, stride, pad)) in enumerate(zip(n_in, steps), 1)
+        ]
+
+    def _transposed_convolutions(self, steps, filters, rng):
+        """The decoder's, in the opposite order, the last of them with as many channels as the likelihood takes.
+
+        Where the likelihood takes an output for each block of pixels, a convolution of blocks comes last instead.
+        """
+        channels, *size = self._decoded_shape
+        last = channels, self.likelihood.activation
+        block = tuple(pixels // outputs for pixels, outputs in zip(self.image_shape[1:], size))
+        if [outputs * pixels for outputs, pixels in zip(size, block)] != list(self.image_shape[1:]):
+            raise ConfigurationError(
+                f"ConvVAE: the likelihood {self.likelihood!r} takes {size[0]} x {size[1]} outputs for images of shape "
+                f"{self.image_shape}, which is not a whole number of pixels for each: take MLPVAE, or other images"
+            )
+        layers = []
+        for i, (kernel, stride, pad) in enumerate(reversed(steps), 1):
+            n_out, activation = last if i == len(steps) and block == (1, 1) else (filters, nn.relu)
+            name = f"decoder.conv_transpose{i}"
+            layers.append(nn.ConvTranspose2D(filters, n_out, kernel, activation, stride, pad, name=name, rng=rng))
+        if block != (1, 1):
+            layers.append(nn.Conv2D(filters, channels, block, last[1], block, name="decoder.blocks", rng=rng))
+        return layers
 
 
 BUILT_IN = (ConvVAE, MLPVAE)

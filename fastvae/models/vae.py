@@ -117,9 +117,10 @@ class VAE(abc.ABC):
         """The mean images, a float32 expression (batch, C, H, W), of latents (batch, n_latent)."""
 
     def decode_output(self, z):
-        """What the likelihood takes of latents (batch, n_latent): float32 (batch, n_outputs C, H, W).
+        """The decoder's output for latents (batch, n_latent), from which the likelihood makes a distribution of images.
 
-        By default `decode(z)`, which a Normal likelihood takes.
+        A float32 expression (batch, *output_shape), where ``output_shape = self.likelihood.output_shape(image_shape)``
+        is three integers: channels, rows and columns. By default `decode(z)`, which a Normal likelihood takes.
 
         Raises
         ------
@@ -246,20 +247,20 @@ class VAE(abc.ABC):
         words = (int(word) for word in generator(owner, seed).integers(1, 2**31 - 1, size=3))
         minibatch_seed, noise_seed, binarisation_seed = words
         if self.likelihood.binarizes_images:
-            images, scale = self.likelihood.held_out_images(images, binarisation_seed), None
-        order = "replacement" if epochs is None else "epochs"
+            images, scale = self.likelihood.as_data(images, binarisation_seed), None
+        sampler = "replacement" if epochs is None else "epochs"
         if epochs is not None and batch_size > len(images):
             raise ConfigurationError(
                 f"{owner}: batch_size={batch_size} is more than the {len(images)} images, so no minibatch of an epoch "
                 f"is full: give batch_size={len(images)} or less, or n, a number of steps, in place of epochs"
             )
         batch = Minibatch(
-            images, batch_size, minibatch_seed, order=order, scale=scale, binarize=self.likelihood.binarizes_batches
+            images, batch_size, minibatch_seed, sampler=sampler, scale=scale, binarize=self.likelihood.binarizes_batches
         )
         model, local_rv, xs = elbo.vae_model(self, batch_size, len(images))
         if held_out is not None:
             held_out = self.training_images(held_out, f"{owner}, held_out", keep_bytes=False)
-            held_out = {xs: self.likelihood.held_out_images(held_out, binarisation_seed)}
+            held_out = {xs: self.likelihood.as_data(held_out, binarisation_seed)}
         configuration = {"model": {"class": full_name(type(self)), **self.config}}
         if checkpoint is not None:
             configuration["arguments"] = training.arguments_of(given)

@@ -7,8 +7,7 @@ import importlib
 import os
 import sys
 
-from fastvae import kinds, profiles
-from fastvae.backends import gpu, onednn
+from fastvae import backends, kinds, profiles
 from fastvae.devices import forks
 from fastvae.devices.threads import MOST, limit, requested
 from fastvae.errors import ProfileError, StackError
@@ -38,7 +37,7 @@ def start(profile=None, threads=None):
         If theano was imported first, g++ or Python's headers are missing, or theano's compile folder is full, cannot be
         written, or can be written by others.
     ProfileError
-        If the profile cannot be had, or differs from the one already in force.
+        If the profile is not available, or differs from the one already in force.
     ConfigurationError
         If `threads` or OMP_NUM_THREADS is not a number of threads.
     """
@@ -73,10 +72,8 @@ def start(profile=None, threads=None):
     _legacy.after_pymc3()
     importlib.import_module("fastvae.compilation.precompiled").install()
     importlib.import_module("fastvae.compilation").install(min(request.count, request.available))
-    if active.backend == "onednn":
-        onednn.register(active.winograd)
-    elif active.device != "cpu":
-        gpu.register(active.cudnn, active.tf32, active.deterministic, active.search)
+    if active.backend != "stock":
+        backends.load(active.backend).register(active)
     limit(request.count, active.blas_path, active.backend)
     forks.survive()
     if active.reason:

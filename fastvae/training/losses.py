@@ -15,7 +15,7 @@ import numpy as np
 import theano
 import theano.tensor as tt
 
-from fastvae.devices.resident import on_device
+from fastvae.shared import on_device
 
 ON_A_GPU = 100  # steps from one fetch to the next
 LATEST = 1.0  # seconds from one fetch to the next, where so many steps take longer

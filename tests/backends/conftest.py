@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 import theano
 
-from fastvae.backends import onednn
+from fastvae import profiles
+from fastvae.backends import cpu
 from tests.conftest import required_device
 
 
 @pytest.fixture(scope="session", autouse=True)
 def backend():
-    required_device([reason for reason in [onednn.check()] if reason])
-    onednn.register()
+    required_device([finding for finding in [cpu.missing()] if finding])
+    cpu.register(profiles.active())
 
 
 @pytest.fixture

@@ -16,10 +16,11 @@ def test_the_bound_of_a_product_is_its_arithmetic_and_of_a_pass_its_traffic(monk
     import numpy as np
     import theano
 
-    from fastvae.backends.onednn import ops
+    from fastvae.backends.cpu.ops.matmul import MatMul
+    from fastvae.backends.cpu.ops.relu_gradient import ReluGradient
 
     a, b = (theano.shared(np.ones((256, 256), "float32")) for _ in range(2))
-    product, elementwise = (theano.function([], op(a, b)) for op in (ops.MatMul(), ops.ReluGradient()))
+    product, elementwise = (theano.function([], op(a, b)) for op in (MatMul(), ReluGradient()))
     for step in (product, elementwise):
         step()
     assert scaling.bound(product, gflops=1.0, bandwidth=1e9) == pytest.approx(1e3 * 2 * 256**3 / 1e9)

@@ -49,8 +49,8 @@ def test_a_driver_with_a_device_is_found(machine, driver):
         ("cuda:1", {}, "no device 'cuda:1'", "device=cuda0"),
         ("cuda", {"STATUS": 100}, "no CUDA-capable device", "nvidia-smi"),
         ("cuda", {"DEVICES": 0}, "sees no device", "nvidia-smi"),
-        ("cuda", {"CAPABILITY": 100}, "capability 10.0 (Blackwell or later), and libgpuarray 0.7.6 stops", "Hopper"),
-        ("cuda", {"DRIVER": 11040}, "too old: it serves CUDA 11.4, and cuBLAS 12 and cuDNN 9 need 12.0", "575"),
+        ("cuda", {"CAPABILITY": 100}, "capability 10.0 (Blackwell or later), but libgpuarray 0.7.6 stops", "Hopper"),
+        ("cuda", {"DRIVER": 11040}, "too old: it supports CUDA 11.4, but cuBLAS 12 and cuDNN 9 need 12.0", "575"),
     ],
 )
 def test_what_is_wrong_with_the_device_is_said(machine, device, answers, why, remedy):
@@ -99,7 +99,7 @@ def _nvrtc(folder, **options):
             {"DRIVER": 12040},
             _nvrtc,
             "nvrtc",
-            "nvrtc 12.9 (FOLDER/libnvrtc.so.12) is newer than the driver, which serves CUDA 12.4",
+            "nvrtc 12.9 (FOLDER/libnvrtc.so.12) is newer than the driver, which supports CUDA 12.4",
             "update the driver, or pip install 'nvidia-cuda-nvrtc-cu12<12.5'",
         ),
         (

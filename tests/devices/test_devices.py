@@ -9,7 +9,7 @@ import pytest
 import threadpoolctl
 
 from fastvae import devices
-from fastvae.devices import debian_pygpu
+from fastvae.devices import debian_pygpu, onednn_library
 from tests.conftest import required_device
 
 PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
@@ -65,7 +65,8 @@ def test_without_wheels_the_systems_blas_or_a_remedy(bare, monkeypatch):
 def test_onednn_is_the_one_that_the_backend_takes(monkeypatch):
     finding = devices.onednn()
     assert finding.found and finding.version == "3.2.0" and finding.path.endswith("libdnnl.so.3")
-    monkeypatch.setattr(devices.location, "check", lambda: devices.location.Missing("it is not there", "install it"))
+    absent = onednn_library.Missing("it is not there", "install it")
+    monkeypatch.setattr(onednn_library, "missing", lambda: absent)
     assert str(devices.onednn()) == "oneDNN: it is not there; install it, or take the profile 'cpu-blas'"
 
 

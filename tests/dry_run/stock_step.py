@@ -10,7 +10,7 @@ import theano
 import theano.tensor as tt
 
 from fastvae.backends import abstract
-from fastvae.backends.gpu.ops import Convolution
+from fastvae.backends.gpu.ops.convolution import Convolution
 from fastvae.examples.blog_vae import BlogVAE
 from tests import dry_run
 

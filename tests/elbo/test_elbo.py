@@ -8,7 +8,7 @@ import pytest
 import theano
 
 import fastvae
-from fastvae.backends.convolutions import ConvWeightsGradient
+from fastvae.backends.abstract.conv import ConvWeightsGradient
 from fastvae.elbo import step_updates, vae_model
 from fastvae.errors import ConfigurationError
 from tests.conftest import stock_flags

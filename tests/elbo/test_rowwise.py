@@ -6,7 +6,7 @@ import theano
 import theano.tensor as tt
 
 from fastvae import nn
-from fastvae.backends import levels, logistic
+from fastvae.backends.abstract import categorical, discretized_logistic
 from fastvae.elbo.rowwise import first_mixing
 
 ROWS, SIZE = 3, 4
@@ -36,8 +36,8 @@ ROW_BY_ROW = {
     "zeros for each row": tt.zeros((x.shape[0], 2)) + x[:, :2],
     "embedding": square[tt.cast(tt.clip(x[:, 0], 0, 3), "int64")],
     "batched product": tt.batched_dot(x, y),
-    "log-probability of a level": levels.log_probability(y[:, :1, None, None], x[:, :, None, None], SIZE),
-    "log-probability of a logistic": logistic.log_probability(y[:, :2, None, None], x[:, :, None, None], 1),
+    "log-probability of a level": categorical.log_prob(y[:, :1, None, None], x[:, :, None, None], SIZE),
+    "log-probability of a logistic": discretized_logistic.log_prob(y[:, :2, None, None], x[:, :, None, None], 1),
 }
 MIXING = {
     "mean over rows": x - x.mean(axis=0),

@@ -5,7 +5,7 @@ import pytest
 
 from fastvae.datasets.rows import Rows
 from fastvae.errors import DataError
-from fastvae.minibatch import feeds, orders
+from fastvae.minibatch import feeds, samplers
 from fastvae.minibatch.feeds import FactoryFeed, IndexedFeed
 from fastvae.minibatch.values import Values
 
@@ -91,7 +91,7 @@ def test_what_a_function_yields_is_checked(make, message):
 
 def test_indexed_rows_are_those_of_the_order():
     source = np.arange(50.0).reshape(25, 2)
-    feed = prepared(IndexedFeed([source, np.arange(25)], orders.epochs(25, 4, 1, "keep"), 4))
+    feed = prepared(IndexedFeed([source, np.arange(25)], samplers.epochs(25, 4, 1, "keep"), 4))
     entries = list(itertools.islice(feed.batches(**feed.start()), 7))
     assert sorted(np.concatenate([labels for (_, labels), _ in entries])) == list(range(25))
     assert all(np.array_equal(rows, source[labels]) and rows.dtype == np.float32 for (rows, labels), _ in entries)
@@ -107,14 +107,14 @@ def test_a_source_that_fails_is_named_with_its_rows():
                 raise OSError("Can't read\ndata")
             return np.zeros((len(indices), 2), "float32")
 
-    feed = prepared(IndexedFeed([Failing()], orders.epochs(9, 3, 1), 3))
+    feed = prepared(IndexedFeed([Failing()], samplers.epochs(9, 3, 1), 3))
     with pytest.raises(DataError, match=r"'images.h5': rows \d to 8 cannot be read \(Can't read data\)"):
         take(feed, 3)
 
 
 def test_a_bad_value_is_named_with_its_row():
     source = np.zeros((9, 2), "float32")
-    feed = prepared(IndexedFeed([source], orders.epochs(9, 3, 1), 3))
+    feed = prepared(IndexedFeed([source], samplers.epochs(9, 3, 1), 3))
     source[5, 1] = np.inf
     with pytest.raises(DataError, match=r"is inf at \(5, 1\)"):
         take(feed, 3)
@@ -122,4 +122,4 @@ def test_a_bad_value_is_named_with_its_row():
 
 def test_reads_are_bounded():
     small, large = np.zeros((9, 2), "uint8"), np.zeros((9, 2**22), "uint8")
-    assert [IndexedFeed([rows], orders.epochs(9, 3, 1), 3).ahead for rows in (small, large)] == [16, 1]
+    assert [IndexedFeed([rows], samplers.epochs(9, 3, 1), 3).ahead for rows in (small, large)] == [16, 1]

@@ -6,7 +6,7 @@ import scipy.stats
 import theano
 import theano.tensor as tt
 
-from fastvae import on_disk
+from fastvae import on_disk, renamed
 from fastvae.errors import ConfigurationError, DataError
 from fastvae.minibatch import Minibatch
 
@@ -134,7 +134,9 @@ def test_a_list_of_lists_is_an_array_whose_rows_they_are():
 
 
 def test_options_of_several_arrays_are_given_one_by_one():
-    images, labels = Minibatch((BYTES, np.arange(20)), 6, order="epochs", scale=(1 / 255, None), binarize=(True, False))
+    images, labels = Minibatch(
+        (BYTES, np.arange(20)), 6, sampler="epochs", scale=(1 / 255, None), binarize=(True, False)
+    )
     images_now, labels_now = theano.function([], [images, labels])()
     assert set(images_now.ravel()) == {0, 1} and labels_now.dtype == np.int64
     assert not images_now[BYTES[labels_now] == 0].any() and images_now[BYTES[labels_now] == 255].all()
@@ -158,9 +160,9 @@ def test_rows_on_disk_are_streamed(tmp_path):
         file["x"] = BYTES
         path = tmp_path / "x.npy"
         sources = [path, on_disk(path), np.load(path, mmap_mode="r"), file["x"]]
-        expected = theano.function([], Minibatch(BYTES, 6, order="epochs"))()
+        expected = theano.function([], Minibatch(BYTES, 6, sampler="epochs"))()
         for source in sources:
-            x = Minibatch(source, 6, order="epochs")
+            x = Minibatch(source, 6, sampler="epochs")
             x.tag.pipeline.advance()
             np.testing.assert_array_equal(theano.function([], x)(), expected)
             x.tag.pipeline.close()
@@ -179,9 +181,9 @@ def test_a_function_of_tuples_gives_several_minibatches():
 @pytest.mark.parametrize(
     "data, options, message",
     [
-        (BYTES, {"order": "shuffle"}, "order='shuffle' must be None or one of 'replacement', 'epochs'"),
+        (BYTES, {"sampler": "shuffle"}, "sampler='shuffle' must be None or one of 'replacement', 'epochs'"),
         (BYTES, {"last": "pad"}, "last='pad' must be one of 'drop', 'keep'"),
-        (lambda epoch, start: [1], {"order": "epochs"}, "a function or iterator has an order of its own"),
+        (lambda epoch, start: [1], {"sampler": "epochs"}, "a function or iterator decides the order of its own rows"),
         (BYTES, {"batch_size": None}, "batch_size=None is for functions that yield minibatches"),
         ((BYTES, BYTES), {"scale": 0.5}, "scale=0.5 must be a tuple of 2"),
         ((BYTES, BYTES), {"binarize": (True,)}, r"binarize=\(True,\) must be a tuple of 2"),
@@ -211,8 +213,8 @@ def test_seed_is_checked(seed):
         (np.ones((0, 3)), r"Minibatch: found an empty set, shape \(0, 3\)"),
         (np.ones((3, 0)), r"Minibatch: found an empty set, shape \(3, 0\)"),
         (np.float32(1), "Minibatch: found a single number"),
-        ((), r"data=\(\) holds no array"),
-        ((np.ones(3), np.ones(4)), r"hold \[3, 4\] rows"),
+        ((), r"data=\(\) contains no array"),
+        ((np.ones(3), np.ones(4)), r"have \[3, 4\] rows"),
         (np.array(["a"]), "Minibatch: found <U1"),
         (np.ones(2, complex), "Minibatch: found complex128"),
         (np.array([[0, np.nan]]), r"of shape \(1, 2\) is nan at \(0, 1\)"),
@@ -220,9 +222,15 @@ def test_seed_is_checked(seed):
         (np.array([1e300]), "is inf at .* finite in float32"),
         ([BYTES, BYTES], r"a list of 2 arrays of shape \(20, 1, 3, 4\) can be several .* tuple\(data\) .* numpy.stack"),
         ([BYTES], "a list of 1 arrays .* can be several arrays or the rows of one"),
-        ([np.ones(3), np.ones((4, 2))], r"hold \[3, 4\] rows"),
+        ([np.ones(3), np.ones((4, 2))], r"have \[3, 4\] rows"),
     ],
 )
 def test_data_are_checked(data, message):
     with pytest.raises(DataError, match=message):
         Minibatch(data, 2)
+
+
+def test_the_sampler_by_its_old_name():
+    warned = pytest.warns(renamed.RenamedWarning, match=r"^Minibatch\(\.\.\., order=\) is now sampler=: ")
+    with warned, pytest.raises(ConfigurationError, match="^Minibatch: sampler='shuffle' must be "):
+        Minibatch(BYTES, 6, order="shuffle")

@@ -34,17 +34,17 @@ def minibatch(kind, folder):
         return Minibatch(count_up, 4, last="keep")
     if kind == "function of minibatches":
         return Minibatch(lambda epoch, start: [np.full(size, epoch) for size in (3, 2, 3)][start:], None)
-    place, order = kind.split(", ", 1)
+    place, sampler = kind.split(", ", 1)
     np.save(folder / "rows.npy", ROWS)
     data = ROWS if place == "resident" else on_disk(folder / "rows.npy")
-    order, last = (order, "drop") if order == "replacement" else order.split(", ")
-    return Minibatch(data, 6, seed=3, order=order, last=last, scale=1 / 255)
+    sampler, last = (sampler, "drop") if sampler == "replacement" else sampler.split(", ")
+    return Minibatch(data, 6, seed=3, sampler=sampler, last=last, scale=1 / 255)
 
 
 KINDS = [
-    f"{place}, {order}"
+    f"{place}, {sampler}"
     for place in ("resident", "streamed")
-    for order in ("replacement", "epochs, drop", "epochs, keep")
+    for sampler in ("replacement", "epochs, drop", "epochs, keep")
 ] + ["function", "function of minibatches"]
 
 
@@ -127,10 +127,10 @@ def test_the_state_is_of_the_batch_last_used(tmp_path, kind):
     again.pipeline.close()
 
 
-@pytest.mark.parametrize("order", ["replacement", "epochs, drop", "epochs, keep"])
-def test_streamed_rows_are_the_resident_ones(tmp_path, order):
-    streamed = Run(minibatch(f"streamed, {order}", tmp_path))
-    assert streamed.take(40) == Run(minibatch(f"resident, {order}", tmp_path)).take(40)
+@pytest.mark.parametrize("sampler", ["replacement", "epochs, drop", "epochs, keep"])
+def test_streamed_rows_are_the_resident_ones(tmp_path, sampler):
+    streamed = Run(minibatch(f"streamed, {sampler}", tmp_path))
+    assert streamed.take(40) == Run(minibatch(f"resident, {sampler}", tmp_path)).take(40)
     streamed.pipeline.close()
 
 
@@ -222,21 +222,31 @@ def test_the_reader_stays_ahead_but_not_far():
 def test_a_state_of_other_data_is_refused(tmp_path):
     state = minibatch("streamed, epochs, drop", tmp_path).tag.pipeline.state()
     for other in (
-        Minibatch(ROWS[:19], 6, order="epochs"),
-        Minibatch(ROWS, 5, order="epochs"),
+        Minibatch(ROWS[:19], 6, sampler="epochs"),
+        Minibatch(ROWS, 5, sampler="epochs"),
         Minibatch(ROWS, 6),
-        Minibatch(ROWS[:, 0], 6, order="epochs"),
+        Minibatch(ROWS[:, 0], 6, sampler="epochs"),
         Minibatch(count_up, 6),
     ):
-        with pytest.raises(DataError, match="a state of other data .* is not for the .* minibatch"):
+        with pytest.raises(DataError, match="a state of other data .* does not fit the .* minibatch"):
             other.tag.pipeline.restore(state)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if "function" not in kind])
+def test_a_state_from_before_samplers_had_their_name_is_restored(kind, tmp_path):
+    state = minibatch(kind, tmp_path).tag.pipeline.state()
+    old = {"order" if name == "sampler" else name: value for name, value in state.items()}
+    assert old != state
+    again = minibatch(kind, tmp_path).tag.pipeline
+    again.restore(old)
+    assert repr(again.state()) == repr(state)
 
 
 def test_batches_per_epoch():
     def length(*args, **options):
         return Minibatch(*args, **options).tag.pipeline.batches_per_epoch
 
-    assert length(ROWS, 6, order="epochs") == 3 and length(ROWS, 6, order="epochs", last="keep") == 4
+    assert length(ROWS, 6, sampler="epochs") == 3 and length(ROWS, 6, sampler="epochs", last="keep") == 4
     assert length(ROWS, 6) is None and length(count_up, 6) is None
 
 
@@ -252,17 +262,17 @@ def model_of(shape):
 
 def test_a_model_that_fixes_the_batch_size_is_refused():
     data = np.zeros((10, 2), "float32")
-    keep = Minibatch(data, 4, order="epochs", last="keep").tag.pipeline
+    keep = Minibatch(data, 4, sampler="epochs", last="keep").tag.pipeline
     with pytest.raises(ConfigurationError, match=r"zs has shape=\(4, 1\), which fixes .* declare shape=\(10, 1\)"):
         refuse_fixed_batch([keep], model_of((4, 1)))
     refuse_fixed_batch([keep], model_of((10, 1)))
-    for batch_size, options in ((4, {}), (4, dict(order="epochs")), (5, dict(order="epochs", last="keep"))):
+    for batch_size, options in ((4, {}), (4, dict(sampler="epochs")), (5, dict(sampler="epochs", last="keep"))):
         refuse_fixed_batch([Minibatch(data, batch_size, **options).tag.pipeline], model_of((batch_size, 1)))
 
 
 def test_the_total_size_factor_follows_the_batch():
     data = np.random.default_rng(1).normal(size=10).astype("float32")
-    x = Minibatch(data, 4, seed=1, order="epochs", last="keep")
+    x = Minibatch(data, 4, seed=1, sampler="epochs", last="keep")
     with pm.Model() as model:
         mu = pm.Normal("mu", 0, 1)
         pm.Normal("x", mu=mu, sigma=1, observed=x, total_size=10)

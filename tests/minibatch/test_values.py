@@ -5,7 +5,7 @@ import theano
 import theano.tensor as tt
 
 from fastvae.errors import ConfigurationError, DataError
-from fastvae.minibatch.orders import random_streams
+from fastvae.minibatch.samplers import random_streams
 from fastvae.minibatch.values import Values
 
 BYTES = np.arange(256, dtype="uint8").reshape(1, 256)

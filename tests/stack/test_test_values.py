@@ -9,7 +9,7 @@ import theano
 import theano.tensor as tt
 from theano.configparser import change_flags
 
-from fastvae.backends.onednn import library
+from fastvae.backends.cpu import library
 
 
 def variables_of_a_distribution():

@@ -107,7 +107,9 @@ def test_a_history_is_one_runs_until_that_ends(tmp_path):
 
 def test_a_device_is_refused_and_gets_no_lock(tmp_path):
     os.mkfifo(tmp_path / "FIFO")
-    with pytest.raises(DataError, match="FIFO: cannot be written .it is a FIFO, only a regular file is replaced"):
+    with pytest.raises(
+        DataError, match="FIFO: cannot be written .it is a FIFO, and only a regular file can be replaced"
+    ):
         with History(tmp_path / "FIFO"):
             pass
     assert os.listdir(tmp_path) == ["FIFO"]

@@ -3,6 +3,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Each backend's folder has its own kinds.h. */
+#define KIND(name) extern const op_kind name##_kind;
+#include "kinds.h"
+#undef KIND
+#define KIND(name) &name##_kind,
+static const op_kind *const kinds[] = {
+#include "kinds.h"
+    NULL};
+
 static Py_ssize_t live_thunks;
 
 static int run(thunk *t) { return fv_ready(t) ? -1 : t->kind->run(t); }
@@ -58,7 +67,7 @@ PyObject *fv_make_thunk(PyObject *self, PyObject *args) {
                           &outputs))
         return NULL;
     const op_kind *kind = NULL;
-    for (const op_kind *const *each = fv_kinds; *each; each++)
+    for (const op_kind *const *each = kinds; *each; each++)
         if (!strcmp((*each)->name, name)) kind = *each;
     if (!kind || PyTuple_GET_SIZE(settings) != kind->n_settings)
         return PyErr_Format(PyExc_ValueError, "no Op %s with %zd settings", name, PyTuple_GET_SIZE(settings));

@@ -38,9 +38,8 @@ struct thunk {
     plan *plans; /* the most recently used first */
 };
 
-/* Each backend's module.c has these: its Ops, NULL at the end; whether one can run now, else -1 and an exception; how
- * many threads a plan that is made now will run with; and what to do when the last thunk is gone. */
-extern const op_kind *const fv_kinds[];
+/* Each backend's module.c has these: whether an Op can run now, else -1 and an exception; how many threads a plan that is
+ * made now will run with; and what to do when the last thunk is gone. */
 int fv_ready(const thunk *t);
 int fv_threads(void);
 void fv_idle(void);

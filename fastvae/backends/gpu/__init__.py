@@ -1,31 +1,58 @@
 """The backend of GPUs, on libgpuarray: Adam in one launch, a step without copies, and cuDNN 9 on NVIDIA's; float32.
 
-    register()   switch it on: from then on Theano's optimizer lowers float32 graphs on the GPU to it
+    missing()            None: it needs nothing beside the device
+    register(profile)    switch it on
 
-    library      compiles c_code/ once into one Python module and loads it; no header of NVIDIA's is needed
-    ops          the Theano Ops on it: convolutions (NCHW), and Adam
+    op           what all Ops share, how they are declared, and how an abstract Op waits to be moved to the GPU
+    ops          the Theano Ops, one concept a file: convolutions (NCHW), and Adam
+    lowering     the register of the rewrites to these
+    transfers    what spares a step copies between host and GPU
     rows         a minibatch's rows, gathered without waiting for a check
     copies       small values of the host, copied only when they changed
+    library      compiles c_code/ once into one Python module and loads it; no header of NVIDIA's is needed
 
 Everything else on the GPU is Theano's own.
 """
 
-__all__ = ["register"]
+from __future__ import annotations
+
+from typing import Protocol
+
+from fastvae.devices.findings import Finding
+
+__all__ = ["DEVICES", "missing", "register"]
+
+DEVICES = ("cuda", "opencl")
 
 
-def register(cudnn=None, tf32=False, deterministic=False, search=False):
+class Settings(Protocol):
+    """What the backend takes of a profile."""
+
+    @property
+    def cudnn(self) -> str | None: ...
+    @property
+    def tf32(self) -> bool: ...
+    @property
+    def deterministic(self) -> bool: ...
+    @property
+    def search(self) -> bool: ...
+
+
+def missing() -> Finding | None:
+    """None: what a GPU needs, `fastvae.devices.missing_for` finds, and the backend needs no more."""
+    return None
+
+
+def register(profile: Settings) -> None:
     """Register the backend's rewrites in Theano's optdb; a second call does nothing.
 
     Parameters
     ----------
-    cudnn : str, optional
-        Path of libcudnn.so.9; without it convolutions stay Theano's own.
-    tf32 : bool
-        Whether tensor cores may round the factors of products to TF32; else full float32 (CUDNN_FMA_MATH).
-    deterministic : bool
-        Whether only algorithms that give the same bits in every run are taken.
-    search : bool
-        Whether cuDNN times its algorithms when a convolution first meets its shapes, in place of its heuristics.
+    profile : fastvae.profiles.Profile
+        Its ``cudnn`` is the path of libcudnn.so.9; without it convolutions stay Theano's own. ``tf32`` says whether
+        tensor cores may round the factors of products to TF32, else they stay full float32 (CUDNN_FMA_MATH);
+        ``deterministic``, whether only algorithms that give the same bits in every run are taken; ``search``, whether
+        cuDNN times its algorithms when a convolution first meets its shapes, in place of its heuristics.
 
     Every rewrite carries the tag ``fastvae_gpu``; those of convolutions are registered with cuDNN alone.
 
@@ -33,18 +60,18 @@ def register(cudnn=None, tf32=False, deterministic=False, search=False):
     name                        position  what it does
     ==========================  ========  ==================================================================
     fastvae_cudnn_lift              0.05  stock convolutions become abstract ones
-    fastvae_resident_rows           0.05  a minibatch's rows are gathered without a check of their numbers
+    fastvae_gpu_rows                0.05  a minibatch's rows are gathered without a check of their numbers
     fastvae_cudnn_fuse_early        0.06  a bias and a ReLU behind a convolution become part of its Op
-    fastvae_resident_size           1.00  the size of random numbers is what was asked for (in "canonicalize")
+    (fastvae_gpu_size)              1.00  the size of random numbers is what was asked for (in "canonicalize")
     fastvae_cudnn_fuse              1.61  the same again, and the sums of bias gradients
     fastvae_cudnn_defer             1.62  abstract convolutions wait for Theano to move the graph to the GPU
-    fastvae_gpu_defer               1.62  and so do Adam's steps
-    (fastvae_stock)                 1.65  what is left of the abstract Ops becomes stock; always there
+    fastvae_gpu_defer               1.62  and so do the other abstract Ops that the GPU has, such as Adam's steps
+    fastvae_stock                   1.65  what is left of the abstract Ops becomes stock; always there
     (gpuarray_opt)                 48.50  Theano moves the graph, and with it what waits
     fastvae_gpu_sum                48.55  the sum over a batch of images is taken image by image first
     fastvae_gpu_end                48.60  convolutions that nothing on the GPU touches are moved by themselves
-    fastvae_resident_shape         48.70  nothing is copied to the host for its shape
-    fastvae_resident_copy          48.80  scalars are copied to the GPU only when they changed
+    fastvae_gpu_shape              48.70  nothing is copied to the host for its shape
+    fastvae_gpu_copy               48.80  scalars are copied to the GPU only when they changed
     fastvae_gpu_inplace            70.10  Adam overwrites parameters and moments
     ==========================  ========  ==================================================================
 
@@ -53,13 +80,12 @@ def register(cudnn=None, tf32=False, deterministic=False, search=False):
     fastvae.errors.StackError
         If the backend does not compile, or the library is not cuDNN 9.
     """
-    from fastvae.backends.gpu import library
-    from fastvae.backends.rewrites import cudnn as convolutions
-    from fastvae.backends.rewrites import gpu, resident
+    from fastvae.backends.gpu import library, lowering, transfers
 
     library.load()
+    cudnn = profile.cudnn
     if cudnn is not None:
-        library.open_cudnn(cudnn, tf32, deterministic, search)
-        convolutions.register()
-    gpu.register()
-    resident.register()
+        library.open_cudnn(cudnn, profile.tf32, profile.deterministic, profile.search)
+        lowering.register_cudnn()
+    lowering.register()
+    transfers.register()

@@ -1,12 +1,7 @@
-"""Graph rewrites that lower abstract and stock Ops to a backend, registered in Theano's optdb.
+"""Graph rewrites that all backends share.
 
 lift       stock convolutions of anybody's graph -> abstract ones
 fuse       a bias and a ReLU behind a convolution or product -> part of it
-onednn     abstract Ops and BLAS products -> oneDNN's, and the register of all rewrites of that backend
-layout     activations stay NHWC from convolution to convolution
-gpu        abstract Ops move to the GPU with the rest of the graph
-cudnn      abstract convolutions -> those that wait for that, and then are cuDNN's
-resident   what keeps a step on the GPU
 """
 
 from theano.gof import EquilibriumOptimizer, MergeOptimizer

@@ -1,7 +1,7 @@
 """A bias and a ReLU or sigmoid that follow a convolution or a matrix product become part of its Op.
 
-Only where nobody else looks at the value in between: the gradient of stock's `tt.nnet.relu` (0.5 at exactly 0) needs
-that value, so in a training graph a user's ReLU stays as it is and keeps its gradient.
+They do so only if nothing else uses the value in between. The gradient of stock's `tt.nnet.relu`, 0.5 at exactly 0,
+uses it, so in a training graph a user's ReLU stays as it is and keeps its gradient.
 """
 
 import numpy as np
@@ -13,7 +13,8 @@ from theano.tensor.basic import NotScalarConstantError, get_scalar_constant_valu
 from theano.tensor.nnet.sigm import ScalarSigmoid
 
 from fastvae.backends import abstract
-from fastvae.backends.relu import Relu
+from fastvae.backends.abstract.op import Product
+from fastvae.backends.abstract.relu import Relu
 
 
 def _is(variable, scalar_type):
@@ -27,21 +28,21 @@ def _product(variable):
     node = variable.owner
     if node is None or variable.dtype != "float32":
         return None
-    if isinstance(node.op, (abstract.Conv, abstract.ConvTransposed, abstract.Dense)):
+    if isinstance(node.op, Product):
         return node if node.op.activation is None else None
     is_matrix_product = isinstance(node.op, tt.Dot) and all(v.ndim == 2 and v.dtype == "float32" for v in node.inputs)
     return node if is_matrix_product else None
 
 
+def _abstract_op(node):
+    return abstract.Dense() if isinstance(node.op, tt.Dot) else node.op
+
+
 def _biased(node, bias):
     """The node's Op with this bias, or None if it has one already."""
-    if isinstance(node.op, abstract.ConvTransposed):
-        old, like = node.op.options(node.inputs)
-        return None if old else node.op(*node.inputs[:2], bias, *like)
-    if len(node.inputs) == 3:
-        return None
-    op = abstract.Dense() if isinstance(node.op, tt.Dot) else node.op
-    return op(*node.inputs, bias)
+    op = _abstract_op(node)
+    inputs = op.with_bias(node.inputs, bias)
+    return None if inputs is None else op(*inputs)
 
 
 def _bias_vector(variable, ndim):
@@ -121,9 +122,7 @@ def _relu_argument(node):
 
 def _activated(product, activation):
     """The product's node with an activation."""
-    if isinstance(product.op, (tt.Dot, abstract.Dense)):
-        return abstract.Dense(activation)(*product.inputs)
-    return type(product.op)(activation, **product.op.geometry)(*product.inputs)
+    return _abstract_op(product).with_activation(activation)(*product.inputs)
 
 
 @local_optimizer([tt.Elemwise])

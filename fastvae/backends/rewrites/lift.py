@@ -1,8 +1,8 @@
 """Stock convolutions become abstract ones, so that a backend has one kind to lower; sizes come from variables.
 
-Runs before Theano simplifies shapes: the gradient by the image says there in plain sight which variable's shape it
-takes (`x.shape[-2:]`), and so does the gradient of a reshape (`x.shape`). Taking x itself instead spares the graph all
-arithmetic on sizes, and a cold start the C modules that would compute them.
+This runs before Theano simplifies shapes. At that point the gradient with respect to the image still names the variable
+whose shape it takes (`x.shape[-2:]`). Taking x itself instead spares the graph all arithmetic on sizes, and a cold
+start the C modules that would compute them.
 """
 
 import theano.tensor as tt
@@ -13,7 +13,6 @@ from theano.tensor.nnet.abstract_conv import AbstractConv2d, AbstractConv2d_grad
 from theano.tensor.subtensor import Subtensor, get_idx_list
 
 from fastvae.backends import abstract
-from fastvae.backends.onednn import ops
 
 
 def _geometry(op):
@@ -74,21 +73,5 @@ def local_lift_convolution(node):
         image, top, size = node.inputs
         new = abstract.ConvWeightsGradient(**geometry)(image, top, _like(size))
     new = tt.patternbroadcast(new, node.outputs[0].broadcastable)
-    copy_stack_trace(node.outputs[0], new)
-    return [new]
-
-
-@local_optimizer([tt.Reshape])
-def local_reshape_like(node):
-    """Reshape(g, x.shape) -> ReshapeLike(g, x)"""
-    if not isinstance(node.op, tt.Reshape):
-        return False
-    values, shape = node.inputs
-    if shape.owner is None or not isinstance(shape.owner.op, Shape) or values.dtype != "float32":
-        return False
-    like = shape.owner.inputs[0]
-    if getattr(like, "dtype", None) != "float32" or like.type != node.outputs[0].type:
-        return False
-    new = ops.ReshapeLike()(values, like)
     copy_stack_trace(node.outputs[0], new)
     return [new]

@@ -14,11 +14,13 @@ import numpy as np
 import pymc3 as pm
 import theano
 import theano.tensor as tt
+from theano.compile import optdb
 from theano.tensor.nnet.abstract_conv import conv2d, conv2d_grad_wrt_inputs
 
 from bench.convolution_cases import PLAIN, cases, error, expected, function_of, on_device, operands
-from fastvae import profiles, timing
+from fastvae import backends, profiles, timing
 from fastvae.backends import abstract
+from fastvae.backends.abstract.upsample import Upsample
 from fastvae.backends.gpu import library
 from fastvae.elbo import step_updates, vae_model
 from fastvae.training.losses import LossBuffer
@@ -30,9 +32,9 @@ BATCH = 4
 def numbers():
     """The norm-wise error of every kind and geometry, with contiguous and with strided operands, and for no images."""
     errors = {name: worst() for name, worst in cases()}
-    meaning = abstract.ConvWeightsGradient("top", **PLAIN)
-    image, top, weights = operands(meaning)
-    function = function_of(meaning, (image, top, weights))
+    abstract_op = abstract.ConvWeightsGradient("top", **PLAIN)
+    image, top, weights = operands(abstract_op)
+    function = function_of(abstract_op, (image, top, weights))
     gradient, sums = function(*map(on_device, (image[:0], top[:0], weights)))
     errors["no images"] = float(np.abs(np.asarray(gradient)).max() + np.abs(np.asarray(sums)).max())
     return errors
@@ -40,9 +42,9 @@ def numbers():
 
 def refusals():
     """The message for each kind of operand that does not fit."""
-    meaning = abstract.Conv(**PLAIN)
-    image, weights = operands(meaning)
-    function = function_of(meaning, [image, weights])
+    abstract_op = abstract.Conv(**PLAIN)
+    image, weights = operands(abstract_op)
+    function = function_of(abstract_op, [image, weights])
     messages = {}
     for name, arguments in {
         "channels": (image[:, :1], weights),
@@ -61,13 +63,13 @@ def fall_backs():
     counted = {}
     for name, variable, value in (("refuses", "DRY_RUN_REFUSE", "1"), ("workspace", "DRY_RUN_WORKSPACE", str(1 << 31))):
         os.environ[variable] = value
-        meaning = abstract.Conv(**PLAIN)
-        values = operands(meaning)
-        function = function_of(meaning, values)
+        abstract_op = abstract.Conv(**PLAIN)
+        values = operands(abstract_op)
+        function = function_of(abstract_op, values)
         dry_run.reset()
         for _ in range(2):
             (got,) = function(*map(on_device, values))
-        counted[name] = {**dry_run.counts(), "error": error(got, expected(meaning, *values)[0])}
+        counted[name] = {**dry_run.counts(), "error": error(got, expected(abstract_op, *values)[0])}
         del os.environ[variable]
     return counted
 
@@ -76,11 +78,11 @@ def leaks():
     """Living descriptors of cuDNN before and after a function that met more shapes than it keeps plans."""
     import gc
 
-    meaning = abstract.Conv("relu", **PLAIN)
-    image, weights, bias = operands(meaning)
+    abstract_op = abstract.Conv("relu", **PLAIN)
+    image, weights, bias = operands(abstract_op)
     gc.collect()
     living = [dry_run.cudnn().dry_run_descriptors()]
-    function = function_of(meaning, [image, weights, bias])
+    function = function_of(abstract_op, [image, weights, bias])
     for n in range(1, 25):
         function(*map(on_device, (np.repeat(image[:1], n, axis=0), weights, bias)))
     living.append(dry_run.cudnn().dry_run_descriptors())
@@ -92,18 +94,18 @@ def leaks():
 def policies():
     """What is counted under TF32 and with a search, and the message where no algorithm is deterministic."""
     path, counted = profiles.active().cudnn, {}
-    meaning = abstract.Conv(**PLAIN)
-    values = operands(meaning)
+    abstract_op = abstract.Conv(**PLAIN)
+    values = operands(abstract_op)
     for name, flags in {"tf32": (True, False, False), "search": (False, False, True)}.items():
         library.open_cudnn(path, *flags)
-        function = function_of(meaning, values)
+        function = function_of(abstract_op, values)
         dry_run.reset()
         function(*map(on_device, values))
         counted[name] = dry_run.counts()
     library.open_cudnn(path, False, True, False)
     os.environ["DRY_RUN_WORKSPACE"] = str(1 << 31)  # leaves algorithm 0, which is not deterministic
     try:
-        function_of(meaning, values)(*map(on_device, values))
+        function_of(abstract_op, values)(*map(on_device, values))
     except RuntimeError as refusal:
         counted["deterministic"] = str(refusal).splitlines()[0]
     return counted
@@ -122,6 +124,7 @@ def lowered():
         "stock": theano.function([x], [y, theano.grad(y.sum(), w)]),
         "transposed": theano.function([x], conv2d_grad_wrt_inputs(x, w, (None, 2, 9, 9))),
         "asymmetric": theano.function([x], conv2d(x, w, border_mode=((1, 0), (0, 2)))),
+        "upsampled": theano.function([x], Upsample((2, 2))(x)),
         "inputs only": theano.function([x, (v := tt.tensor4())], conv2d(x, v)),
     }
     return {name: ops_of(function) for name, function in graphs.items()}
@@ -180,7 +183,8 @@ def main(only=None):
     dry_run.without_host_code()
     report.update(buffered=counted(seed_step()), fetched=counted(seed_step(buffered=False)), factor=factor())
     report.update(streams=dry_run.cudnn().dry_run_streams(), override=os.environ["NVIDIA_TF32_OVERRIDE"])
-    report.update(policies=policies())
+    report.update(policies=policies(), loaded=[name for name in sys.modules if name.startswith("fastvae.backends.")])
+    report.update(positions=optdb.__position__, table=backends.load("gpu").register.__doc__)
     print(json.dumps(report))
 
 

@@ -5,7 +5,9 @@ import pytest
 import theano
 import theano.tensor as tt
 
-from fastvae.backends.onednn import ops
+from fastvae.backends.cpu.ops.convolution import Convolution
+from fastvae.backends.cpu.ops.matmul import MatMul
+from fastvae.backends.cpu.ops.sums import ColumnSum
 from fastvae.nn.activations import relu
 
 PRODUCTS = {
@@ -38,11 +40,11 @@ def layer(kind, activation, x, w, b):
 
 
 def nodes(function):
-    return [node for node in function.maker.fgraph.apply_nodes if isinstance(node.op, (ops.Convolution, ops.MatMul))]
+    return [node for node in function.maker.fgraph.apply_nodes if isinstance(node.op, (Convolution, MatMul))]
 
 
 def has_relu(node):
-    return (node.op if isinstance(node.op, ops.MatMul) else node.op.meaning).__dict__.get("activation") == "relu"
+    return (node.op if isinstance(node.op, MatMul) else node.op.abstract_op).__dict__.get("activation") == "relu"
 
 
 @pytest.mark.parametrize("activation", sorted(RELUS))
@@ -134,6 +136,6 @@ def test_bias_gradient_comes_with_the_weights_gradient(kind, rng):
     x, w, b = operands(rng, kind)
     y = layer(kind, relu, x, w, b)
     function = theano.function([], theano.grad(tt.sum(tt.sqr(y)), [w, b]))
-    assert not [n for n in function.maker.fgraph.apply_nodes if isinstance(n.op, (tt.elemwise.Sum, ops.ColumnSum))]
+    assert not [n for n in function.maker.fgraph.apply_nodes if isinstance(n.op, (tt.elemwise.Sum, ColumnSum))]
     (gradient,) = [n for n in nodes(function) if n.op.direction == 2]
-    assert gradient.op.meaning.sum_of == {"conv": "top", "transposed": "image"}[kind]
+    assert gradient.op.abstract_op.sum_of == {"conv": "top", "transposed": "image"}[kind]

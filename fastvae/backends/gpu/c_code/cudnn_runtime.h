@@ -101,7 +101,4 @@ void fv_exit(device *d);
 int fv_wait(gpudata *data, int flags);
 int fv_record(gpudata *data, int flags);
 
-extern const op_kind convolution_kind; /* convolution.c */
-extern const op_kind adam_kind;        /* adam.c */
-
 #endif

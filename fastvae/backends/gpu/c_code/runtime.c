@@ -9,6 +9,7 @@ FUNCTIONS(DEFINED)
 
 policy fv_policy;
 static device *devices;
+static int is_open;
 
 static void (*enter)(gpucontext *), (*leave)(gpucontext *);
 static void *(*stream_of)(void *);
@@ -32,7 +33,10 @@ int fv_open(const char *path) {
     stream_of = (void *(*)(void *))gpuarray_get_extension("cuda_get_stream");
     wait_for = (int (*)(gpudata *, int))gpuarray_get_extension("cuda_wait");
     record = (int (*)(gpudata *, int))gpuarray_get_extension("cuda_record");
-    if (enter && leave && stream_of && wait_for && record) return 0;
+    if (enter && leave && stream_of && wait_for && record) {
+        is_open = 1;
+        return 0;
+    }
     PyErr_SetString(PyExc_OSError, "this libgpuarray was built without CUDA");
     return -1;
 }
@@ -51,6 +55,10 @@ int fv_record(gpudata *data, int flags) { return record(data, flags); }
 device *fv_device(gpucontext *context) {
     for (device *d = devices; d; d = d->next)
         if (d->context == context) return d;
+    if (!is_open) {
+        PyErr_SetString(PyExc_RuntimeError, "a convolution before open_cudnn()");
+        return NULL;
+    }
     device *d = calloc(1, sizeof *d);
     if (!d) {
         PyErr_NoMemory();

@@ -1,0 +1,486 @@
+/* A convolution, and its gradients with respect to the image (transposed convolution) and the weights; float32, NHWC.
+ *
+ * All three are described in the convolution's own terms: an image (N, H, W, C), weights (O, C / groups, kh, kw) and
+ * the "top", its output (N, OH, OW, O).
+ *     forward   inputs image, weights [, bias]           -> top
+ *     data      inputs top, weights [, bias] [, like]    -> image     (a deconvolution in oneDNN's words)
+ *     weights   inputs image, top, like                  -> weights' gradient [, sums of top or image over N, H, W]
+ * `like` has the shape that cannot be told from the others: an image (weights) to copy it from, or a vector (h, w).
+ * Those that Winograd's algorithm suits go through winograd.c, transposed ones to few channels through narrow.c, the
+ * others through oneDNN. */
+#include "fastvae.h"
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { FORWARD, DATA, WEIGHTS };
+enum { SUM_NONE, SUM_TOP, SUM_IMAGE };
+enum { HALF = -1, FULL = -2 };
+
+typedef struct {
+    int direction, groups, flip, activation, bias, like, sum_of, winograd; /* winograd: allowed */
+    npy_intp stride[2], dilation[2], pad[2][2];
+} convolution;
+
+typedef struct {
+    npy_intp n, c, h, w, o, oh, ow, kh, kw;
+} geometry;
+#define N_SIZES 9
+
+typedef struct {
+    plan base;
+    dnnl_primitive_t compute, reorder;
+    dnnl_memory_t image, top, bias, weights, plain_weights, scratchpad, reorder_scratchpad;
+    size_t weights_bytes, scratchpad_bytes, reorder_scratchpad_bytes;
+} convolution_plan;
+
+static void free_plan(plan *p) {
+    convolution_plan *q = (convolution_plan *)p;
+    if (q->weights != q->plain_weights) dnnl_memory_destroy(q->weights);
+    dnnl_memory_destroy(q->plain_weights);
+    dnnl_memory_destroy(q->image);
+    dnnl_memory_destroy(q->top);
+    dnnl_memory_destroy(q->bias);
+    dnnl_memory_destroy(q->scratchpad);
+    dnnl_memory_destroy(q->reorder_scratchpad);
+    dnnl_primitive_destroy(q->compute);
+    dnnl_primitive_destroy(q->reorder);
+    free(q);
+}
+
+static void read_settings(const thunk *t, convolution *c) {
+    const double *s = t->settings;
+    *c = (convolution){.direction = s[0],
+                       .stride = {s[1], s[2]},
+                       .dilation = {s[3], s[4]},
+                       .groups = s[5],
+                       .pad = {{s[6], s[7]}, {s[8], s[9]}},
+                       .flip = s[10],
+                       .activation = s[11],
+                       .bias = s[12],
+                       .like = s[13],
+                       .sum_of = s[14],
+                       .winograd = s[15]};
+}
+
+/* The two sizes that an operand's shape, or the values of a vector, prescribe. */
+static int read_like(const thunk *t, int i, int axis, npy_intp *h, npy_intp *w) {
+    PyArrayObject *a = (PyArrayObject *)PyList_GET_ITEM(t->inputs[i], 0);
+    if (PyArray_NDIM(a) == 4) {
+        *h = PyArray_DIM(a, axis);
+        *w = PyArray_DIM(a, axis + 1);
+        return 0;
+    }
+    if (PyArray_NDIM(a) != 1 || PyArray_DIM(a, 0) != 2 || PyArray_TYPE(a) != NPY_INT64) {
+        PyErr_SetString(PyExc_TypeError, "Convolution: the shape to produce must be an image, weights or two int64");
+        return -1;
+    }
+    *h = *(npy_int64 *)PyArray_GETPTR1(a, 0);
+    *w = *(npy_int64 *)PyArray_GETPTR1(a, 1);
+    return 0;
+}
+
+static int bad_sizes(const char *why, const geometry *g) {
+    PyErr_Format(
+        PyExc_ValueError,
+        "Convolution: %s: image (N, C, H, W) = (%ld, %ld, %ld, %ld), output (O, H, W) = (%ld, %ld, %ld), kernel "
+        "(%ld, %ld)",
+        why, (long)g->n, (long)g->c, (long)g->h, (long)g->w, (long)g->o, (long)g->oh, (long)g->ow, (long)g->kh,
+        (long)g->kw);
+    return -1;
+}
+
+/* All sizes and the padding in numbers, checked against each other. */
+static int measure(const thunk *t, convolution *c, PyArrayObject *a, PyArrayObject *b, geometry *g) {
+    npy_intp *x = PyArray_DIMS(a), *y = PyArray_DIMS(b), channels, filters;
+    memset(g, 0, sizeof *g);
+    g->n = x[0];
+    if (c->direction == WEIGHTS) {
+        *g = (geometry){x[0], x[3], x[1], x[2], y[3], y[1], y[2], 0, 0};
+        if (read_like(t, 2, 2, &g->kh, &g->kw)) return -1;
+        if (y[0] != x[0]) return bad_sizes("the two operands differ in batch size", g);
+        channels = g->c;
+        filters = g->o;
+    } else {
+        g->kh = y[2];
+        g->kw = y[3];
+        filters = y[0];
+        channels = y[1] * c->groups;
+        if (c->direction == FORWARD) {
+            g->c = x[3], g->h = x[1], g->w = x[2], g->o = filters;
+            if (g->c != channels) return bad_sizes("the weights' channels (times groups) differ from the image's", g);
+        } else {
+            g->o = x[3], g->oh = x[1], g->ow = x[2], g->c = channels;
+            if (g->o != filters) return bad_sizes("the weights' filters differ from the operand's channels", g);
+        }
+    }
+    if (g->c % c->groups || g->o % c->groups) return bad_sizes("channels are not divisible by groups", g);
+    npy_intp *image[2] = {&g->h, &g->w}, *top[2] = {&g->oh, &g->ow}, kernel[2] = {g->kh, g->kw};
+    if (c->direction == DATA && c->like && read_like(t, 2 + c->bias, 1, &g->h, &g->w)) return -1;
+    for (int i = 0; i < 2; i++) {
+        npy_intp extent = (kernel[i] - 1) * c->dilation[i] + 1;
+        if (kernel[i] < 1) return bad_sizes("the kernel is empty", g);
+        if (c->pad[i][0] == HALF) c->pad[i][0] = c->pad[i][1] = extent / 2;
+        if (c->pad[i][0] == FULL) c->pad[i][0] = c->pad[i][1] = extent - 1;
+        npy_intp pad = c->pad[i][0] + c->pad[i][1];
+        if (c->direction == DATA && !c->like) *image[i] = (*top[i] - 1) * c->stride[i] - pad + extent;
+        npy_intp room = *image[i] + pad - extent, out = room < 0 ? 0 : room / c->stride[i] + 1;
+        if (room < 0 || *image[i] < 0) return bad_sizes("the kernel does not fit into the padded image", g);
+        if (c->direction == FORWARD) *top[i] = out;
+        if (*top[i] != out) return bad_sizes("image and output sizes do not belong together", g);
+    }
+    return 0;
+}
+
+static dnnl_status_t nhwc(dnnl_memory_desc_t *md, npy_intp n, npy_intp c, npy_intp h, npy_intp w) {
+    dnnl_dims_t dims = {n, c, h, w}, strides = {h * w * c, 1, w * c, c};
+    return dnnl_memory_desc_create_with_strides(md, 4, dims, dnnl_f32, strides);
+}
+
+/* The weights (O, C / groups, kh, kw) as oneDNN sees them: with a leading group axis where there are groups, and with
+ * O and C exchanged for a deconvolution. */
+static dnnl_status_t weights_md(dnnl_memory_desc_t *md, const convolution *c, const geometry *g, int any) {
+    npy_intp k = g->kh * g->kw, per_o = g->c / c->groups, o = g->o / c->groups;
+    dnnl_dims_t dims = {c->groups, o, per_o, g->kh, g->kw}, strides = {o * per_o * k, per_o * k, k, g->kw, 1};
+    if (c->direction == DATA) {
+        dims[1] = per_o, dims[2] = o;
+        strides[1] = k, strides[2] = per_o * k;
+    }
+    int skip = c->groups == 1;
+    if (any) return dnnl_memory_desc_create_with_tag(md, 5 - skip, dims + skip, dnnl_f32, dnnl_format_tag_any);
+    return dnnl_memory_desc_create_with_strides(md, 5 - skip, dims + skip, dnnl_f32, strides + skip);
+}
+
+#define TRY(what, call)          \
+    do {                         \
+        if ((status = (call))) { \
+            *step = what;        \
+            goto done;           \
+        }                        \
+    } while (0)
+
+typedef struct {
+    dnnl_memory_desc_t image, top, weights, bias; /* the weights in whatever layout suits */
+} descriptions;
+
+/* oneDNN's kernel for what these describe. */
+static dnnl_status_t choose(const convolution *c, const descriptions *d, dnnl_primitive_attr_t attr,
+                            dnnl_primitive_desc_t *chosen) {
+    dnnl_engine_t engine = fv_engine();
+    dnnl_dims_t stride = {c->stride[0], c->stride[1]}, dilation = {c->dilation[0] - 1, c->dilation[1] - 1};
+    dnnl_dims_t before = {c->pad[0][0], c->pad[1][0]}, after = {c->pad[0][1], c->pad[1][1]};
+    if (c->direction == FORWARD)
+        return dnnl_convolution_forward_primitive_desc_create(
+            chosen, engine, dnnl_forward_inference, dnnl_convolution_direct, d->image, d->weights, d->bias, d->top,
+            stride, dilation, before, after, attr);
+    if (c->direction == DATA)
+        return dnnl_deconvolution_forward_primitive_desc_create(
+            chosen, engine, dnnl_forward_inference, dnnl_deconvolution_direct, d->top, d->weights, d->bias, d->image,
+            stride, dilation, before, after, attr);
+    dnnl_primitive_desc_t hint = NULL;
+    dnnl_status_t status = dnnl_convolution_forward_primitive_desc_create(
+        &hint, engine, dnnl_forward_training, dnnl_convolution_direct, d->image, d->weights, NULL, d->top, stride,
+        dilation, before, after, NULL);
+    if (!status)
+        status = dnnl_convolution_backward_weights_primitive_desc_create(
+            chosen, engine, dnnl_convolution_direct, d->image, d->weights, d->bias, d->top, stride, dilation, before,
+            after, hint, attr);
+    dnnl_primitive_desc_destroy(hint);
+    return status;
+}
+
+/* A plan for these sizes; on failure NULL, the status, and what failed in *step. */
+static convolution_plan *make_plan(const convolution *c, const geometry *g, dnnl_status_t *result, const char **step) {
+    dnnl_status_t status = dnnl_success;
+    descriptions d = {NULL};
+    dnnl_memory_desc_t plain = NULL;
+    dnnl_primitive_attr_t attr = NULL, reorder_attr = NULL;
+    dnnl_primitive_desc_t pd = NULL, reorder = NULL;
+    dnnl_engine_t engine = fv_engine();
+    dnnl_dims_t bias_dims = {c->direction == DATA ? g->c : g->o}; /* channels that come out */
+    convolution_plan *p = calloc(1, sizeof *p);
+    if (!p) TRY("allocate a plan", dnnl_out_of_memory);
+
+    TRY("describe the image", nhwc(&d.image, g->n, g->c, g->h, g->w));
+    TRY("describe the output", nhwc(&d.top, g->n, g->o, g->oh, g->ow));
+    TRY("describe the weights", weights_md(&d.weights, c, g, 1));
+    TRY("describe the weights", weights_md(&plain, c, g, 0));
+    if (c->bias || c->sum_of == SUM_TOP)
+        TRY("describe the bias", dnnl_memory_desc_create_with_tag(&d.bias, 1, bias_dims, dnnl_f32, dnnl_a));
+    TRY("set attributes", dnnl_primitive_attr_create(&attr));
+    TRY("set attributes", dnnl_primitive_attr_create(&reorder_attr));
+    TRY("set attributes", dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user));
+    TRY("set attributes", dnnl_primitive_attr_set_scratchpad_mode(reorder_attr, dnnl_scratchpad_mode_user));
+    if (c->activation) TRY("set attributes", fv_activation(attr, c->activation));
+    TRY("choose a kernel", choose(c, &d, attr, &pd));
+    TRY("build a kernel", dnnl_primitive_create(&p->compute, pd));
+    const_dnnl_memory_desc_t chosen = dnnl_primitive_desc_query_md(
+        pd, c->direction == WEIGHTS ? dnnl_query_diff_weights_md : dnnl_query_weights_md, 0);
+    const_dnnl_memory_desc_t pad = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
+    p->scratchpad_bytes = fv_round(dnnl_memory_desc_get_size(pad));
+    TRY("make memory", dnnl_memory_create(&p->image, d.image, engine, DNNL_MEMORY_NONE));
+    TRY("make memory", dnnl_memory_create(&p->top, d.top, engine, DNNL_MEMORY_NONE));
+    TRY("make memory", dnnl_memory_create(&p->scratchpad, pad, engine, DNNL_MEMORY_NONE));
+    TRY("make memory", dnnl_memory_create(&p->plain_weights, plain, engine, DNNL_MEMORY_NONE));
+    if (d.bias) TRY("make memory", dnnl_memory_create(&p->bias, d.bias, engine, DNNL_MEMORY_NONE));
+    if (dnnl_memory_desc_equal(chosen, plain))
+        p->weights = p->plain_weights;
+    else {
+        const_dnnl_memory_desc_t from = c->direction == WEIGHTS ? chosen : plain,
+                                 to = c->direction == WEIGHTS ? plain : chosen;
+        TRY("make memory", dnnl_memory_create(&p->weights, chosen, engine, DNNL_MEMORY_NONE));
+        p->weights_bytes = fv_round(dnnl_memory_desc_get_size(chosen));
+        TRY("reorder weights", dnnl_reorder_primitive_desc_create(&reorder, from, engine, to, engine, reorder_attr));
+        TRY("reorder weights", dnnl_primitive_create(&p->reorder, reorder));
+        pad = dnnl_primitive_desc_query_md(reorder, dnnl_query_scratchpad_md, 0);
+        p->reorder_scratchpad_bytes = fv_round(dnnl_memory_desc_get_size(pad));
+        TRY("make memory", dnnl_memory_create(&p->reorder_scratchpad, pad, engine, DNNL_MEMORY_NONE));
+    }
+done:
+    dnnl_primitive_desc_destroy(pd);
+    dnnl_primitive_desc_destroy(reorder);
+    dnnl_primitive_attr_destroy(attr);
+    dnnl_primitive_attr_destroy(reorder_attr);
+    dnnl_memory_desc_destroy(d.image);
+    dnnl_memory_desc_destroy(d.top);
+    dnnl_memory_desc_destroy(d.weights);
+    dnnl_memory_desc_destroy(plain);
+    dnnl_memory_desc_destroy(d.bias);
+    if (status && p) {
+        free_plan(&p->base);
+        p = NULL;
+    }
+    *result = status;
+    return p;
+}
+
+/* Reverse every kernel in place: a flipped filter is the same numbers read backwards. */
+static void flip_kernels(float *w, npy_intp kernels, npy_intp k) {
+    for (npy_intp i = 0; i < kernels; i++, w += k)
+        for (npy_intp a = 0, b = k - 1; a < b; a++, b--) {
+            float swap = w[a];
+            w[a] = w[b];
+            w[b] = swap;
+        }
+}
+
+typedef struct {
+    PyArrayObject *image, *top, *weights; /* whichever are arrays; a strided one is packed into scratch */
+    float *bias, *sum;
+} operands;
+
+static char *carve(char **at, size_t bytes) {
+    char *here = *at;
+    *at += bytes;
+    return here;
+}
+
+static size_t copy_bytes(PyArrayObject *a) { return fv_is_contiguous(a) ? 0 : fv_round(PyArray_NBYTES(a)); }
+
+static float *packed(PyArrayObject *a, char **at) {
+    if (fv_is_contiguous(a)) return PyArray_DATA(a);
+    float *copy = (float *)carve(at, copy_bytes(a));
+    fv_pack(copy, a);
+    return copy;
+}
+
+/* Whether Winograd's kernel takes this convolution, and how it sees it. A transposed one is a convolution of the top by
+ * the weights read backwards, their two channels exchanged. */
+static int suits_winograd(const convolution *c, const geometry *g, fv_winograd *w) {
+    if (!c->winograd || c->activation == SIGMOID || g->kh != 3 || g->kw != 3 || c->groups != 1) return 0;
+    for (int i = 0; i < 2; i++)
+        if (c->stride[i] != 1 || c->dilation[i] != 1 || c->pad[i][0] > 2) return 0;
+    if (c->direction == DATA)
+        *w = (fv_winograd){.n = g->n, .in = g->o, .in_h = g->oh, .in_w = g->ow, .out = g->c, .out_h = g->h, .out_w = g->w,
+                           .pad = {2 - c->pad[0][0], 2 - c->pad[1][0]}, .in_stride = 9 * g->c, .out_stride = 9,
+                           .mirror = !c->flip};
+    else
+        *w = (fv_winograd){.n = g->n, .in = g->c, .in_h = g->h, .in_w = g->w, .out = g->o, .out_h = g->oh,
+                           .out_w = g->ow, .pad = {c->pad[0][0], c->pad[1][0]}, .in_stride = 9, .out_stride = 9 * g->c,
+                           .mirror = c->flip};
+    return fv_winograd_suits(w);
+}
+
+/* A line like those of oneDNN's own kernels, for one of ours. */
+static void report(const char *kernel, const convolution *c, const geometry *g, double started) {
+    static const char *kinds[] = {"convolution,fastvae_%s,forward", "deconvolution,fastvae_%s,forward",
+                                  "convolution,fastvae_%s,backward_weights"};
+    npy_intp image[] = {g->c, g->h, g->w}, top[] = {g->o, g->oh, g->ow};
+    npy_intp *in = c->direction == DATA ? top : image, *out = c->direction == DATA ? image : top;
+    char kind[64];
+    snprintf(kind, sizeof kind, kinds[c->direction], kernel);
+    printf("onednn_verbose,exec,cpu,%s,f32:acdb,,alg:convolution_%s,mb%ld_ic%ldoc%ld_"
+           "ih%ldoh%ldkh%ldsh%lddh%ldph%ld_iw%ldow%ldkw%ldsw%lddw%ldpw%ld,%g\n",
+           kind, kernel, (long)g->n, (long)in[0], (long)out[0], (long)in[1], (long)out[1], (long)g->kh,
+           (long)c->stride[0], (long)c->dilation[0] - 1, (long)c->pad[0][0], (long)in[2], (long)out[2], (long)g->kw,
+           (long)c->stride[1], (long)c->dilation[1] - 1, (long)c->pad[1][0], 1e3 * (omp_get_wtime() - started));
+    fflush(stdout);
+}
+
+static size_t winograd_scratch(const convolution *c, const fv_winograd *w) {
+    return c->direction == WEIGHTS ? fv_winograd_weights_scratch(w) : fv_winograd_scratch(w);
+}
+
+/* Runs without the GIL. */
+static void execute_winograd(const convolution *c, const geometry *g, const fv_winograd *w, const operands *x,
+                             char *scratch) {
+    double started = fv_verbose() ? omp_get_wtime() : 0;
+    char *at = scratch, *room = carve(&at, winograd_scratch(c, w));
+    float *image = packed(x->image, &at), *top = packed(x->top, &at), *weights = packed(x->weights, &at);
+    if (c->direction == FORWARD)
+        fv_winograd_convolve(w, image, weights, x->bias, c->activation == RELU, top, room);
+    else if (c->direction == DATA)
+        fv_winograd_convolve(w, top, weights, x->bias, c->activation == RELU, image, room);
+    else {
+        fv_winograd_weights_gradient(w, image, top, weights, c->sum_of == SUM_TOP ? x->sum : NULL, room);
+        if (c->sum_of == SUM_IMAGE) fv_column_sum(x->sum, image, g->n * g->h * g->w, g->c, at);
+    }
+    if (fv_verbose()) report("winograd", c, g, started);
+}
+
+static int suits_narrow(const convolution *c, const geometry *g, fv_narrow *w) {
+    if (c->direction != DATA || c->groups != 1) return 0;
+    *w = (fv_narrow){g->n, g->c, g->h, g->w, g->o, g->oh, g->ow, g->kh, g->kw, {c->stride[0], c->stride[1]},
+                     {c->dilation[0], c->dilation[1]}, {c->pad[0][0], c->pad[1][0]}, c->flip, c->activation};
+    return fv_narrow_suits(w);
+}
+
+/* Runs without the GIL. */
+static void execute_narrow(const convolution *c, const geometry *g, const fv_narrow *w, const operands *x, char *scratch) {
+    double started = fv_verbose() ? omp_get_wtime() : 0;
+    char *at = scratch, *room = carve(&at, fv_narrow_scratch(w));
+    float *image = PyArray_DATA(x->image), *top = packed(x->top, &at), *weights = packed(x->weights, &at);
+    fv_narrow_transposed(w, top, weights, x->bias, image, room);
+    if (fv_verbose()) report("narrow", c, g, started);
+}
+
+/* Runs without the GIL. */
+static dnnl_status_t execute(const convolution *c, const geometry *g, convolution_plan *p, const operands *x,
+                             char *scratch, const char **step) {
+    dnnl_status_t status = dnnl_success;
+    dnnl_stream_t stream = fv_stream();
+    char *at = scratch, *pad = carve(&at, p->scratchpad_bytes), *reorder_pad = carve(&at, p->reorder_scratchpad_bytes);
+    char *blocked = carve(&at, p->weights_bytes);
+    float *image = packed(x->image, &at), *top = packed(x->top, &at), *weights = PyArray_DATA(x->weights);
+    npy_intp k = g->kh * g->kw, kernels = g->o * (g->c / c->groups);
+    if (c->direction != WEIGHTS && (c->flip || !fv_is_contiguous(x->weights))) {
+        weights = (float *)carve(&at, fv_round(PyArray_NBYTES(x->weights)));
+        fv_pack(weights, x->weights);
+        if (c->flip) flip_kernels(weights, kernels, k);
+    }
+    TRY("set memory", dnnl_memory_set_data_handle(p->image, image));
+    TRY("set memory", dnnl_memory_set_data_handle(p->top, top));
+    TRY("set memory", dnnl_memory_set_data_handle(p->plain_weights, weights));
+    TRY("set memory", dnnl_memory_set_data_handle(p->scratchpad, pad));
+    if (p->bias) TRY("set memory", dnnl_memory_set_data_handle(p->bias, c->direction == WEIGHTS ? x->sum : x->bias));
+    dnnl_exec_arg_t move[] = {
+        {DNNL_ARG_FROM, p->plain_weights}, {DNNL_ARG_TO, p->weights}, {DNNL_ARG_SCRATCHPAD, p->reorder_scratchpad}};
+    if (p->reorder) {
+        TRY("set memory", dnnl_memory_set_data_handle(p->weights, blocked));
+        TRY("set memory", dnnl_memory_set_data_handle(p->reorder_scratchpad, reorder_pad));
+        if (c->direction != WEIGHTS) TRY("reorder weights", dnnl_primitive_execute(p->reorder, stream, 3, move));
+    }
+    if (c->direction == WEIGHTS) {
+        dnnl_exec_arg_t args[] = {{DNNL_ARG_SRC, p->image},
+                                  {DNNL_ARG_DIFF_DST, p->top},
+                                  {DNNL_ARG_DIFF_WEIGHTS, p->weights},
+                                  {DNNL_ARG_SCRATCHPAD, p->scratchpad},
+                                  {DNNL_ARG_DIFF_BIAS, p->bias}};
+        TRY("compute", dnnl_primitive_execute(p->compute, stream, p->bias ? 5 : 4, args));
+        if (p->reorder) {
+            move[0].memory = p->weights, move[1].memory = p->plain_weights;
+            TRY("reorder weights", dnnl_primitive_execute(p->reorder, stream, 3, move));
+        }
+        if (c->flip) flip_kernels(weights, kernels, k);
+        if (c->sum_of == SUM_IMAGE) fv_column_sum(x->sum, image, g->n * g->h * g->w, g->c, at);
+    } else {
+        int forward = c->direction == FORWARD;
+        dnnl_exec_arg_t args[6] = {{DNNL_ARG_SRC, forward ? p->image : p->top},
+                                   {DNNL_ARG_DST, forward ? p->top : p->image},
+                                   {DNNL_ARG_WEIGHTS, p->weights},
+                                   {DNNL_ARG_SCRATCHPAD, p->scratchpad}};
+        int n = 4;
+        if (p->bias) args[n++] = (dnnl_exec_arg_t){DNNL_ARG_BIAS, p->bias};
+        if (c->activation == RELU) args[n++] = fv_relu_argument();
+        TRY("compute", dnnl_primitive_execute(p->compute, stream, n, args));
+    }
+    TRY("finish", dnnl_stream_wait(stream));
+done:
+    return status;
+}
+
+static void fill_zero(PyArrayObject *a) { memset(PyArray_DATA(a), 0, PyArray_NBYTES(a)); }
+
+static int run_convolution(thunk *t) {
+    convolution c;
+    geometry g;
+    read_settings(t, &c);
+    PyArrayObject *a = fv_input(t, 0, 4), *b = a ? fv_input(t, 1, 4) : NULL;
+    if (!b || measure(t, &c, a, b, &g)) return -1;
+    const npy_intp *sizes = &g.n;
+    operands x = {NULL};
+    PyArrayObject *out, *sum = NULL, *bias = NULL, *bias_copy = NULL;
+    if (c.direction == FORWARD) {
+        out = fv_output(t, 0, 4, (npy_intp[]){g.n, g.oh, g.ow, g.o});
+        x = (operands){a, out, b, NULL, NULL};
+    } else if (c.direction == DATA) {
+        out = fv_output(t, 0, 4, (npy_intp[]){g.n, g.h, g.w, g.c});
+        x = (operands){out, a, b, NULL, NULL};
+    } else {
+        out = fv_output(t, 0, 4, (npy_intp[]){g.o, g.c / c.groups, g.kh, g.kw});
+        x = (operands){a, b, out, NULL, NULL};
+        if (out && c.sum_of) {
+            sum = fv_output(t, 1, 1, (npy_intp[]){c.sum_of == SUM_TOP ? g.o : g.c});
+            if (!sum) return -1;
+            x.sum = PyArray_DATA(sum);
+        }
+    }
+    if (!out) return -1;
+    if (g.n * g.c * g.o * g.h * g.w == 0) {
+        if (PyArray_SIZE(out) && c.direction != WEIGHTS) return bad_sizes("an axis other than the batch is empty", &g);
+        fill_zero(out);
+        if (sum) fill_zero(sum);
+        return 0;
+    }
+    fv_winograd w;
+    fv_narrow few;
+    int winograd = suits_winograd(&c, &g, &w), narrow = !winograd && suits_narrow(&c, &g, &few);
+    int planned = !winograd && !narrow;
+    convolution_plan *p = planned ? (convolution_plan *)fv_find_plan(t, &g, sizeof g) : NULL;
+    dnnl_status_t status = dnnl_success;
+    const char *step = "";
+    if (planned && !p) {
+        if (!(p = make_plan(&c, &g, &status, &step))) return fv_fail(t, step, status, sizes, N_SIZES);
+        fv_keep_plan(t, &p->base, &g, sizeof g);
+    }
+    if (c.bias) {
+        if (!(bias = fv_input(t, 2, 1))) return -1;
+        if (PyArray_DIM(bias, 0) != (c.direction == DATA ? g.c : g.o))
+            return bad_sizes("the bias has another length than the channels", &g);
+        if (!(bias_copy = PyArray_GETCONTIGUOUS(bias))) return -1;
+        x.bias = PyArray_DATA(bias_copy);
+    }
+    size_t bytes = copy_bytes(x.image) + copy_bytes(x.top) + fv_round(PyArray_NBYTES(x.weights)) +
+                   (c.sum_of == SUM_IMAGE ? fv_column_sum_scratch(g.c) : 0) +
+                   (winograd ? winograd_scratch(&c, &w)
+                    : narrow ? fv_narrow_scratch(&few)
+                             : p->scratchpad_bytes + p->reorder_scratchpad_bytes + p->weights_bytes);
+    char *scratch = fv_scratch(bytes);
+    if (!scratch) {
+        Py_XDECREF(bias_copy);
+        return fv_oom(bytes);
+    }
+    Py_BEGIN_ALLOW_THREADS;
+    if (winograd)
+        execute_winograd(&c, &g, &w, &x, scratch);
+    else if (narrow)
+        execute_narrow(&c, &g, &few, &x, scratch);
+    else
+        status = execute(&c, &g, p, &x, scratch, &step);
+    Py_END_ALLOW_THREADS;
+    Py_XDECREF(bias_copy);
+    return status ? fv_fail(t, step, status, sizes, N_SIZES) : 0;
+}
+
+const op_kind convolution_kind = {"Convolution", 16, run_convolution, free_plan};

@@ -1,0 +1,73 @@
+/* What the C files of the CPU backend share: one Op instance, its errors, its memory. */
+#ifndef FASTVAE_H
+#define FASTVAE_H
+
+#include "thunks.h"
+
+#define NPY_NO_DEPRECATED_API NPY_1_7_API_VERSION
+#define PY_ARRAY_UNIQUE_SYMBOL fastvae_cpu_array_api
+#ifndef FASTVAE_MODULE
+#define NO_IMPORT_ARRAY
+#endif
+#include <numpy/arrayobject.h>
+#include <oneapi/dnnl/dnnl.h>
+
+#define PARALLEL_MIN 32768 /* elements below which a second thread costs more than it brings */
+
+enum { RELU = 1, SIGMOID = 2 }; /* activations; 0 is none */
+
+/* runtime.c */
+int fv_enter(void);
+dnnl_engine_t fv_engine(void);
+dnnl_stream_t fv_stream(void);
+dnnl_status_t fv_activation(dnnl_primitive_attr_t attr, int activation);
+dnnl_exec_arg_t fv_relu_argument(void);
+char *fv_scratch(size_t bytes);
+void fv_scratch_release(void);
+int fv_oom(size_t bytes);
+int fv_fail(const thunk *t, const char *step, dnnl_status_t status, const npy_intp *shape, int n);
+PyArrayObject *fv_input(const thunk *t, int i, int ndim);
+PyArrayObject *fv_input_of(const thunk *t, int i, int type, int ndim);
+int fv_is_contiguous(PyArrayObject *a);
+PyArrayObject *fv_output(const thunk *t, int i, int ndim, const npy_intp *shape);
+PyArrayObject *fv_output_of(const thunk *t, int i, int type, int ndim, const npy_intp *shape);
+int fv_alias_output(const thunk *t, int i, PyArrayObject *a);
+PyArrayObject *fv_destination(thunk *t, int out, PyArrayObject *from, int in_place);
+int fv_same_shape(const thunk *t, PyArrayObject *a, PyArrayObject *b);
+size_t fv_round(size_t bytes);
+int fv_verbose(void);
+void fv_share_of(npy_intp me, npy_intp threads, npy_intp n, npy_intp *from, npy_intp *to);
+void fv_share(npy_intp n, npy_intp *from, npy_intp *to);
+
+/* pack.c */
+void fv_pack(float *to, PyArrayObject *from);
+
+/* sums.c */
+size_t fv_column_sum_scratch(npy_intp columns);
+void fv_column_sum(float *to, const float *from, npy_intp rows, npy_intp columns, char *scratch);
+
+/* narrow.c: sizes of a transposed convolution to an image of few channels, and the padding before it */
+typedef struct {
+    npy_intp n, c, h, w, o, oh, ow, kh, kw, stride[2], dilation[2], pad[2];
+    int flip, activation;
+} fv_narrow;
+int fv_narrow_suits(const fv_narrow *g);
+size_t fv_narrow_scratch(const fv_narrow *g);
+void fv_narrow_transposed(const fv_narrow *g, const float *top, const float *weights, const float *bias, float *images,
+                          char *scratch);
+
+/* winograd.c: sizes of a 3x3 convolution of stride 1, contiguous NHWC; the weights of (input channel, output channel)
+ * start at in_stride and out_stride times these, and are read backwards where mirrored */
+typedef struct {
+    npy_intp n, in, in_h, in_w, out, out_h, out_w, pad[2], in_stride, out_stride;
+    int mirror;
+} fv_winograd;
+int fv_winograd_suits(const fv_winograd *g);
+size_t fv_winograd_scratch(const fv_winograd *g);
+size_t fv_winograd_weights_scratch(const fv_winograd *g);
+void fv_winograd_convolve(const fv_winograd *g, const float *images, const float *weights, const float *bias, int relu,
+                          float *to, char *scratch);
+void fv_winograd_weights_gradient(const fv_winograd *g, const float *images, const float *top, float *gradient,
+                                  float *sums, char *scratch);
+
+#endif

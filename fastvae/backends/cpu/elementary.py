@@ -1,0 +1,110 @@
+"""Theano's elementary functions of float32 as code that the compiler turns into vector instructions.
+
+Theano calls the C library for `exp`, `log` and what is made of them, one element at a time. The functions of
+c_code/elementary.h are inlined instead, with an error of at most 2 units in the last place.
+
+Examples
+--------
+>>> inlined(scalar.exp, ["float32"]).function
+'fv_exp'
+>>> inlined(scalar.exp, ["float64"]) is None
+True
+"""
+
+import functools
+import os
+
+from theano import scalar
+from theano.tensor.nnet import sigm
+
+from fastvae.backends.cpu import library
+
+
+@functools.lru_cache(maxsize=None)
+def source(name):
+    """The text of a header of c_code/."""
+    with open(os.path.join(library.HERE, name), encoding="ascii") as file:
+        return file.read()
+
+
+class _Inlined:
+    function = None
+
+    def c_code(self, node, name, inputs, outputs, sub):
+        return f"{outputs[0]} = {self.function}({inputs[0]});"
+
+    def c_support_code(self):
+        return source("elementary.h")
+
+    def c_code_cache_version(self):
+        return (1, source("elementary.h"))
+
+
+class Exp(_Inlined, scalar.Exp):
+    function = "fv_exp"
+
+
+class Expm1(_Inlined, scalar.Expm1):
+    function = "fv_expm1"
+
+
+class Log(_Inlined, scalar.Log):
+    function = "fv_log"
+
+
+class Log1p(_Inlined, scalar.Log1p):
+    function = "fv_log1p"
+
+
+class Tanh(_Inlined, scalar.Tanh):
+    function = "fv_tanh"
+
+
+class Sigmoid(_Inlined, sigm.ScalarSigmoid):
+    function = "fv_sigmoid"
+
+
+class Softplus(_Inlined, sigm.ScalarSoftplus):
+    function = "fv_softplus"
+
+
+INLINED = {cls.__mro__[2]: cls for cls in (Exp, Expm1, Log, Log1p, Tanh, Sigmoid, Softplus)}
+
+
+def inlined(op, dtypes):
+    """The scalar Op that computes the same by c_code/elementary.h, or None if there is none for these types.
+
+    Parameters
+    ----------
+    op : theano.scalar.ScalarOp
+    dtypes : iterable of str
+        Of its inputs.
+    """
+    cls = INLINED.get(type(op))
+    if cls is None or any(dtype != "float32" for dtype in dtypes):
+        return None
+    return cls(scalar.upgrade_to_float, name=f"inlined_{op}")
+
+
+def with_inlined(op, dtypes):
+    """A scalar Op, fused or not, in whose graph every function that can be is inlined; None if none can be.
+
+    Parameters
+    ----------
+    op : theano.scalar.ScalarOp
+    dtypes : iterable of str
+        Of its inputs.
+    """
+    if type(op) is not scalar.Composite:
+        return inlined(op, dtypes)
+    replaced = {v: v.type() for v in op.fgraph.inputs}
+    found = False
+    for node in op.fgraph.toposort():
+        inputs = [replaced.get(v, v) for v in node.inputs]
+        new = inlined(node.op, (v.dtype for v in inputs))
+        found = found or new is not None
+        clone = node.clone_with_new_inputs(inputs) if new is None else new.make_node(*inputs)
+        replaced.update(zip(node.outputs, clone.outputs))
+    if not found:
+        return None
+    return scalar.Composite([replaced[v] for v in op.fgraph.inputs], [replaced[v] for v in op.fgraph.outputs])

@@ -1,0 +1,48 @@
+"""Abstract Ops and some of Theano's become the CPU's; `register()` puts all rewrites of the backend into optdb.
+
+The table of names and positions is in `fastvae.backends.cpu.register`. What becomes what, each file of `cpu/ops`
+declares.
+"""
+
+from theano.compile import optdb
+from theano.gof import TopoOptimizer
+from theano.gof.opt import in2out
+from theano.tensor.opt import InplaceElemwiseOptimizer
+
+from fastvae.backends.compiled_op import import_modules, local_inplace
+from fastvae.backends.cpu import layout, ops, reshape, vectorize
+from fastvae.backends.cpu.op import lowering
+from fastvae.backends.cpu.ops.convolution import local_winograd
+from fastvae.backends.rewrites import equilibrium, fuse, lift
+
+
+def register(winograd):
+    """Put the rewrites into Theano's optdb, once a process."""
+    if "fastvae_onednn_lower" in optdb.__db__:
+        return
+    import_modules(ops)
+
+    def add(name, position, rewrite, *tags):
+        optdb.register(f"fastvae_onednn_{name}", rewrite, position, "fast_run", "fastvae_onednn", *tags)
+
+    add("lift", 0.05, in2out(lift.local_lift_convolution, lowering("lift"), name="fastvae_onednn_lift"))
+    # Once on the graph as its author wrote it (later Theano moves a ReLU behind the reshape that follows it), once
+    # where simplification has removed what else looked at a product.
+    add("fuse_early", 0.06, equilibrium(fuse.local_fuse_bias, fuse.local_fuse_relu))
+    # A sigmoid only then: until simplification is done its logarithm may still become a softplus.
+    late = (fuse.local_fuse_bias, fuse.local_fuse_relu, fuse.local_fuse_sigmoid, fuse.local_fuse_bias_gradient)
+    add("fuse", 1.610, equilibrium(*late))
+    add("lower", 1.620, in2out(lowering("lower"), name="fastvae_onednn_lower"))
+    if winograd:
+        add("winograd", 1.625, in2out(local_winograd, name="fastvae_onednn_winograd"))
+    layouts = (layout.local_cancel_layouts, layout.local_sink_layout, layout.local_lift_layout, layout.local_sum_layout)
+    add("layout", 1.630, equilibrium(*layouts, layout.local_column_sum))
+    views = (reshape.local_sink_unflatten, reshape.local_cancel_unflatten, reshape.local_sum_unflatten)
+    add("reshape", 1.635, equilibrium(*views))
+    add("passes", 1.640, in2out(lowering("passes"), name="fastvae_onednn_passes"))
+    add("product", 1.720, in2out(lowering("product"), name="fastvae_onednn_product"))
+    # After Theano's fusion of element-wise Ops (49).
+    add("vectorize", 49.100, in2out(vectorize.local_vectorize, name="fastvae_onednn_vectorize"))
+    # After AddDestroyHandler (49.5), where Theano's own BLAS goes in place (70).
+    add("inplace", 70.100, TopoOptimizer(local_inplace, failure_callback=TopoOptimizer.warn_inplace), "inplace")
+    add("overwrite", 75.100, InplaceElemwiseOptimizer(vectorize.VectorElemwise), "inplace")

@@ -1,0 +1,89 @@
+"""What all Ops of the CPU share: the compiled module that they run in, and how a file declares what its Op lowers.
+
+    CpuOp      an Op of the compiled module
+    lowers     decorator of an Op, or of a function of a node: takes the place of these Ops at that stage
+    lowering   the rewrite that applies what was declared for a stage
+
+An Op that stands for one abstract Op, with its settings, is no more than ::
+
+    @lowers(abstract.Upsample)
+    class Upsample(CpuOp):
+        ...
+"""
+
+from __future__ import annotations
+
+import theano.tensor as tt
+from theano.gof import local_optimizer
+from theano.gof.opt import copy_stack_trace
+
+from fastvae.backends.compiled_op import CompiledOp, Lowerings
+from fastvae.backends.cpu import library
+
+# Positions in the order of rewrites (`fastvae.backends.cpu.register`) at which Ops of the CPU take the place of others.
+STAGES = {stage: Lowerings() for stage in ("lift", "lower", "passes", "product")}
+
+
+class CpuOp(CompiledOp):
+    """An Op of the CPU backend's compiled module."""
+
+    def module(self):
+        return library.load()
+
+    @classmethod
+    def lower(cls, node):
+        """The outputs of this Op in place of a node's whose Op it lowers, None where it cannot."""
+        return cls(node.op)(*node.inputs, return_list=True) if all_float32(node.inputs) else None
+
+
+def lowers(*kinds, stage="lower"):
+    """Declare that an Op, or a function of a node, takes the place of Ops of these classes.
+
+    Parameters
+    ----------
+    *kinds : subclasses of theano.gof.Op
+        Abstract ones, or Theano's own.
+    stage : {"lift", "lower", "passes", "product"}
+        When: the table of `fastvae.backends.cpu.register` has the positions.
+
+    Returns
+    -------
+    callable
+        A decorator of a `CpuOp`, whose `lower(node)` is taken, or of such a function. It gives the new outputs, or None
+        to leave the node as it is.
+    """
+
+    def declare(target):
+        STAGES[stage](*kinds)(target.lower if isinstance(target, type) else target)
+        return target
+
+    return declare
+
+
+def lowering(stage):
+    """The local rewrite of a stage."""
+    declared = STAGES[stage]
+
+    @local_optimizer(None)
+    def local_lower(node):
+        for rule in declared.rules(node.op):
+            new = rule(node)
+            if new is not None:
+                return replaced(node, new)
+        return False
+
+    return local_lower
+
+
+def replaced(node, new):
+    """The new outputs with the old ones' types, or False where they cannot have them."""
+    new = [tt.patternbroadcast(v, old.broadcastable) for v, old in zip(new, node.outputs)]
+    if any(v.type != old.type for v, old in zip(new, node.outputs)):
+        return False
+    copy_stack_trace(node.outputs, new)
+    return new
+
+
+def all_float32(variables):
+    """Whether all of these variables are float32."""
+    return all(v.dtype == "float32" for v in variables)

@@ -1,0 +1,99 @@
+"""Abstract Ops move to the GPU with the rest of the graph; `register()` puts these rewrites into optdb.
+
+The table of names and positions is in `fastvae.backends.gpu.register`. What becomes what, each file of `gpu/ops`
+declares.
+"""
+
+from theano import scalar
+from theano.compile import optdb
+from theano.gof import TopoOptimizer, local_optimizer
+from theano.gof.opt import copy_stack_trace, in2out
+from theano.gpuarray.elemwise import GpuCAReduceCuda
+from theano.gpuarray.opt import op_lifter, register_opt, register_opt2
+
+from fastvae.backends.compiled_op import import_modules, local_inplace
+from fastvae.backends.gpu import ops
+from fastvae.backends.gpu.op import Deferred, lowers, replaced, typed
+from fastvae.backends.rewrites import equilibrium, fuse, lift
+
+
+def deferring(engine):
+    """The rewrite of abstract Ops that an engine of the GPU, "gpu" or "cudnn", computes: they wait to be moved."""
+
+    @local_optimizer(None)
+    def local_defer(node):
+        for op in lowers.rules(node.op):
+            new = op.defer(node) if op.engine == engine else None
+            if new is not None:
+                return replaced(node, new)
+        return False
+
+    return local_defer
+
+
+def _op_of(deferred):
+    return next(lowers.rules(deferred.abstract_op))
+
+
+def lifted(op, context_name, inputs, outputs):
+    """A deferred Op -> that of the GPU, on the device of a context; the form that Theano's lifters have."""
+    return typed(_op_of(op).on_gpu(op, context_name, inputs, outputs), outputs)
+
+
+@local_optimizer([Deferred])
+def local_end_deferred(node):
+    """A deferred Op that nothing on the GPU touches -> what its file says, such as its stock expression."""
+    if not isinstance(node.op, Deferred):
+        return False
+    return typed(_op_of(node.op).on_host(node), node.outputs)
+
+
+@local_optimizer([GpuCAReduceCuda])
+def local_sum_in_two_stages(node):
+    """the sum over a batch of images -> the sum of each, then theirs: Theano's kernel has one block for the whole"""
+    op = node.op
+    if not isinstance(op, GpuCAReduceCuda) or not isinstance(op.scalar_op, scalar.Add):
+        return False
+    ndim = node.inputs[0].ndim
+    if ndim < 3 or not all(op.reduce_mask):
+        return False
+    types = dict(dtype=op.dtype, acc_dtype=op.acc_dtype)
+    mask = (0, *[1] * (ndim - 1))
+    each = GpuCAReduceCuda(op.scalar_op, range(1, ndim), mask, pre_scalar_op=op.pre_scalar_op, **types)
+    total = GpuCAReduceCuda(op.scalar_op, (0,), (1,), **types)(each(*node.inputs))
+    copy_stack_trace(node.outputs[0], total)
+    return [total]
+
+
+def register():
+    """Put the rewrites that need no cuDNN into Theano's optdb, once a process."""
+    if "fastvae_gpu_defer" in optdb.__db__:
+        return
+    import_modules(ops)
+
+    def add(name, position, rewrite, *tags):
+        optdb.register(f"fastvae_gpu_{name}", rewrite, position, "fast_run", "fastvae_gpu", *tags)
+
+    add("defer", 1.620, in2out(deferring("gpu"), name="fastvae_gpu_defer"))
+    # Theano moves a graph in two passes, which have a list of lifters each.
+    register_opt2([Deferred], "fast_compile", "fastvae_gpu", name="fastvae_gpu_move")(lifted)
+    register_opt("fast_compile", "fastvae_gpu", name="fastvae_gpu_lift")(op_lifter([Deferred])(lifted))
+    add("sum", 48.550, in2out(local_sum_in_two_stages, name="fastvae_gpu_sum"))
+    add("end", 48.600, in2out(local_end_deferred, name="fastvae_gpu_end"))
+    # After AddDestroyHandler (49.5), where Theano's own BLAS goes in place (70).
+    add("inplace", 70.100, TopoOptimizer(local_inplace, failure_callback=TopoOptimizer.warn_inplace), "inplace")
+
+
+def register_cudnn():
+    """Put the rewrites of convolutions into Theano's optdb, once a process."""
+    if "fastvae_cudnn_defer" in optdb.__db__:
+        return
+
+    def add(name, position, rewrite):
+        optdb.register(f"fastvae_cudnn_{name}", rewrite, position, "fast_run", "fastvae_gpu")
+
+    add("lift", 0.05, in2out(lift.local_lift_convolution, name="fastvae_cudnn_lift"))
+    add("fuse_early", 0.06, equilibrium(fuse.local_fuse_bias, fuse.local_fuse_relu))
+    late = (fuse.local_fuse_bias, fuse.local_fuse_relu, fuse.local_fuse_bias_gradient)
+    add("fuse", 1.610, equilibrium(*late))
+    add("defer", 1.620, in2out(deferring("cudnn"), name="fastvae_cudnn_defer"))

@@ -1,0 +1,82 @@
+"""What all Ops of the GPU share, and how an abstract Op waits until Theano has moved the graph there.
+
+    GpuOp       an Op of the compiled module
+    lowers      decorator of a `GpuOp`: stands for abstract Ops of these classes
+    Deferred    an abstract Op on its way to the GPU
+
+Before Theano moves a graph to the GPU (48.5), an abstract Op is replaced by a `Deferred` one, else it would become its
+stock expression (1.65). Theano's passes then lift the deferred Op with its neighbours, and it becomes its `GpuOp`.
+"""
+
+from __future__ import annotations
+
+import theano.tensor as tt
+from theano.gof import Apply, Op
+from theano.gof.opt import copy_stack_trace
+
+from fastvae.backends.compiled_op import CompiledOp, Lowerings
+from fastvae.backends.gpu import library
+
+lowers = Lowerings()
+
+
+class GpuOp(CompiledOp):
+    """An Op of the compiled module, for an abstract Op; float32.
+
+    A subclass says by `lowers` for which ones, and how they get there.
+    """
+
+    engine = "gpu"  # or "cudnn", without which the Op is not available
+
+    def module(self):
+        return library.loaded()
+
+    @classmethod
+    def defer(cls, node):
+        """What takes a node's place until Theano moves the graph, None for what the GPU does not compute."""
+        return Deferred(node.op)(*node.inputs, return_list=True)
+
+    @classmethod
+    def on_gpu(cls, deferred, context_name, inputs, outputs):
+        """A deferred Op's outputs on the device of a context; the form that Theano's lifters have."""
+        raise NotImplementedError
+
+    @classmethod
+    def on_host(cls, node):
+        """What becomes of a deferred node that nothing on the GPU touches: by default the abstract Op's stock one."""
+        stock = node.op.abstract_op.stock(*node.inputs)
+        return stock if isinstance(stock, list) else [stock]
+
+
+class Deferred(Op):
+    """An abstract Op until Theano has moved the graph to the GPU."""
+
+    __props__ = ("abstract_op",)
+
+    def __init__(self, abstract_op):
+        self.abstract_op = abstract_op
+
+    def make_node(self, *inputs):
+        node = self.abstract_op.make_node(*inputs)
+        return Apply(self, node.inputs, [v.type() for v in node.outputs])
+
+    def perform(self, node, inputs, outputs):
+        self.abstract_op.perform(node, inputs, outputs)
+
+    def infer_shape(self, node, shapes):
+        return self.abstract_op.infer_shape(node, shapes)
+
+
+def replaced(node, new):
+    """The new outputs with the old ones' broadcastable axes."""
+    new = typed(new, node.outputs)
+    copy_stack_trace(node.outputs, new)
+    return new
+
+
+def typed(new, outputs):
+    """The new outputs, each with the broadcastable axes of an old one."""
+    return [
+        v if v.broadcastable == old.broadcastable else tt.patternbroadcast(v, old.broadcastable)
+        for v, old in zip(new, outputs)
+    ]

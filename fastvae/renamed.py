@@ -1,0 +1,161 @@
+"""Old public names: what has a better name now goes on working under the old one, with a warning of one line.
+
+    names       of a module: functions, classes, values and what moved to another module
+    Member      of a class: methods, properties and attributes
+    arguments   of a function: keyword arguments
+
+The warning names the line of the user's program, not one of fastvae's, and Python prints it once for each such line.
+
+Examples
+--------
+>>> class Model:
+...     def encode(self, x):
+...         return x + 1
+...     encoded = Member("encode")
+>>> import warnings
+>>> with warnings.catch_warnings(record=True) as caught:
+...     warnings.simplefilter("always")
+...     value = Model().encoded(1)
+>>> value, str(caught[0].message)
+(2, 'Model.encoded is now Model.encode: the old name still works, please change it')
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import pkgutil
+import sys
+import warnings
+from typing import Any, Callable, TypeVar, cast
+
+from fastvae.errors import ConfigurationError
+
+PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class RenamedWarning(FutureWarning):
+    """An old name is in use. A FutureWarning, since Python shows those to users by default."""
+
+
+def names(module: str, **renamed: str) -> Callable[[str], Any]:
+    """The `__getattr__` of a module some of whose names have changed.
+
+    Parameters
+    ----------
+    module : str
+        The module's `__name__`.
+    **renamed : str
+        The new name of each old one. A name with dots is a full one, for what lives in another module now.
+
+    Returns
+    -------
+    callable
+        Raises AttributeError for every other name. A module with a `__getattr__` of its own can end with a call of it.
+
+    Examples
+    --------
+    At the end of a module `shapes`::
+
+        __getattr__ = renamed.names(__name__, square="rectangle", area="fastvae.measures.area")
+    """
+
+    def getattribute(name: str) -> Any:
+        if name not in renamed:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        new = renamed[name] if "." in renamed[name] else f"{module}.{renamed[name]}"
+        warn(f"{module}.{name}", new)
+        return pkgutil.resolve_name(new)
+
+    return getattribute
+
+
+class Member:
+    """The old name of a class's method, property or attribute, to be read only.
+
+    Parameters
+    ----------
+    new : str
+        The name that it has now. Looked up at each use, so a subclass's own method is found.
+
+    Examples
+    --------
+    In the body of a class that has a method `grad_log_q`::
+
+        gradient_by_draw = renamed.Member("grad_log_q")
+    """
+
+    def __init__(self, new: str) -> None:
+        self.new = new
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.old = name
+
+    def __get__(self, instance: object, owner: type) -> Any:
+        warn(f"{owner.__name__}.{self.old}", f"{owner.__name__}.{self.new}")
+        return getattr(owner if instance is None else instance, self.new)
+
+
+def arguments(**renamed: str) -> Callable[[F], F]:
+    """Decorate a function some of whose keyword arguments have new names; above `@kinds.checked`.
+
+    Parameters
+    ----------
+    **renamed : str
+        The new name of each old one.
+
+    Raises
+    ------
+    ConfigurationError
+        At a call that gives both names of one argument.
+
+    Examples
+    --------
+    >>> @arguments(order="sampler")
+    ... def draw(n, sampler="epochs"):
+    ...     return n, sampler
+    >>> draw(3, sampler="replacement")
+    (3, 'replacement')
+    >>> draw(3, sampler="replacement", order="replacement")
+    Traceback (most recent call last):
+    fastvae.errors.ConfigurationError: draw: order= is now sampler=, and both are given: leave order= out
+    """
+
+    def decorate(function: F) -> F:
+        @functools.wraps(function)
+        def renaming(*args: Any, **kwargs: Any) -> Any:
+            for old, new in renamed.items():
+                if old not in kwargs:
+                    continue
+                if new in kwargs:
+                    raise ConfigurationError(
+                        f"{function.__name__}: {old}= is now {new}=, and both are given: leave {old}= out"
+                    )
+                warn(f"{function.__name__}(..., {old}=)", f"{new}=")
+                kwargs[new] = kwargs.pop(old)
+            return function(*args, **kwargs)
+
+        return cast(F, renaming)
+
+    return decorate
+
+
+def warn(old: str, new: str) -> None:
+    """Say that `old` is now `new`, at the line outside fastvae that uses it; for what the above do not cover."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and _is_between(frame.f_code.co_filename):
+        frame = frame.f_back
+    warnings.warn_explicit(
+        f"{old} is now {new}: the old name still works, please change it",
+        RenamedWarning,
+        frame.f_code.co_filename,
+        frame.f_lineno,
+        module=frame.f_globals.get("__name__"),
+        registry=frame.f_globals.setdefault("__warningregistry__", {}),
+    )
+
+
+def _is_between(filename: str) -> bool:
+    """Whether a frame lies between the user's line and here: in fastvae, or in Python's import system."""
+    return filename.startswith((PACKAGE, "<frozen importlib"))

@@ -1,0 +1,55 @@
+"""Files that the last version with checkpoints of format 1 wrote load and go on (`format_1/programs.py` made them)."""
+
+import pathlib
+import shutil
+
+import numpy as np
+import pytest
+
+import fastvae
+from fastvae import checkpoint, cli
+from fastvae.errors import ConfigurationError
+from tests.checkpoint.format_1 import programs
+
+WRITTEN = pathlib.Path(__file__).parent / "format_1"
+
+
+@pytest.fixture
+def folder(tmp_path, request):
+    return shutil.copytree(WRITTEN / request.param, tmp_path / request.param)
+
+
+@pytest.mark.parametrize("folder", programs.PROGRAMS, indirect=True)
+def test_a_checkpoint_goes_on_as_in_one_go(folder, capfd):
+    with np.load(WRITTEN / "losses.npz") as losses:
+        expected = losses[folder.name]
+    _, approx = programs.train(folder.name, programs.WHOLE, folder, resume=True)
+    # The bits are those of one processor and thread; here it is whatever the tests run on.
+    np.testing.assert_allclose(approx.hist, expected, rtol=2e-5)
+    assert (approx.hist[: programs.HALF] == expected[: programs.HALF]).all()
+    assert f"resuming after step {programs.HALF}" in capfd.readouterr().err
+    assert checkpoint.newest(folder)["step"] == programs.WHOLE
+
+
+@pytest.mark.parametrize("folder", ["mlp"], indirect=True)
+def test_another_argument_is_refused_as_it_was(folder, monkeypatch):
+    monkeypatch.setitem(programs.OPTIONS["mlp"], "n_samples", 3)
+    with pytest.raises(ConfigurationError, match=r"n_samples=3 \(it was 2\)"):
+        programs.train("mlp", programs.WHOLE, folder, resume=True)
+
+
+@pytest.mark.parametrize("name", programs.OPTIONS)
+def test_a_parameter_file_holds_what_the_checkpoint_does(name):
+    model = fastvae.load(WRITTEN / name / "vae.npz")
+    assert type(model) is type(programs.vae(name)) and model.config == programs.vae(name).config
+    state = checkpoint.read(WRITTEN / name / f"checkpoint-{programs.HALF:08d}.ckpt")
+    saved = {entry["name"]: entry["value"] for entry in state["variables"]}
+    for parameter in model.get_params():
+        np.testing.assert_array_equal(parameter.get_value(), saved[parameter.name])
+
+
+@pytest.mark.parametrize("folder", ["run"], indirect=True)
+def test_a_run_folder_is_evaluated(folder, monkeypatch, capsys):
+    monkeypatch.chdir(folder)  # its configuration names images.npy
+    assert cli.main(["evaluate", str(folder), "--samples", "5"]) == 0
+    assert "reconstruction mean squared error" in capsys.readouterr().out
