@@ -13,6 +13,7 @@ import fastvae  # noqa: F401  (before anything imports theano)
 from fastvae import devices
 from fastvae.devices import cuda_libraries, cuda_search
 from tests import dry_run
+from tests.quick import QUICK
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 OURS = ("THEANO_FLAGS", "THEANORC", "FASTVAE_PROFILE", "FASTVAE_CUDA_PATH", "OMP_NUM_THREADS")
@@ -33,6 +34,7 @@ LONGEST = (
     "tests/dry_run/test_calibration.py",
     "tests/compilation/test_compilation.py",
     "tests/stack/test_legacy.py",
+    "tests/test_kills.py",
 )
 
 
@@ -50,6 +52,13 @@ class LongestFirst(LoadFileScheduling):
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config, log):
     return LongestFirst(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.nodeid.startswith(QUICK):
+            item.add_marker("quick")
 
 
 def look_often_for_the_compile_lock():
