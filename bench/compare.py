@@ -2,7 +2,7 @@
 
     python bench/compare.py [--quick] [--works conv mlp conv64] [--python torch=/path/to/python]
 
-Environments of peers that are missing are built first, as `bench/.venv-NAME`; a peer that cannot be had is reported
+Environments of peers that are missing are built first, as `bench/.venv-NAME`; a peer that is not available is reported
 in the table. All programs start from one file of weights, batches and noise, and nothing is timed before all agree on
 the loss at step 0 and after 20 steps. The table and the chart go to `bench/results/peers.md` and `peers.png`.
 """
@@ -19,6 +19,7 @@ from typing import NamedTuple
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
+from bench import tables  # noqa: E402
 from bench.pairing import (  # noqa: E402
     AGREEMENT,
     Worker,
@@ -64,7 +65,7 @@ PEERS = [
 
 
 class Missing(Exception):
-    """A peer that cannot be had, and why."""
+    """A peer is not available, and why."""
 
 
 def environment(name, given):
@@ -139,11 +140,9 @@ def measure(work, pythons, args):
 
 def table(results):
     """Markdown: a row for each program, a column for each model."""
-    names = list(dict.fromkeys(name for columns in results.values() for name in columns))
-    lines = ["| program | " + " | ".join(WORKS[work] for work in results) + " |", "|---" * (1 + len(results)) + "|"]
-    for name in names:
-        lines.append(f"| {name} | " + " | ".join(cell(columns.get(name)) for columns in results.values()) + " |")
-    return "\n".join(lines) + "\n"
+    names = dict.fromkeys(name for columns in results.values() for name in columns)
+    rows = ([name, *(cell(columns.get(name)) for columns in results.values())] for name in names)
+    return tables.table(["program", *(WORKS[work] for work in results)], rows) + "\n"
 
 
 def cell(result):
@@ -151,7 +150,7 @@ def cell(result):
     if result is None:
         return "-"
     if isinstance(result, str):
-        return result.replace("|", "/")
+        return result
     ms, (median, low, high) = result
     return f"{ms:.3g} ms, {1000 / ms:.3g} it/s; {median:.2f}x fastvae's time ({low:.2f} to {high:.2f})"
 
@@ -217,8 +216,7 @@ def main(argv=None):
         notes.append(f"{WORKS[work]}: {load}.")
     text = f"{heading}; median of {args.rounds} rounds in turn, 95 % bootstrap interval.\n\n{table(results)}\n"
     text += "\n".join(notes) + "\n"
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "peers.md").write_text(text)
+    tables.write(args.out / "peers.md", text)
     chart(results, args.out / "peers.png")
     print(text)
 

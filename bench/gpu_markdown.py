@@ -1,5 +1,9 @@
 """A GPU's report as Markdown (see `gpu_report.py`)."""
 
+from __future__ import annotations
+
+from bench.tables import table
+
 VERDICTS = ("WRONG", "ok")
 
 
@@ -29,12 +33,6 @@ def markdown(found):
         parts += [f"## Operations, {precision}", operations(rows)]
     failures = "\n".join(f"- {line}" for line in found["failures"]) or "none"
     return "\n\n".join(filter(None, [*parts, "## Failures", failures])) + "\n"
-
-
-def table(heads, rows):
-    """A table of text."""
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "/") for cell in line) + " |" for line in lines)
 
 
 def peak(card, work):

@@ -18,6 +18,7 @@ import tempfile
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
+from bench import tables  # noqa: E402
 from bench.pairing import (  # noqa: E402
     AGREEMENT,
     Disagreement,
@@ -115,16 +116,19 @@ def assert_agreement(apart):
 def report(workers):
     """Print the figures; the first worker is fastvae, the others are stock."""
     ours, *stocks = workers
-    print("\n| program | ms a step | it/s | peak MiB | threads |\n|---|---|---|---|---|")
-    for worker in workers:
-        ms, threads = worker.milliseconds, worker.settings["threads"]
-        settings = ", ".join(f"{name}={value}" for name, value in threads.items())
-        print(f"| {worker.name} | {ms:.3g} | {1000 / ms:.3g} | {worker.settings['peak']:.0f} | {settings} |")
+    print("\n" + tables.table(["program", "ms a step", "it/s", "peak MiB", "threads"], map(_cells, workers)))
     best = fastest(stocks)
     median, low, high = ratio(best, ours)
     print(f"\n{best.name} / fastvae: {median:.2f}, 95 % interval {low:.2f} to {high:.2f}, {len(ours.blocks)} rounds")
     print(f"fastvae's profile is {ours.settings['profile']}, stock runs on the CPU; ", end="")
     print(f"the loss is fetched every {ours.settings['fetch_every']} step; {disturbance(workers)}")
+
+
+def _cells(worker):
+    """A worker's row."""
+    ms, settings = worker.milliseconds, worker.settings
+    threads = ", ".join(f"{name}={value}" for name, value in settings["threads"].items())
+    return [worker.name, f"{ms:.3g}", f"{1000 / ms:.3g}", f"{settings['peak']:.0f}", threads]
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ import numpy as np
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+from bench import tables  # noqa: E402
 from bench.steps import compiled_step  # noqa: E402
 from bench.where_time_goes import group_and_work  # noqa: E402
 from fastvae import likelihoods  # noqa: E402
@@ -122,7 +123,7 @@ def row(combination, gflop, milliseconds, ratios):
     """A line of the Markdown table."""
     spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
     per_sample = f"{gflop / combination.samples:.3f}"
-    return f"| {' | '.join(map(str, combination))} | {per_sample} | {milliseconds:.3f} | {spread} |"
+    return tables.row([*combination, per_sample, f"{milliseconds:.3f}", spread])
 
 
 def combinations(objectives, likelihoods, posteriors, samples):
@@ -150,9 +151,7 @@ def main(argv=None):
     print(
         f"{args.model}, batch {args.batch_size}, profile {fastvae.profiles.active().name}, {threads.describe()}, "
         f"{datetime.date.today()}, load before {load:.2f}; the seed step: {seed.milliseconds(args.seconds):.3f} ms, "
-        f"{seed.gflop():.3f} GFLOP\n\n"
-        "| likelihood | posterior | objective | samples | GFLOP a sample | ms a sample | ratio |\n"
-        "|---|---|---|---|---|---|---|"
+        f"{seed.gflop():.3f} GFLOP\n\n{tables.head([*Combination._fields, 'GFLOP a sample', 'ms a sample', 'ratio'])}"
     )
     worst = 0
     for combination in combinations(args.objectives, args.likelihoods, args.posteriors, args.samples):

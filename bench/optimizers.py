@@ -18,6 +18,7 @@ import pymc3 as pm
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
+from bench import tables  # noqa: E402
 from bench.steps import compiled_step  # noqa: E402
 from fastvae import datasets, timing  # noqa: E402
 
@@ -69,9 +70,9 @@ def main(argv=None):
         name: compiled_step(args.model, minibatch(images, BATCH), BATCH, len(images), obj_optimizer=optimizer)
         for name, optimizer, minibatch in programs(args.optimizers)
     }
-    print("| program | ms a step | ratio |\n|---|---|---|")
-    for name, (milliseconds, ratio) in compare(steps, args.rounds, args.seconds).items():
-        print(f"| {name} | {milliseconds:.2f} | {ratio:.2f} |")
+    found = compare(steps, args.rounds, args.seconds)
+    rows = ([name, f"{milliseconds:.2f}", f"{ratio:.2f}"] for name, (milliseconds, ratio) in found.items())
+    print(tables.table(["program", "ms a step", "ratio"], rows))
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 
+from bench import tables
 from bench.pairing import ROOT
 from bench.stock import compile_sooner, repair_stack
 
@@ -164,17 +165,16 @@ def tally(tests):
 
 def table(folder):
     """Passed of run by file and way, then the tests that pass in a stock way and fail after `import fastvae`."""
-    lines = ["| file of `pymc3/tests` | " + " | ".join(WAYS) + " |", "|---|---|---|---|"]
-    differences = []
+    rows, differences = [], []
     for name in FILES:
         results = {way: outcomes(folder, way, name) for way in WAYS}
-        lines.append(f"| {name} | " + " | ".join(tally(tests) for tests in results.values()) + " |")
+        rows.append([name, *map(tally, results.values())])
         for test, line in (results["fastvae"] or {}).items():
             passed = [way for way in WAYS[1:] if (results[way] or {}).get(test, {}).get("outcome") == "passed"]
             if line["outcome"] == "failed" and passed:
                 error = " ... ".join(line["error"])
                 differences.append(f"* {name}::{test} (passes in stock {', '.join(passed)}): {error}")
-    return "\n".join(lines + ["", *differences, ""])
+    return "\n".join([tables.table(["file of `pymc3/tests`", *WAYS], rows), "", *differences, ""])
 
 
 def main():

@@ -20,7 +20,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import fastvae  # noqa: E402  isort: skip  (before theano)
 import numpy as np  # noqa: E402
 
-from bench import pairing, where_time_goes  # noqa: E402
+from bench import pairing, tables, where_time_goes  # noqa: E402
 from bench.fastvae_worker import seed_step  # noqa: E402
 from bench.problem import SEED, Problem  # noqa: E402
 from fastvae import timing  # noqa: E402
@@ -129,16 +129,20 @@ def sweep(sweeps, counts, blocks):
 
 
 def table(curves):
-    """Markdown: a row for each step, and a line for each fitted exponent."""
-    lines = ["| model | varied | | threads | ms a step | bound, ms | ms / bound |\n|---|---|---|---|---|---|---|"]
-    for curve in curves:
-        for value, ms, least in curve.points:
-            cells = (curve.model, WORDS[curve.varied], value, curve.threads, f"{ms:.3g}", f"{least:.3g}")
-            lines.append("| " + " | ".join(map(str, cells)) + f" | {ms / least:.1f} |")
-    lines.append("\n| model | varied | threads | time grows as its power |\n|---|---|---|---|")
-    for curve in curves:
-        lines.append(f"| {curve.model} | {WORDS[curve.varied]} | {curve.threads} | {curve.exponent[0]:.2f} |")
-    return "\n".join(lines) + "\n"
+    """Markdown: a row for each step, and one for each fitted exponent."""
+    steps = tables.table(
+        ["model", "varied", "", "threads", "ms a step", "bound, ms", "ms / bound"],
+        (
+            [curve.model, WORDS[curve.varied], value, curve.threads, f"{ms:.3g}", f"{least:.3g}", f"{ms / least:.1f}"]
+            for curve in curves
+            for value, ms, least in curve.points
+        ),
+    )
+    powers = tables.table(
+        ["model", "varied", "threads", "time grows as its power"],
+        ([curve.model, WORDS[curve.varied], curve.threads, f"{curve.exponent[0]:.2f}"] for curve in curves),
+    )
+    return f"{steps}\n\n{powers}\n"
 
 
 def chart(curves, path):
@@ -181,8 +185,7 @@ def main(argv=None):
         f"Step time of the seed models{', quick' * args.quick}. {heading}; where not varied: {base}. {measured}. "
         f"Other processes kept at most {others:.2f} cores busy during a block.\n\n{table(curves)}"
     )
-    args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "scaling.md").write_text(text)
+    tables.write(args.out / "scaling.md", text)
     chart(curves, args.out / "scaling.png")
     print(text)
 

@@ -15,6 +15,7 @@ import os
 import pathlib
 import sys
 import time
+from collections.abc import Callable
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
@@ -22,6 +23,7 @@ import fastvae  # noqa: E402  isort: skip  (before theano)
 import numpy as np  # noqa: E402
 import theano  # noqa: E402
 
+from bench import tables  # noqa: E402
 from bench.steps import compiled_step  # noqa: E402
 from fastvae.backends.cpu.ops.adam import Adam  # noqa: E402
 from fastvae.backends.cpu.ops.convolution import Convolution  # noqa: E402
@@ -80,6 +82,52 @@ def traffic(node, shape):
     return sum(4 * math.prod(shape(v)) for v in [*node.inputs, *node.outputs] if getattr(v, "dtype", "") == "float32")
 
 
+def profiled(model: str, batch_size: int) -> Callable:
+    """fastvae's step of a seed model on real images, with Theano's profile of it in `step.profile`."""
+    images = fastvae.datasets.load("fashion-mnist-sample")
+    return compiled_step(model, fastvae.Minibatch(images, batch_size), batch_size, len(images), profile=True)
+
+
+def groups(step: Callable, spent: dict, gflops: float, bandwidth: float) -> dict[str, list]:
+    """The nodes of a step that has been called, by group.
+
+    Parameters
+    ----------
+    step : theano function
+    spent : dict
+        Milliseconds of each node in a step.
+    gflops, bandwidth : float
+        What this machine could do: GFLOP/s of a matrix product, GB/s of a copy.
+
+    Returns
+    -------
+    dict
+        Number of nodes, milliseconds, GFLOP, and the bound in milliseconds.
+    """
+
+    def shape(variable):
+        return np.shape(step.fn.storage_map[variable][0])
+
+    found = {}
+    for node, milliseconds in spent.items():
+        name, work = group_and_work(node, shape)
+        bound = max(work / gflops / 1e9, traffic(node, shape) / bandwidth / 1e9)
+        total = found.setdefault(name, [0, 0.0, 0.0, 0.0])
+        found[name] = [a + b for a, b in zip(total, (1, milliseconds, work / 1e9, 1e3 * bound))]
+    return found
+
+
+def table(found: dict[str, list], elapsed: float) -> str:
+    """Markdown: a row for each group, the longest first, and what of the step's milliseconds is between the Ops."""
+    rows = [
+        [name, nodes, f"{ms:.2f}", f"{work:.2f}", f"{bound:.2f}", f"{ms / bound:.1f}"]
+        for name, (nodes, ms, work, bound) in sorted(found.items(), key=lambda item: -item[1][1])
+    ]
+    between = elapsed - sum(ms for _, ms, _, _ in found.values())
+    rows.append(["between the Ops", "", f"{between:.2f}", "", "", ""])
+    return tables.table(["Ops", "nodes", "ms", "GFLOP", "bound, ms", "ms / bound"], rows)
+
+
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", choices=("conv", "mlp"))
@@ -87,36 +135,20 @@ def main(argv=None):
     parser.add_argument("--steps", type=int, default=30)
     args = parser.parse_args(argv)
     gflops, bandwidth = product_speed(), copy_speed()
-    images = fastvae.datasets.load("fashion-mnist-sample")
-    minibatch = fastvae.Minibatch(images, args.batch_size)
-    step = compiled_step(args.model, minibatch, args.batch_size, len(images), profile=True)
+    step = profiled(args.model, args.batch_size)
     for _ in range(3):
         step()
     before = dict(step.profile.apply_time)
     started = time.perf_counter()
     for _ in range(args.steps):
         step()
-    elapsed = time.perf_counter() - started
-
-    def shape(variable):
-        return np.shape(step.fn.storage_map[variable][0])
-
-    groups = {}
-    for node, seconds in step.profile.apply_time.items():
-        name, work = group_and_work(node, shape)
-        bound = max(work / gflops / 1e9, traffic(node, shape) / bandwidth / 1e9)
-        row = groups.setdefault(name, [0, 0.0, 0.0, 0.0])
-        for i, value in enumerate((1, 1e3 * (seconds - before.get(node, 0)) / args.steps, work / 1e9, 1e3 * bound)):
-            row[i] += value
+    elapsed = 1e3 * (time.perf_counter() - started) / args.steps
+    spent = {node: 1e3 * (t - before.get(node, 0)) / args.steps for node, t in step.profile.apply_time.items()}
+    found = groups(step, spent, gflops, bandwidth)
     print(
         f"{args.model}, batch {args.batch_size}, {threads.describe()}, {datetime.date.today()}: {gflops:.0f} GFLOP/s, "
-        f"{bandwidth:.0f} GB/s, {1e3 * elapsed / args.steps:.2f} ms a step\n"
+        f"{bandwidth:.0f} GB/s, {elapsed:.2f} ms a step\n\n{table(found, elapsed)}"
     )
-    print("| Ops | nodes | ms | GFLOP | bound, ms | ms / bound |\n|---|---|---|---|---|---|")
-    for name, (nodes, ms, work, bound) in sorted(groups.items(), key=lambda item: -item[1][1]):
-        print(f"| {name} | {nodes} | {ms:.2f} | {work:.2f} | {bound:.2f} | {ms / bound:.1f} |")
-    between = 1e3 * elapsed / args.steps - sum(row[1] for row in groups.values())
-    print(f"| between the Ops | | {between:.2f} | | | |")
 
 
 if __name__ == "__main__":

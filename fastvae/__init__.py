@@ -1,16 +1,19 @@
 """fastvae: train variational auto-encoders written in PyMC3 + Theano as fast as the machine allows.
 
-Import it before theano: it picks (or honours) a device profile and repairs the legacy stack.
+Import it before theano: it picks a device profile, or follows the user's, and repairs the legacy stack.
 """
+
+from __future__ import annotations
 
 import importlib
 import os
 import re
 import sys
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-# Public names in the order a user meets them, and the module each one lives in (imported on first use).
+# Public names, in the order in which a user meets them, and the modules that define them (imported on first use).
 _HOME = {
     "datasets": "fastvae.datasets",
     "ConvVAE": "fastvae.models",
@@ -39,8 +42,34 @@ _HOME = {
 }
 __all__ = list(_HOME)
 
+if TYPE_CHECKING:  # the same names for type checkers and editors, which do not see what `__getattr__` finds
+    from fastvae import checkpoint as checkpoint
+    from fastvae import datasets as datasets
+    from fastvae import devices as devices
+    from fastvae import evaluation as evaluation
+    from fastvae import likelihoods as likelihoods
+    from fastvae import nn as nn
+    from fastvae import plots as plots
+    from fastvae import posteriors as posteriors
+    from fastvae import profiles as profiles
+    from fastvae import schedules as schedules
+    from fastvae import timing as timing
+    from fastvae.datasets.rows import on_disk as on_disk
+    from fastvae.errors import CheckpointError as CheckpointError
+    from fastvae.errors import FastvaeError as FastvaeError
+    from fastvae.errors import NonFiniteError as NonFiniteError
+    from fastvae.minibatch import Minibatch as Minibatch
+    from fastvae.models import MLPVAE as MLPVAE
+    from fastvae.models import VAE as VAE
+    from fastvae.models import ConvVAE as ConvVAE
+    from fastvae.models import load as load
+    from fastvae.nn.collect import collect_params as collect_params
+    from fastvae.nn.collect import not_trainable as not_trainable
+    from fastvae.optimizers import adam as adam
+    from fastvae.training import fit as fit
 
-def __getattr__(name):
+
+def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'fastvae' has no attribute {name!r}; it has {', '.join(__all__)}")
     module = importlib.import_module(_HOME[name])
@@ -49,13 +78,13 @@ def __getattr__(name):
     return value
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
 
 
-def _is_command():
+def _is_command() -> bool:
     """Whether this is `fastvae ...` or `python -m fastvae ...`, which parse --profile before they start the stack."""
-    if sys.argv[:1] == ["-m"]:  # Python is still looking for the module that -m (-um, ...) names
+    if sys.argv[:1] == ["-m"]:  # Python is still looking for the module of -m (or -um, ...)
         return re.search(r"(^|\0)-[A-Za-z]*m\0?fastvae(\0|$)", "\0".join(sys.orig_argv)) is not None
     return bool(sys.argv) and os.path.basename(sys.argv[0]) == "fastvae"
 

@@ -12,6 +12,10 @@ fastvae.errors.ConfigurationError: adam: learning_rate=rate must be a finite num
 scalar of theano.shared variables (make a free input one), such as a schedule of fastvae.schedules
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 import theano.tensor as tt
 from theano.compile import SharedVariable
@@ -20,13 +24,13 @@ from theano.gof.graph import inputs
 
 from fastvae import kinds
 
-M2 = 2147462579  # the second modulus of MRG31k3p: its seeds lie below
+M2 = 2147462579  # the second modulus of MRG31k3p, whose seeds must be smaller
 
 
-def scalar(**bounds):
-    """A number within bounds (see `kinds.number`), or a theano scalar whose value theano knows in every step."""
+def scalar(**bounds: Any) -> kinds.Kind:
+    """A number within bounds (see `kinds.number`), or a theano scalar that depends on nothing but shared variables."""
 
-    def standard(value):
+    def standard(value: Any) -> Any:
         if not isinstance(value, Variable) or getattr(value, "ndim", None) != 0 or value.dtype.startswith("complex"):
             raise TypeError
         if not all(isinstance(source, (SharedVariable, Constant)) for source in inputs([value])):
@@ -37,29 +41,29 @@ def scalar(**bounds):
     return kinds.either(kinds.number(**bounds), kinds.Kind("theano scalar", says, standard))
 
 
-def _tensor(value):
+def _tensor(value: Any) -> Any:
     if value is None or isinstance(value, (str, bytes)):
         raise TypeError
     try:
         tt.as_tensor_variable(value)
-    except Exception:  # theano raises a dozen classes for what is no tensor
+    except Exception:  # theano raises a dozen classes for what is not a tensor
         raise TypeError from None
     return value
 
 
-def _shared(value):
+def _shared(value: Any) -> Any:
     if not isinstance(value, SharedVariable):
         raise TypeError
     return value
 
 
-def _updates(value):
+def _updates(value: Any) -> Any:
     if not isinstance(value, dict) or not all(isinstance(variable, SharedVariable) for variable in value):
         raise TypeError
     return value
 
 
-def _loss(value):
+def _loss(value: Any) -> Any:
     if not isinstance(value, Variable) or getattr(value, "ndim", None) != 0:
         raise TypeError
     return value
@@ -73,8 +77,8 @@ updates = kinds.Kind("dict", "a dict {theano.shared variable: new value}", _upda
 shared_list = kinds.sequence(shared, "theano.shared variables, such as fastvae.collect_params returns")
 
 
-def stream_seed(seed):
-    """A seed, an int of at least 0, as one that theano's MRG streams take: itself from 1 to M2 - 1, else drawn from it.
+def stream_seed(seed: int) -> int:
+    """A seed that theano's MRG streams take, for any of at least 0: itself if it is admissible, else one drawn from it.
 
     Examples
     --------

@@ -1,11 +1,12 @@
-"""Optimizers with PyMC3's calling convention, whose updates take few passes over memory.
+"""Optimizers with PyMC3's calling convention, whose updates pass over memory only a few times.
 
-    adam             one fused Op a parameter
-    adagrad_window   PyMC3's default; the squares of each step lie side by side in memory
-    recognised       the one of these that equals an optimizer of PyMC3's
+    adam             one fused Op for each parameter
+    adagrad_window   PyMC3's default; the squares of each step are contiguous in memory
+    recognised       the one of these that computes the same as an optimizer of PyMC3's
 
-PyMC3's others (`pm.sgd`, `pm.momentum`, `pm.nesterov_momentum`, `pm.adagrad`, `pm.rmsprop`, `pm.adadelta`, `pm.adamax`)
-and a user's own work as they are: the profile `cpu` runs their passes over large parameters as threaded vector code.
+PyMC3's other optimizers (`pm.sgd`, `pm.momentum`, `pm.nesterov_momentum`, `pm.adagrad`, `pm.rmsprop`, `pm.adadelta`,
+`pm.adamax`) and a user's own work as they are: the profile `cpu` runs their passes over large parameters as threaded
+vector code.
 
 Examples
 --------
@@ -15,21 +16,26 @@ Examples
 True
 """
 
+from __future__ import annotations
+
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pymc3 as pm
 import theano
 import theano.tensor as tt
 from pymc3.variational.updates import get_or_compute_grads
+from theano.compile import SharedVariable
 
 from fastvae import expressions, kinds
 from fastvae.backends.abstract import AdamStep
 from fastvae.errors import ConfigurationError
 from fastvae.shared import on_device
 
-SMALL = 2**16  # elements
+SMALL = 2**16  # elements of a parameter that shares an Op with others
 RATE = "learning_rate"  # the one setting that may be a theano scalar
 
 
@@ -49,17 +55,24 @@ KEPT = kinds.number(minimum=0, below=1)
     beta2=KEPT,
     epsilon=kinds.number(minimum=0),
 )
-def adam(loss_or_grads=None, params=None, learning_rate=1e-3, beta1=0.9, beta2=0.999, epsilon=1e-8):
-    """Adam updates: `pymc3.updates.adam`, as one threaded pass over memory a parameter where the device has one.
+def adam(
+    loss_or_grads: Any = None,
+    params: Sequence[SharedVariable] | None = None,
+    learning_rate: Any = 1e-3,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    epsilon: float = 1e-8,
+) -> Any:
+    """Adam updates, as `pymc3.updates.adam`: one threaded pass over memory for each parameter, if the backend has one.
 
     Parameters
     ----------
     loss_or_grads : theano scalar or list of theano expressions, optional
-        The loss, or its gradient by every parameter.
+        The loss, or its gradient with respect to every parameter.
     params : list of shared variables, optional
         What is trained. Without `loss_or_grads` and `params` the optimizer itself is returned, with its settings fixed.
     learning_rate : float, theano scalar or schedule of `fastvae.schedules`, above 0
-        Of no unit; a shared scalar can be changed between steps (`set_value`).
+        A shared scalar can be changed between steps (`set_value`).
     beta1, beta2 : float in [0, 1)
         How much of the mean gradient, and of its mean square, is kept from step to step.
     epsilon : float, at least 0
@@ -68,18 +81,18 @@ def adam(loss_or_grads=None, params=None, learning_rate=1e-3, beta1=0.9, beta2=0
     Returns
     -------
     OrderedDict or callable
-        New values of all parameters, their moments and the step count, for `theano.function(updates=...)`; or an
-        optimizer `(loss_or_grads, params) -> OrderedDict`.
+        The new values of all parameters, of their moments and of the step count, for `theano.function(updates=...)`; or
+        an optimizer `(loss_or_grads, params) -> OrderedDict`.
 
     Raises
     ------
     ConfigurationError
-        If an argument is out of its domain, or only one of `loss_or_grads` and `params` is given.
+        If an argument is invalid, or only one of `loss_or_grads` and `params` is given.
 
     Notes
     -----
-    Kingma and Ba, 2014, "Adam: A Method for Stochastic Optimization", arXiv:1412.6980, in the order of operations at
-    the end of its section 2, as PyMC3 has it. It has no decay of its own: give `learning_rate` as a schedule.
+    Kingma and Ba, 2014, "Adam: A Method for Stochastic Optimization", arXiv:1412.6980, with the order of operations at
+    the end of its section 2, as in PyMC3. The learning rate does not decay by itself: give a schedule for that.
 
     Examples
     --------
@@ -115,20 +128,26 @@ def adam(loss_or_grads=None, params=None, learning_rate=1e-3, beta1=0.9, beta2=0
 
 
 @kinds.checked(**KINDS, epsilon=kinds.number(above=0, like=0.1), n_win=kinds.size)
-def adagrad_window(loss_or_grads=None, params=None, learning_rate=0.001, epsilon=0.1, n_win=10):
-    """AdaGrad updates over a window of steps: `pymc3.adagrad_window`, the default of `pm.fit`.
+def adagrad_window(
+    loss_or_grads: Any = None,
+    params: Sequence[SharedVariable] | None = None,
+    learning_rate: Any = 0.001,
+    epsilon: float = 0.1,
+    n_win: int = 10,
+) -> Any:
+    """AdaGrad updates over a window of steps, as `pymc3.adagrad_window`, the default of `pm.fit`.
 
     Parameters
     ----------
     loss_or_grads : theano scalar or list of theano expressions, optional
-        The loss, or its gradient by every parameter.
+        The loss, or its gradient with respect to every parameter.
     params : list of shared variables, optional
         What is trained. Without `loss_or_grads` and `params` the optimizer itself is returned, with its settings fixed.
     learning_rate : float, theano scalar or schedule of `fastvae.schedules`, above 0
     epsilon : float, above 0
         Added to the sum of squares, against division by 0.
     n_win : int
-        Steps whose squared gradients are summed.
+        The number of steps whose squared gradients are summed.
 
     Returns
     -------
@@ -138,13 +157,13 @@ def adagrad_window(loss_or_grads=None, params=None, learning_rate=0.001, epsilon
     Raises
     ------
     ConfigurationError
-        If an argument is out of its domain, or only one of `loss_or_grads` and `params` is given.
+        If an argument is invalid, or only one of `loss_or_grads` and `params` is given.
 
     Notes
     -----
-    Keeps `n_win` squares of every parameter, ten times the memory of the parameters by default, and reads them all in
-    every step: where that counts take `adam`. Shapes of the state and values are PyMC3's; in memory the window is the
-    slowest axis, so that a step writes one contiguous part.
+    It keeps `n_win` squares of every parameter, by default ten times the memory of the parameters, and reads all of
+    them in every step: not for large networks, for which `adam` is faster. The values and the shapes of the state are
+    PyMC3's; in memory the window is the slowest axis, so that each step writes one contiguous block.
 
     Examples
     --------
@@ -174,8 +193,8 @@ def adagrad_window(loss_or_grads=None, params=None, learning_rate=0.001, epsilon
     return updates
 
 
-def recognised(optimizer):
-    """The optimizer of this module that computes what one of PyMC3's does; any other comes back as it is.
+def recognised(optimizer: Callable[..., Any]) -> Callable[..., Any]:
+    """The optimizer of this module that computes the same as one of PyMC3's; any other is returned unchanged.
 
     Parameters
     ----------
@@ -202,7 +221,7 @@ def recognised(optimizer):
     return optimizer if ours is None or symbolic else ours(**settings)
 
 
-def _gradients(owner, loss_or_grads, params):
+def _gradients(owner: str, loss_or_grads: Any, params: Any) -> list[Any]:
     if loss_or_grads is None or params is None:
         given = "loss_or_grads" if params is None else "params"
         raise ConfigurationError(
@@ -216,13 +235,16 @@ def _gradients(owner, loss_or_grads, params):
         return get_or_compute_grads(loss_or_grads, params)
     except theano.gradient.DisconnectedInputError as error:
         raise ConfigurationError(
-            f"{owner}: the loss does not depend on every one of params={params!r}: leave out those that it does not use"
+            f"{owner}: the loss does not depend on all of params={params!r}: leave out those that it does not use"
         ) from error
 
 
-def _groups(params, gradients):
-    """(parameter, gradient) pairs that share one Op: the small ones of a dtype; a large gradient is used while hot."""
-    groups = {}
+def _groups(params: Any, gradients: list[Any]) -> list[list[tuple[Any, Any]]]:
+    """The (parameter, gradient) pairs that share an Op: all small ones of a dtype.
+
+    A large one has an Op of its own, which runs while the gradient is still in the cache.
+    """
+    groups: dict[Any, list[tuple[Any, Any]]] = {}
     for i, (param, gradient) in enumerate(zip(params, gradients)):
         small = param.get_value(borrow=True).size < SMALL
         groups.setdefault(param.dtype if small else i, []).append((param, gradient))

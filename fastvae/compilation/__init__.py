@@ -1,9 +1,12 @@
-"""Compile less of a function, and its C modules side by side.
+"""Compile fewer C modules for a function, and compile them in parallel.
 
-Theano's linker walks through a function's nodes and compiles what its cache lacks, one g++ after the other. Here the
-first missing module makes the C code of all that are missing, and as many g++ as there are threads compile it in a
-folder of this process. Where the linker then asks for a module, its finished file is moved to where g++ would have
-written it: theano's cache and its lock work as before, and what is compiled is the same.
+Theano's linker walks through a function's nodes and compiles the modules that its cache lacks, one after the other.
+Here, as soon as one module is missing, the C code of all missing ones is generated, and as many g++ as there are
+threads compile it in a folder of this process. When the linker then asks for a module, the finished file is moved to
+where g++ would have written it. Theano's cache and its lock work as before, and the result is the same.
+
+    precompiled     the headers that all modules include, compiled once
+    drafts          folders for what compilers write
 
 Examples
 --------
@@ -14,11 +17,15 @@ Examples
 ...     f = theano.function([], tt.zeros(()))  # one entry for each module that theano's cache lacked
 """
 
+from __future__ import annotations
+
 import contextlib
 import functools
 import os
 import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import theano
@@ -30,44 +37,44 @@ from theano.gof.utils import MethodNotDefined
 from theano.gof.vm import VM_Linker
 from theano.scalar import Scalar
 
-from . import precompiled  # not by its full name: stock's programs of bench/ load this package without fastvae
+from . import precompiled  # a relative import: bench/'s stock programs load this package without fastvae
 from .drafts import drafts
 
-SMALL = 100  # elements of a constant that Python computes at once
-_batches = []  # of the functions that are being linked, the innermost last
-_watchers = []
-_preparations = [precompiled.prepare]
-_contexts = []  # of a thread, under which other threads compile for it
+SMALL = 100  # elements of a constant that numpy may compute
+_batches: list[_Batch] = []  # of the functions that are being linked, the innermost last
+_watchers: list[Callable[[int, int], object]] = []
+_preparations: list[Callable[[], object]] = [precompiled.prepare]
+_contexts: list[Callable[[], Any]] = []  # of a thread, for the threads that compile for it
 
 
-def install(workers):
-    """Switch both on for the process.
+def install(workers: int) -> None:
+    """Switch on both for the whole process.
 
     Parameters
     ----------
     workers : int
-        How many g++ run at a time.
+        How many g++ may run at the same time.
     """
     fold_constants_in_python()
     compile_side_by_side(workers)
 
 
-def prepare_with(function):
-    """Let `function()` compile what every function of this profile needs, from the next `preparing` on."""
+def prepare_with(function: Callable[[], object]) -> None:
+    """Register a function that compiles something which every theano function of this profile needs."""
     if function not in _preparations:
         _preparations.append(function)
 
 
-def help_under(context):
-    """Let `context()`, called in the thread that compiles, return a context manager under which others help it."""
+def help_under(context: Callable[[], Any]) -> None:
+    """Register a function that, called in a thread that compiles, returns a context for the threads that help it."""
     _contexts.append(context)
 
 
 @contextlib.contextmanager
-def preparing():
-    """Inside this context, what every function needs is compiled in threads while Python makes and rewrites graphs.
+def preparing() -> Iterator[None]:
+    """Within this context threads compile what every function needs, while Python builds and rewrites graphs.
 
-    What fails there is tried again, and raised, where it is needed.
+    If something fails there, it is tried again, and raises, when it is needed.
     """
     with ThreadPoolExecutor() as pool:
         for preparation in _preparations:
@@ -76,7 +83,7 @@ def preparing():
 
 
 class InTurn:
-    """A compiled function for several threads, which take turns: theano mixes up the inputs of calls at a time.
+    """A compiled function for several threads, which take turns, because theano mixes up inputs of concurrent calls.
 
     Parameters
     ----------
@@ -90,23 +97,23 @@ class InTurn:
     3.0
     """
 
-    def __init__(self, function):
+    def __init__(self, function: Callable[..., Any]) -> None:
         self.__setstate__(function)
 
-    def __call__(self, *args):
+    def __call__(self, *args: Any) -> Any:
         with self._lock:
             return self.function(*args)
 
-    def __getstate__(self):
+    def __getstate__(self) -> Callable[..., Any]:
         return self.function
 
-    def __setstate__(self, function):
+    def __setstate__(self, function: Callable[..., Any]) -> None:
         self.function, self._lock = function, threading.Lock()
 
 
 @contextlib.contextmanager
-def watched(watcher):
-    """Inside this context `watcher(done, total)` is called as the modules of a function are compiled."""
+def watched(watcher: Callable[[int, int], object]) -> Iterator[None]:
+    """Within this context `watcher(done, total)` is called for each module of a function that has been compiled."""
     _watchers.append(watcher)
     try:
         yield
@@ -114,8 +121,8 @@ def watched(watcher):
         _watchers.remove(watcher)
 
 
-def fold_constants_in_python():
-    """Theano compiles a C module to compute one constant: let numpy compute the small ones."""
+def fold_constants_in_python() -> None:
+    """Let numpy compute small constants, for each of which theano would compile a C module."""
 
     def is_small(self, node):
         variables = node.inputs + node.outputs
@@ -132,8 +139,8 @@ def fold_constants_in_python():
     tt.Elemwise.python_constant_folding = is_single
 
 
-def compile_side_by_side(workers):
-    """Let `workers` compilers at a time compile the modules of a function."""
+def compile_side_by_side(workers: int) -> None:
+    """Let up to `workers` compilers at a time compile the modules of a function."""
     compile_str, make_all = GCC_compiler.compile_str, VM_Linker.make_all
 
     @functools.wraps(make_all)
@@ -160,9 +167,9 @@ def compile_side_by_side(workers):
 
 
 class _Batch:
-    """The modules of one function, compiled in a folder of their own from the first that is missing on."""
+    """The modules of one function, which are compiled in a folder of their own as soon as one is missing."""
 
-    def __init__(self, nodes, compile_str, workers):
+    def __init__(self, nodes: Callable[[], Any], compile_str: Callable[..., Any], workers: int) -> None:
         self.nodes, self.compile_str, self.workers = nodes, compile_str, workers
         self.jobs = None
 
@@ -173,8 +180,8 @@ class _Batch:
     def __exit__(self, *exception):
         self.open.close()
 
-    def compiled(self, module_name):
-        """The folder of a finished module, once; None for one that is not among those compiled ahead."""
+    def compiled(self, module_name: str) -> str | None:
+        """The folder of a finished module, which is handed out once; None for a module that was not compiled ahead."""
         if self.jobs is None:
             self._start()
         job = self.jobs.pop(module_name, None)
@@ -213,7 +220,7 @@ class _Batch:
 
 
 def _missing(nodes):
-    """(module, arguments of the compiler) of the nodes that compile one of their own, if theano's cache lacks it."""
+    """(module, arguments of the compiler) of the nodes whose modules theano's cache lacks."""
     cache = get_module_cache()
     for node in nodes:
         if not _is_plain(type(node.op)):
@@ -238,7 +245,7 @@ def _missing(nodes):
 
 
 def _is_plain(op):
-    """Whether an Op's thunk is made as most are, so that its module can be made before its thunk is."""
+    """Whether an Op's thunk is made in the usual way, so that its module can be made before the thunk."""
     return (
         op.make_thunk is Op.make_thunk
         and op.make_c_thunk is Op.make_c_thunk

@@ -1,7 +1,7 @@
-"""Folders for what compilers write, within theano's compile folder, where theano does not look.
+"""Folders for what compilers write, inside theano's compile folder but ignored by theano.
 
-A folder belongs to the process that made it, by a lock that the kernel releases with the process; the next process that
-compiles removes what killed ones left. A finished file is renamed to its place, on the same file system.
+A folder belongs to the process that made it, by a lock that the kernel releases when the process ends. The next process
+that compiles removes the folders of killed ones. A finished file is renamed to its place, on the same file system.
 
 Examples
 --------
@@ -14,19 +14,22 @@ True
 []
 """
 
+from __future__ import annotations
+
 import contextlib
 import fcntl
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
 
-PREFIX = "fastvae_drafts_"  # theano takes a name that begins with `tmp` for one of its own
+PREFIX = "fastvae_drafts_"  # not `tmp`, with which theano's own folders begin
 OWNER = "owner"
 
 
 @contextlib.contextmanager
-def drafts(home):
-    """A new folder in the folder `home`, removed at the end of the block; what dead processes left there goes first.
+def drafts(home: str) -> Iterator[str]:
+    """A new folder in `home`, removed at the end of the block. First, what dead processes left in `home` is removed.
 
     Parameters
     ----------
@@ -44,15 +47,15 @@ def drafts(home):
     folder = tempfile.mkdtemp(prefix=PREFIX, dir=home)
     try:
         with open(os.path.join(folder, OWNER), "xb") as owner:
-            with contextlib.suppress(OSError):  # a file system without locks: nobody removes it but this process
+            with contextlib.suppress(OSError):  # a file system without locks, where nobody else removes it
                 fcntl.flock(owner, fcntl.LOCK_EX)
             yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _remove_unowned(folder):
-    with contextlib.suppress(OSError):  # locked, gone meanwhile, of another user, or on a file system without locks
+def _remove_unowned(folder: str) -> None:
+    with contextlib.suppress(OSError):  # locked, gone, another user's, or without locks
         with open(os.path.join(folder, OWNER), "r+b") as owner:
             fcntl.flock(owner, fcntl.LOCK_EX | fcntl.LOCK_NB)
             shutil.rmtree(folder, ignore_errors=True)

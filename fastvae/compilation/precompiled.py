@@ -1,9 +1,11 @@
 """Compile theano's C modules faster: the headers that all of them include are compiled once.
 
-A cold start compiles dozens of small modules one after the other, and most of the time of each goes into the headers
-of Python, numpy and the C++ library. GCC takes a precompiled header in their place if every flag agrees; if one does
-not, it reads the headers as before, so the compiled module is the same either way.
+A cold start compiles dozens of small modules, and most of the time goes into the headers of Python, numpy and the C++
+library. GCC uses a precompiled header instead if all flags agree; otherwise it reads the headers as before, so the
+compiled module is the same either way.
 """
+
+from __future__ import annotations
 
 import collections
 import hashlib
@@ -28,12 +30,12 @@ HEADERS = (
     "<vector>",
     "<algorithm>",
 )
-_compiled_with = collections.Counter()
+_compiled_with: collections.Counter[str] = collections.Counter()
 _one_at_a_time = threading.Lock()
 
 
-def install():
-    """Let theano's compiler take precompiled headers, one for each set of flags that is used more than once."""
+def install() -> None:
+    """Let theano's compiler use precompiled headers, one for each set of flags that is used more than once."""
     stock = GCC_compiler.compile_str
 
     def compile_str(
@@ -47,7 +49,7 @@ def install():
         py_module=True,
         hide_symbols=True,
     ):
-        preargs = ["-g0", *(preargs or [])]  # half of the remaining time goes into debugging information
+        preargs = ["-g0", *(preargs or [])]  # debugging information would take half of the remaining time
         flags = [*preargs, *([] if "-fPIC" in preargs else ["-fPIC"])]
         with _one_at_a_time:
             header = _header(flags, [*(include_dirs or []), *std_include_dirs()]) if hide_symbols else None
@@ -67,23 +69,23 @@ def install():
     GCC_compiler.compile_str = staticmethod(compile_str)
 
 
-def prepare():
-    """Compile the headers for the flags that most modules have, unless that is done already."""
+def prepare() -> None:
+    """Compile the headers for the flags of most modules, unless that has been done."""
     linker = CLinker().accept(FunctionGraph([], []))
     with _one_at_a_time:
         _header(["-g0", *linker.compile_args()], [*linker.header_dirs(), *std_include_dirs()], uses=2)
 
 
-def _header(flags, include_dirs, uses=1):
-    """The header that is precompiled for these flags, made on their second use; None before, and where it fails."""
-    flags = [flag for flag in flags if not flag.startswith("-Wl,")]  # with one of the linker's g++ would link
+def _header(flags: list[str], include_dirs: list[str], uses: int = 1) -> str | None:
+    """The header that is precompiled for these flags at their second use; None before that, or if it fails."""
+    flags = [flag for flag in flags if not flag.startswith("-Wl,")]  # g++ would link if it saw one for the linker
     key = hashlib.sha256(repr((config.cxx, flags, include_dirs)).encode()).hexdigest()[:16]
     path = os.path.join(config.compiledir, f"fastvae_{key}.h")
     if os.path.exists(path + ".gch"):
         return path
     before = _compiled_with[key]
     _compiled_with[key] += uses
-    # One module alone would not pay for its header; one that failed is not tried again.
+    # A header does not pay for a single module; and if it failed once, it is not tried again.
     if not before < 2 <= before + uses:
         return None
     with drafts(config.compiledir) as folder:

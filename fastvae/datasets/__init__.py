@@ -1,31 +1,36 @@
 """Images for a VAE: a sample that ships with the package, Debian's Fashion-MNIST, and files of your own.
 
-`load` reads them by name or path, `holds` tells what there is to read, `as_images` holds an array in memory
-to the same rules (`fastvae.datasets.validation`). Images are always float32 in [0, 1] of shape (N, C, H, W), labels
-int64 of shape (N,).
+`load` reads them by name or path, `holds` tells whether there is something to read, and `as_images` checks and converts
+an array in memory by the same rules (`fastvae.datasets.validation`). Images are always float32 in [0, 1] of shape
+(N, C, H, W), labels int64 of shape (N,). `binarized` makes binary images of grey ones, and `fastvae.on_disk`
+(`fastvae.datasets.rows`) opens files that do not fit in memory.
 
 ==========================  ==================================================================================
 ``"fashion-mnist-sample"``  ships with the package: 5,000 training and 1,000 test images of 28 x 28, labelled
 ``"fashion-mnist-full"``    all 60,000 + 10,000 of them, from Debian's package ``dataset-fashion-mnist``
-``"fashion-mnist"``         the full set where it is installed, else the sample; one log line says which
+``"fashion-mnist"``         the full set if it is installed, else the sample; a line of the log says which
 a directory                 of IDX files in MNIST's naming (`MNIST_NAMES`), plain or gzipped
-any other directory         of images, or of one folder of images for each class: the training images; with two
-                            folders ``train`` and ``test`` of either kind both splits
+any other directory         of images, or of a folder of images for each class: the training images; if it has two
+                            folders ``train`` and ``test`` of either kind, both splits
 ``*.npz``, ``*.h5``         arrays under the keys of `NPZ_KEYS`; a single HDF5 dataset is the training images
 ``*.npy``                   one array: the training images
 any other file              one IDX file, plain or gzipped: the training images
 ==========================  ==================================================================================
 
-Endings and names may be in capitals. Only regular files are read.
+Endings and names may be in upper case. Only regular files are read.
 
 >>> images, labels = load("fashion-mnist-sample", split="test", labels=True)
 >>> images.shape, images.dtype, labels.shape
 ((1000, 1, 28, 28), dtype('float32'), (1000,))
 """
 
+from __future__ import annotations
+
 import functools
 import logging
 import os
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, overload
 
 import numpy as np
 
@@ -42,13 +47,13 @@ __all__ = ["MNIST_NAMES", "NAMES", "NPZ_KEYS", "SPLITS", "as_images", "binarized
 NAMES = ("fashion-mnist-sample", "fashion-mnist", "fashion-mnist-full")
 SPLITS = ("train", "test")
 
-#: File names of a directory in MNIST's naming; of several for one part the first is read.
+#: File names of a directory in MNIST's naming; if there are several for one part, the first is read.
 MNIST_NAMES = {
     (split, what): tuple(f"{stem}-{what}{dot}{rank}-ubyte{end}" for dot in "-." for end in ("", ".gz"))
     for split, stem in (("train", "train"), ("test", "t10k"))
     for what, rank in (("images", "idx3"), ("labels", "idx1"))
 }
-#: Keys of an .npz or HDF5 file; of each line one is read, so it must hold at most one.
+#: Keys of an .npz or HDF5 file, which must have at most one of each line.
 NPZ_KEYS = {
     ("train", "images"): ("x_train", "train_images", "images", "x"),
     ("train", "labels"): ("y_train", "train_labels", "labels", "y"),
@@ -61,38 +66,50 @@ _INSTALL = "apt-get install dataset-fashion-mnist"
 _KINDS = "a directory in MNIST's naming or of images, an IDX file (also .gz), a .npy, a .npz or an HDF5 file"
 
 
+Parts = dict[tuple[str, str], Callable[[], tuple[Any, str]]]
+Places = Mapping[tuple[str, str], tuple[str, ...]]
 SOURCE = kinds.Kind("path", f"one of the names {', '.join(NAMES)}, or the path of {_KINDS}", kinds.path.standard)
 PART = dict(name_or_path=SOURCE, split=kinds.choice(*SPLITS), labels=kinds.boolean)
 
 
+@overload
+def load(name_or_path: str | os.PathLike[str] = ..., split: str = ..., labels: Literal[False] = ...) -> np.ndarray: ...
+@overload
+def load(name_or_path: str | os.PathLike[str], split: str, labels: Literal[True]) -> tuple[np.ndarray, np.ndarray]: ...
+@overload
+def load(
+    name_or_path: str | os.PathLike[str] = ..., split: str = ..., *, labels: Literal[True]
+) -> tuple[np.ndarray, np.ndarray]: ...
 @kinds.checked(**PART)
-def load(name_or_path="fashion-mnist-sample", split="train", labels=False):
+def load(
+    name_or_path: str | os.PathLike[str] = "fashion-mnist-sample", split: str = "train", labels: bool = False
+) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
     """Read the images of one split, and their labels if asked.
 
     Parameters
     ----------
     name_or_path : str or os.PathLike
-        A name of `NAMES`, or a path as in the table above. A string that is a name is never taken as a path: write
-        ``./fashion-mnist``, or pass a `pathlib.Path`, for a directory called so.
+        A name of `NAMES`, or a path as in the table above. A string that is a name is never taken as a path: for a
+        directory of that name write ``./fashion-mnist`` or pass a `pathlib.Path`.
     split : {"train", "test"}
-        A file that holds a single array is all training images.
+        A file of a single array contains only training images.
     labels : bool
         Whether to return the labels too.
 
     Returns
     -------
     images : numpy.ndarray
-        float32 (N, C, H, W) in [0, 1], converted by the rules of `as_images`; an array of your own to write to.
+        float32 (N, C, H, W) in [0, 1], converted by the rules of `as_images`; a new array, which you may change.
     labels : numpy.ndarray
-        int64 (N,); only with ``labels=True``, see `as_labels`. Otherwise they are not looked at.
+        int64 (N,), only with ``labels=True``; see `as_labels`. Otherwise labels are not read.
 
     Raises
     ------
     DataError
-        If there is no such name, file, split or labels, or a file is damaged or not what it should be: the
-        message names the file, what was found and what is accepted.
+        If there is no such name, file, split or labels, or if a file is damaged or not what it should be: the message
+        names the file, what was found and what is accepted.
     ConfigurationError
-        If an argument is out of its domain.
+        If an argument is invalid.
 
     Notes
     -----
@@ -114,8 +131,8 @@ def load(name_or_path="fashion-mnist-sample", split="train", labels=False):
 
 
 @kinds.checked(**PART)
-def holds(name_or_path, split="train", labels=False):
-    """Whether `load` with the same arguments would find that split (and its labels); contents are not read.
+def holds(name_or_path: str | os.PathLike[str], split: str = "train", labels: bool = False) -> bool:
+    """Whether `load` with the same arguments would find the split (and its labels); contents are not read.
 
     Parameters
     ----------
@@ -129,7 +146,7 @@ def holds(name_or_path, split="train", labels=False):
     Raises
     ------
     DataError, ConfigurationError
-        As `load`, for a name or path that does not exist, a damaged .npz, or an argument out of its domain.
+        As `load`, for a name or path that does not exist, a damaged .npz file, or an invalid argument.
 
     Examples
     --------
@@ -141,8 +158,10 @@ def holds(name_or_path, split="train", labels=False):
 
 
 @kinds.checked(name_or_path=SOURCE, image_shape=kinds.shape_of_images, labels=kinds.boolean)
-def held_out(name_or_path, image_shape, labels=True):
-    """The test images of a data set, for judging a model; its training images if it has no test split.
+def held_out(
+    name_or_path: str | os.PathLike[str], image_shape: tuple[int, int, int], labels: bool = True
+) -> tuple[np.ndarray, np.ndarray | None, str]:
+    """The test images of a data set, to judge a model by; its training images if it has no test split.
 
     Parameters
     ----------
@@ -156,9 +175,9 @@ def held_out(name_or_path, image_shape, labels=True):
     Returns
     -------
     images : numpy.ndarray
-        Float32 (N, C, H, W).
+        float32 (N, C, H, W).
     labels : numpy.ndarray or None
-        Int64 (N,), if the split has labels. Those that cannot be read are left out, which a line of the log says.
+        int64 (N,), if the split has labels. If they cannot be read, they are None, and a line of the log says why.
     split : {"test", "train"}
         Which images they are.
 
@@ -177,7 +196,7 @@ def held_out(name_or_path, image_shape, labels=True):
     images, found = load(name_or_path, split), None
     if images.shape[1:] != tuple(image_shape):
         raise DataError(
-            f"{str(name_or_path)!r}: its {split} images are {images.shape[1:]}, the model's {tuple(image_shape)}: "
+            f"{str(name_or_path)!r}: its {split} images are {images.shape[1:]}, but the model's {tuple(image_shape)}: "
             "give both splits one shape"
         )
     if labels and holds(name_or_path, split, labels=True):
@@ -189,7 +208,7 @@ def held_out(name_or_path, image_shape, labels=True):
     return images, found, split
 
 
-def _parts(name_or_path, split, labels):
+def _parts(name_or_path: str | os.PathLike[str], split: str, labels: bool) -> tuple[str, Parts, Places]:
     """Check `load`'s arguments and find what there is to read.
 
     Returns
@@ -198,7 +217,7 @@ def _parts(name_or_path, split, labels):
     parts : dict
         From (split, "images" or "labels") to a function that returns (array, source).
     places : dict
-        From the same keys to the names under which each is looked for; empty for a file of one array.
+        From the same keys to the names that each may have; empty for a file of one array.
     """
     path = _path(name_or_path)
     if os.path.isdir(path):
@@ -216,8 +235,8 @@ def _parts(name_or_path, split, labels):
     return path, {("train", "images"): functools.partial(read, path)}, {}
 
 
-def _path(name_or_path):
-    """The path behind a name or path; it exists."""
+def _path(name_or_path: str | os.PathLike[str]) -> str:
+    """The path that a name or path stands for, which exists."""
     if name_or_path == "fashion-mnist-full" and not os.path.isdir(_DEBIAN):
         raise DataError(
             f"data set 'fashion-mnist-full' is not installed, {_DEBIAN!r} does not exist: `{_INSTALL}`, or take the "
@@ -225,7 +244,8 @@ def _path(name_or_path):
         )
     either = _DEBIAN if os.path.isdir(_DEBIAN) else _SAMPLE
     named = {"fashion-mnist-sample": _SAMPLE, "fashion-mnist": either, "fashion-mnist-full": _DEBIAN}
-    path = named[name_or_path] if name_or_path in NAMES else os.path.expanduser(os.fsdecode(name_or_path))
+    path = named.get(str(name_or_path)) if isinstance(name_or_path, str) else None
+    path = path or os.path.expanduser(os.fsdecode(name_or_path))
     if not os.path.exists(path):
         raise DataError(
             f"no data set, file or directory is called {path!r}: take one of the names {', '.join(NAMES)} or the path "
@@ -238,22 +258,22 @@ def _path(name_or_path):
     return path
 
 
-def _read(path, parts, places, split, what):
-    """One part of a data set: the array, and what it is called in an error message."""
+def _read(path: str, parts: Parts, places: Places, split: str, what: str) -> tuple[Any, str]:
+    """One part of a data set: the array, and what error messages call it."""
     if (split, what) in parts:
         return parts[split, what]()
     if places:
         raise DataError(f"{path!r} has no {split} {what}: they are looked for as {' or '.join(places[split, what])}")
     raise DataError(
-        f"{path!r} has no {split} {what}: a file of one array is training images alone; a directory in MNIST's "
-        "naming or a .npz holds more"
+        f"{path!r} has no {split} {what}: a file of one array contains training images only; a directory in MNIST's "
+        "naming or a .npz file can contain more"
     )
 
 
-def _mnist_parts(path):
+def _mnist_parts(path: str) -> Parts:
     """The parts of a directory in MNIST's naming."""
     there = {name.lower(): os.path.join(path, name) for name in folders.visible(path)}
-    parts = {}
+    parts: Parts = {}
     for part, names in MNIST_NAMES.items():
         file = next((there[name] for name in names if name in there), None)
         if file is not None:
@@ -261,34 +281,38 @@ def _mnist_parts(path):
     return parts
 
 
-def _folder_parts(path):
+def _folder_parts(path: str) -> Parts:
     """The parts of a directory of images, of a folder for each class, or of the folders train and test."""
     splits = {name.lower(): os.path.join(path, name) for name in folders.visible(path) if name.lower() in SPLITS}
     if not {*splits} == {*SPLITS}:
         splits = {"train": path}
-    parts = {}
+    parts: Parts = {}
     for split, folder in splits.items():
         if folders.holds_images(folder):
             parts[split, "images"] = functools.partial(_read_folder, folder)
             labels = folders.listing(folder).labels
             if labels is not None:
-                parts[split, "labels"] = functools.partial(lambda *found: found, labels, repr(folder))
+                parts[split, "labels"] = functools.partial(_pair, labels, repr(folder))
     return parts
 
 
-def _read_folder(path):
+def _pair(array: np.ndarray, source: str) -> tuple[np.ndarray, str]:
+    return array, source
+
+
+def _read_folder(path: str) -> tuple[np.ndarray, str]:
     rows = ImageFolder(path)
     return np.asarray(rows), rows.source
 
 
-def _read_hdf5(path, key):
+def _read_hdf5(path: str, key: str) -> tuple[np.ndarray, str]:
     rows = HDF5Rows(hdf5.dataset(path, key), images=False)
     return np.asarray(rows), rows.source
 
 
-def _keyed_parts(path, found, read):
-    """The parts of a file that holds arrays under the keys `found`."""
-    parts = {}
+def _keyed_parts(path: str, found: list[str], read: Callable[[str, str], tuple[Any, str]]) -> Parts:
+    """The parts of a file that has arrays under the keys `found`."""
+    parts: Parts = {}
     for part, keys in NPZ_KEYS.items():
         matches = [key for key in keys if key in found]
         if matches:
@@ -301,8 +325,10 @@ def _keyed_parts(path, found, read):
     return parts
 
 
-def _read_key(path, part, matches, read):
-    """The array under the one key that there may be for a part."""
+def _read_key(
+    path: str, part: tuple[str, str], matches: list[str], read: Callable[[str, str], tuple[Any, str]]
+) -> tuple[Any, str]:
+    """The array of a part, which may have only one key."""
     if len(matches) > 1:
         raise DataError(f"{path!r} holds several {' '.join(part)}, as {' and '.join(matches)}: keep one of them")
     return read(path, *matches)

@@ -1,4 +1,4 @@
-"""Folders of images: the images themselves, or one folder of images for each class. Files are read by pillow.
+"""Folders of images: the images themselves, or a folder of images for each class. Pillow reads the files.
 
 Examples
 --------
@@ -11,9 +11,12 @@ Examples
 Listing(names=['cat/1.png', 'dog/1.png'], classes=['cat', 'dog'], labels=array([0, 1]))
 """
 
+from __future__ import annotations
+
 import contextlib
 import os
 import warnings
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -29,13 +32,13 @@ SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".t
 class Listing(NamedTuple):
     """The images of a folder."""
 
-    names: list  #: relative to the folder, sorted
-    classes: "list | None" = None  #: sorted names of the folders that hold them; None if they lie in the folder itself
-    labels: "np.ndarray | None" = None  #: int64, the place of each image's class
+    names: list[str]  #: relative to the folder, sorted
+    classes: list[str] | None = None  #: the subfolders that contain them, sorted; None if the folder itself does
+    labels: np.ndarray | None = None  #: int64, the index of each image's class
 
 
-def listing(path):
-    """The images of a folder; hidden files are none.
+def listing(path: str) -> Listing:
+    """The images of a folder; hidden files do not count.
 
     Returns
     -------
@@ -44,7 +47,7 @@ def listing(path):
     Raises
     ------
     DataError
-        If there are none, some in the folder itself and some in folders of it, or two splits.
+        If there are none, or images both in the folder itself and in subfolders, or the folder has two splits.
     """
     names, folders = _images(path), _subfolders(path)
     inside = {name: images for name in folders if (images := _images(os.path.join(path, name)))}
@@ -57,8 +60,8 @@ def listing(path):
         raise DataError(f"{path!r} holds the splits train and test: give the path of one of these folders")
     if not names and not inside:
         raise DataError(
-            f"{path!r} holds no images: their names end in {', '.join(SUFFIXES)}, and they lie in it or in a folder of "
-            "it for each class"
+            f"{path!r} holds no images: their names end in {', '.join(SUFFIXES)}, and they are in the folder itself or "
+            "in a subfolder for each class"
         )
     if names:
         return Listing(names)
@@ -66,21 +69,21 @@ def listing(path):
     return Listing(names, list(inside), np.repeat(np.arange(len(inside)), list(map(len, inside.values()))))
 
 
-def holds_images(path):
-    """Whether there is an image in a folder, or in a folder of it."""
+def holds_images(path: str) -> bool:
+    """Whether there is an image in a folder or in one of its subfolders."""
     return bool(_images(path)) or any(_images(os.path.join(path, name)) for name in _subfolders(path))
 
 
-def shape_of(path, source):
-    """(H, W) or (H, W, 3) of an image, by its header."""
+def shape_of(path: str, source: str) -> tuple[int, ...]:
+    """(H, W) or (H, W, 3) of an image, according to its header."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `_announced` refuses what it is about
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # `_announced` refuses such images
         with _opened(path, source) as image:
             return _announced(image, source)
 
 
-def read(path, source, shape):
-    """The pixels of an image, uint8, which must have that shape; its header is looked at before it is decoded."""
+def read(path: str, source: str, shape: tuple[int, ...]) -> np.ndarray:
+    """The pixels of an image, uint8; DataError if its header, which is read first, announces another shape."""
     with _opened(path, source) as image:
         found = _announced(image, source)
         if found != shape:
@@ -91,8 +94,8 @@ def read(path, source, shape):
 
 
 @contextlib.contextmanager
-def _opened(path, source):
-    """An image of which the header was read; what goes wrong inside is a DataError."""
+def _opened(path: str, source: str) -> Iterator[Image.Image]:
+    """An image whose header has been read; whatever goes wrong in the block becomes a DataError."""
     try:
         with open_regular(path) as file, Image.open(file) as image:
             yield image
@@ -102,7 +105,8 @@ def _opened(path, source):
         raise DataError(f"{source}: cannot be read as an image ({reason(error)})") from error
 
 
-def _announced(image, source):
+def _announced(image: Image.Image, source: str) -> tuple[int, ...]:
+    """The shape that an image's header announces; DataError if fastvae does not read such images."""
     if image.mode not in ("L", "RGB"):
         raise DataError(f"{source}: found an image of mode {image.mode}, not 8-bit grey or RGB: convert it")
     if image.width * image.height > Image.MAX_IMAGE_PIXELS:
@@ -113,16 +117,16 @@ def _announced(image, source):
     return (image.height, image.width, *((3,) if image.mode == "RGB" else ()))
 
 
-def _images(path):
+def _images(path: str) -> list[str]:
     return sorted(name for name in visible(path) if name.lower().endswith(SUFFIXES))
 
 
-def _subfolders(path):
+def _subfolders(path: str) -> list[str]:
     return sorted(name for name in visible(path) if os.path.isdir(os.path.join(path, name)))
 
 
-def visible(path):
-    """The names in a folder, but for hidden ones."""
+def visible(path: str) -> list[str]:
+    """The names in a folder that are not hidden."""
     try:
         return [name for name in os.listdir(path) if not name.startswith(".")]
     except OSError as error:

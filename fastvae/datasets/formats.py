@@ -1,10 +1,12 @@
-"""Read arrays from IDX, .npy and .npz files, with an error that names the file for everything that can be wrong in one.
+"""Read arrays from IDX, .npy and .npz files; everything that can be wrong in a file is an error that names it.
 
-Every reader returns the array (in the file's dtype and shape, at least one element, rank 1 to 4) and what to call it in
-an error message. Whether it is a set of images or labels is for `fastvae.datasets` to judge. What a header announces is
-held against what is there before the values are read, so that they never take more memory than it announces. Checksums
-of gzip and zip are verified to the end; a file without one can hide a changed value, but no changed length.
+Every reader returns the array (in the file's dtype and shape, with at least one element and of rank 1 to 4) and what
+error messages call it. Whether it is images or labels is for `fastvae.datasets` to decide. What a header announces is
+compared with the file's size before the values are read, so reading never takes more memory than announced. Checksums
+of gzip and zip are verified; in a file without one a changed value goes unnoticed, but a changed length does not.
 """
+
+from __future__ import annotations
 
 import contextlib
 import gzip
@@ -16,7 +18,8 @@ import struct
 import tokenize
 import zipfile
 import zlib
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import IO, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -26,7 +29,7 @@ from fastvae.files import open_regular
 HEADER = 2**20  # no .npy header is longer
 BLOCK = 2**24  # bytes of one read
 _IDX_TYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-_ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # numpy's; python reads others in blocks of unbounded size
+_ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # numpy's; Python reads others in blocks of unbounded size
 
 
 class _Header(NamedTuple):
@@ -34,22 +37,22 @@ class _Header(NamedTuple):
 
     start: int
     dtype: np.dtype
-    shape: tuple
+    shape: tuple[int, ...]
     order: str = "C"
 
     @property
-    def n_bytes(self):
+    def n_bytes(self) -> int:
         return math.prod(self.shape) * self.dtype.itemsize
 
 
-def read_idx(path, mapped=False):
-    """Read an IDX file [1]_, plain or gzipped (told by its content): 0, 0, type, rank, big-endian sizes, values.
+def read_idx(path: str, mapped: bool = False) -> tuple[np.ndarray, str]:
+    """Read an IDX file [1]_, plain or gzipped (its content tells): 0, 0, type, rank, big-endian sizes, values.
 
     Parameters
     ----------
     path : str
     mapped : bool
-        Whether to leave the values on disk, mapped for access in random order; a gzipped file cannot be.
+        Whether to leave the values on disk, mapped for access in random order; impossible for a gzipped file.
 
     Returns
     -------
@@ -59,7 +62,7 @@ def read_idx(path, mapped=False):
     Raises
     ------
     DataError
-        If the file cannot be read, is no IDX file, or its size is not what its header announces.
+        If the file cannot be read, is not an IDX file, or does not have the size that its header announces.
 
     References
     ----------
@@ -80,39 +83,39 @@ def read_idx(path, mapped=False):
             raise DataError(f"{source} is a truncated or damaged gzip file ({reason(error)}): get it again") from error
 
 
-def read_npy(path, mapped=False):
+def read_npy(path: str, mapped: bool = False) -> tuple[np.ndarray, str]:
     """Read an .npy file of numpy's format 1.0 or 2.0, no pickles; parameters, returns and errors as for `read_idx`."""
     with _opened(path) as file:
         return _read(file, _size(file), _npy_header, repr(path), mapped), repr(path)
 
 
-def npz_keys(path):
-    """The keys of the arrays in an .npz file, a list of str; DataError if it is no readable zip file."""
+def npz_keys(path: str) -> list[str]:
+    """The keys of the arrays in an .npz file; DataError if it is not a readable zip file."""
     with _unzipped(path) as archive:
         return [name[: -len(".npy")] for name in archive.namelist() if name.endswith(".npy")]
 
 
-def read_npz(path, key):
+def read_npz(path: str, key: str) -> tuple[np.ndarray, str]:
     """Read the array under one of an .npz file's `npz_keys`; returns and errors as for `read_idx`."""
     source = f"{path!r}, key {key!r}"
     with _unzipped(path) as archive:
         return npz_member(archive, key, source), source
 
 
-def npz_member(archive, key, source, any_shape=False):
-    """The array under a key of an open `zipfile.ZipFile`; no pickle.
+def npz_member(archive: zipfile.ZipFile, key: str, source: str, any_shape: bool = False) -> np.ndarray:
+    """The array under a key of an open `zipfile.ZipFile`; pickles are refused.
 
     Parameters
     ----------
     archive : zipfile.ZipFile
     key, source : str
     any_shape : bool
-        Whether it may be a single number, or empty.
+        Whether the array may also be a single number, or empty.
 
     Raises
     ------
     DataError
-        If it is no such array, or announces another number of bytes than the archive's directory.
+        If it is not such an array, or announces another number of bytes than the archive's directory does.
     KeyError, zipfile.BadZipFile, ...
         If the archive is damaged.
     """
@@ -123,18 +126,18 @@ def npz_member(archive, key, source, any_shape=False):
         return _read(stream, member.file_size, _npy_header, source, any_shape=any_shape)
 
 
-def suffix(path):
-    """The ending of a file's name, in small letters."""
+def suffix(path: str | os.PathLike[str]) -> str:
+    """The ending of a file's name in lower case, such as ``".npy"``."""
     return os.path.splitext(os.fspath(path))[1].lower()
 
 
-def reason(error):
-    """An error of the standard library in one line."""
+def reason(error: BaseException) -> str:
+    """The message of any exception, on one line."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
 @contextlib.contextmanager
-def _opened(path):
+def _opened(path: str) -> Iterator[BinaryIO]:
     try:
         with open_regular(path) as file:
             yield file
@@ -142,13 +145,13 @@ def _opened(path):
         raise DataError(f"{path!r} cannot be read ({reason(error)}): it must be a readable file") from error
 
 
-def _size(file):
+def _size(file: IO[bytes]) -> int:
     return os.fstat(file.fileno()).st_size
 
 
 @contextlib.contextmanager
-def _unzipped(path):
-    """An open .npz file; what goes wrong inside is a DataError (encrypted members raise RuntimeError)."""
+def _unzipped(path: str) -> Iterator[zipfile.ZipFile]:
+    """An open .npz file; whatever goes wrong in the block becomes a DataError."""
     try:
         with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             yield archive
@@ -160,15 +163,22 @@ def _unzipped(path):
         EOFError,
         KeyError,
         ValueError,
-        RuntimeError,
+        RuntimeError,  # an encrypted member
         zlib.error,
         struct.error,
     ) as error:
         raise DataError(f"{path!r} cannot be read as .npz ({reason(error)}): write it with numpy.savez") from error
 
 
-def _read(stream, size, parse, source, mapped=False, any_shape=False):
-    """The array of a stream of `size` bytes (None if that is unknown) that begins with a header which `parse` knows."""
+def _read(
+    stream: Any,
+    size: int | None,
+    parse: Callable[[bytes, int, str], _Header],
+    source: str,
+    mapped: bool = False,
+    any_shape: bool = False,
+) -> np.ndarray:
+    """The array in a stream of `size` bytes (None if that is unknown) that begins with a header which `parse` reads."""
     head = stream.read(HEADER)
     header = parse(head, len(head) if size is None else size, source)
     if size is not None:
@@ -178,26 +188,28 @@ def _read(stream, size, parse, source, mapped=False, any_shape=False):
             f"{source}: found {header.dtype} {header.shape}, at least one image (rank 3 or 4 in all) or label (rank 1) "
             "is needed"
         )
+    data: mmap.mmap | bytearray
     if mapped:
         data = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-        data.madvise(mmap.MADV_RANDOM)  # otherwise each row of a shuffle reads 128 kB around it
+        data.madvise(mmap.MADV_RANDOM)  # otherwise reading one row reads 128 kB around it
         start = header.start
     else:
-        data, start = bytearray(head[header.start :]), 0
-        while len(data) <= header.n_bytes and (more := stream.read(min(BLOCK, header.n_bytes + 1 - len(data)))):
-            data += more
-        _check_length(header, len(data), source, at_least=size is None)
+        values, start = bytearray(head[header.start :]), 0
+        while len(values) <= header.n_bytes and (more := stream.read(min(BLOCK, header.n_bytes + 1 - len(values)))):
+            values += more
+        _check_length(header, len(values), source, at_least=size is None)
+        data = values
     array = np.ndarray(header.shape, header.dtype, data, start, order=header.order)
     if array.dtype.kind == "b" and array.view(np.uint8).max(initial=0) > 1:
         raise DataError(f"{source}: its header announces bool, but some bytes are neither 0 nor 1: it is damaged")
     return array
 
 
-def _idx_header(head, found, source):
+def _idx_header(head: bytes, found: int, source: str) -> _Header:
     if len(head) < 4 or head[:2] != b"\0\0" or head[2] not in _IDX_TYPES or not 1 <= head[3] <= 4:
         raise DataError(
             f"{source}: wrong magic number 0x{head[:4].hex()}, an IDX file starts with 0x00000803 (uint8 images), "
-            "0x00000d03 (float32 images) or 0x00000801 (uint8 labels); .npy and .npz are told by these endings"
+            "0x00000d03 (float32 images) or 0x00000801 (uint8 labels); .npy and .npz files need these endings"
         )
     start = 4 + 4 * head[3]
     if len(head) < start:
@@ -205,7 +217,7 @@ def _idx_header(head, found, source):
     return _Header(start, np.dtype(_IDX_TYPES[head[2]]), struct.unpack(f">{head[3]}I", head[4:start]))
 
 
-def _npy_header(head, found, source):
+def _npy_header(head: bytes, found: int, source: str) -> _Header:
     stream = io.BytesIO(head)
     try:
         version = np.lib.format.read_magic(stream)
@@ -220,8 +232,8 @@ def _npy_header(head, found, source):
     return _Header(stream.tell(), dtype, shape, "F" if fortran else "C")
 
 
-def _check_length(header, found, source, at_least=False):
-    """What a header announces must fit the bytes that follow."""
+def _check_length(header: _Header, found: int, source: str, at_least: bool = False) -> None:
+    """Raise DataError unless `found` bytes, or at least that many, are what a header announces."""
     if header.n_bytes != found or min(header.shape, default=0) < 0:
         verb = "is truncated" if found < header.n_bytes else "does not end where it should"
         more = " at least" if at_least and found > header.n_bytes else ""

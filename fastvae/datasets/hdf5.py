@@ -1,4 +1,4 @@
-"""HDF5 files: which datasets there are, opened. h5py, which only they need, is imported here and nowhere else.
+"""HDF5 files: their datasets, opened. This is the only module that imports h5py, and only when a file needs it.
 
 Examples
 --------
@@ -10,37 +10,43 @@ Examples
 ((3, 4, 4), ['images'])
 """
 
+from __future__ import annotations
+
 import math
+from typing import TYPE_CHECKING
 
 from fastvae.datasets.formats import reason
 from fastvae.errors import DataError
 from fastvae.files import check_regular
 
+if TYPE_CHECKING:
+    import h5py
+
 SUFFIXES = (".h5", ".hdf5")
 
 
-def keys(path):
-    """Names of the datasets in a file, a sorted list of str."""
+def keys(path: str) -> list[str]:
+    """The names of the datasets in a file, sorted."""
     return sorted(_datasets(path))
 
 
-def dataset(path, key=None):
-    """An open `h5py.Dataset`; DataError if it is not there, or there are several and no key."""
+def dataset(path: str, key: str | None = None) -> h5py.Dataset:
+    """An open `h5py.Dataset`; DataError if it does not exist, or if there are several and no key is given."""
     found = _datasets(path)
     if key is None and len(found) == 1:
         (key,) = found
-    if key not in found:
+    if key is None or key not in found:
         raise DataError(f"{path!r} has no dataset key={key!r}: give one of {sorted(found)}")
     return found[key]
 
 
-def name_of(dataset):
-    """What a dataset is called in an error message."""
+def name_of(dataset: h5py.Dataset) -> str:
+    """What error messages call a dataset."""
     return f"{dataset.file.filename!r}, dataset {dataset.name!r}"
 
 
-def check_stored(dataset):
-    """Raise DataError if a dataset announces more than its file holds: the rest would be read as its fill value."""
+def check_stored(dataset: h5py.Dataset) -> None:
+    """Raise DataError if a file does not contain all of a dataset; h5py would read the fill value for the rest."""
     announced = math.prod(dataset.shape) * dataset.dtype.itemsize
     if dataset.is_virtual or dataset.external:
         return
@@ -55,13 +61,13 @@ def check_stored(dataset):
         )
 
 
-def _datasets(path):
-    """From names to open datasets."""
+def _datasets(path: str) -> dict[str, h5py.Dataset]:
+    """The open datasets of a file, by name."""
     try:
         import h5py
     except ImportError as error:
         raise DataError(f"{path!r} needs h5py, which is not installed: pip install h5py") from error
-    found = {}
+    found: dict[str, h5py.Dataset] = {}
     try:
         check_regular(path)
         file = h5py.File(path, "r")

@@ -1,14 +1,14 @@
-"""Rows on disk: what a streamed minibatch reads from, without loading it into memory.
+"""Rows on disk: what a streamed minibatch reads from, without loading all of it into memory.
 
-`on_disk` opens a file or folder. What it returns has `shape`, `dtype` and `len` as an array has, and gives rows by an
-array of row numbers or a slice; `numpy.asarray` reads them all. Images come as (N, C, H, W), whatever their order of
-axes in the file.
+`on_disk` opens a file or folder. The result has `shape`, `dtype` and `len` like an array; indexing it with an array of
+row numbers or with a slice reads these rows, and `numpy.asarray` reads them all. Images are (N, C, H, W), whatever the
+order of their axes in the file.
 
 ====================  =========================================================================================
 ``*.npy``             one array, mapped
 ``*.h5``, ``*.hdf5``  one HDF5 dataset; needs h5py
-a directory           of images, one a row in the order of their names, or of one folder of images for each class
-any other file        one IDX file, mapped; not gzipped
+a directory           of images, one row each in the order of their names, or of a folder of images for each class
+any other file        one IDX file, mapped; it must not be gzipped
 ====================  =========================================================================================
 
 Examples
@@ -21,9 +21,13 @@ Examples
 ((100, 1, 28, 28), dtype('uint8'), (2, 1, 28, 28))
 """
 
+from __future__ import annotations
+
 import math
 import os
 import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -31,33 +35,37 @@ from fastvae import kinds
 from fastvae.datasets import folders, formats, hdf5, validation
 from fastvae.errors import DataError, FastvaeError
 
-BLOCK = 2**24  # bytes of one read where all rows are read in turn
+if TYPE_CHECKING:
+    import h5py
+
+BLOCK = 2**24  # bytes of one read when all rows are read in turn
 
 
 @kinds.checked(path=kinds.path, key=kinds.optional(kinds.text))
-def on_disk(path, key=None):
+def on_disk(path: str | os.PathLike[str], key: str | None = None) -> Rows:
     """Open a file or folder for a streamed `fastvae.Minibatch`.
 
     Parameters
     ----------
     path : str or path-like
-        As in the table of the module; endings may be in capitals.
+        As in the table of the module; endings may be in upper case.
     key : str, optional
-        Name of the dataset in an HDF5 file; needed where there are several.
+        Name of the dataset in an HDF5 file; needed if there are several.
 
     Returns
     -------
     Rows
-        Of a folder with one folder a class they have `labels`, int64 (N,), the places of `classes`, the sorted names.
+        Those of a folder with a subfolder for each class also have `classes`, the sorted names of the subfolders, and
+        `labels`, int64 (N,), each an index into `classes`.
 
     Raises
     ------
     DataError
-        If it is not there, damaged, compressed as a whole, no regular file, or holds no rows of numbers.
+        If it does not exist, is damaged, compressed as a whole or not a regular file, or contains no rows of numbers.
 
     Notes
     -----
-    Not for what fits in memory: `fastvae.datasets.load` reads that once, and checks every value. An uncompressed file
+    Not for what fits in memory: `fastvae.datasets.load` reads that once and checks every value. An uncompressed file
     has no checksum, so a changed pixel goes unnoticed; header, type, shape and length are checked.
 
     Examples
@@ -82,21 +90,21 @@ def on_disk(path, key=None):
     return MappedRows(array, path, source)
 
 
-def as_rows(data, images=False):
-    """Data that lie on disk as `Rows`; None if they are in memory.
+def as_rows(data: Any, images: bool = False) -> Rows | None:
+    """`Rows` of data that are on disk; None if they are in memory.
 
     Parameters
     ----------
     data : object
-        Rows, a path, a `numpy.memmap` or an `h5py.Dataset` lie on disk.
+        On disk are rows, a path, a `numpy.memmap` and an `h5py.Dataset`.
     images : bool
-        Whether the last two are images, see `Rows`.
+        Whether the last two contain images, see `Rows`.
     """
     if isinstance(data, Rows):
         return data
     if isinstance(data, (str, os.PathLike)):
         return on_disk(data)
-    if isinstance(data, np.memmap) and data.filename is not None:  # without a name it is a copy in memory
+    if isinstance(data, np.memmap) and data.filename is not None:  # one without a name is a copy in memory
         return MappedRows(data, data.filename, repr(os.fspath(data.filename)), images)
     h5py = sys.modules.get("h5py")
     if h5py is not None and isinstance(data, h5py.Dataset):
@@ -107,22 +115,22 @@ def as_rows(data, images=False):
 
 
 class Rows:
-    """Rows on disk: `shape`, `dtype`, `len(rows)`, and `rows[row numbers]`, an array of your own.
+    """Rows on disk: `shape`, `dtype`, `len(rows)`, and `rows[row numbers]`, which is a new array.
 
     Parameters
     ----------
     source : str
-        What the data are called in an error message.
+        What error messages call the data.
     shape : tuple of int
-        In the file.
+        As in the file.
     dtype : numpy.dtype
     images : bool
-        Whether rank 3 gains a channel axis, and the channels of rank 4, if they are last, become axis 1.
+        Whether data of rank 3 get an axis for the channel, and a channel that is the last of 4 axes becomes the second.
     """
 
-    labels = None  #: int64 (N,), where the folders that hold the images say them
+    labels: np.ndarray | None = None  #: int64 (N,), if subfolders tell the classes
 
-    def __init__(self, source, shape, dtype, images=True):
+    def __init__(self, source: str, shape: tuple[int, ...], dtype: np.dtype, images: bool = True) -> None:
         validation.check_numbers(dtype, shape, source)
         self.source, self.dtype = source, dtype.newbyteorder("=")
         self._axes = validation.channels_first(shape) if images else tuple(range(len(shape)))
@@ -131,16 +139,16 @@ class Rows:
             self.shape = (shape[0], 1, *shape[1:])
 
     @property
-    def ndim(self):
+    def ndim(self) -> int:
         return len(self.shape)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.shape[0]
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"{type(self).__name__}({self.dtype} {self.shape} of {self.source})"
 
-    def __getitem__(self, indices):
+    def __getitem__(self, indices: slice | np.ndarray) -> np.ndarray:
         if isinstance(indices, slice):
             indices = np.arange(*indices.indices(len(self)))
         try:
@@ -148,13 +156,13 @@ class Rows:
             return np.ascontiguousarray(rows, self.dtype).reshape(len(indices), *self.shape[1:])
         except FastvaeError:
             raise
-        except Exception as error:  # of the file system, HDF5, a user's own kind of rows
+        except Exception as error:  # from the file system, HDF5, or a user's own kind of rows
             raise DataError(
                 f"{self.source}: rows {indices.min()} to {indices.max()} cannot be read ({formats.reason(error)}): get "
                 "the file again"
             ) from error
 
-    def __array__(self, dtype=None):
+    def __array__(self, dtype: Any = None) -> np.ndarray:
         array = np.empty(self.shape, self.dtype)
         start = 0
         for block in self.blocks():
@@ -162,68 +170,68 @@ class Rows:
             start += len(block)
         return array if dtype is None else array.astype(dtype, copy=False)
 
-    def blocks(self):
+    def blocks(self) -> Iterator[np.ndarray]:
         """All rows in turn, in blocks of bounded size."""
         size = max(1, BLOCK // (self.dtype.itemsize * math.prod(self.shape[1:])))
         return (self[start : start + size] for start in range(0, len(self), size))
 
-    def astype(self, dtype):
+    def astype(self, dtype: Any) -> Rows:
         """The same rows in another type."""
         return ConvertedRows(self, lambda block, indices: block.astype(dtype), dtype)
 
-    def _read(self, indices):
-        """The rows of an int64 vector of row numbers, in its order and with the file's axes."""
+    def _read(self, indices: np.ndarray) -> np.ndarray:
+        """The rows with the given numbers, int64 (n,), in that order and with the axes of the file."""
         raise NotImplementedError
 
 
 class MappedRows(Rows):
-    """Rows of an array that is a file mapped into memory, which the system reads and drops page by page."""
+    """Rows of a file that is mapped into memory, of which the system reads and drops single pages."""
 
-    def __init__(self, array, path, source, images=True):
+    def __init__(self, array: np.ndarray, path: str | os.PathLike[str], source: str, images: bool = True) -> None:
         super().__init__(source, array.shape, array.dtype, images)
         self._array, self._path, self._bytes = array, path, os.path.getsize(path)
 
-    def _read(self, indices):
+    def _read(self, indices: np.ndarray) -> np.ndarray:
         if os.path.getsize(self._path) < self._bytes:  # reading past the end of a mapped file kills the process
-            raise DataError(f"{self.source} became shorter while it was read: leave it alone while it is in use")
+            raise DataError(f"{self.source} became shorter while it was read: do not change it while it is in use")
         return np.asarray(self._array[indices])
 
 
 class HDF5Rows(Rows):
     """Rows of an HDF5 dataset, an open `h5py.Dataset`."""
 
-    def __init__(self, dataset, images=True):
+    def __init__(self, dataset: h5py.Dataset, images: bool = True) -> None:
         self._dataset = dataset
         super().__init__(hdf5.name_of(dataset), dataset.shape or (), dataset.dtype, images)
 
-    def __array__(self, dtype=None):
+    def __array__(self, dtype: Any = None) -> np.ndarray:
         hdf5.check_stored(self._dataset)
         return super().__array__(dtype)
 
-    def _read(self, indices):
-        rows, places = np.unique(indices, return_inverse=True)  # h5py reads ascending rows only
+    def _read(self, indices: np.ndarray) -> np.ndarray:
+        rows, places = np.unique(indices, return_inverse=True)  # h5py reads only ascending rows
         return self._dataset[rows][places]
 
 
 class ImageFolder(Rows):
-    """The images of a folder, one a row in the order of their names; grey or RGB, 8 bits, all of one size."""
+    """The images of a folder, one row each in the order of their names; grey or RGB, 8 bits, all of one size."""
 
-    def __init__(self, path):
+    def __init__(self, path: str) -> None:
         self._path = path
         self.names, self.classes, self.labels = folders.listing(path)
         self._image = folders.shape_of(*self._named(0))
         super().__init__(repr(path), (len(self.names), *self._image), np.dtype("uint8"))
 
-    def _named(self, row):
+    def _named(self, row: int) -> tuple[str, str]:
         path = os.path.join(self._path, self.names[row])
         return path, f"{path!r}, row {row}"
 
-    def _read(self, indices):
+    def _read(self, indices: np.ndarray) -> np.ndarray:
         return np.stack([folders.read(*self._named(row), self._image) for row in indices])
 
 
 class ConvertedRows(Rows):
-    """Other rows, which a function checks and converts as they are read.
+    """Rows that a function checks and converts as they are read.
 
     Parameters
     ----------
@@ -231,49 +239,51 @@ class ConvertedRows(Rows):
     convert : callable
         `convert(block, row numbers)` returns as many rows of the same shape.
     dtype : numpy.dtype
-        Of what it returns.
+        The type of what it returns.
     """
 
-    def __init__(self, rows, convert, dtype):
+    def __init__(self, rows: Rows, convert: Callable[[np.ndarray, np.ndarray], np.ndarray], dtype: Any) -> None:
         super().__init__(rows.source, rows.shape, np.dtype(dtype), images=False)
         self._rows, self._convert, self.labels = rows, convert, rows.labels
 
-    def _read(self, indices):
+    def _read(self, indices: np.ndarray) -> np.ndarray:
         return self._convert(self._rows[indices], indices)
 
 
-def images_on_disk(rows, check=None, keep_bytes=False):
-    """Rows as images, held to the rules of `fastvae.datasets.as_images` as they are read.
+def images_on_disk(
+    rows: Rows, check: Callable[[np.ndarray, str], object] | None = None, keep_bytes: bool = False
+) -> Rows:
+    """Rows as images, checked by the rules of `fastvae.datasets.as_images` as they are read.
 
     Parameters
     ----------
     rows : Rows
     check : callable, optional
-        `check(images, source)` raises DataError for images, float32 or uint8 (N, C, H, W), that will not do.
+        `check(images, source)` raises DataError for images, float32 or uint8 (N, C, H, W), that are unsuitable.
     keep_bytes : bool
         Whether uint8 stays uint8.
 
     Returns
     -------
     Rows
-        Float32 or uint8 (N, C, H, W). Reading a bad row is a DataError that names its number.
+        Float32 or uint8 (N, C, H, W). Reading a bad row raises a DataError that names its number.
 
     Raises
     ------
     DataError
-        If type or shape are not those of images, or they are uint8 of 0 and 1 only.
+        If type or shape are not those of images, or they are uint8 and contain only 0 and 1.
     """
     validation.check_images(rows.dtype, rows.shape, rows.source)
     if rows.dtype == np.uint8:
         validation.check_bytes(rows.blocks(), rows.source)
 
-    def convert(block, source):
+    def convert(block: np.ndarray, source: str) -> np.ndarray:
         images = validation.pixels(block, source, keep_bytes)
         if check is not None:
             check(images, source)
         return images
 
-    def checked(block, indices):
+    def checked(block: np.ndarray, indices: np.ndarray) -> np.ndarray:
         try:
             return convert(block, rows.source)
         except DataError:

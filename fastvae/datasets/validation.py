@@ -1,15 +1,15 @@
-"""What data are: the one verdict on arrays, images and labels, whichever way they come in.
+"""Checks of data: what arrays, images and labels may be, whichever way they arrive.
 
 ===============  =====================================================================================================
-`numbers`        whatever holds numbers, as a plain array; everything else is refused with its remedy
-`as_batch`       the same in the type in which a minibatch keeps it
-`in_type`        in a given type, where that changes nothing
-`check_finite`   floats that training can use
+`numbers`        whatever holds numbers, as a plain array; everything else is an error that names the remedy
+`as_batch`       the same, in the type in which a minibatch keeps it
+`in_type`        the same, in a given type if that changes no value
+`check_finite`   whether floats can be trained on
 `as_images`      float32 (or uint8) (N, C, H, W) in [0, 1]; `check_images` and `pixels` are its parts for rows on disk
 `as_labels`      int64 (N,)
 ===============  =====================================================================================================
 
-Byte order, strides, order of axes in memory and write protection never matter.
+Byte order, strides, the order of axes in memory and write protection never matter.
 
 Examples
 --------
@@ -21,7 +21,11 @@ Traceback (most recent call last):
 fastvae.errors.DataError: array: found a masked array, 1 of its 2 entries masked, the first at (1,): leave them out, ...
 """
 
+from __future__ import annotations
+
 import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -40,23 +44,23 @@ REMEDIES = {
 NESTED = (list, tuple, np.ndarray)
 
 
-def numbers(data, source="array", scalar=False):
+def numbers(data: Any, source: str = "array", scalar: bool = False) -> np.ndarray:
     """Data as a plain array of floats, integers or booleans in the machine's byte order.
 
     Parameters
     ----------
     data : array-like
-        A numpy array, a masked array without a masked entry, (nested) lists or tuples of numbers, or what converts
-        itself to an array: of pandas, xarray or torch, or `fastvae.datasets.rows.Rows`.
+        A numpy array, a masked array in which nothing is masked, (nested) lists or tuples of numbers, or anything that
+        converts itself to an array: objects of pandas, xarray or torch, or `fastvae.datasets.rows.Rows`.
     source : str
-        What the data are called in an error message.
+        What error messages call the data.
     scalar : bool
-        Whether a single number will do.
+        Whether a single number is admissible.
 
     Returns
     -------
     numpy.ndarray
-        Of rank 1 at least, without a scalar; the data's own memory where nothing had to be converted.
+        At least of rank 1, unless it is a scalar; not a copy if nothing had to be converted.
 
     Raises
     ------
@@ -65,29 +69,31 @@ def numbers(data, source="array", scalar=False):
     """
     array = _array(data, source)
     if not array.shape and not isinstance(data, (np.ndarray, np.generic)) and array.dtype.kind not in "fiub":
-        raise DataError(f"{source}: found {type(data).__name__}, data are an array or nested lists of numbers")
+        raise DataError(f"{source}: found {type(data).__name__}, but data are an array or nested lists of numbers")
     check_numbers(array.dtype, array.shape, source, scalar)
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def check_numbers(dtype, shape, source, scalar=False):
+def check_numbers(dtype: np.dtype, shape: tuple[int, ...], source: str, scalar: bool = False) -> None:
     """Raise DataError unless type and shape are those of rows of numbers."""
     if dtype.kind not in "fiub":
-        raise DataError(f"{source}: found {dtype}, data are floats, integers or booleans: {REMEDIES[dtype.kind]}")
+        raise DataError(f"{source}: found {dtype}, but data are floats, integers or booleans: {REMEDIES[dtype.kind]}")
     if not shape and not scalar:
-        raise DataError(f"{source}: found a single number, data are rows, (N, ...): give an array of rank 1 at least")
+        raise DataError(
+            f"{source}: found a single number, but data are rows, (N, ...): give an array of rank 1 at least"
+        )
     if 0 in shape:
-        raise DataError(f"{source}: found an empty set, shape {shape}, at least one row of one number is needed")
+        raise DataError(f"{source}: found an empty set, shape {shape}: give at least one row of at least one number")
 
 
-def as_batch(data, source="array", scalar=False):
-    """Data in the type in which a minibatch keeps them: float32, or their own integers or booleans; contiguous."""
+def as_batch(data: Any, source: str = "array", scalar: bool = False) -> np.ndarray:
+    """Data as a minibatch keeps them: floats as float32, integers and booleans in their own type; contiguous."""
     array = numbers(data, source, scalar)
     with np.errstate(over="ignore"):  # `check_finite` finds what becomes infinite
         return np.asarray(array, np.float32 if array.dtype.kind == "f" else array.dtype, order="C")
 
 
-def check_finite(array, source, rows=None):
+def check_finite(array: np.ndarray, source: str, rows: Sequence[int] | np.ndarray | None = None) -> None:
     """Raise DataError unless every value is finite.
 
     Parameters
@@ -95,14 +101,14 @@ def check_finite(array, source, rows=None):
     array : numpy.ndarray
     source : str
     rows : sequence of int, optional
-        Numbers of the array's rows in the data, to name the first bad value.
+        The numbers that the array's rows have in the data, for naming the first bad value.
     """
     if array.dtype.kind == "f":
         refuse(~np.isfinite(array), array, source, rows, "every value must be finite in float32: clean the data first")
 
 
-def in_type(data, dtype, source="array", scalar=False):
-    """Data as an array of another type, where that changes no more than the precision of floats.
+def in_type(data: Any, dtype: str, source: str = "array", scalar: bool = False) -> np.ndarray:
+    """Data as an array of another type, if that changes nothing but the precision of floats.
 
     Parameters
     ----------
@@ -110,14 +116,14 @@ def in_type(data, dtype, source="array", scalar=False):
         As `numbers` takes it.
     dtype : str
     source : str
-        What the data are called in an error message.
+        What error messages call the data.
     scalar : bool
-        Whether a single number will do.
+        Whether a single number is admissible.
 
     Raises
     ------
     DataError
-        If floats were to become integers, integers (images of bytes, labels) floats, or a number does not fit.
+        If floats would become integers or integers (images of bytes, labels) floats, or a number does not fit the type.
 
     Examples
     --------
@@ -138,8 +144,8 @@ def in_type(data, dtype, source="array", scalar=False):
     return converted
 
 
-def refuse(bad, array, source, rows, rule):
-    """Raise DataError that names the first bad value and its place, if there is one."""
+def refuse(bad: Any, array: np.ndarray, source: str, rows: Sequence[int] | np.ndarray | None, rule: str) -> None:
+    """Raise a DataError that names the first bad value and its place, if there is one."""
     if bad.any():
         first = tuple(int(axis) for axis in np.argwhere(bad)[0])
         place = first if rows is None else (int(rows[first[0]]), *first[1:])
@@ -147,23 +153,23 @@ def refuse(bad, array, source, rows, rule):
 
 
 @kinds.checked(array=kinds.anything, source=kinds.text, keep_bytes=kinds.boolean)
-def as_images(array, source="array", keep_bytes=False):
+def as_images(array: Any, source: str = "array", keep_bytes: bool = False) -> np.ndarray:
     """Check images and convert them to float32 (N, C, H, W) in [0, 1].
 
     Parameters
     ----------
     array : array-like
-        As `numbers` takes it, (N, H, W), (N, C, H, W) or (N, H, W, C) with C = 1 or 3; where axis 1 has length 1 or 3
-        it is the channel. uint8 (divided by 255), bool (0 or 1), or float already in [0, 1].
+        As `numbers` takes it, (N, H, W), (N, C, H, W) or (N, H, W, C) with C = 1 or 3; an axis 1 of length 1 or 3 is
+        the channel. uint8 (which is divided by 255), bool (0 or 1), or float that is already in [0, 1].
     source : str
-        What the images are called in an error message.
+        What error messages call the images.
     keep_bytes : bool
-        Whether uint8 stays uint8, in a quarter of the memory.
+        Whether uint8 stays uint8, which takes a quarter of the memory.
 
     Returns
     -------
     numpy.ndarray
-        float32 (or uint8) (N, C, H, W), C-contiguous; the array's own memory where nothing had to be converted.
+        float32 (or uint8) (N, C, H, W), C-contiguous; not a copy if nothing had to be converted.
 
     Raises
     ------
@@ -184,44 +190,43 @@ def as_images(array, source="array", keep_bytes=False):
     return pixels(array, source, keep_bytes)
 
 
-def check_images(dtype, shape, source):
+def check_images(dtype: np.dtype, shape: tuple[int, ...], source: str) -> None:
     """Raise DataError unless type and shape are those of images."""
     if dtype != np.uint8 and dtype.kind not in "fb":
         raise DataError(
-            f"{source}: found dtype {dtype}, images are uint8 in 0..255, bool, or float in [0, 1]: "
+            f"{source}: found dtype {dtype}, but images are uint8 in 0..255, bool, or float in [0, 1]: "
             'convert with astype("uint8") if the values are whole numbers in 0..255'
         )
     if len(shape) not in (3, 4):
         raise DataError(
-            f"{source}: found rank {len(shape)}, shape {shape}, images are (N, H, W), (N, C, H, W) or "
+            f"{source}: found rank {len(shape)}, shape {shape}, but images are (N, H, W), (N, C, H, W) or "
             "(N, H, W, C): reshape, such as with images.reshape(-1, 28, 28)"
         )
     if len(shape) == 4 and shape[1] not in (1, 3) and shape[3] not in (1, 3):
         raise DataError(
-            f"{source}: found shape {shape}, images of rank 4 are (N, C, H, W) or (N, H, W, C), "
+            f"{source}: found shape {shape}, but images of rank 4 are (N, C, H, W) or (N, H, W, C), "
             "with C = 1 or 3 channels"
         )
 
 
-def channels_first(shape):
-    """The order of axes that makes (N, C, H, W) of (N, H, W, C); otherwise the one that is there."""
+def channels_first(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The order of axes that turns (N, H, W, C) into (N, C, H, W); for other shapes, the order that they have."""
     if len(shape) == 4 and shape[1] not in (1, 3) and shape[3] in (1, 3):
         return 0, 3, 1, 2
     return tuple(range(len(shape)))
 
 
-def check_bytes(blocks, source):
-    """Raise DataError if uint8 images, an iterable of arrays, hold 0 and 1 only; looks no further than it has to."""
+def check_bytes(blocks: Iterable[np.ndarray], source: str) -> None:
+    """Raise DataError if uint8 images, given as arrays, contain only 0 and 1; stops at the first larger value."""
     if max((block.max() for block in _until(lambda block: block.max() > 1, blocks)), default=0) == 1:
         raise DataError(
-            f"{source}: found uint8 values of 0 and 1 only, uint8 is read as 0..255: convert binary images with "
+            f"{source}: found uint8 values of 0 and 1 only, but uint8 is read as 0..255: convert binary images with "
             "astype(bool)"
         )
 
 
-def pixels(array, source, keep_bytes=False):
-    """The values of images, of whatever rank, as float32 in [0, 1] (or uint8), C-contiguous; DataError if they lie
-    outside."""
+def pixels(array: np.ndarray, source: str, keep_bytes: bool = False) -> np.ndarray:
+    """The values of images of any rank as float32 in [0, 1] (or uint8), C-contiguous; DataError if some lie outside."""
     if array.dtype == np.uint8:
         if keep_bytes:
             return np.ascontiguousarray(array)
@@ -231,7 +236,7 @@ def pixels(array, source, keep_bytes=False):
     return np.ascontiguousarray(array, dtype=np.float32)
 
 
-def as_labels(array, source, n_images):
+def as_labels(array: Any, source: str, n_images: int) -> np.ndarray:
     """Check labels and convert them to int64 (N,).
 
     Parameters
@@ -239,9 +244,9 @@ def as_labels(array, source, n_images):
     array : array-like
         Whole numbers of any type, (N,) or (N, 1), or one-hot rows (N, K).
     source : str
-        What the labels are called in an error message.
+        What error messages call the labels.
     n_images : int
-        How many there have to be.
+        How many there must be.
 
     Raises
     ------
@@ -260,19 +265,21 @@ def as_labels(array, source, n_images):
     elif array.ndim == 2 and ((array == 0) | (array == 1)).all() and (array.sum(axis=1) == 1).all():
         array = array.argmax(axis=1)
     if array.ndim != 1:
-        raise DataError(f"{found}, labels are whole numbers, (N,) or (N, 1), or one-hot rows, (N, K)")
+        raise DataError(f"{found}, but labels are whole numbers, (N,) or (N, 1), or one-hot rows, (N, K)")
     if len(array) != n_images:
-        raise DataError(f"{source}: found {len(array)} labels for {n_images} images, there must be one for each")
+        raise DataError(f"{source}: found {len(array)} labels for {n_images} images: there must be one for each")
     whole = array.dtype.kind != "f" or (np.abs(array) < 2.0**63).all() and (array == np.rint(array)).all()
     if not whole or array.dtype == np.uint64 and array.max() >= 2**63:
-        raise DataError(f"{found}, labels are whole numbers in the range of int64: round them or number the classes")
+        raise DataError(
+            f"{found}, but labels are whole numbers in the range of int64: round them or number the classes"
+        )
     return array.astype(np.int64)
 
 
-def _array(data, source):
-    """Whatever converts itself to an array, as a plain one; nothing is known of its type yet."""
+def _array(data: Any, source: str) -> np.ndarray:
+    """Whatever converts itself to an array, as a plain one of any type."""
     if callable(getattr(data, "toarray", None)):
-        raise DataError(f"{source}: found a sparse {type(data).__name__}, data are dense: give x.toarray()")
+        raise DataError(f"{source}: found a sparse {type(data).__name__}, but data are dense: give x.toarray()")
     if isinstance(data, (str, bytes, os.PathLike)):
         raise DataError(f"{source}: found {data!r}, not an array: fastvae.datasets.load and fastvae.on_disk read files")
     if isinstance(data, (list, tuple)):
@@ -280,9 +287,9 @@ def _array(data, source):
         _shape(data, source)
     try:
         array = np.asanyarray(data)
-    except FastvaeError:  # of rows on disk
+    except FastvaeError:  # from rows on disk
         raise
-    except Exception as error:  # whatever an object's own conversion raises
+    except Exception as error:  # an object's own conversion may raise anything
         reason = " ".join(str(error).split())
         what = f"{source}: found {type(data).__name__}, which cannot be converted to an array ({reason})"
         raise DataError(f"{what}: convert it yourself") from error
@@ -290,7 +297,7 @@ def _array(data, source):
     return np.asarray(array)
 
 
-def _refuse_masked(array, source):
+def _refuse_masked(array: np.ndarray, source: str) -> None:
     if isinstance(array, np.ma.MaskedArray) and array.dtype.kind in "fiub":
         mask = np.ma.getmaskarray(array)
         if mask.any():
@@ -301,8 +308,8 @@ def _refuse_masked(array, source):
             )
 
 
-def _shape(data, source):
-    """The shape of nested lists, which numpy would join without a look at masks and lengths."""
+def _shape(data: Any, source: str) -> tuple[int, ...]:
+    """The shape of nested lists; DataError for masked entries and unequal lengths, which numpy would ignore."""
     if isinstance(data, np.ndarray):
         _refuse_masked(data, source)
         return data.shape
@@ -313,32 +320,34 @@ def _shape(data, source):
     shapes = {_shape(member, source) for member in data}
     if len(shapes) > 1:
         first, second, *_ = sorted(shapes)
-        raise DataError(f"{source}: found a list of members of different shapes, {first} and {second}: rows need one")
+        raise DataError(
+            f"{source}: found a list of members of different shapes, {first} and {second}: rows need one shape"
+        )
     return (len(data), *shapes.pop())
 
 
-def _is_array_like(kind):
+def _is_array_like(kind: type) -> bool:
     return hasattr(kind, "__array__") and not issubclass(kind, np.generic)
 
 
-def _until(found, blocks):
-    """The blocks up to the first for which `found` is true."""
+def _until(found: Callable[[np.ndarray], bool], blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    """The blocks up to and including the first for which `found` is true."""
     for block in blocks:
         yield block
         if found(block):
             return
 
 
-def _check_range(array, source):
-    """Refuse floats that are not finite or lie outside [0, 1]."""
+def _check_range(array: np.ndarray, source: str) -> None:
+    """Raise DataError if floats are not finite or lie outside [0, 1]."""
     low, high = array.min(), array.max()
     if not np.isfinite(low) or not np.isfinite(high):
         count = array.size - np.count_nonzero(np.isfinite(array))
         raise DataError(
-            f"{source}: found {count} NaN or infinite of {array.size} values, float images are finite and in [0, 1]"
+            f"{source}: found {count} NaN or infinite of {array.size} values, but float images are finite and in [0, 1]"
         )
     if low < 0 or high > 1:
         raise DataError(
-            f"{source}: found values from {low:g} to {high:g}, float images are in [0, 1]: rescale them, such as "
+            f"{source}: found values from {low:g} to {high:g}, but float images are in [0, 1]: rescale them, such as "
             "with (images - images.min()) / (images.max() - images.min())"
         )

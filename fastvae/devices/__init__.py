@@ -8,8 +8,8 @@ text. No check imports theano, numpy or scipy, and none loads a driver into this
     cuda_libraries.find                                   a device through CUDA
 
 Other modules here: `threads` and `forks` (thread pools), `blas_library` (what to link), `cuda_search` and
-`cuda_loading` (where CUDA's libraries are, and how they get into the process), `debian_pygpu` and `build_pygpu` (where
-pygpu comes from), `findings`.
+`cuda_loading` (where CUDA's libraries are, and how they get into the process), `onednn_library` (where oneDNN is),
+`debian_pygpu` and `build_pygpu` (where pygpu comes from), `findings`.
 
 Examples
 --------
@@ -125,10 +125,9 @@ def blas() -> Finding:
 
 def onednn() -> Finding:
     """oneDNN's library and headers, from PyPI's wheels, and a processor that it has fast kernels for."""
-    reason = onednn_library.missing()
-    if reason is not None:
-        return Finding("oneDNN", False, why=reason.why, remedy=f"{reason.remedy}, or take the profile 'cpu-blas'")
-    found = onednn_library.locate()
+    found = onednn_library.missing() or onednn_library.locate()
+    if isinstance(found, onednn_library.Missing):
+        return Finding("oneDNN", False, why=found.why, remedy=f"{found.remedy}, or take the profile 'cpu-blas'")
     return Finding("oneDNN", True, found.version, found.library)
 
 

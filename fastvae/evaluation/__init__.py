@@ -5,19 +5,23 @@
 `elbo`                  the evidence lower bound, nats per image
 `iwae_bound`            the tighter bound of k importance samples
 `log_likelihood`        log p(x) by importance sampling
-`bits_per_dimension`    an estimate in another unit
-`active_units`          latents that the posterior means use
+`bits_per_dimension`    such an estimate in bits per pixel and channel
+`active_units`          the latents that the model uses
 `inference_data`        posterior draws of the latents, for ArviZ
 ======================  ==============================================================================
 
-The three in the middle take a user's own `pymc3.Model` too, and live in `fastvae.evaluation.importance`.
+`elbo`, `iwae_bound` and `log_likelihood` also take a user's own `pymc3.Model`; they are defined in
+`fastvae.evaluation.importance`.
 
 >>> ReconstructionError(mse=0.02, mse_of_mean_image=0.08, ratio=0.25).ratio <= 0.5
 True
 """
 
+from __future__ import annotations
+
 import math
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -25,6 +29,9 @@ from fastvae import kinds
 from fastvae.datasets import as_images
 from fastvae.errors import DataError
 from fastvae.evaluation.importance import KINDS, Estimate, elbo, iwae_bound, latent_draws, log_likelihood
+
+if TYPE_CHECKING:
+    import arviz
 
 __all__ = [
     "Estimate",
@@ -40,16 +47,16 @@ __all__ = [
 
 
 class ReconstructionError(NamedTuple):
-    """Mean squared errors per pixel and channel value, for pixels in [0, 1]."""
+    """Mean squared errors per pixel and channel, for pixels in [0, 1]."""
 
     mse: float  #: of the reconstructions
-    mse_of_mean_image: float  #: of the mean of the same images, put in place of each of them
-    ratio: float  #: mse / mse_of_mean_image: 0 is perfect, 1 no better than the mean image
+    mse_of_mean_image: float  #: of the images' mean, taken as the reconstruction of each
+    ratio: float  #: mse / mse_of_mean_image: 0 is perfect, 1 is no better than the mean image
 
 
 @kinds.checked(vae=kinds.having("encode_mean", "decode_mean"), images=kinds.anything, batch_size=kinds.size)
-def reconstruction_error(vae, images, batch_size=500):
-    """Compare the images with their reconstructions decode(mean of encode(x)).
+def reconstruction_error(vae: Any, images: Any, batch_size: int = 500) -> ReconstructionError:
+    """Compare images with their reconstructions, decode(mean of encode(x)).
 
     Parameters
     ----------
@@ -58,7 +65,7 @@ def reconstruction_error(vae, images, batch_size=500):
     images : numpy.ndarray
         As `fastvae.datasets.as_images` accepts them; at least two different ones.
     batch_size : int
-        Images to encode and decode at a time.
+        How many images are encoded and decoded at a time.
 
     Returns
     -------
@@ -74,9 +81,9 @@ def reconstruction_error(vae, images, batch_size=500):
 
     Notes
     -----
-    The mean image of the evaluated images is the best constant reconstruction of them, so 1 - ratio is the share of
-    their variance that the model explains. The error uses the mean of the latent alone: it says nothing about
-    samples or likelihood, and a larger latent nearly always lowers it.
+    The mean of the images is their best constant reconstruction, so 1 - ratio is the share of their variance that the
+    model explains. Not for comparing models of different latent sizes: a larger latent nearly always lowers the error,
+    which uses only the latent's mean and says nothing about samples or likelihood.
 
     Examples
     --------
@@ -102,7 +109,7 @@ def reconstruction_error(vae, images, batch_size=500):
         squared_error += np.sum(np.square(reconstructed - batch, dtype=np.float64))
         squared_deviation += np.sum(np.square(batch - mean_image))
     if squared_deviation == 0:
-        raise DataError(f"images: found {len(images)} times the same image, at least two different ones are needed")
+        raise DataError(f"images: found {len(images)} times the same image: give at least two different ones")
     mse, mse_of_mean_image = float(squared_error / images.size), float(squared_deviation / images.size)
     return ReconstructionError(mse, mse_of_mean_image, mse / mse_of_mean_image)
 
@@ -111,8 +118,8 @@ def reconstruction_error(vae, images, batch_size=500):
     estimate=kinds.instance("estimate", "an Estimate, as elbo, iwae_bound and log_likelihood return it", Estimate),
     image_shape=kinds.shape_of_images,
 )
-def bits_per_dimension(estimate, image_shape):
-    """An estimate of log p(x) as bits for each pixel and channel, and their standard error.
+def bits_per_dimension(estimate: Estimate, image_shape: Sequence[int]) -> tuple[float, float]:
+    """An estimate of log p(x) in bits per pixel and channel, and its standard error.
 
     Parameters
     ----------
@@ -122,8 +129,8 @@ def bits_per_dimension(estimate, image_shape):
     Returns
     -------
     (float, float)
-        The fewer the better. Of a discrete likelihood they are the length of a code; of a Normal one they are those of
-        a density of pixels in [0, 1], which can be negative and compares with other densities alone.
+        Fewer bits are better. With a discrete likelihood they are the length of a code. With a Normal likelihood they
+        belong to a density of pixels in [0, 1], can be negative, and are comparable only with those of other densities.
 
     Examples
     --------
@@ -136,15 +143,15 @@ def bits_per_dimension(estimate, image_shape):
 
 
 class ActiveUnits(NamedTuple):
-    """How many latents a VAE uses."""
+    """The latents that a VAE uses."""
 
     count: int
-    variances: np.ndarray  #: float64 (n_latent,), over the images, of the posterior means
+    variances: np.ndarray  #: float64 (n_latent,), of the posterior means over the images
 
 
 @kinds.checked(vae=kinds.having("encode_mean"), images=kinds.anything, threshold=kinds.number(minimum=0, like=0.01))
-def active_units(vae, images, threshold=0.01):
-    """Latents whose posterior mean varies over the images by more than a threshold.
+def active_units(vae: Any, images: Any, threshold: float = 0.01) -> ActiveUnits:
+    """Latents whose posterior mean has a variance over the images above a threshold.
 
     Parameters
     ----------
@@ -153,7 +160,7 @@ def active_units(vae, images, threshold=0.01):
     images : numpy.ndarray
         As `fastvae.datasets.as_images` accepts them.
     threshold : float
-        Variance above which a latent counts; 0.01 as in Burda, Grosse and Salakhutdinov (arXiv:1509.00519, section 5).
+        The variance above which a latent counts; 0.01 as in Burda, Grosse, Salakhutdinov (arXiv:1509.00519, section 5).
 
     Returns
     -------
@@ -176,21 +183,24 @@ def active_units(vae, images, threshold=0.01):
 
 
 @kinds.checked(**KINDS)
-def inference_data(model, data, n_samples=500, seed=None, *, local_rv=None):
-    """Posterior draws of the latents of images, as ArviZ takes them.
+def inference_data(
+    model: Any, data: Any, n_samples: int = 500, seed: int | None = None, *, local_rv: Any = None
+) -> arviz.InferenceData:
+    """Posterior draws of the latents of images, in ArviZ's form.
 
     Parameters
     ----------
     model, data, seed, local_rv
         As for `elbo`.
     n_samples : int
-        Independent draws of each image's latents.
+        Number of independent draws of each image's latents.
 
     Returns
     -------
     arviz.InferenceData
-        Group ``posterior``: of a `fastvae.VAE` the variable ``zs`` with the dimensions chain (1), draw, image, latent.
-        Each of several variables z has dimensions of its own, z_latent or, of several axes, z_latent_0, z_latent_1.
+        In its group ``posterior`` a `fastvae.VAE` has the variable ``zs`` with the dimensions chain (1), draw, image
+        and latent. Of several variables, each (z) has a dimension of its own (z_latent), or one for each axis
+        (z_latent_0, z_latent_1).
 
     Raises
     ------
@@ -199,7 +209,7 @@ def inference_data(model, data, n_samples=500, seed=None, *, local_rv=None):
 
     Notes
     -----
-    The draws are independent and from q, not from a Markov chain and not from the true posterior: effective sample
+    The draws are independent ones from q, neither from a Markov chain nor from the true posterior, so effective sample
     sizes and R-hat say nothing about the fit.
 
     Examples
@@ -209,7 +219,7 @@ def inference_data(model, data, n_samples=500, seed=None, *, local_rv=None):
     >>> dict(inference_data(vae, np.zeros((3, 1, 4, 4)), n_samples=5, seed=1).posterior.zs.sizes)
     {'chain': 1, 'draw': 5, 'image': 3, 'latent': 2}
     """
-    import arviz  # takes a second, and only this function needs it
+    import arviz  # here, because it takes a second and only this function needs it
 
     draws = latent_draws(model, data, n_samples, seed, local_rv=local_rv)
     dims = {}

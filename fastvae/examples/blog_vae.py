@@ -2,11 +2,15 @@
 
     python -m fastvae.examples.blog_vae --iterations 1000
 
-Nothing in the network or the model knows fastvae: any Theano graph will do. What changed from the `pm.fit` script
-are the first import, `fastvae.fit`, `fastvae.adam` and `fastvae.Minibatch`, and the test value that went.
+Network and model use nothing of fastvae: any Theano graph will do. Compared with a script for `pm.fit`, the changes are
+the first import, `fastvae.fit`, `fastvae.adam` and `fastvae.Minibatch`; and the test value is gone.
 """
 
+from __future__ import annotations
+
 import argparse
+from collections.abc import Sequence
+from typing import Any
 
 import fastvae  # isort: skip  (before theano: picks the profile)
 import numpy as np
@@ -16,22 +20,22 @@ import theano.tensor as tt
 from theano.tensor.nnet.abstract_conv import conv2d_grad_wrt_inputs
 
 
-def glorot(rng, *shape):
-    """A weight as many Theano users write it: a uniform draw between -limit and limit."""
+def glorot(rng: np.random.Generator, *shape: int) -> Any:
+    """A weight as many Theano users write it: uniform between -limit and limit."""
     receptive_field = int(np.prod(shape[2:]))
     limit = np.sqrt(6.0 / (receptive_field * (shape[0] + shape[1])))
     return theano.shared(rng.uniform(-limit, limit, shape).astype("float32"))
 
 
-def zeros(*shape):
+def zeros(*shape: int) -> Any:
     """A bias."""
     return theano.shared(np.zeros(shape, dtype="float32"))
 
 
 class BlogVAE:
-    """Encoder and decoder of the blog: plain Theano, no layer library."""
+    """The blog's encoder and decoder, in plain Theano without a library of layers."""
 
-    def __init__(self, n_latent=2, filters=64, hidden=128, seed=0):
+    def __init__(self, n_latent: int = 2, filters: int = 64, hidden: int = 128, seed: int = 0) -> None:
         rng = np.random.default_rng(seed)
         f, self.n_latent = filters, n_latent
         self.flat = f * 24 * 24
@@ -41,7 +45,7 @@ class BlogVAE:
         self.d_dense = [(glorot(rng, i, o), zeros(o)) for i, o in ((n_latent, hidden), (hidden, self.flat))]
         self.d_conv = [(glorot(rng, f, o, k, k), zeros(o)) for o, k in ((f, 3), (f, 1), (1, 3))]
 
-    def encode(self, x):
+    def encode(self, x: Any) -> tuple[Any, Any]:
         """Latent mean and rho of images (batch, 1, 28, 28)."""
         for weight, bias in self.e_conv:
             x = tt.nnet.relu(tt.nnet.conv2d(x, weight) + bias.dimshuffle("x", 0, "x", "x"))
@@ -51,7 +55,7 @@ class BlogVAE:
         x = tt.dot(x, last_weight) + last_bias
         return x[:, : self.n_latent], x[:, self.n_latent :]
 
-    def decode(self, z):
+    def decode(self, z: Any) -> Any:
         """Mean image (batch, 1, 28, 28) of latents."""
         for weight, bias in self.d_dense:
             z = tt.nnet.relu(tt.dot(z, weight) + bias)
@@ -63,7 +67,14 @@ class BlogVAE:
         return x
 
 
-def train(images, iterations=1000, batch_size=64, learning_rate=1e-4, filters=64, hidden=128):
+def train(
+    images: np.ndarray,
+    iterations: int = 1000,
+    batch_size: int = 64,
+    learning_rate: float = 1e-4,
+    filters: int = 64,
+    hidden: int = 128,
+) -> pm.Approximation:
     """Fit the blog's model to images, float32 (N, 1, 28, 28) in [0, 1], and return PyMC3's approximation."""
     vae = BlogVAE(filters=filters, hidden=hidden)
     xs = tt.tensor4("xs")
@@ -83,8 +94,8 @@ def train(images, iterations=1000, batch_size=64, learning_rate=1e-4, filters=64
         )
 
 
-def main(argv=None):
-    """Train on the images that ship with fastvae and print where the ELBO went."""
+def main(argv: Sequence[str] | None = None) -> None:
+    """Train on the images that ship with fastvae, and print the ELBO at the beginning and at the end."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--iterations", type=int, default=1000)
     parser.add_argument("--batch-size", type=int, default=64)

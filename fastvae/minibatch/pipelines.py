@@ -1,15 +1,15 @@
-"""Pipelines: what stands behind a minibatch variable, `variable.tag.pipeline`, as the training loop sees it.
+"""Pipelines: what provides a minibatch variable with data, `variable.tag.pipeline`, as the training loop sees it.
 
     advance()           called before every step: a streamed pipeline puts the next minibatch in place
-    state()             of the minibatch that a step last used, JSON-able values and numpy arrays
-    restore(state)      the next advance and step go on behind that minibatch, in a new process too
+    state()             where the last minibatch that a step used left off, as JSON values and numpy arrays
+    restore(state)      the next advance and step go on after that minibatch, in a new process too
     restorable          False if the data come from an iterator, which cannot be read again
-    batches_per_epoch   steps in which every row is seen once; None if unknown, or rows are drawn with replacement
+    batches_per_epoch   steps in which every row is seen once; None if unknown, or if rows are drawn with replacement
     sources             what the rows come from: arrays, rows on disk, or a function
-    close()             end the reader's thread; the next advance starts another
+    close()             ends the reader's thread; the next advance starts another
 
-A resident pipeline's place in the data is a shared variable that the step itself updates; its state only names the
-data.
+`Resident` data are in device memory, and the step itself gathers its rows: its position is a shared variable which the
+step updates, so its state only identifies the data. `Streamed` data are read ahead by a thread on the host.
 
 Examples
 --------
@@ -27,9 +27,13 @@ Examples
 >>> x.tag.pipeline.close()
 """
 
+from __future__ import annotations
+
 import queue
 import threading
 import weakref
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import theano
@@ -37,18 +41,21 @@ import theano.tensor as tt
 
 from fastvae.errors import ConfigurationError, DataError
 from fastvae.interrupts import while_waiting
+from fastvae.minibatch.feeds import Batch, FactoryFeed, IndexedFeed, Position
 from fastvae.nn.collect import not_trainable
 
-LOOK_UP = 0.1  # seconds after which one who waits for data looks whether a signal has come
-FAREWELL = 0.3  # seconds that a reader's thread has to end
-RENAMED = {"order": "sampler"}  # what older states call it
+LOOK_UP = 0.1  # seconds between two looks for a signal while waiting for data
+FAREWELL = 0.3  # seconds that a reader's thread gets to end
+RENAMED = {"order": "sampler"}  # older states have the first of these names
 NOT_ADVANCED = (
     "this streamed fastvae.Minibatch has no new batch: the step is run by something else than fastvae.fit, such as "
     "stock pm.fit; train with fastvae.fit, or call variable.tag.pipeline.advance() before every step"
 )
 
+State = dict[str, Any]
 
-def refuse_fixed_batch(pipelines, model):
+
+def refuse_fixed_batch(pipelines: Iterable[Resident | Streamed], model: Any) -> None:
     """Raise ConfigurationError if a latent variable has the batch size in its `shape=`, but some batch is smaller.
 
     Parameters
@@ -69,58 +76,58 @@ def refuse_fixed_batch(pipelines, model):
 
 
 class Resident:
-    """A pipeline whose data are held in device memory and whose rows the step itself gathers.
+    """A pipeline whose data are in device memory, where the step itself gathers the rows.
 
     Parameters
     ----------
     feed : fastvae.minibatch.feeds.IndexedFeed
-        Of arrays in memory.
+        All its sources are arrays in memory.
 
     Attributes
     ----------
     batches : tuple of theano.tensor.TensorVariable
-        A minibatch, drawn anew by each evaluation.
+        A minibatch, a new one for each evaluation.
 
     Raises
     ------
     DataError
-        If the arrays hold what cannot be trained on.
+        If the arrays contain values that cannot be trained on.
     """
 
     restorable = True
 
-    def __init__(self, feed):
+    def __init__(self, feed: IndexedFeed) -> None:
         for source, values in zip(feed.sources, feed.values):
             values.check(source)
         self.batch_size, self.varies, self.batches_per_epoch = feed.batch_size, feed.varies, feed.batches_per_epoch
         self._identity = _identity(feed)
         self._shared = [not_trainable(theano.shared(source, name="minibatch.data")) for source in feed.sources]
-        feed.sampler.indices.tag.in_range = True  # so that a GPU need not check them, and wait for it
+        feed.sampler.indices.tag.in_range = True  # so that a GPU does not check them, for which the host would wait
         self.batches = tuple(rows[feed.sampler.indices] for rows in self._shared)
         for variable in self._shared:
             variable.tag.pipeline = self
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"resident minibatch ({_described(self._identity)})"
 
     @property
-    def sources(self):
+    def sources(self) -> list[np.ndarray]:
         """The arrays."""
         return [shared.get_value(borrow=True) for shared in self._shared]
 
-    def advance(self):
-        """Nothing: the step draws its own rows."""
+    def advance(self) -> None:
+        """Do nothing: the step draws its own rows."""
 
-    def state(self):
-        """What the data are."""
+    def state(self) -> State:
+        """What identifies the data."""
         return dict(self._identity)
 
-    def restore(self, state):
-        """Check that the state was taken from the same data; DataError if not."""
+    def restore(self, state: State) -> None:
+        """Check that a state was taken from the same data; DataError if it was not."""
         _rest_of(state, self._identity, self)
 
-    def close(self):
-        """Nothing: there is neither thread nor file."""
+    def close(self) -> None:
+        """Do nothing: there is neither a thread nor a file."""
 
 
 class Streamed:
@@ -130,22 +137,22 @@ class Streamed:
     ----------
     feed : fastvae.minibatch.feeds.IndexedFeed or fastvae.minibatch.feeds.FactoryFeed
     examples : tuple of array
-        One minibatch, for the types of the variables.
+        One minibatch, which determines the types of the variables.
 
     Attributes
     ----------
     batches : tuple of theano.tensor.TensorVariable
-        The current minibatch. An evaluation uses it up: another one without `advance` raises AssertionError.
+        The current minibatch. It can be evaluated once: a second evaluation without `advance` raises AssertionError.
     """
 
-    def __init__(self, feed, examples):
+    def __init__(self, feed: IndexedFeed | FactoryFeed, examples: Batch) -> None:
         self.batch_size, self.varies, self.batches_per_epoch = feed.batch_size, feed.varies, feed.batches_per_epoch
         self.restorable, self._feed, self._identity = feed.restorable, feed, _identity(feed)
         self.sources = feed.sources
-        self._used = self._current = feed.start()  # the memory behind the batch last used, and behind the one in place
-        self._reader = None
+        self._used = self._current = feed.start()  # the positions after the last batch used, and after the one in place
+        self._reader: _Reader | None = None
         self._closed = False
-        self._fresh = theano.shared(np.int8(0), name="minibatch.fresh")  # whether the one in place is still unused
+        self._fresh = theano.shared(np.int8(0), name="minibatch.fresh")  # 1 if the one in place has not been used yet
         self._fresh.default_update = tt.zeros_like(self._fresh)
         self._shared = [
             not_trainable(theano.shared(example[:0], name="minibatch.data", broadcastable=(False,) * example.ndim))
@@ -156,18 +163,18 @@ class Streamed:
         for shared in self._shared:
             shared.tag.pipeline = self
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"streamed minibatch ({_described(self._identity)})"
 
-    def advance(self):
-        """Put the next minibatch in place, unless no step has used the one that is there.
+    def advance(self) -> None:
+        """Put the next minibatch in place, unless the one that is there has not been used yet.
 
         Raises
         ------
         DataError
             If it cannot be read; the message names the file and the rows.
         fastvae.interrupts.Interrupted
-            If Ctrl-C or SIGTERM comes while a training waits for it.
+            If Ctrl-C or SIGTERM arrives while a training waits for data.
         """
         if self._fresh.get_value():
             return
@@ -177,27 +184,28 @@ class Streamed:
                 raise DataError(f"{self!r} was closed, and what it had read ahead is gone: give a new iterator")
             self._reader = _Reader(self._feed, self._current)
             weakref.finalize(self, self._reader.release)
-        batch, memory = self._reader.next()
+        batch, position = self._reader.next()
         for shared, array in zip(self._shared, batch):
             shared.set_value(array, borrow=True)
         self._fresh.set_value(np.int8(1))
-        self._current = memory
+        self._current = position
 
-    def state(self):
+    def state(self) -> State:
         """Where the last minibatch that a step used left off."""
         return {**self._identity, **(self._used if self._fresh.get_value() else self._current)}
 
-    def restore(self, state):
-        """Go on behind the minibatch of a state; DataError if it was taken from other data."""
-        memory = _rest_of(state, self._identity, self)
-        if memory.keys() != self._current.keys() or not all(map(_is_alike, memory.values(), self._current.values())):
-            raise DataError(f"a state {memory!r} is none of the {self!r}: it is damaged")
+    def restore(self, state: State) -> None:
+        """Go on after the minibatch of a state; DataError if it was taken from other data."""
+        position = _rest_of(state, self._identity, self)
+        alike = position.keys() == self._current.keys()
+        if not alike or not all(map(_is_alike, position.values(), self._current.values())):
+            raise DataError(f"{position!r} is not a state of the {self!r}: it is damaged")
         self.close()
-        self._used = self._current = memory
+        self._used = self._current = position
         self._fresh.set_value(np.int8(0))
 
-    def close(self):
-        """End the reader's thread, if there is one; what it has read ahead is read again by the next `advance`."""
+    def close(self) -> None:
+        """End the reader's thread, if there is one; the next `advance` reads again what it had read ahead."""
         self._closed = True
         if self._reader is not None:
             self._reader.stop()
@@ -207,16 +215,16 @@ class Streamed:
 class _Reader:
     """A thread that keeps a bounded queue of minibatches full."""
 
-    def __init__(self, feed, memory):
-        self._queue = queue.Queue(maxsize=2 * feed.ahead)
+    def __init__(self, feed: IndexedFeed | FactoryFeed, position: Position) -> None:
+        self._queue: queue.Queue[Any] = queue.Queue(maxsize=2 * feed.ahead)
         self._stopped = threading.Event()
-        self._failed = None
-        arguments = (feed, memory, self._queue, self._stopped)
+        self._failed: Exception | None = None
+        arguments = (feed, position, self._queue, self._stopped)
         self._thread = threading.Thread(target=_read_ahead, args=arguments, name="fastvae.Minibatch", daemon=True)
         self._thread.start()
 
-    def next(self):
-        """The next minibatch and the memory behind it."""
+    def next(self) -> tuple[Batch, Position]:
+        """The next minibatch, and the position after it."""
         while self._failed is None:
             try:
                 entry = self._queue.get(timeout=LOOK_UP)
@@ -228,49 +236,54 @@ class _Reader:
                 self._failed = entry
         raise self._failed
 
-    def release(self):
-        """Tell the thread to end, from whatever thread."""
+    def release(self) -> None:
+        """Tell the thread to end; any thread may call this."""
         self._stopped.set()
-        while not self._queue.empty():  # a put that waits goes through, and the thread sees the end
+        while not self._queue.empty():  # a waiting put then succeeds, and the thread sees that it has to end
             self._queue.get_nowait()
 
-    def stop(self):
-        """End the thread; one that is stuck in its source ends when that answers, and gives up what it then reads."""
+    def stop(self) -> None:
+        """End the thread. One that is waiting for its source ends when that answers, and drops what it reads then."""
         self.release()
         self._thread.join(FAREWELL)
 
 
-def _read_ahead(feed, memory, entries, stopped):
+def _read_ahead(
+    feed: IndexedFeed | FactoryFeed, position: Position, entries: queue.Queue[Any], stopped: threading.Event
+) -> None:
+    """What the reader's thread runs: queue minibatches with their positions, or the exception that ended it."""
     try:
-        for entry in feed.batches(**memory):
+        for entry in feed.batches(**position):
             entries.put(entry)
             if stopped.is_set():
                 return
-    except Exception as error:  # raised again by the training thread
+    except Exception as error:  # `next` raises it in the training thread
         entries.put(error)
     except BaseException as error:  # such as the SystemExit of a user's function
         entries.put(DataError(f"Minibatch: the data's function ended its thread with {type(error).__name__}: {error}"))
 
 
-def _identity(feed):
-    """What a state must agree in: the data's types and shapes, and how they are drawn."""
+def _identity(feed: IndexedFeed | FactoryFeed) -> State:
+    """What must be the same in a state to be restored: types and shapes of the data, and how rows are drawn."""
     return {"data": [values.kind for values in feed.values], **feed.identity()}
 
 
-def _rest_of(state, identity, pipeline):
-    """What a state holds beside the identity, which must be the pipeline's own."""
+def _rest_of(state: State, identity: State, pipeline: Resident | Streamed) -> State:
+    """What a state contains besides the identity, which must be the pipeline's own; DataError otherwise."""
     state = {RENAMED.get(name, name): value for name, value in state.items()}
     found = {name: state.get(name) for name in identity}
     if found != identity:
-        raise DataError(f"a state of other data ({_described(found)}) is not for the {pipeline!r}: give the same data")
+        raise DataError(
+            f"a state of other data ({_described(found)}) does not fit the {pipeline!r}: give the same data"
+        )
     return {name: value for name, value in state.items() if name not in identity}
 
 
-def _is_alike(value, other):
+def _is_alike(value: Any, other: Any) -> bool:
     if isinstance(other, np.ndarray):
         return isinstance(value, np.ndarray) and (value.dtype, value.shape) == (other.dtype, other.shape)
     return type(value) is type(other) is int and value >= 0
 
 
-def _described(identity):
+def _described(identity: State) -> str:
     return ", ".join(f"{name} {value}" for name, value in identity.items())

@@ -1,6 +1,6 @@
-"""What takes the place of a model's inputs, `more_replacements`, as Theano variables of their types.
+"""What replaces a model's inputs, `more_replacements`, as Theano variables of the inputs' types.
 
-What does not fit is said in one line, before theano says it in twenty.
+What does not fit raises an error of one line, before theano raises one of twenty.
 
 Examples
 --------
@@ -14,6 +14,12 @@ Traceback (most recent call last):
 fastvae.errors.ConfigurationError: xs takes float32, and uint8 is to replace it: give Minibatch(..., scale=1 / 255), ...
 """
 
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
 import theano
 import theano.tensor as tt
 
@@ -28,13 +34,13 @@ FLOAT_OF = {
 }
 
 
-def as_variables(more_replacements):
-    """Every replacement as a variable: as it is, or data in a shared variable of the input's type.
+def as_variables(more_replacements: Mapping[Any, Any] | None) -> dict[theano.Variable, theano.Variable]:
+    """Every replacement as a variable: a variable as it is, data in a shared variable of the input's type.
 
     Parameters
     ----------
     more_replacements : dict or None
-        From inputs of the model, or any other variables of it, to Theano variables or data.
+        From inputs of the model, or any other of its variables, to Theano variables or data.
 
     Returns
     -------
@@ -60,31 +66,31 @@ def as_variables(more_replacements):
     return variables
 
 
-def check_replacement(key, value):
-    """A value that can take the place of a model's input.
+def check_replacement(key: Any, value: Any) -> theano.Variable | np.ndarray:
+    """A value that can replace a model's input.
 
     Parameters
     ----------
     key : theano variable
         A key of `more_replacements`.
     value : theano variable or array-like
-        What is to replace it: a `fastvae.Minibatch`, any other expression or shared variable, or data.
+        What replaces it: a `fastvae.Minibatch`, any other expression or shared variable, or data.
 
     Returns
     -------
     theano variable or numpy.ndarray
-        The value itself; data as an array of the input's type.
+        A variable as it is; data as an array of the input's type.
 
     Raises
     ------
     ConfigurationError
         If type or number of axes differ.
     DataError
-        If data are not numbers, not finite, or not to be had in the input's type without a loss.
+        If data are not numbers, not finite, or cannot be converted to the input's type without a loss.
     """
     if not isinstance(key, theano.Variable):
         raise ConfigurationError(
-            f"more_replacements: the key {key!r} is no theano variable: give {{input of the model: minibatch}}"
+            f"more_replacements: the key {key!r} is not a theano variable: give {{input of the model: minibatch}}"
         )
     if isinstance(value, tuple) and value and all(isinstance(part, theano.Variable) for part in value):
         raise ConfigurationError(
@@ -105,7 +111,7 @@ def check_replacement(key, value):
     return value
 
 
-def _check(key, dtype, ndim, broadcastable):
+def _check(key: theano.Variable, dtype: str, ndim: int, broadcastable: tuple[bool, ...]) -> None:
     if dtype != key.dtype:
         if key.dtype.startswith("float"):
             remedy = FLOAT_OF.get(dtype, "convert it with x.astype('float32')")
@@ -119,5 +125,5 @@ def _check(key, dtype, ndim, broadcastable):
     if fixed:
         raise ConfigurationError(
             f"{key} takes length 1 on axis {fixed[0]}, and what is to replace it has another: declare {key} as a "
-            f"tensor of {ndim} axes, such as with theano.tensor.TensorType({key.dtype!r}, {(False,) * ndim})"
+            f"tensor of {ndim} axes, such as theano.tensor.TensorType({key.dtype!r}, {(False,) * ndim})({key.name!r})"
         )

@@ -1,10 +1,10 @@
 """Samplers: which rows the next minibatch takes, as a Theano expression that draws new ones at each evaluation.
 
-    replacement   every row equally likely at every draw, independent of the rows before
-    epochs        a shuffle of all rows, then another one, each row once in each
+    replacement   every row with equal probability at every draw, independent of earlier draws
+    epochs        all rows in a random order, each once, then all of them again in another order
 
-A resident pipeline puts the expression into the training step, a streamed one compiles it for its reader, so both draw
-the same rows from the same seed. A sampler's whole state is one shared variable, which evaluating it updates.
+A resident pipeline puts the expression into the training step, and a streamed one compiles it for its reader, so that
+both draw the same rows from the same seed. A sampler's whole state is one shared variable, which evaluating it updates.
 
 Examples
 --------
@@ -15,7 +15,9 @@ Examples
 ([0, 1, 2, 3, 4, 5], 2)
 """
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import Any, NamedTuple
 
 import numpy as np
 import theano
@@ -27,7 +29,7 @@ from theano.tensor.elemwise import Elemwise
 from fastvae.errors import ConfigurationError
 from fastvae.nn.collect import not_trainable
 
-BITS = 24  # a float32 uniform in [0, 1) holds this many whole bits
+BITS = 24  # random bits in a float32 uniform in [0, 1)
 ROUNDS = 48  # of the shuffle
 GOLDEN = 0x9E3779B97F4A7C15
 WORD = 2**64 - 1
@@ -41,21 +43,22 @@ class Sampler(NamedTuple):
     name : str
     indices : theano.tensor.TensorVariable
         The row numbers of a minibatch, int64 (batch,).
-    memory : theano.compile.SharedVariable
-        Its whole state; evaluating the indices updates it.
+    state : theano.compile.SharedVariable
+        The whole state; evaluating the indices updates it.
     batches_per_epoch : int or None
+        None if there are no epochs.
     varies : bool
         Whether some minibatch is smaller than the others.
     """
 
     name: str
     indices: tt.TensorVariable
-    memory: theano.compile.SharedVariable
-    batches_per_epoch: "int | None" = None
+    state: theano.compile.SharedVariable
+    batches_per_epoch: int | None = None
     varies: bool = False
 
 
-def replacement(n_rows, batch_size, seed):
+def replacement(n_rows: int, batch_size: int, seed: int | None) -> Sampler:
     """The sampler that draws every row independently of the others (see `draw_indices`).
 
     Parameters
@@ -73,16 +76,16 @@ def replacement(n_rows, batch_size, seed):
     return Sampler("replacement", indices, rng.state_updates[0][0])
 
 
-def draw_indices(n_rows, batch_size, rng):
+def draw_indices(n_rows: int, batch_size: int, rng: MRG_RandomStreams) -> tt.TensorVariable:
     """`batch_size` row numbers below `n_rows`, uniform with replacement, as an int64 vector expression.
 
-    A float32 uniform has 24 bits, so scaling one reaches at most 2**24 rows. Two of them make one
-    48-bit integer, whose remainder by `n_rows` favours no row by more than n_rows / 2**48.
+    A float32 uniform has 24 random bits, so one of them, scaled, could reach only 2**24 rows. Two of them make an
+    integer of 48 bits; its remainder modulo `n_rows` favours no row by more than n_rows / 2**48.
 
     Parameters
     ----------
     n_rows : int
-        At most 2**40 (beyond that the remainder is visibly uneven).
+        At most 2**40; above that the remainder would be noticeably uneven.
     batch_size : int
     rng : theano.sandbox.rng_mrg.MRG_RandomStreams
 
@@ -97,7 +100,7 @@ def draw_indices(n_rows, batch_size, rng):
     return tt.unbroadcast(indices, 0)
 
 
-def epochs(n_rows, batch_size, seed, last="drop"):
+def epochs(n_rows: int, batch_size: int, seed: int | None, last: str = "drop") -> Sampler:
     """The sampler that visits every row once in each epoch, in a new random order each time (see `ShuffledRow`).
 
     Parameters
@@ -106,17 +109,17 @@ def epochs(n_rows, batch_size, seed, last="drop"):
     seed : int or None
         None is fresh entropy.
     last : {"drop", "keep"}
-        Whether an epoch leaves out the rows that do not fill a batch (others each time), or ends with a smaller one.
+        Whether an epoch leaves out the rows that do not fill a batch (other rows each time) or ends with a smaller one.
 
     Returns
     -------
     Sampler
-        Its memory is int64 (2,): batches drawn so far, and the key of the shuffles.
+        Its state is int64 (2,): the number of batches drawn so far, and the key of the shuffles.
 
     Raises
     ------
     ConfigurationError
-        If no batch is full and `last="drop"`.
+        If no batch is full and `last` is "drop".
     """
     if batch_size > n_rows and last == "drop":
         raise ConfigurationError(
@@ -125,28 +128,28 @@ def epochs(n_rows, batch_size, seed, last="drop"):
         )
     batches_per_epoch = n_rows // batch_size if last == "drop" else -(-n_rows // batch_size)
     key = np.random.SeedSequence(seed).generate_state(1, np.uint64).view(np.int64)[0]
-    # Checkpoints of older versions know it by this name.
-    memory = not_trainable(theano.shared(np.array([0, key]), name="minibatch.order"))
-    memory.default_update = memory + np.array([1, 0])
-    epoch, batch = memory[0] // batches_per_epoch, memory[0] % batches_per_epoch
+    # Checkpoints contain it under this name.
+    state = not_trainable(theano.shared(np.array([0, key]), name="minibatch.order"))
+    state.default_update = state + np.array([1, 0])
+    epoch, batch = state[0] // batches_per_epoch, state[0] % batches_per_epoch
     first = batch * batch_size
     places = tt.unbroadcast(first + np.arange(batch_size), 0)
     if last == "keep":
         places = places[: tt.minimum(batch_size, n_rows - first)]
-    indices = shuffled_row(places, np.int64(n_rows), memory[1], epoch)
+    indices = shuffled_row(places, np.int64(n_rows), state[1], epoch)
     varies = last == "keep" and n_rows % batch_size > 0
-    return Sampler(f"epochs, {last}", indices, memory, batches_per_epoch, varies)
+    return Sampler(f"epochs, {last}", indices, state, batches_per_epoch, varies)
 
 
 class ShuffledRow(scalar.ScalarOp):
-    """Which row is at a place of a shuffle: a pseudo-random permutation of n_rows, one element at a time.
+    """The row at a place of a shuffle: a pseudo-random permutation of n_rows, computed one element at a time.
 
-    The swap-or-not shuffle [1]_: each round pairs the rows x and (k - x) mod n, with a k of its own, and a bit, which
-    depends on the pair and the round alone, says whether to swap them. As every round is a permutation, so is the
-    whole. It needs no memory, no work between epochs, and can continue anywhere. k and the bits come from the
+    This is the swap-or-not shuffle [1]_. Each round has a number k and pairs the rows x and (k - x) mod n; a bit that
+    depends only on the pair and the round decides whether to swap them. Every round is a permutation, and therefore the
+    whole is. It needs no memory and no work between epochs, and can continue at any place. k and the bits come from the
     finaliser of SplitMix64 [2]_.
 
-    The inputs are int64: the place and the number of rows, the key of all shuffles and the number of this one.
+    The inputs are int64: the place, the number of rows, the key of all shuffles, and the number of this shuffle.
 
     References
     ----------
@@ -161,12 +164,12 @@ class ShuffledRow(scalar.ScalarOp):
 
     nin = 4
 
-    def output_types(self, types):
+    def output_types(self, types: list[Any]) -> list[Any]:
         if [kind.dtype for kind in types] != ["int64"] * 4:
             raise TypeError(f"ShuffledRow takes four int64, not {types}")
         return [scalar.int64]
 
-    def impl(self, place, n_rows, key, number):
+    def impl(self, place: int, n_rows: int, key: int, number: int) -> int:
         row, n_rows = int(place), int(n_rows)
         word = _mixed(int(key) ^ _mixed(int(number)))
         for _ in range(ROUNDS):
@@ -177,9 +180,9 @@ class ShuffledRow(scalar.ScalarOp):
                 row = partner
         return row
 
-    def c_code(self, node, name, inputs, outputs, sub):
+    def c_code(self, node: Any, name: str, inputs: list[str], outputs: list[str], sub: dict[str, str]) -> str:
         place, n_rows, key, number = inputs
-        # No percent sign: theano formats the code of fused operations once more.
+        # Without any percent sign, because theano formats the code of fused operations a second time.
         mix = "{0} ^= {0} >> 30; {0} *= 0xBF58476D1CE4E5B9ULL; {0} ^= {0} >> 27; {0} *= 0x94D049BB133111EBULL; "
         mix += "{0} ^= {0} >> 31;"
         return f"""{{
@@ -201,22 +204,25 @@ class ShuffledRow(scalar.ScalarOp):
             {outputs[0]} = (long long) row;
         }}"""
 
-    def c_code_cache_version(self):
+    def c_code_cache_version(self) -> tuple[int, ...]:
         return (1,)
 
 
 shuffled_row = Elemwise(ShuffledRow(name="shuffled_row"))
 
 
-def _mixed(word):
-    """The finaliser of SplitMix64, on Python's integers."""
+def _mixed(word: int) -> int:
+    """The finaliser of SplitMix64, for Python integers."""
     word &= WORD
     word = ((word ^ (word >> 30)) * 0xBF58476D1CE4E5B9) & WORD
     word = ((word ^ (word >> 27)) * 0x94D049BB133111EB) & WORD
     return word ^ (word >> 31)
 
 
-def random_streams(seed, *use):
-    """MRG streams from a seed, others for each use: words of numpy's SeedSequence within MRG31k3p's two moduli."""
+def random_streams(seed: int | None, *use: int) -> MRG_RandomStreams:
+    """MRG streams from a seed, different ones for each use.
+
+    Their own seeds are six words of numpy's SeedSequence, reduced to what both moduli of MRG31k3p admit.
+    """
     words = np.random.SeedSequence(seed, spawn_key=use).generate_state(6)
     return MRG_RandomStreams([int(word) % 2_147_462_578 + 1 for word in words])

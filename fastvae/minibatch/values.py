@@ -1,4 +1,4 @@
-"""Values: what a minibatch's numbers have to be, and what the step makes of them (scaled, binarised).
+"""Values: what a minibatch's numbers must be, and how the step converts them (scaled, binarised).
 
 Examples
 --------
@@ -7,7 +7,10 @@ Examples
 array([[0., 1.]], dtype=float32)
 """
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import theano.tensor as tt
@@ -21,7 +24,7 @@ SCALE = kinds.optional(kinds.number(above=0, like="1/255"))
 
 
 class Values(NamedTuple):
-    """One array of a minibatch.
+    """What is known of one array of a minibatch.
 
     Attributes
     ----------
@@ -32,33 +35,35 @@ class Values(NamedTuple):
     """
 
     dtype: str
-    row_shape: tuple
-    scale: "np.float32 | None"
+    row_shape: tuple[int, ...]
+    scale: np.float32 | None
     binarize: bool
 
     @classmethod
-    def of(cls, example, scale=None, binarize=False):
-        """Those of an array (..., *row_shape); ConfigurationError if an option is out of its domain."""
+    def of(cls, example: np.ndarray, scale: float | None = None, binarize: bool = False) -> Values:
+        """Those of an array (..., *row_shape); ConfigurationError if an option is invalid."""
         scale = SCALE.check("Minibatch", "scale", scale)
         binarize = kinds.boolean.check("Minibatch", "binarize", binarize)
-        scale = None if scale is None else np.float32(scale)
-        return cls(str(np.dtype(example.dtype)), tuple(example.shape[1:]), scale, binarize)
+        factor = None if scale is None else np.float32(scale)
+        return cls(str(np.dtype(example.dtype)), tuple(example.shape[1:]), factor, binarize)
 
     @property
-    def kind(self):
-        """Type and shape, as JSON can hold them."""
+    def kind(self) -> list[Any]:
+        """Type and shape as JSON values."""
         return [self.dtype, list(self.row_shape)]
 
-    def check(self, array, rows=None, source=None):
-        """Raise DataError unless the array holds such rows, finite, and in [0, 1] where they are probabilities.
+    def check(
+        self, array: np.ndarray, rows: Sequence[int] | np.ndarray | None = None, source: str | None = None
+    ) -> None:
+        """Raise DataError unless an array contains such rows, all finite, and in [0, 1] if they are probabilities.
 
         Parameters
         ----------
         array : numpy.ndarray, (batch, *row_shape)
         rows : sequence of int, optional
-            Their numbers in the data, and
+            The numbers of these rows in the data, for the message.
         source : str, optional
-            what these are called, for the message.
+            What the message calls the data.
         """
         source = source or f"Minibatch: an array of shape {array.shape}"
         if str(array.dtype) != self.dtype or array.shape[1:] != self.row_shape:
@@ -73,14 +78,14 @@ class Values(NamedTuple):
         else:
             validation.check_finite(array, source, rows)
 
-    def once(self, array, rows, source):
-        """Held-out rows as the step makes them; what is drawn depends on the row's number alone."""
+    def once(self, array: np.ndarray, rows: Sequence[int] | np.ndarray, source: str) -> np.ndarray:
+        """Held-out rows, converted as the step does; what is drawn depends only on the row's number."""
         self.check(array, rows, source)
         if self.scale is not None:
             array = array.astype(np.float32) * self.scale
         return drawn(array, rows, seed=0).astype(np.float32) if self.binarize else array
 
-    def in_step(self, batch, rng, batch_size=None):
+    def in_step(self, batch: tt.TensorVariable, rng: Any, batch_size: int | None = None) -> tt.TensorVariable:
         """The expression of the scaled and binarised batch.
 
         Parameters
@@ -97,8 +102,8 @@ class Values(NamedTuple):
             batch = tt.cast(rng.uniform(size, dtype="float32") < batch, "float32")
         return batch
 
-    def example(self, array):
-        """The test value of that expression: values binarised at 0.5."""
+    def example(self, array: np.ndarray) -> np.ndarray:
+        """The test value of that expression, with values binarised at 0.5."""
         if self.scale is not None:
             array = array.astype(np.float32) * self.scale
         return (array > 0.5).astype(np.float32) if self.binarize else array

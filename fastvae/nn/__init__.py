@@ -1,14 +1,15 @@
 """Layers, activations and initialisers for Theano networks, and the collection of their parameters.
 
-A layer is a small object: its constructor makes the parameters (float32 `theano.shared`), `layer(x)`
-returns a Theano expression, `layer.get_params()` its parameters, `layer.output_shape(input_shape)`
-the static shape of one output (without the batch axis).
+A layer is a small object. Its constructor makes the parameters (float32 `theano.shared`), `layer(x)` returns a Theano
+expression, `layer.get_params()` its parameters, and `layer.output_shape(input_shape)` the static shape of one output
+(without the batch axis).
 
     layer.py            Layer: what all layers share
     linear.py           Linear
     conv.py             Conv2D
     conv_transpose.py   ConvTranspose2D
     flatten.py          Flatten, Reshape
+    upsample.py         Upsample2D
     activations.py      relu, sigmoid, tanh, softplus, identity
     initializers.py     glorot_uniform, he_normal, normal, constant, zeros
     collect.py          collect_params, not_trainable
@@ -32,6 +33,7 @@ from fastvae.nn.flatten import Flatten, Reshape
 from fastvae.nn.initializers import constant, glorot_uniform, he_normal, normal, zeros
 from fastvae.nn.layer import Layer
 from fastvae.nn.linear import Linear
+from fastvae.nn.upsample import Upsample2D
 
 __all__ = [
     "Linear",
@@ -39,6 +41,7 @@ __all__ = [
     "ConvTranspose2D",
     "Flatten",
     "Reshape",
+    "Upsample2D",
     "Layer",
     "relu",
     "sigmoid",

@@ -7,6 +7,10 @@ Examples
 array([0., 0., 2.], dtype=float32)
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 import theano.tensor as tt
 
 from fastvae import expressions, kinds
@@ -15,12 +19,11 @@ from fastvae.errors import ConfigurationError
 
 
 @kinds.checked(x=expressions.tensor)
-def relu(x):
+def relu(x: Any) -> tt.TensorVariable:
     """Rectified linear unit, max(x, 0), whose gradient at exactly 0 is 0.
 
-    Stock `theano.tensor.nnet.relu` is ``0.5 * (x + abs(x))``, with gradient 0.5 at 0; PyTorch and
-    JAX take 0, as here. It matters: with zero biases and black borders 29 % of the first layer of
-    the default ConvVAE is exactly 0.
+    Stock `theano.tensor.nnet.relu` is ``0.5 * (x + abs(x))``, with gradient 0.5 at 0; in PyTorch and JAX it is 0, as
+    here. That matters: with zero biases and black borders, 29 % of the first layer of the default ConvVAE is exactly 0.
 
     Parameters
     ----------
@@ -28,7 +31,7 @@ def relu(x):
 
     Returns
     -------
-    Expression of the type of `x`. NaN stays NaN; +inf stays +inf; -inf becomes 0.
+    Expression of the same type as `x`. NaN stays NaN, +inf stays +inf, and -inf becomes 0.
 
     Raises
     ------
@@ -51,8 +54,8 @@ def relu(x):
 
 
 @kinds.checked(x=expressions.tensor)
-def sigmoid(x):
-    """Logistic function, 1 / (1 + exp(-x)): theano's own, which its rewrites know.
+def sigmoid(x: Any) -> tt.TensorVariable:
+    """Logistic function, 1 / (1 + exp(-x)): theano's own, which its rewrites recognise.
 
     Examples
     --------
@@ -64,7 +67,7 @@ def sigmoid(x):
 
 
 @kinds.checked(x=expressions.tensor)
-def tanh(x):
+def tanh(x: Any) -> tt.TensorVariable:
     """Hyperbolic tangent.
 
     Examples
@@ -77,8 +80,8 @@ def tanh(x):
 
 
 @kinds.checked(x=expressions.tensor)
-def softplus(x):
-    """log(1 + exp(x)), a smooth relu; PyMC3's way from ``rho`` to a standard deviation.
+def softplus(x: Any) -> tt.TensorVariable:
+    """log(1 + exp(x)), a smooth relu; how PyMC3 turns ``rho`` into a standard deviation.
 
     Examples
     --------
@@ -90,8 +93,8 @@ def softplus(x):
 
 
 @kinds.checked(x=kinds.anything)
-def identity(x):
-    """`x` itself: the activation of a layer that has none.
+def identity(x: Any) -> Any:
+    """`x` itself: the activation of a layer without one.
 
     Examples
     --------

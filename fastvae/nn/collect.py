@@ -10,7 +10,10 @@ Examples
 [weight, bias]
 """
 
+from __future__ import annotations
+
 import logging
+from typing import Any
 
 from pymc3.data import Minibatch
 from theano.compile import SharedVariable
@@ -23,7 +26,7 @@ FLOATS = ("float16", "float32", "float64")
 
 
 @kinds.checked(shared=expressions.shared)
-def not_trainable(shared):
+def not_trainable(shared: SharedVariable) -> SharedVariable:
     """Mark a shared variable as data or a schedule, which `collect_params` leaves out, and return it.
 
     Examples
@@ -37,10 +40,10 @@ def not_trainable(shared):
     return shared
 
 
-def _one_or_more(kind, of):
-    """What another kind takes, or several of these."""
+def _one_or_more(kind: kinds.Kind, of: str) -> kinds.Kind:
+    """One value of another kind, or several."""
 
-    def standard(values):
+    def standard(values: Any) -> list[Any]:
         several = isinstance(values, (list, tuple, set, frozenset))
         return [kind.standard(value) for value in (values if several else [values])]
 
@@ -51,24 +54,24 @@ def _one_or_more(kind, of):
     expressions=_one_or_more(expressions.variable, "them"),
     exclude=_one_or_more(kinds.either(expressions.shared, kinds.text), "these"),
 )
-def collect_params(expressions, exclude=()):
+def collect_params(expressions: Any, exclude: Any = ()) -> list[SharedVariable]:
     """Every trainable shared variable that the expressions depend on, in a stable order.
 
-    The order is that in which the graph's nodes use them (depth first, inputs from left to right), so
-    a layer's weight comes before its bias and the first layer before the second.
+    The order is that in which the graph's nodes use them (depth first, inputs from left to right), so a layer's weight
+    comes before its bias and the first layer before the second.
 
-    Left out are: integers; states of random number generators and any other variable that the graph
-    itself updates (it has a `default_update`); the data of `fastvae.Minibatch`, `pymc3.Minibatch`
-    (also in a cloned graph) and `pymc3.Data`; what `not_trainable` marked; and 0-d scalars, which are
-    how schedules (a KL weight, a learning rate) are kept. A learned scalar, say a standard deviation, is
-    added by hand, `collect_params(...) + [sd]`; a scalar without the mark is named in a warning of the log.
+    Left out are integers; states of random number generators and any other variable that the graph itself updates (it
+    has a `default_update`); the data of `fastvae.Minibatch`, `pymc3.Minibatch` (also in a cloned graph) and
+    `pymc3.Data`; what `not_trainable` marked; and 0-d scalars, which is what schedules (a KL weight, a learning rate)
+    are. Add a scalar to be learned, such as a standard deviation, by hand: `collect_params(...) + [sd]`. Scalars that
+    are not marked are named in a warning of the log.
 
     Parameters
     ----------
     expressions : Theano variable or sequence of them
-        For a VAE: the encoder's mean and rho and the decoder's output.
+        For a VAE the encoder's mean and rho, and the decoder's output.
     exclude : shared variable, str, or sequence of them, optional
-        Variables, or names of variables, to leave out too.
+        Variables, or their names, to leave out as well.
 
     Returns
     -------
@@ -77,7 +80,7 @@ def collect_params(expressions, exclude=()):
     Raises
     ------
     ConfigurationError
-        If an expression is not a Theano variable, or `exclude` names what is not in the graph.
+        If an expression is not a Theano variable, or something in `exclude` is not in the graph.
 
     Examples
     --------
@@ -100,13 +103,14 @@ def collect_params(expressions, exclude=()):
     return [variable for variable in trainable if variable.ndim]
 
 
-def _as_list(one_or_more):
+def _as_list(one_or_more: Any) -> list[Any]:
     return list(one_or_more) if isinstance(one_or_more, (list, tuple, set, frozenset)) else [one_or_more]
 
 
-def _ancestors(outputs):
-    """Everything `outputs` depend on and they themselves, each once, in the order in which the nodes use them."""
-    found, seen = {}, set()
+def _ancestors(outputs: list[Any]) -> list[Any]:
+    """The outputs and all that they depend on, each once, in the order in which the nodes use them."""
+    found: dict[Any, None] = {}
+    seen = set()
     stack = [(output, False) for output in reversed(outputs)]
     while stack:
         variable, inputs_done = stack.pop()
@@ -119,7 +123,7 @@ def _ancestors(outputs):
     return list(dict.fromkeys([*found, *outputs]))
 
 
-def _excluded(shared, exclude):
+def _excluded(shared: list[SharedVariable], exclude: list[Any]) -> set[SharedVariable]:
     excluded = set()
     for entry in exclude:
         matches = [
@@ -134,7 +138,7 @@ def _excluded(shared, exclude):
     return excluded
 
 
-def _is_trainable(shared):
+def _is_trainable(shared: SharedVariable) -> bool:
     return (
         getattr(shared.type, "dtype", None) in FLOATS
         and getattr(shared.tag, "trainable", True)
@@ -144,12 +148,12 @@ def _is_trainable(shared):
     )
 
 
-def _minibatch_data(variables):
+def _minibatch_data(variables: list[Any]) -> set[Any]:
     """The shared variables whose rows the graph gathers at random, as a minibatch does.
 
-    `pymc3.Minibatch` names its data, but a clone of it (every PyMC3 model makes some) is an
-    ordinary variable. What is left then is the gather: indices that come from random states alone.
-    (Those of an embedding come from data, so its table stays a parameter.)
+    A `pymc3.Minibatch` refers to its data, but a clone of it (every PyMC3 model makes some) is an ordinary variable. It
+    can still be recognised by the gather, whose indices depend only on random states. (The indices of an embedding
+    depend on data, so its table stays a parameter.)
     """
     data = {variable.shared for variable in variables if isinstance(variable, Minibatch)}
     for variable in variables:

@@ -7,6 +7,13 @@ Examples
 (64, 14, 14)
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import theano.tensor as tt
+
 from fastvae import expressions, kinds
 from fastvae.arguments import PADDING, RNG, generator, pair, resolve_padding
 from fastvae.backends import abstract
@@ -16,16 +23,24 @@ from fastvae.nn.initializers import glorot_uniform, zeros
 from fastvae.nn.layer import INITIALIZER, INPUT_SHAPE, Layer
 
 
-def conv2d(x, weight, bias, stride, padding, activation):
+def conv2d(
+    x: Any, weight: Any, bias: Any, stride: tuple[int, int], padding: tuple[int, int], activation: Callable[[Any], Any]
+) -> tt.TensorVariable:
     """``activation(cross-correlation of x with weight + bias)``."""
     return activation(abstract.conv2d(x, weight, bias, stride, padding))
 
 
 class Convolutional(Layer):
-    """What a convolution and its adjoint share: arguments, checked, and parameters.
+    """What a convolution and its adjoint have in common: the arguments, their checks, and the parameters.
 
-    A subclass names itself by default and orders the channels of its weight.
+    A subclass defines `default_name`, and with `weight_channels` the order of the channels in its weight.
     """
+
+    default_name: str
+
+    def weight_channels(self) -> tuple[int, int]:
+        """The first two axes of the weight."""
+        raise NotImplementedError
 
     @kinds.checked(
         Layer.__init__,
@@ -41,17 +56,17 @@ class Convolutional(Layer):
     )
     def __init__(
         self,
-        n_in,
-        n_out,
-        kernel,
-        activation=identity,
-        stride=1,
-        padding="valid",
-        weight=glorot_uniform,
-        bias=zeros,
-        name=None,
-        rng=None,
-    ):
+        n_in: int,
+        n_out: int,
+        kernel: int | tuple[int, int],
+        activation: Callable[[Any], Any] | None = identity,
+        stride: int | tuple[int, int] = 1,
+        padding: str | int | tuple[int, int] = "valid",
+        weight: Callable[..., Any] = glorot_uniform,
+        bias: Callable[..., Any] = zeros,
+        name: str | None = None,
+        rng: Any = None,
+    ) -> None:
         super().__init__(self.default_name if name is None else name, activation)
         self.n_in, self.n_out, self.kernel = n_in, n_out, kernel
         self.stride = pair(self.owner, "stride", stride)
@@ -79,21 +94,21 @@ class Conv2D(Convolutional):
     padding : {"valid", "same"}, int or (int, int), optional
         Zeros on each side of the image: none, (kernel - 1) / 2, or as given (less than the kernel).
     weight, bias : callable, optional
-        Initialisers of the (n_out, n_in, rows, columns) weight and the (n_out,) bias.
+        Initialisers of the weight (n_out, n_in, rows, columns) and the bias (n_out,).
     name : str, optional
         Prefix of the parameters' names.
     rng : numpy.random.Generator or int, optional
-        Source of the initial values; by default fresh entropy.
+        Where the initial values come from; by default fresh entropy.
 
     Raises
     ------
     ConfigurationError
-        If an argument is out of its domain.
+        If an argument is invalid.
 
     Notes
     -----
-    Not for networks whose weights were trained with theano's own default ``filter_flip=True``:
-    reverse the last two axes of such a weight first.
+    Not for weights that were trained with theano's own default ``filter_flip=True``: reverse the last two axes of such
+    a weight first.
 
     Examples
     --------
@@ -105,18 +120,18 @@ class Conv2D(Convolutional):
 
     default_name = "conv"
 
-    def weight_channels(self):
+    def weight_channels(self) -> tuple[int, int]:
         """Channels of the weight: (n_out, n_in)."""
         return self.n_out, self.n_in
 
     @kinds.checked(x=expressions.tensor)
-    def __call__(self, x):
+    def __call__(self, x: Any) -> tt.TensorVariable:
         """The layer's output, float32 (batch, n_out, rows', columns'), for float32 `x` (batch, n_in, rows, columns)."""
         x = self.checked_input(x, ndim=4)
         return conv2d(x, self.weight, self.bias, self.stride, self.padding, self.activation)
 
     @kinds.checked(input_shape=INPUT_SHAPE)
-    def output_shape(self, input_shape):
+    def output_shape(self, input_shape: Sequence[int]) -> tuple[int, ...]:
         """(n_out, rows', columns') for (n_in, rows, columns): size' = (size + 2 padding - kernel) // stride + 1."""
         _, *sizes = self.checked_shape(input_shape, (self.n_in, None, None))
         spans = [size + 2 * padding - kernel for size, padding, kernel in zip(sizes, self.padding, self.kernel)]

@@ -7,6 +7,13 @@ Examples
 (1, 27, 27)
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import theano.tensor as tt
+
 from fastvae import expressions, kinds
 from fastvae.backends import abstract
 from fastvae.errors import ConfigurationError
@@ -14,15 +21,17 @@ from fastvae.nn.conv import Convolutional
 from fastvae.nn.layer import INPUT_SHAPE
 
 
-def conv_transpose2d(x, weight, bias, stride, padding, activation):
-    """``activation(gradient of a cross-correlation wrt its input, at x + bias)``."""
+def conv_transpose2d(
+    x: Any, weight: Any, bias: Any, stride: tuple[int, int], padding: tuple[int, int], activation: Callable[[Any], Any]
+) -> tt.TensorVariable:
+    """``activation(y + bias)``, where y is the gradient of a cross-correlation with respect to its input, at x."""
     return activation(abstract.conv_transpose2d(x, weight, bias, stride, padding))
 
 
 class ConvTranspose2D(Convolutional):
     """Transposed convolution layer, NCHW: the gradient of `Conv2D` with respect to its input.
 
-    With equal weights, stride and padding, ``<conv(x), y> = <x, conv_transpose(y)>`` (biases zero).
+    With the same weight, stride and padding, and biases of zero, ``<conv(x), y> = <x, conv_transpose(y)>``.
 
     Parameters
     ----------
@@ -35,22 +44,21 @@ class ConvTranspose2D(Convolutional):
     stride, padding : optional
         Those of the convolution whose adjoint this is (see `Conv2D`).
     weight, bias : callable, optional
-        Initialisers of the (n_in, n_out, rows, columns) weight, as that convolution holds it, and
-        of the (n_out,) bias.
+        Initialisers of the weight (n_in, n_out, rows, columns), which is that convolution's, and the bias (n_out,).
     name : str, optional
         Prefix of the parameters' names.
     rng : numpy.random.Generator or int, optional
-        Source of the initial values; by default fresh entropy.
+        Where the initial values come from; by default fresh entropy.
 
     Raises
     ------
     ConfigurationError
-        If an argument is out of its domain.
+        If an argument is invalid.
 
     Notes
     -----
-    A strided convolution takes several input sizes to one output size; this layer returns the
-    smallest of them, so it cannot mirror a stride that leaves a remainder.
+    A strided convolution gives inputs of several sizes the same output size. This layer returns the smallest of them,
+    so it is not for mirroring a convolution whose stride leaves a remainder.
 
     Examples
     --------
@@ -62,18 +70,18 @@ class ConvTranspose2D(Convolutional):
 
     default_name = "conv_transpose"
 
-    def weight_channels(self):
-        """Channels of the weight, as the convolution whose adjoint this is holds it: (n_in, n_out)."""
+    def weight_channels(self) -> tuple[int, int]:
+        """Channels of the weight, as in the convolution whose adjoint this is: (n_in, n_out)."""
         return self.n_in, self.n_out
 
     @kinds.checked(x=expressions.tensor)
-    def __call__(self, x):
+    def __call__(self, x: Any) -> tt.TensorVariable:
         """The layer's output, float32 (batch, n_out, rows', columns'), for float32 `x` (batch, n_in, rows, columns)."""
         x = self.checked_input(x, ndim=4)
         return conv_transpose2d(x, self.weight, self.bias, self.stride, self.padding, self.activation)
 
     @kinds.checked(input_shape=INPUT_SHAPE)
-    def output_shape(self, input_shape):
+    def output_shape(self, input_shape: Sequence[int]) -> tuple[int, ...]:
         """(n_out, rows', columns') for (n_in, rows, columns), where size' = (size - 1) stride + kernel - 2 padding."""
         _, *sizes = self.checked_shape(input_shape, (self.n_in, None, None))
         sizes = tuple(

@@ -9,7 +9,13 @@ Examples
 (64, 24, 24)
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
+from typing import Any
+
+import theano.tensor as tt
 
 from fastvae import expressions, kinds
 from fastvae.backends import abstract
@@ -31,16 +37,16 @@ class Flatten(Layer):
     """
 
     @kinds.checked(Layer.__init__)
-    def __init__(self, name="flatten"):
+    def __init__(self, name: str = "flatten") -> None:
         super().__init__(name)
 
     @kinds.checked(x=expressions.tensor)
-    def __call__(self, x):
+    def __call__(self, x: Any) -> tt.TensorVariable:
         """float32 (batch, channels * rows * columns) for float32 `x` (batch, channels, rows, columns)."""
         return self.checked_input(x, ndim=4).flatten(2)
 
     @kinds.checked(input_shape=INPUT_SHAPE)
-    def output_shape(self, input_shape):
+    def output_shape(self, input_shape: Sequence[int]) -> tuple[int, ...]:
         """(channels * rows * columns,) for (channels, rows, columns)."""
         return (math.prod(self.checked_shape(input_shape, (None, None, None))),)
 
@@ -62,17 +68,17 @@ class Reshape(Layer):
     """
 
     @kinds.checked(Layer.__init__, shape=kinds.shape_of_images)
-    def __init__(self, shape, name="reshape"):
+    def __init__(self, shape: tuple[int, int, int], name: str = "reshape") -> None:
         super().__init__(name)
         self.shape = shape
 
     @kinds.checked(x=expressions.tensor)
-    def __call__(self, x):
+    def __call__(self, x: Any) -> tt.TensorVariable:
         """float32 (batch, channels, rows, columns) for float32 `x` (batch, channels * rows * columns)."""
         return abstract.Unflatten(self.shape)(self.checked_input(x, ndim=2))
 
     @kinds.checked(input_shape=INPUT_SHAPE)
-    def output_shape(self, input_shape):
+    def output_shape(self, input_shape: Sequence[int]) -> tuple[int, ...]:
         """(channels, rows, columns) for (channels * rows * columns,)."""
         self.checked_shape(input_shape, (math.prod(self.shape),))
         return self.shape

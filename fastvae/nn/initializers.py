@@ -1,7 +1,7 @@
 """Initialisers: functions (shape, fan_in, fan_out, rng) -> float32 array of a parameter's first values.
 
-`fan_in` and `fan_out` count the inputs that one output sees and the outputs that one input reaches;
-`rng` is a numpy Generator.
+`fan_in` is the number of inputs that one output depends on, `fan_out` the number of outputs that one input reaches, and
+`rng` a numpy Generator.
 
 Examples
 --------
@@ -11,7 +11,10 @@ Examples
 (dtype('float32'), True)
 """
 
+from __future__ import annotations
+
 import math
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -27,8 +30,8 @@ PARAMETER = dict(
 
 
 @kinds.checked(**PARAMETER)
-def glorot_uniform(shape, fan_in, fan_out, rng):
-    """Uniform in ±sqrt(6 / (fan_in + fan_out)) (Glorot & Bengio 2010, eq. 16): keeps variances in both directions.
+def glorot_uniform(shape: int | Sequence[int], fan_in: float, fan_out: float, rng: np.random.Generator) -> np.ndarray:
+    """Uniform in ±sqrt(6 / (fan_in + fan_out)) (Glorot & Bengio 2010, eq. 16): preserves variances in both directions.
 
     Examples
     --------
@@ -40,8 +43,8 @@ def glorot_uniform(shape, fan_in, fan_out, rng):
 
 
 @kinds.checked(**PARAMETER)
-def he_normal(shape, fan_in, fan_out, rng):
-    """Normal with standard deviation sqrt(2 / fan_in) (He et al. 2015, eq. 10): keeps variances forward through ReLUs.
+def he_normal(shape: int | Sequence[int], fan_in: float, fan_out: float, rng: np.random.Generator) -> np.ndarray:
+    """Normal with standard deviation sqrt(2 / fan_in) (He et al. 2015, eq. 10): preserves variances through ReLUs.
 
     Examples
     --------
@@ -52,7 +55,7 @@ def he_normal(shape, fan_in, fan_out, rng):
 
 
 @kinds.checked(sd=kinds.number(above=0, like=0.01))
-def normal(sd):
+def normal(sd: float) -> Callable[..., np.ndarray]:
     """The initialiser that draws from a normal distribution with mean 0 and standard deviation `sd` > 0.
 
     Raises
@@ -66,14 +69,14 @@ def normal(sd):
     (2, 3)
     """
 
-    def draw(shape, fan_in, fan_out, rng):
+    def draw(shape: Sequence[int], fan_in: float, fan_out: float, rng: np.random.Generator) -> np.ndarray:
         return np.float32(sd) * rng.standard_normal(shape, dtype=np.float32)
 
     return draw
 
 
 @kinds.checked(value=kinds.number())
-def constant(value):
+def constant(value: float) -> Callable[..., np.ndarray]:
     """The initialiser that sets every element to the finite number `value`.
 
     Raises
@@ -87,15 +90,15 @@ def constant(value):
     array([0.5, 0.5], dtype=float32)
     """
 
-    def fill(shape, fan_in, fan_out, rng):
+    def fill(shape: Sequence[int], fan_in: float, fan_out: float, rng: object) -> np.ndarray:
         return np.full(shape, value, dtype=np.float32)
 
     return fill
 
 
 @kinds.checked(**{**PARAMETER, "rng": kinds.anything})
-def zeros(shape, fan_in, fan_out, rng):
-    """All zeros: the usual start of a bias.
+def zeros(shape: int | Sequence[int], fan_in: float, fan_out: float, rng: object) -> np.ndarray:
+    """All zeros, as biases usually start.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Layer: the name, the parameters and the checks that all layers share.
+"""Layer: the name, the parameters and the checks that all layers have in common.
 
 Examples
 --------
@@ -15,9 +15,15 @@ Examples
 ([scale.factor], 2)
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import numpy as np
 import theano
 import theano.tensor as tt
+from theano.compile import SharedVariable
 
 from fastvae import expressions, kinds
 from fastvae.errors import ConfigurationError
@@ -39,13 +45,13 @@ class Layer:
     """
 
     @kinds.checked(name=kinds.text, activation=ACTIVATION)
-    def __init__(self, name, activation=None):
+    def __init__(self, name: str, activation: Callable[[Any], Any] | None = None) -> None:
         self.name = name
         self.owner = f"{type(self).__name__} {name!r}"
         self.activation = activation
-        self._params = []
+        self._params: list[SharedVariable] = []
 
-    def get_params(self):
+    def get_params(self) -> list[SharedVariable]:
         """The parameters (shared variables), in the order in which they were made."""
         return list(self._params)
 
@@ -57,7 +63,15 @@ class Layer:
         initializer=INITIALIZER,
         rng=kinds.anything,
     )
-    def add_parameter(self, role, shape, fan_in, fan_out, initializer, rng):
+    def add_parameter(
+        self,
+        role: str,
+        shape: Sequence[int],
+        fan_in: float,
+        fan_out: float,
+        initializer: Callable[..., Any],
+        rng: Any,
+    ) -> SharedVariable:
         """Make the float32 shared variable ``<name>.<role>`` from ``initializer(shape, fan_in, fan_out, rng)``."""
         value = np.asarray(initializer(shape, fan_in, fan_out, rng))
         if value.shape != tuple(shape) or value.dtype != np.float32:
@@ -70,8 +84,8 @@ class Layer:
         return parameter
 
     @kinds.checked(x=expressions.tensor, ndim=kinds.size)
-    def checked_input(self, x, ndim):
-        """`x` as a float32 expression of `ndim` dimensions, refused otherwise."""
+    def checked_input(self, x: Any, ndim: int) -> tt.TensorVariable:
+        """`x` as a float32 expression of `ndim` dimensions; anything else is a ConfigurationError."""
         x = tt.as_tensor_variable(x)
         if x.ndim != ndim or x.dtype != "float32":
             raise ConfigurationError(
@@ -81,8 +95,8 @@ class Layer:
         return x
 
     @kinds.checked(input_shape=INPUT_SHAPE, expected=kinds.anything)
-    def checked_shape(self, input_shape, expected):
-        """`input_shape` as a tuple of ints, refused unless it fits `expected` (None fits every positive size)."""
+    def checked_shape(self, input_shape: Sequence[int], expected: Sequence[int | None]) -> tuple[int, ...]:
+        """`input_shape` as a tuple of ints; ConfigurationError unless it is as expected, where None means any size."""
         shape = tuple(input_shape)
         if len(shape) != len(expected) or any(
             size < 1 or (wanted is not None and size != wanted) for size, wanted in zip(shape, expected)

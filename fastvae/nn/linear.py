@@ -7,6 +7,13 @@ Examples
 (128,)
 """
 
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import theano.tensor as tt
+
 from fastvae import expressions, kinds
 from fastvae.arguments import RNG, generator
 from fastvae.backends import abstract
@@ -15,7 +22,7 @@ from fastvae.nn.initializers import glorot_uniform, zeros
 from fastvae.nn.layer import INITIALIZER, INPUT_SHAPE, Layer
 
 
-def linear(x, weight, bias, activation):
+def linear(x: Any, weight: Any, bias: Any, activation: Callable[[Any], Any]) -> tt.TensorVariable:
     """``activation(x @ weight + bias)``."""
     return activation(abstract.dense(x, weight, bias))
 
@@ -30,16 +37,16 @@ class Linear(Layer):
     activation : callable, optional
         By default the identity.
     weight, bias : callable, optional
-        Initialisers (`fastvae.nn.initializers`) of the (n_in, n_out) weight and the (n_out,) bias.
+        Initialisers (`fastvae.nn.initializers`) of the weight (n_in, n_out) and the bias (n_out,).
     name : str, optional
         Prefix of the parameters' names.
     rng : numpy.random.Generator or int, optional
-        Source of the initial values; by default fresh entropy.
+        Where the initial values come from; by default fresh entropy.
 
     Raises
     ------
     ConfigurationError
-        If an argument is out of its domain.
+        If an argument is invalid.
 
     Examples
     --------
@@ -50,7 +57,16 @@ class Linear(Layer):
     """
 
     @kinds.checked(Layer.__init__, n_in=kinds.size, n_out=kinds.size, weight=INITIALIZER, bias=INITIALIZER, rng=RNG)
-    def __init__(self, n_in, n_out, activation=identity, weight=glorot_uniform, bias=zeros, name="linear", rng=None):
+    def __init__(
+        self,
+        n_in: int,
+        n_out: int,
+        activation: Callable[[Any], Any] | None = identity,
+        weight: Callable[..., Any] = glorot_uniform,
+        bias: Callable[..., Any] = zeros,
+        name: str = "linear",
+        rng: Any = None,
+    ) -> None:
         super().__init__(name, activation)
         self.n_in, self.n_out = n_in, n_out
         fans = self.n_in, self.n_out
@@ -59,12 +75,12 @@ class Linear(Layer):
         self.bias = self.add_parameter("bias", (self.n_out,), *fans, bias, rng)
 
     @kinds.checked(x=expressions.tensor)
-    def __call__(self, x):
+    def __call__(self, x: Any) -> tt.TensorVariable:
         """The layer's output, float32 (batch, n_out), for float32 `x` (batch, n_in)."""
         return linear(self.checked_input(x, ndim=2), self.weight, self.bias, self.activation)
 
     @kinds.checked(input_shape=INPUT_SHAPE)
-    def output_shape(self, input_shape):
+    def output_shape(self, input_shape: Sequence[int]) -> tuple[int, ...]:
         """(n_out,) for an input shape (n_in,)."""
         self.checked_shape(input_shape, (self.n_in,))
         return (self.n_out,)

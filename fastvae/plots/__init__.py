@@ -1,4 +1,4 @@
-"""Pictures of a trained VAE. Each function takes numpy arrays and returns a matplotlib Figure; none shows or saves it.
+"""Pictures of a trained VAE. Each function takes numpy arrays and returns a matplotlib Figure, without showing it.
 
 =================  ===========================================================================
 `loss_curve`       the ELBO per image over the iterations
@@ -8,13 +8,17 @@
 `model_graph`      encoder, latent, decoder and observed images, with the shapes between them
 =================  ===========================================================================
 
-Figures are built without pyplot: no display, no window and no global state is needed or touched.
+Figures are built without pyplot, so there is no display, no window and no global state.
 
 >>> figure = loss_curve([640.0, 320.0, 160.0], batch_size=64)  # approx.hist
 >>> figure.savefig("loss.png")  # doctest: +SKIP
 """
 
+from __future__ import annotations
+
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -30,8 +34,8 @@ _MAX_PAIRS = 40
 
 
 @kinds.checked(hist=kinds.anything, batch_size=kinds.size)
-def loss_curve(hist, batch_size):
-    """Draw the ELBO per image over the iterations: every value faintly, their running mean on top.
+def loss_curve(hist: Any, batch_size: int) -> Figure:
+    """Draw the ELBO per image over the iterations: every value in a faint colour, and their running mean.
 
     Parameters
     ----------
@@ -43,8 +47,8 @@ def loss_curve(hist, batch_size):
     Returns
     -------
     matplotlib.figure.Figure
-        The running mean is over the last n / 100 values, at most 1,000. The axis leaves out the start of
-        the run where that would flatten the rest, and says so.
+        The running mean is that of the last n / 100 values, but of 1,000 at most. If the start of the run would flatten
+        the rest, the axis leaves it out, and the picture says so.
 
     Raises
     ------
@@ -61,8 +65,8 @@ def loss_curve(hist, batch_size):
     hist = _numbers(hist, "hist").astype(np.float64)
     if hist.ndim != 1 or not np.isfinite(hist).any():
         raise DataError(
-            f"hist: found shape {hist.shape} with {np.isfinite(hist).sum()} finite values, a loss history is (n,) with "
-            "at least one finite value"
+            f"hist: found shape {hist.shape} with {np.isfinite(hist).sum()} finite values, but a loss history is (n,) "
+            "with at least one finite value"
         )
     elbo = -hist / batch_size
     iterations = np.arange(1, len(elbo) + 1)
@@ -75,12 +79,7 @@ def loss_curve(hist, batch_size):
         mean = np.convolve(elbo, np.full(window, 1 / window), mode="valid")
         axes.plot(iterations, elbo, color=_BLUE, alpha=0.25, linewidth=0.6, label="each minibatch")
         axes.plot(iterations[window - 1 :], mean, color=_BLUE, linewidth=1.6, label=f"mean of the last {window}")
-    later = elbo[len(elbo) // 10 :]
-    later = later[np.isfinite(later)]
-    first = elbo[np.isfinite(elbo)][0]
-    if later.size and np.ptp(later) > 0 and first < later.min() - 2 * np.ptp(later):
-        axes.set_ylim(later.min() - 0.3 * np.ptp(later), later.max() + 0.1 * np.ptp(later))
-        axes.text(0.02, 0.95, f"starts below the axis, at {first:,.0f}", transform=axes.transAxes, fontsize=8)
+    _leave_out_the_start(axes, elbo)
     axes.set(xlabel="iteration", ylabel="ELBO per image (nats)", xlim=(0, len(elbo) + 1))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter("{x:,.5g}")
@@ -89,23 +88,33 @@ def loss_curve(hist, batch_size):
     return figure
 
 
+def _leave_out_the_start(axes: Any, elbo: np.ndarray) -> None:
+    """Fit the axis to all values but the first tenth, if that begins so low that it would flatten the rest."""
+    later = elbo[len(elbo) // 10 :]
+    later = later[np.isfinite(later)]
+    first = elbo[np.isfinite(elbo)][0]
+    if later.size and np.ptp(later) > 0 and first < later.min() - 2 * np.ptp(later):
+        axes.set_ylim(later.min() - 0.3 * np.ptp(later), later.max() + 0.1 * np.ptp(later))
+        axes.text(0.02, 0.95, f"starts below the axis, at {first:,.0f}", transform=axes.transAxes, fontsize=8)
+
+
 @kinds.checked(
     decode_mean=kinds.function("a function from latents to images, such as vae.decode_mean"),
     n_latent=kinds.size,
     side=kinds.integer(2, 1000),
     span=kinds.number(above=0, like=2.0),
 )
-def latent_grid(decode_mean, n_latent, side=16, span=2.0):
+def latent_grid(decode_mean: Callable[[Any], Any], n_latent: int, side: int = 16, span: float = 2.0) -> Figure:
     """Draw images decoded from a regular grid over [-span, span]^2 of the latent space.
 
     Parameters
     ----------
     decode_mean : callable
-        From latents, float32 (M, n_latent), to images (M, C, H, W) in [0, 1], as a VAE's ``decode_mean``.
+        From latents, float32 (M, n_latent), to images (M, C, H, W) in [0, 1], such as a VAE's ``decode_mean``.
     n_latent : int
-        Size of the latent. With 1 the grid is a row; above 2 the coordinates from the third on are 0.
+        Size of the latent. With 1 the grid is a row; with more than 2 all coordinates but the first two are 0.
     side : int
-        Images along an axis, from 2 to 1,000.
+        Number of images along an axis, from 2 to 1,000.
     span : float
         Half the width of the grid, in standard deviations of the prior.
 
@@ -135,7 +144,9 @@ def latent_grid(decode_mean, n_latent, side=16, span=2.0):
         latents[..., 1] = values[::-1, np.newaxis]
     images = _pixels(decode_mean(latents.reshape(-1, n_latent)), "decoded images")
     if len(images) != rows * side:
-        raise DataError(f"decode_mean returned {len(images)} images for {rows * side} latents: it must be one for each")
+        raise DataError(
+            f"decode_mean returned {len(images)} images for {rows * side} latents: it must return one for each"
+        )
 
     height, width = images.shape[1:3]
     tiles = images.reshape(rows, side, height, width, -1).swapaxes(1, 2).reshape(rows * height, side * width, -1)
@@ -156,14 +167,14 @@ def latent_grid(decode_mean, n_latent, side=16, span=2.0):
 
 
 @kinds.checked(means=kinds.anything, labels=kinds.anything)
-def latent_scatter(means, labels=None):
+def latent_scatter(means: Any, labels: Any = None) -> Figure:
     """Draw the latent means of images as points, coloured by label.
 
     Parameters
     ----------
     means : numpy.ndarray
-        (N, n_latent), as a VAE's ``encode_mean`` returns them. With n_latent 1 a histogram is drawn; of more
-        than two latents the first two, and the axes say so.
+        (N, n_latent), as a VAE's ``encode_mean`` returns them. One latent is drawn as a histogram; of more than two,
+        the first two are drawn, and the axes say so.
     labels : numpy.ndarray, optional
         (N,) int. Up to ten classes have clearly different colours.
 
@@ -188,16 +199,7 @@ def latent_scatter(means, labels=None):
             f"means: found shape {means.shape}, {means.size - np.isfinite(means).sum()} values not finite; latent "
             "means are finite, of shape (N, n_latent)"
         )
-    classes, groups = [None], [np.full(len(means), True)]
-    if labels is not None:
-        labels = np.asarray(labels)
-        if labels.shape != (len(means),) or labels.dtype.kind not in "iu":
-            raise DataError(
-                f"labels: found dtype {labels.dtype} and shape {labels.shape} for {len(means)} latent means, one whole "
-                "number for each is needed"
-            )
-        classes = np.unique(labels)
-        groups = [labels == label for label in classes]
+    classes, groups = _classes(labels, len(means))
     few = len(classes) <= 10
     colours = matplotlib.colormaps["tab10" if few else "turbo"](range(10) if few else np.linspace(0, 1, len(classes)))
 
@@ -220,14 +222,28 @@ def latent_scatter(means, labels=None):
     return figure
 
 
+def _classes(labels: Any, n: int) -> tuple[Any, list[np.ndarray]]:
+    """The different labels of n points, and for each which points have it; without labels all are of one class."""
+    if labels is None:
+        return [None], [np.full(n, True)]
+    labels = np.asarray(labels)
+    if labels.shape != (n,) or labels.dtype.kind not in "iu":
+        raise DataError(
+            f"labels: found dtype {labels.dtype} and shape {labels.shape} for {n} latent means: give one whole number "
+            "for each"
+        )
+    classes = np.unique(labels)
+    return classes, [labels == label for label in classes]
+
+
 @kinds.checked(originals=kinds.anything, reconstructed=kinds.anything)
-def reconstructions(originals, reconstructed):
-    """Draw images, each with its reconstruction to the right of it.
+def reconstructions(originals: Any, reconstructed: Any) -> Figure:
+    """Draw images, each with its reconstruction on its right.
 
     Parameters
     ----------
     originals, reconstructed : numpy.ndarray
-        (N, C, H, W) with C = 1 or 3, in [0, 1] (values outside are drawn as 0 or 1). Of more than 40 images the
+        (N, C, H, W) with C = 1 or 3, in [0, 1] (values outside are drawn as 0 or 1). Of more than 40 images only the
         first 40 are drawn, and the title says so.
 
     Returns
@@ -248,7 +264,7 @@ def reconstructions(originals, reconstructed):
     originals, reconstructed = _numbers(originals, "originals"), _numbers(reconstructed, "reconstructed")
     if np.shape(originals) != np.shape(reconstructed):
         raise DataError(
-            f"originals have shape {np.shape(originals)}, reconstructed {np.shape(reconstructed)}: they must be equal"
+            f"originals have shape {np.shape(originals)}, but reconstructed {np.shape(reconstructed)}: they must agree"
         )
     left, right = _pixels(originals, "originals")[:_MAX_PAIRS], _pixels(reconstructed, "reconstructed")[:_MAX_PAIRS]
     n, height, width, channels = left.shape
@@ -269,15 +285,15 @@ def reconstructions(originals, reconstructed):
     return figure
 
 
-def _figure(width, height):
+def _figure(width: float, height: float) -> tuple[Figure, Any]:
     figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
     return figure, figure.add_subplot()
 
 
-def _numbers(values, name):
-    """An array of what a caller gave, refused unless it holds numbers."""
+def _numbers(values: Any, name: str) -> np.ndarray:
+    """What a caller gave, as an array; DataError unless it is of numbers."""
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # older versions of numpy take lists of different lengths, and warn
+        warnings.simplefilter("error")  # older versions of numpy only warn about lists of different lengths
         try:
             array = np.asarray(values)
         except (ValueError, Warning):
@@ -287,8 +303,8 @@ def _numbers(values, name):
     return array
 
 
-def _pixels(images, name):
-    """(N, C, H, W) as (N, H, W, C) in [0, 1] for drawing."""
+def _pixels(images: Any, name: str) -> np.ndarray:
+    """Images (N, C, H, W) as (N, H, W, C) in [0, 1], for drawing."""
     images = _numbers(images, name)
     if images.ndim != 4 or images.shape[1] not in (1, 3) or images.size == 0 or not np.isfinite(images).all():
         raise DataError(
@@ -298,6 +314,6 @@ def _pixels(images, name):
     return np.clip(images, 0, 1).transpose(0, 2, 3, 1)
 
 
-def _for_imshow(image):
-    """imshow draws (H, W) in grey and (H, W, 3) in colour."""
+def _for_imshow(image: np.ndarray) -> np.ndarray:
+    """The form that imshow draws: (H, W) in grey or (H, W, 3) in colour."""
     return image[..., 0] if image.shape[-1] == 1 else image

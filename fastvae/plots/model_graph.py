@@ -1,7 +1,12 @@
-"""A picture of a VAE's structure, drawn from a plain description; no graphviz needed.
+"""A picture of a VAE's structure, drawn from a plain description without graphviz.
 
-The caller names the stages; `fastvae.plots.model_graph` is this module's one function.
+The caller names the stages. The only public function is `model_graph`, also as `fastvae.plots.model_graph`.
 """
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -15,15 +20,15 @@ _KINDS = ("observed", "encoder", "latent", "decoder")
 
 
 @kinds.checked(stages=kinds.sequence(kinds.anything, "stages (name, shape, kind)"))
-def model_graph(stages):
-    """Draw a VAE: the encoder down on the left, the latent below, the decoder up on the right, the images on top.
+def model_graph(stages: Sequence[tuple[str, str, str]]) -> Figure:
+    """Draw a VAE: images at the top, encoder down the left side, latent at the bottom, decoder up the right side.
 
     Parameters
     ----------
     stages : sequence of (str, str, str)
-        (name, shape, kind) in the order of computation; kind is ``"observed"`` (exactly one), ``"encoder"``
-        (one or more), ``"latent"`` (exactly one) or ``"decoder"`` (one or more). The shape is that of the
-        stage's output.
+        (name, shape, kind) in the order of computation. The shape is that of the stage's output; the kind is
+        ``"observed"`` (exactly one), ``"encoder"`` (one or more), ``"latent"`` (exactly one) or ``"decoder"`` (one or
+        more).
 
     Returns
     -------
@@ -34,7 +39,7 @@ def model_graph(stages):
     Raises
     ------
     ConfigurationError
-        If a stage is not such a triple, or a kind is unknown, missing or there twice.
+        If a stage is not such a triple, or a kind is unknown, missing or given too often.
 
     Examples
     --------
@@ -50,7 +55,7 @@ def model_graph(stages):
     for stage in stages:
         if not isinstance(stage, (tuple, list)) or len(stage) != 3 or stage[2] not in _KINDS:
             raise ConfigurationError(
-                f"stages: found {stage!r}, a stage is (name, shape, kind) with a kind of {', '.join(_KINDS)}"
+                f"stages: found {stage!r}, but a stage is (name, shape, kind) with a kind of {', '.join(_KINDS)}"
             )
     observed, encoder, latent, decoder = ([stage[:2] for stage in stages if stage[2] == kind] for kind in _KINDS)
     if not (len(observed) == len(latent) == 1 and encoder and decoder):
@@ -77,12 +82,12 @@ def model_graph(stages):
     return figure
 
 
-def _spread(count, depth):
-    """Heights of a column's boxes, from the top, evenly between the two random variables."""
+def _spread(count: int, depth: int) -> Any:
+    """The heights of a column's boxes from top to bottom, evenly between the two random variables."""
     return -np.linspace(1, depth - 1, count) if count > 1 else [-depth / 2]
 
 
-def _box(axes, x, y, name, shape, fill):
+def _box(axes: Any, x: float, y: float, name: str, shape: str, fill: str) -> tuple[Any, float, float]:
     style = "round,pad=0,rounding_size=0.08"
     box = FancyBboxPatch((x - 0.7, y - 0.29), 1.4, 0.58, boxstyle=style, facecolor=fill, edgecolor=_INK)
     patch = axes.add_patch(box)
@@ -90,18 +95,18 @@ def _box(axes, x, y, name, shape, fill):
     return patch, x, y
 
 
-def _ellipse(axes, x, y, name, shape, fill):
+def _ellipse(axes: Any, x: float, y: float, name: str, shape: str, fill: str) -> tuple[Any, float, float]:
     patch = axes.add_patch(Ellipse((x, y), 1.5, 0.8, facecolor=fill, edgecolor=_INK))
     _caption(axes, x, y, name, shape)
     return patch, x, y
 
 
-def _caption(axes, x, y, name, shape):
+def _caption(axes: Any, x: float, y: float, name: str, shape: str) -> None:
     axes.text(x, y + 0.1, name, ha="center", va="center", fontsize=9, color=_INK)
     axes.text(x, y - 0.13, shape, ha="center", va="center", fontsize=8, color="#555555")
 
 
-def _arrow(axes, start, end, style):
+def _arrow(axes: Any, start: Any, end: Any, style: str) -> None:
     (from_patch, *from_xy), (to_patch, *to_xy) = start, end
     ends = {"patchA": from_patch, "patchB": to_patch, "shrinkA": 1, "shrinkB": 1}
     look = {"arrowstyle": "-|>", "mutation_scale": 12, "linestyle": style, "color": _INK}

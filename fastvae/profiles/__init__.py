@@ -1,14 +1,16 @@
 """Device profiles: find, resolve, explain and activate them.
 
-A profile is a commented theanorc in `theanorc_profiles/`; profiles compose with colons, the right one
-wins (`cuda:deterministic`). Key by key THEANO_FLAGS beats the files of THEANORC (or ~/.theanorc), which
-beat the profile; what depends on the machine (the BLAS to link) is found when a profile is resolved.
+A profile is a commented theanorc file in `theanorc_profiles/`. Profiles are composed with colons, and the right one
+takes precedence (`cuda:deterministic`). For each key THEANO_FLAGS takes precedence over the files of THEANORC (or
+~/.theanorc), and these over the profile. What depends on the machine, such as the BLAS to link, is found out when a
+profile is resolved.
 
     resolve             what the environment asks for, checked against this machine, as a `Profile`
     activated, active   the context in which theano is imported under it, and the one in force (activation.py)
     listing, explain    all profiles, and one key by key, as text
 
-Without any request the profile is `auto`: the best of cuda, cpu and cpu-blas that this machine has.
+If nothing is asked for, the profile is `auto`: the best of cuda, cpu and cpu-blas that this machine supports. The other
+modules are `theanorc` (theano's configuration, read and written without theano) and `memory` (running out of it).
 
 Examples
 --------
@@ -17,27 +19,32 @@ Examples
 ('cpu', ('more', 'profile deterministic'))
 """
 
-import collections.abc
+from __future__ import annotations
+
 import difflib
 import os
 import pathlib
 import types
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from fastvae import backends, devices, kinds, renamed
 from fastvae.devices import blas_library, cuda_libraries, cuda_search
 from fastvae.devices.findings import Finding
 from fastvae.errors import ProfileError, StackError
 from fastvae.profiles import theanorc
-from fastvae.profiles.activation import activated, active  # noqa: F401 (one place for all that concerns profiles)
+from fastvae.profiles.activation import activated, active  # noqa: F401 (public here)
 
 AUTO = ("cuda", "cpu", "cpu-blas")
-# What computes products when blas.ldflags is empty.
-NUMPY = "numpy's own (blas.ldflags is empty)"
+NUMPY = "numpy's own (blas.ldflags is empty)"  # which then computes products
+
+Layers = Sequence[tuple[str, Mapping[str, str]]]  # (label, Theano's keys and their values), lowest precedence first
+Settings = dict[str, tuple[str, str]]  # from Theano's keys to (value, label of the layer)
 
 
-def _environ(value):
-    if not isinstance(value, collections.abc.Mapping) or not all(isinstance(text, str) for text in value.values()):
+def _environ(value: Any) -> Any:
+    if not isinstance(value, Mapping) or not all(isinstance(text, str) for text in value.values()):
         raise TypeError
     return value
 
@@ -56,90 +63,90 @@ class Profile:
     requested : str
         What was asked for, possibly ``"auto"``.
     reason : str
-        One line on a choice that the user did not spell out; empty if there is nothing to say.
+        One line that explains a choice which the user did not spell out; empty if there was none.
     settings : mapping of str to (str, str)
-        Theano's key (or ``fastvae.key``) to its value and the layer that it came from.
+        From Theano's key (or ``fastvae.key``) to its value and the layer that set it.
     device : str
         Theano's name of the device.
     blas : str
         Which BLAS Theano links.
     blas_path : str or None
-        Its library; None if Theano leaves products to numpy.
+        That library; None if Theano leaves products to numpy.
     """
 
     name: str
     requested: str
     reason: str
-    settings: types.MappingProxyType
+    settings: Mapping[str, tuple[str, str]]
     device: str
     blas: str
     blas_path: str | None
 
     @property
-    def options(self):
-        """fastvae's own keys, such as ``tf32``, without their section."""
+    def options(self) -> dict[str, str]:
+        """The values of fastvae's own keys, such as ``tf32``, without their section."""
         return {key.removeprefix("fastvae."): value for key, (value, _) in self.settings.items() if _ours(key)}
 
     @property
-    def backend(self):
+    def backend(self) -> str:
         """The one of `fastvae.backends` that computes on the device: "cpu" or "gpu"; "stock" for Theano's own Ops."""
         return self.options["backend"]
 
     @property
-    def tf32(self):
+    def tf32(self) -> bool:
         """Whether products and convolutions on an NVIDIA GPU may round their factors to TF32."""
         return self.options.get("tf32", "false").lower() == "true"
 
     @property
-    def search(self):
-        """Whether cuDNN times its algorithms for every new shape, in place of its heuristics."""
+    def search(self) -> bool:
+        """Whether cuDNN times its algorithms for every new shape instead of trusting its heuristics."""
         return self.options.get("cudnn_search", "false").lower() == "true"
 
     @property
-    def deterministic(self):
-        """Whether only algorithms that give the same bits in every run are taken."""
+    def deterministic(self) -> bool:
+        """Whether only algorithms are used that give the same bits in every run."""
         return self.settings.get("deterministic", ("",))[0] == "more"
 
     @property
-    def cudnn(self):
-        """The path of the cuDNN that goes with the device; None unless that is NVIDIA's."""
+    def cudnn(self) -> str | None:
+        """The path of the cuDNN that goes with the device; None unless it is an NVIDIA GPU."""
         if devices.family(self.device) != "cuda":
             return None
         return cuda_libraries.find(self.device, self.cuda_path)[-1].path
 
     @property
-    def cuda_path(self):
-        """Folders to look for CUDA's libraries in, separated by colons; None for the usual places."""
+    def cuda_path(self) -> str | None:
+        """Folders to search for CUDA's libraries, separated by colons; None for the usual places."""
         return self.options.get("cuda_path")
 
     @property
-    def winograd(self):
-        """Whether 3x3 convolutions on the CPU may go through Winograd's transform."""
+    def winograd(self) -> bool:
+        """Whether 3x3 convolutions on the CPU may use Winograd's transform."""
         return self.options.get("winograd", "true").lower() == "true"
 
     @property
-    def flags(self):
-        """The THEANO_FLAGS under which theano takes every setting; those of THEANORC's files it reads itself."""
+    def flags(self) -> str:
+        """The THEANO_FLAGS that give theano every setting but those of THEANORC's files, which it reads itself."""
         return theanorc.format_flags(
             {k: value for k, (value, layer) in self.settings.items() if not _ours(k) and not _from_file(layer)}
         )
 
 
-def folder():
+def folder() -> pathlib.Path:
     """Where the profiles are: inside the installed package, or beside it in a checkout."""
     package = pathlib.Path(__file__).resolve().parent.parent
     installed = package / "theanorc_profiles"
     return installed if installed.is_dir() else package.parent / "theanorc_profiles"
 
 
-def names():
+def names() -> list[str]:
     """The names of all profiles, sorted."""
     return sorted(path.stem for path in folder().glob("*.theanorc"))
 
 
 @kinds.checked(name=kinds.optional(kinds.text), environ=ENVIRON)
-def resolve(name=None, environ=None):
-    """Work out which profile is asked for, check that this machine can give it, and complete it.
+def resolve(name: str | None = None, environ: Mapping[str, str] | None = None) -> Profile:
+    """Work out which profile is asked for, check that this machine supports it, and complete it.
 
     Parameters
     ----------
@@ -155,7 +162,8 @@ def resolve(name=None, environ=None):
     Raises
     ------
     ProfileError
-        For an unknown, contradictory or unavailable profile, unreadable configuration, or floatX other than float32.
+        If the profile is unknown, contradictory or unavailable, a configuration file cannot be read, or floatX is not
+        float32.
     StackError
         If g++, Python's headers or a BLAS is missing.
 
@@ -172,19 +180,13 @@ def resolve(name=None, environ=None):
     return profile
 
 
-def _resolve(name, environ):
-    """The profile, and the findings that keep theano at large, and this profile, from being had here."""
+def _resolve(name: str | None, environ: Mapping[str, str]) -> tuple[Profile, list[Finding], list[Finding]]:
+    """The profile, and what is missing on this machine: first for theano in general, then for this profile."""
     layers = [*theanorc.read_files(environ), ("THEANO_FLAGS", theanorc.parse_flags(environ.get("THEANO_FLAGS", "")))]
     user = _merged(layers)
-    requested = name if name is not None else environ.get("FASTVAE_PROFILE") or _named_by(layers) or "auto"
-    try:
-        parts = _parts(requested)
-    except ProfileError as error:
-        if name is not None or "FASTVAE_PROFILE" in environ:
-            raise
-        files = ", ".join(label for label, values in layers if "fastvae.name" in values)
-        raise ProfileError(f"{error} (it is the [fastvae] name in {files})") from None
-    reason, missing = "", None
+    requested, parts = _requested(name, environ, layers)
+    reason = ""
+    missing: list[Finding] | None = None
     if "auto" in parts:
         if "device" in user:
             chosen = _family(*user["device"])
@@ -199,13 +201,12 @@ def _resolve(name, environ):
         settings["fastvae.cuda_path"] = (environ[cuda_search.VARIABLE], cuda_search.VARIABLE)
     del settings["fastvae.about"]
     _check_float32(settings)
-    _check_boolean(settings, "fastvae.winograd")
-    _check_boolean(settings, "fastvae.tf32")
-    _check_boolean(settings, "fastvae.cudnn_search")
+    for key in ("fastvae.winograd", "fastvae.tf32", "fastvae.cudnn_search"):
+        _check_boolean(settings, key)
     device, layer = settings["device"]
     family, (asked, profile_layer) = _family(device, layer), _merged(composed)["device"]
     if family != _family(asked, profile_layer):
-        reason = f"device={device} from {layer} beats device={asked} of {profile_layer}"
+        reason = f"device={device} from {layer} takes precedence over device={asked} of {profile_layer}"
     settings["fastvae.backend"] = _backend(settings, family, _family(asked, profile_layer))
     if family == "cuda" and "gpuarray.cache_path" not in settings:
         settings["gpuarray.cache_path"] = (_kernel_cache(settings), "resolved here")
@@ -224,8 +225,20 @@ def _resolve(name, environ):
     return profile, broken, _missing(settings) if missing is None else missing
 
 
-def _missing(settings):
-    """What keeps the device, or the backend on it, of some settings from being had on this machine."""
+def _requested(name: str | None, environ: Mapping[str, str], layers: Layers) -> tuple[str, list[str]]:
+    """What the user asked for, and the names of the profiles in it."""
+    requested = name if name is not None else environ.get("FASTVAE_PROFILE") or _named_by(layers) or "auto"
+    try:
+        return requested, _parts(requested)
+    except ProfileError as error:
+        if name is not None or "FASTVAE_PROFILE" in environ:
+            raise
+        files = ", ".join(label for label, values in layers if "fastvae.name" in values)
+        raise ProfileError(f"{error} (it is the [fastvae] name in {files})") from None
+
+
+def _missing(settings: Settings) -> list[Finding]:
+    """What this machine lacks for the settings' device, or for the backend on it."""
     device, _ = settings["device"]
     missing = devices.missing_for(device, _cuda_path(settings))
     backend, _ = settings["fastvae.backend"]
@@ -233,58 +246,61 @@ def _missing(settings):
     return missing if finding is None else [*missing, finding]
 
 
-def _backend(settings, family, expected):
-    """The backend for a device of a family, and the layer that says so; the profile is made for the `expected` family.
+def _backend(settings: Settings, family: str, expected: str) -> tuple[str, str]:
+    """The backend for a family of devices, and the layer that set it; `expected` is the profile's own family.
 
-    Where another layer's device beats the profile's, the profile's backend does not count: a GPU has its own, and the
-    CPU Theano's own Ops, unless THEANO_FLAGS names one too.
+    If the device is not the profile's, neither is the backend: a GPU gets its own, and the CPU Theano's own Ops, unless
+    THEANO_FLAGS names a backend too.
     """
     name, layer = settings.get("fastvae.backend", ("stock", "the default"))
-    if family != expected and layer != "THEANO_FLAGS":
-        return ("stock" if family == "cpu" else "gpu"), "resolved here"
-    if name == "onednn":
-        renamed.warn(f"backend=onednn (from {layer})", "backend=cpu")
-        name = "cpu"
     known = backends.names()
+    fitting = [other for other in known if family in backends.load(other).DEVICES]
+    if family != expected and layer != "THEANO_FLAGS":
+        return ("stock" if family == "cpu" else fitting[0]), "resolved here"
+    if name == "onednn":
+        renamed.warn(f"fastvae.backend=onednn (from {layer})", "fastvae.backend=cpu")
+        name = "cpu"
     if name not in ("stock", *known):
         raise ProfileError(
-            f"backend={name} (from {layer}) is unknown: write {', '.join(known)}, or stock for Theano's own Ops"
+            f"fastvae.backend={name} (from {layer}) is unknown: write {', '.join(known)}, or stock for Theano's own Ops"
         )
-    if name != "stock" and family not in backends.load(name).DEVICES:
-        fitting = ", ".join(other for other in known if family in backends.load(other).DEVICES)
+    if name != "stock" and name not in fitting:
         raise ProfileError(
-            f"backend={name} (from {layer}) does not compute on device={settings['device'][0]}: write {fitting}, or "
-            "stock for Theano's own Ops"
+            f"fastvae.backend={name} (from {layer}) does not compute on device={settings['device'][0]}: write "
+            f"{', '.join(fitting)}, or stock for Theano's own Ops"
         )
     return name, layer
 
 
-def _named_by(layers):
-    """A user's file that is one of our profiles, or a copy, asks for that profile by its name; of devices the last."""
+def _named_by(layers: Layers) -> str:
+    """The profiles that the user's files ask for: a file that is one of ours, or a copy, contains its name.
+
+    Of several profiles with a device the last one is taken.
+    """
     asked = [part for _, values in layers for part in values.get("fastvae.name", "").split(":") if part]
     asked = list(dict.fromkeys(reversed(asked)))[::-1]
     with_device = [part for part in asked if part in names() and "device" in _read(part)]
     return ":".join(part for part in asked if part not in with_device[:-1])
 
 
-def _merged(layers):
+def _merged(layers: Layers) -> Settings:
     return {key: (value, label) for label, values in layers for key, value in values.items()}
 
 
-def _ours(key):
+def _ours(key: str) -> bool:
     return key.startswith("fastvae.")
 
 
-def _from_file(layer):
+def _from_file(layer: str) -> bool:
     return layer.startswith(("THEANORC ", "~/.theanorc"))
 
 
-def _read(part):
+def _read(part: str) -> dict[str, str]:
     return theanorc.read_file(folder() / f"{part}.theanorc")
 
 
-def _parts(expression):
-    """Split and check a profile expression; exactly one part names a device, `auto` if the user named none."""
+def _parts(expression: str) -> list[str]:
+    """The names in a profile expression, checked. Just one names a device; if the user gave none, `auto` is added."""
     known = ["auto", *names()]
     parts = [part.strip() for part in expression.split(":")]
     for part in parts:
@@ -299,21 +315,21 @@ def _parts(expression):
     if len(with_device) > 1:
         raise ProfileError(
             f"profile {expression!r} names {len(with_device)} devices ({', '.join(with_device)}): keep one of them; "
-            "only debug and deterministic compose with another profile"
+            "only debug and deterministic can be added to another profile"
         )
     return parts if with_device else ["auto", *parts]
 
 
-def _family(device, layer):
+def _family(device: str, layer: str) -> str:
     family = devices.family(device)
     if family is None:
-        raise ProfileError(f"device={device!r} (from {layer}) is no device: write cpu, cuda, cuda1 or opencl0:0")
+        raise ProfileError(f"device={device!r} (from {layer}) is not a device: write cpu, cuda, cuda1 or opencl0:0")
     return family
 
 
-def _auto():
-    """The best profile that works here, and one line on why not a better one."""
-    refused = []
+def _auto() -> tuple[str, str]:
+    """The best profile that works here, and one line that says why it is not a better one."""
+    refused: list[str] = []
     for candidate in AUTO:
         missing = _missing(_merged([("", _read(candidate))]))
         if not missing:
@@ -322,31 +338,31 @@ def _auto():
     raise ProfileError(f"profile auto: nothing works here (not {'; not '.join(refused)})")
 
 
-def _check_float32(settings):
+def _check_float32(settings: Settings) -> None:
     value, layer = settings["floatX"]
     if value not in ("float32", "32"):
         raise ProfileError(f"floatX={value} (from {layer}): fastvae computes in float32 only; say floatX=float32 there")
 
 
-def _check_boolean(settings, key):
+def _check_boolean(settings: Settings, key: str) -> None:
     value, layer = settings.get(key, ("true", ""))
     if value.lower() not in ("true", "false"):
         raise ProfileError(f"{key}={value} (from {layer}): write true or false")
 
 
-def _unusable(profile, broken):
+def _unusable(profile: Profile, broken: list[Finding]) -> str:
     source = f" (cxx is set by {profile.settings['cxx'][1]})" if "cxx" in profile.settings else ""
     return f"theano cannot be used on this machine{source}: " + ". ".join(map(str, broken))
 
 
-def _unavailable(profile, missing):
+def _unavailable(profile: Profile, missing: list[Finding]) -> str:
     device, layer = profile.settings["device"]
     what = f"profile {profile.requested!r}" if layer.startswith("profile ") else f"device={device} (from {layer})"
-    return f"{what} cannot be had on this machine: " + ". ".join(map(str, missing))
+    return f"{what} is not available on this machine: " + ". ".join(map(str, missing))
 
 
-def _link_blas(settings):
-    """Find the BLAS to link and complete `blas.ldflags`, unless a user's layer sets it."""
+def _link_blas(settings: Settings) -> Finding:
+    """The BLAS to link; sets `blas.ldflags` unless the user did."""
     if "blas.ldflags" not in settings:
         finding = devices.blas()
         if finding.found:
@@ -358,19 +374,19 @@ def _link_blas(settings):
     return Finding("BLAS", True, f"{flags} from {layer}", blas_library.linked_library(flags) or "")
 
 
-def _cuda_path(settings):
-    return settings.get("fastvae.cuda_path", (None,))[0]
+def _cuda_path(settings: Settings) -> str | None:
+    return settings["fastvae.cuda_path"][0] if "fastvae.cuda_path" in settings else None
 
 
-def _kernel_cache(settings):
-    """libgpuarray's cache does not tell versions of nvrtc apart: give each version its own."""
+def _kernel_cache(settings: Settings) -> str:
+    """The folder of libgpuarray's kernel cache: one for each version of nvrtc, which the cache does not tell apart."""
     base = settings.get("base_compiledir", ("~/.theano", ""))[0]
     _, nvrtc, *_ = cuda_libraries.find(settings["device"][0], _cuda_path(settings))
     return os.path.join(base, f"gpuarray_kernels_nvrtc_{nvrtc.version or 'unknown'}")
 
 
-def listing():
-    """All profiles with one line each: what it is, and whether this machine has it.
+def listing() -> str:
+    """All profiles, one line each: what it is, and what is missing for it here.
 
     Returns
     -------
@@ -384,14 +400,14 @@ def listing():
         state = f" [not here: {', '.join(missing)} missing]" * bool(missing)
         lines.append(f"{name:{width}}  {values['fastvae.about']}{state}")
     lines.append(f"{'auto':{width}}  the best of {', '.join(AUTO)} that works here (the default)")
-    lines.append("Profiles compose with colons, the right one wins: cuda:deterministic.")
+    lines.append("Profiles are composed with colons, the right one takes precedence: cuda:deterministic.")
     lines.append("`fastvae profiles show NAME` shows every key and where it comes from.")
     return "\n".join(lines)
 
 
 @kinds.checked(name=kinds.optional(kinds.text), environ=ENVIRON)
-def explain(name=None, environ=None):
-    """A profile key by key: every effective value with the layer that it came from, and what is missing for it here.
+def explain(name: str | None = None, environ: Mapping[str, str] | None = None) -> str:
+    """A profile key by key: every effective value with the layer that set it, and what is missing for it here.
 
     Parameters
     ----------

@@ -1,43 +1,51 @@
-"""Import theano under a profile, and make sure that it took every setting.
+"""Import theano under a profile, and make sure that it accepted every setting.
 
-theano reads its configuration once, when it is imported: `activated` exports the profile's settings for
-that moment and restores the environment, so child processes do not take them for the user's own.
+theano reads its configuration once, when it is imported. `activated` exports the profile's settings for that moment and
+then restores the environment, so that child processes do not take them for the user's own.
 """
+
+from __future__ import annotations
 
 import contextlib
 import importlib
 import logging
 import os
+import traceback
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from fastvae import devices
 from fastvae.devices import cuda_libraries, cuda_loading, debian_pygpu
 from fastvae.errors import ProfileError
 
-# theano sets it once a GPU runs, and then refuses one to every child process, forked or not.
+if TYPE_CHECKING:
+    from fastvae.profiles import Profile
+
+# theano sets this variable once a GPU is in use, and then no child process, forked or not, may use one.
 _GPU_MARK = "THEANO_GPU_IS_ALREADY_ACTIVE"
 
-_active = None
+_active: Profile | None = None
 
 
-def active():
-    """The profile in force in this process, or None before theano was imported under one."""
+def active() -> Profile | None:
+    """The profile in force in this process; None until theano was imported under one."""
     return _active
 
 
 @contextlib.contextmanager
-def activated(profile, threads=None):
-    """Import theano inside this context to have it under the profile; the environment is restored at its end.
+def activated(profile: Profile, threads: int | None = None) -> Iterator[None]:
+    """Import theano inside this context to run it under the profile; the environment is restored at the end.
 
     Parameters
     ----------
     profile : Profile
     threads : int, optional
-        Number of threads for PoCL (OpenCL on the CPU), which asks for it in the environment when it starts.
+        Number of threads for PoCL (OpenCL on the CPU), which reads it from the environment when it starts.
 
     Raises
     ------
     ProfileError
-        If theano refused a value, or went on without the device or a value that was asked for.
+        If theano rejects a value, or goes on without the device or a value that was asked for.
     """
     global _active
     exported = {"THEANO_FLAGS": profile.flags}
@@ -71,7 +79,7 @@ def activated(profile, threads=None):
     _active = profile
 
 
-def _import_pygpu():
+def _import_pygpu() -> None:
     debian_pygpu.install()
     try:
         importlib.import_module("pygpu")
@@ -79,21 +87,21 @@ def _import_pygpu():
         raise ProfileError(f"pygpu is installed but cannot be imported ({error}): see `fastvae devices`") from None
 
 
-def _load_cuda(profile):
-    """The chosen libraries; they read how strict to be from the environment, and may do so at any time."""
+def _load_cuda(profile: Profile) -> None:
+    """Load the chosen libraries. The variable stays set, because they may read it at any time."""
     os.environ[cuda_loading.OVERRIDE] = cuda_loading.strictness(profile.tf32)
     cxx = profile.settings.get("cxx", ("g++",))[0]
     cuda_loading.load(cuda_libraries.find(profile.device, profile.cuda_path), cxx, profile.tf32)
 
 
 class _Complaints(logging.Filter):
-    """Keeps what theano logs when a device fails to start, where it would print a traceback and go on without it."""
+    """Collects what theano logs when a device fails to start, which it does with a traceback before it goes on."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        self.reasons = []
+        self.reasons: list[str] = []
 
-    def filter(self, record):
+    def filter(self, record: logging.LogRecord) -> bool:
         if record.levelno < logging.ERROR:
             return True
         error = record.exc_info[1] if record.exc_info else None
@@ -101,14 +109,13 @@ class _Complaints(logging.Filter):
         return False
 
 
-def _raised_by_theanos_parser(error):
-    trace = error.__traceback__
-    while trace.tb_next:
-        trace = trace.tb_next
-    return os.path.basename(trace.tb_frame.f_code.co_filename) in ("configparser.py", "configdefaults.py")
+def _raised_by_theanos_parser(error: BaseException) -> bool:
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return os.path.basename(frames[-1].f_code.co_filename) in ("configparser.py", "configdefaults.py")
 
 
-def _verify(profile, complaints):
+def _verify(profile: Profile, complaints: list[str]) -> None:
+    """Raise ProfileError unless theano runs with what the profile asks for."""
     import theano
 
     if complaints:

@@ -1,11 +1,12 @@
 """Read and write Theano's configuration exactly as theano 1.0.5 does, without importing it.
 
-Theano knows a key as ``option`` (section ``[global]`` of a file) or ``section.option``; THEANO_FLAGS
-and every theanorc file become mappings from such keys to strings here.
+Theano's name of a key is ``option`` (in the section ``[global]`` of a file) or ``section.option``; here THEANO_FLAGS
+and every theanorc file become mappings from such keys to strings.
 
-    parse_flags     the text of THEANO_FLAGS to a mapping
-    format_flags    a mapping to text that theano's parser reads back unchanged
-    read_files      the files that THEANORC names (or ~/.theanorc), one mapping each, the lowest first
+    parse_flags     the mapping that the text of THEANO_FLAGS stands for
+    format_flags    a mapping as text that theano's parser reads back unchanged
+    read_files      the files that THEANORC names (or ~/.theanorc), one mapping each, lowest precedence first
+    read_file       one theanorc file
 
 Examples
 --------
@@ -15,23 +16,27 @@ Examples
 'device=cpu,blas.ldflags="-L/opt/a,b -lblas"'
 """
 
+from __future__ import annotations
+
 import configparser
 import os
 import shlex
+from collections.abc import Mapping
 
 from fastvae.errors import ProfileError
 
-# Names that theano lets a theanorc interpolate, as %(USER)s.
+# Variables, besides USER and PID, that theano substitutes in a theanorc file, written as %(TMPDIR)s.
 _INTERPOLATED = ("LSCRATCH", "TMPDIR", "TEMP", "TMP")
 
 
-def parse_flags(text):
+def parse_flags(text: str) -> dict[str, str]:
     """Split the text of THEANO_FLAGS into keys and values.
 
     Parameters
     ----------
     text : str
-        Comma-separated ``[section.]option=value``, shell quotes allowed; the later of two equal keys wins.
+        ``[section.]option=value`` entries, separated by commas, which may be quoted as in a shell; of two equal keys
+        the later one counts.
 
     Returns
     -------
@@ -40,7 +45,7 @@ def parse_flags(text):
     Raises
     ------
     ProfileError
-        For an open quote, or an entry without ``=`` (which theano would ignore).
+        For a quote that is not closed, or an entry without ``=`` (which theano would ignore).
     """
     splitter = shlex.shlex(text, posix=True)
     splitter.whitespace = ","
@@ -64,46 +69,46 @@ def parse_flags(text):
     return flags
 
 
-def format_flags(flags):
-    """Write keys and values as a text for THEANO_FLAGS, quoting what theano's parser would split or drop."""
+def format_flags(flags: Mapping[str, str]) -> str:
+    """The text for THEANO_FLAGS of some keys and values, quoted where theano's parser would split or drop something."""
     return ",".join(f"{key}={_quoted(value)}" for key, value in flags.items())
 
 
-def _quoted(value):
+def _quoted(value: str) -> str:
     if not any(character in value for character in ",'\"\\#"):
         return value
     return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def key_of(section, option):
-    """Theano's name of an option of a file: files are read without regard to case, and only floatX has a capital."""
+def key_of(section: str, option: str) -> str:
+    """Theano's name of an option in a file; the parser writes options in lower case, but floatX has a capital."""
     option = "floatX" if (section, option) == ("global", "floatx") else option
     return option if section == "global" else f"{section}.{option}"
 
 
-def read_files(environ):
+def read_files(environ: Mapping[str, str]) -> list[tuple[str, dict[str, str]]]:
     """Read every configuration file that theano is going to read.
 
     Parameters
     ----------
     environ : mapping
-        THEANORC (files separated by colons, the right one wins) and HOME are taken from it.
+        THEANORC (files separated by colons, of which the right one takes precedence) and HOME are read from it.
 
     Returns
     -------
     list of (str, dict)
-        A label such as ``"THEANORC /home/me/gpu.theanorc"`` and that file's keys, the lowest layer first.
+        A label such as ``"THEANORC /home/me/gpu.theanorc"`` and that file's keys, lowest precedence first.
 
     Raises
     ------
     ProfileError
-        For a file that THEANORC names and that is missing, and for any file that cannot be read.
+        If a file that THEANORC names is missing, or a file cannot be read.
     """
     home = environ.get("HOME") or os.path.expanduser("~")
     defaults = {"USER": environ.get("USER", os.path.basename(home)), "PID": str(os.getpid())}
     defaults.update((name, environ.get(name, "")) for name in _INTERPOLATED)
     merged, raw = configparser.ConfigParser(defaults), configparser.RawConfigParser()
-    own = []
+    own: list[tuple[str, configparser.RawConfigParser]] = []
     for path in _paths(environ, home):
         label = f"THEANORC {path}" if "THEANORC" in environ else "~/.theanorc"
         parser = _parsed(configparser.RawConfigParser(), path, label)
@@ -111,9 +116,9 @@ def read_files(environ):
         _parsed(merged, path, label)
         _parsed(raw, path, label)
 
-    def value(parser, section, option):
+    def value(parser: configparser.RawConfigParser, section: str, option: str) -> str:
         if raw.get(section, option) != parser.get(section, option):
-            return parser.get(section, option)  # a file further right has its own value
+            return parser.get(section, option)  # a later file has another value
         try:
             return merged.get(section, option)
         except configparser.InterpolationError:
@@ -125,14 +130,14 @@ def read_files(environ):
     ]
 
 
-def read_file(path):
-    """Read one theanorc file (a profile) as a mapping from theano's keys to values."""
+def read_file(path: str | os.PathLike[str]) -> dict[str, str]:
+    """One theanorc file (a profile) as a mapping from theano's keys to values."""
     parser = _parsed(configparser.RawConfigParser(), path, str(path))
     return {key_of(section, option): value for section in parser.sections() for option, value in parser.items(section)}
 
 
-def _paths(environ, home):
-    def expanded(path):
+def _paths(environ: Mapping[str, str], home: str) -> list[str]:
+    def expanded(path: str) -> str:
         return home + path[1:] if path == "~" or path.startswith("~/") else os.path.expanduser(path)
 
     if "THEANORC" not in environ:
@@ -145,16 +150,18 @@ def _paths(environ, home):
     return paths
 
 
-def _parsed(parser, path, label):
+def _parsed(
+    parser: configparser.RawConfigParser, path: str | os.PathLike[str], label: str
+) -> configparser.RawConfigParser:
     try:
         with open(path) as file:
             parser.read_file(file)
     except configparser.Error as error:
-        line = getattr(error, "lineno", None) or error.errors[0][0]
+        line = getattr(error, "lineno", None) or getattr(error, "errors")[0][0]  # noqa: B009
         reason = type(error).__name__
         raise ProfileError(
             f"{label} cannot be read: line {line} ({reason}); a theanorc has [section] lines, then `option = value` "
-            "lines, each option once, comments on their own lines"
+            "lines, each option once, and comments on lines of their own"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise ProfileError(f"{label} cannot be read ({error}): make it a readable text file") from None

@@ -1,7 +1,9 @@
-"""Theano's compile folder: one that others can write is refused, a full or read-only one is said in one line.
+"""Theano's compile folder: one that others can write to is refused, and a full or read-only one is a one-line error.
 
-Theano unpickles and loads what it finds there, so whoever can write it can run code as this user.
+Theano unpickles and loads what it finds there, so whoever can write to it can run code as this user.
 """
+
+from __future__ import annotations
 
 import contextlib
 import errno
@@ -12,30 +14,32 @@ import platform
 import pwd
 import stat
 import tempfile
+from collections.abc import Callable, Iterator
 
 from fastvae.errors import StackError
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ENOTDIR}
-LITTLE = 2**24  # bytes; where less is free, that is why a compiler failed
+LITTLE = 2**24  # bytes; if less is free, that is why a compiler failed
 PROBE = b"\0" * 2**12
 ELSEWHERE = "set THEANO_FLAGS=base_compiledir=FOLDER to a writable folder of your own"
 
 
-def check_owner(base, compiledir=None):
-    """Raise StackError if somebody else than this user and root can write in the compile folder or take its place.
+def check_owner(base: str, compiledir: str | None = None) -> None:
+    """Raise StackError if anybody but this user and root can write to the compile folder or replace it.
 
     Parameters
     ----------
     base : str
         `base_compiledir`, in which theano makes a folder for each platform and Python.
     compiledir : str, optional
-        That folder, where it is known; by default those of this Python that are there.
+        That folder, if it is known; by default all existing ones of this Python.
 
     Notes
     -----
-    A folder whose group can write is accepted where the group is the owner's own: of the same name and without other
-    members, as many systems make one for each user, with a umask of 002. Further up, a folder that all can write is
-    accepted only if it is sticky, as /tmp is: nobody can replace in it what is another's.
+    A folder to which its group can write is accepted if the group is private to the owner, that is, has the owner's
+    name and no other members. Many systems make such a group for each user, with a umask of 002. Of the folders above,
+    one to which everybody can write is accepted only if it is sticky, as /tmp is: there nobody can replace another's
+    files.
     """
     base = os.path.realpath(os.path.expanduser(base))
     if compiledir is None:
@@ -50,10 +54,10 @@ def check_owner(base, compiledir=None):
             above = os.path.dirname(above)
 
 
-def _refuse(compile_folder, folder, reason):
+def _refuse(compile_folder: str, folder: str, reason: Callable[[os.stat_result], str | None]) -> None:
     try:
         found = os.stat(folder)
-    except FileNotFoundError:  # theano makes it, for this user alone
+    except FileNotFoundError:  # theano will make it, for this user alone
         return
     why = reason(found)
     if why:
@@ -65,15 +69,15 @@ def _refuse(compile_folder, folder, reason):
         )
 
 
-def _open_to_all(found):
-    """Why everybody can replace what is in a folder; None if they cannot."""
+def _open_to_all(found: os.stat_result) -> str | None:
+    """Why everybody can replace what is in a folder; None if not everybody can."""
     if found.st_mode & stat.S_IWOTH and not found.st_mode & stat.S_ISVTX:
         return "can be written by everybody"
     return None
 
 
-def _open_to(found):
-    """Why others can put something into a folder; None if they cannot, or if it is one like /tmp, of root."""
+def _open_to(found: os.stat_result) -> str | None:
+    """Why others can put something into a folder; None if they cannot, or if the folder is like /tmp."""
     if found.st_uid not in (os.geteuid(), 0):
         return f"belongs to {_user(found.st_uid)}"
     if found.st_mode & stat.S_ISVTX and found.st_uid == 0:
@@ -83,25 +87,25 @@ def _open_to(found):
     return "can be written by everybody" if found.st_mode & stat.S_IWOTH else None
 
 
-def _is_private(gid, uid):
-    """Whether a group is a user's own: root's, or the primary one, of the user's name and without other members."""
+def _is_private(gid: int, uid: int) -> bool:
+    """Whether a group is root's or private to a user: the primary group, of the same name, without other members."""
     if gid == 0:
         return True
     try:
         user, group = pwd.getpwuid(uid), grp.getgrgid(gid)
-    except KeyError:  # in a container, whose users and groups nobody has named
+    except KeyError:  # in a container whose users and groups have no names
         return gid == os.getegid()
     return gid == user.pw_gid and group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}
 
 
-def _user(uid):
+def _user(uid: int) -> str:
     try:
         return f"the user {pwd.getpwuid(uid).pw_name}"
     except KeyError:
         return f"the user {uid}"
 
 
-def _group(gid):
+def _group(gid: int) -> str:
     try:
         return grp.getgrgid(gid).gr_name
     except KeyError:
@@ -109,8 +113,8 @@ def _group(gid):
 
 
 @contextlib.contextmanager
-def private():
-    """What is made within the block is for this user alone (the umask is the process's: use it for a short time)."""
+def private() -> Iterator[None]:
+    """Make what is created in the block accessible to this user alone. Keep it short: the umask is the process's."""
     before = os.umask(0o077)
     try:
         yield
@@ -118,8 +122,8 @@ def private():
         os.umask(before)
 
 
-def check_room(folder):
-    """Raise StackError if nothing can be written in a folder."""
+def check_room(folder: str) -> None:
+    """Raise StackError if nothing can be written to a folder."""
     try:
         with tempfile.TemporaryFile(dir=folder, prefix="fastvae_") as file:
             file.write(PROBE)
@@ -128,8 +132,8 @@ def check_room(folder):
 
 
 @contextlib.contextmanager
-def failures_in_one_line(folder):
-    """Turn what theano, g++ and Python raise in a full or read-only folder within the block into a StackError.
+def failures_in_one_line(folder: Callable[[], str]) -> Iterator[None]:
+    """Turn what theano, g++ and Python raise in the block, if a folder is full or read-only, into a StackError.
 
     Parameters
     ----------
@@ -140,7 +144,7 @@ def failures_in_one_line(folder):
         yield
     except StackError:
         raise
-    except Exception as error:  # theano raises a plain Exception with the compiler's words
+    except Exception as error:  # theano raises a plain Exception with the compiler's message
         compiled = isinstance(error, OSError) or "Compilation failed" in str(error)
         known = not isinstance(error, OSError) or error.errno in NO_ROOM
         folders = list(dict.fromkeys([folder(), _temporary()]))
@@ -153,20 +157,20 @@ def failures_in_one_line(folder):
         raise _refusal(bad, reason) from error
 
 
-def _refusal(folders, reason):
+def _refusal(folders: list[str], reason: str | None) -> StackError:
     names = " and ".join(map(repr, folders))
     temporary = _temporary() in folders
     where = "set TMPDIR to another folder" if temporary else ELSEWHERE
     return StackError(f"theano cannot compile in {names} ({reason}): make room there or make it writable, or {where}")
 
 
-def _temporary():
-    """The compiler's folder for temporary files; Python takes the next one where this has no room."""
+def _temporary() -> str:
+    """The compiler's folder for temporary files. (Python's own choice would be another one if this has no room.)"""
     given = (os.environ.get(name) for name in ("TMPDIR", "TMP", "TEMP"))
     return next((folder for folder in given if folder and os.path.isdir(folder)), "/tmp")
 
 
-def _has_room(folder):
+def _has_room(folder: str) -> bool:
     try:
         space = os.statvfs(folder)
     except OSError:
@@ -174,5 +178,5 @@ def _has_room(folder):
     return os.access(folder, os.W_OK | os.X_OK) and space.f_bavail * space.f_frsize >= LITTLE and space.f_favail != 0
 
 
-def _below(path, folders):
+def _below(path: object, folders: list[str]) -> bool:
     return isinstance(path, (str, os.PathLike)) and any(os.fspath(path).startswith(place) for place in folders)

@@ -1,7 +1,7 @@
 """PyMC3's full-rank Normal of each row (`local_rv={z: dict(mu=, L_tril=)}`) without scan.
 
-Stock PyMC3 computes its log q by a `theano.scan` over `pm.MvNormal`, whose triangular solves run in Python, and
-scatters L by an indexing that does too. Here both are those of `fastvae.posteriors`.
+Stock PyMC3 computes log q by a `theano.scan` over `pm.MvNormal`, whose triangular solves run in Python, and fills L by
+an indexing that also does. Here draws and log q are those of `fastvae.posteriors`.
 """
 
 from pymc3.variational.approximations import FullRankGroup
@@ -10,7 +10,7 @@ from pymc3.variational.opvi import node_property
 from fastvae import posteriors
 
 
-def install():
+def install() -> None:
     """Replace the row-wise branches of PyMC3's `FullRankGroup`; groups of global variables stay stock's."""
     stock_random, stock_logq = (
         prop.fget for prop in (FullRankGroup.symbolic_random, FullRankGroup.symbolic_logq_not_scaled)

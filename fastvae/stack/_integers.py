@@ -1,17 +1,20 @@
-"""Whole numbers in PyMC3 models of float32 stay what they are.
+"""Whole numbers in PyMC3 models of float32 keep their values.
 
-With floatX float32, stock PyMC3 makes whole numbers int16, and 40,000 becomes -25,536. Here they are int64, except for
-constants so small (`SMALL`) that no sum or difference of two leaves int16.
+With floatX float32, stock PyMC3 converts whole numbers to int16, and 40,000 becomes -25,536. Here they are int64,
+except for constants so small (`SMALL`) that no sum or difference of two of them leaves int16.
 
-Theano computes in float64 where int64 meets float32. A training step shall not, so int64 becomes float32 there: in the
-log-density of a discrete distribution, and in what a model makes of integers in `pm.Data`. A warning names numbers that
-float32 does not hold. The log-density of a free discrete variable, which no fit takes, stays float64.
+Theano computes in float64 where int64 meets float32. A training step must not, so there int64 becomes float32: in the
+log-density of a discrete distribution, and in what a model computes from integers in `pm.Data`. A warning names numbers
+that float32 does not hold. The log-density of a free discrete variable, which cannot be fitted anyway, stays float64.
 """
+
+from __future__ import annotations
 
 import copy
 import functools
 import numbers
 import warnings
+from typing import Any
 
 import numpy as np
 import pymc3 as pm
@@ -27,13 +30,13 @@ from theano.gof.graph import ancestors
 from fastvae.errors import DataError
 from fastvae.stack._replace import replace
 
-SMALL = 2**14 - 1  # two such numbers and 1 add up to int16's largest
-EXACT = 2**24  # up to here float32 holds every whole number
-WIDE = ("int32", "uint32", "int64", "uint64")  # with float32, theano makes float64 of them
+SMALL = 2**14 - 1  # two such numbers plus 1 are the largest int16
+EXACT = 2**24  # float32 holds every whole number up to this one
+WIDE = ("int32", "uint32", "int64", "uint64")  # together with float32, theano turns them into float64
 
 
-def install():
-    """Replace the places of PyMC3 that convert whole numbers, and those of theano that compute with `pm.Data`."""
+def install() -> None:
+    """Replace the code of PyMC3 that converts whole numbers, and that of theano which computes with `pm.Data`."""
     pm.theanof._conversion_map["float32"] = "int64"
     replace(pm.theanof.intX, int_x)
     replace(pm.theanof.floatX, _float_x(pm.theanof.floatX))
@@ -56,13 +59,13 @@ def install():
     tt.mean = tt.basic.mean = _mean(tt.basic.mean)
 
 
-def whole(values, what):
-    """Numbers as int64, fractions cut off as PyMC3 does it; DataError for one that int64 does not hold.
+def whole(values: Any, what: str) -> Any:
+    """Numbers as int64, with fractions cut off as in PyMC3; DataError if int64 does not hold one of them.
 
     Parameters
     ----------
     values : numpy.ndarray or numpy.ma.MaskedArray
-        What is masked is not looked at.
+        What is masked is ignored.
     what : str
         What they are, for the message.
     """
@@ -70,7 +73,7 @@ def whole(values, what):
         held = values.dtype.kind in "bi" or (values >= -(2**63)) & (values < 2**63)  # not NaN
     if not np.all(held):
         raise DataError(
-            f"{what} holds {values[~held].ravel()[0] if values.ndim else values}, which is no whole number of int64 "
+            f"{what} holds {values[~held].ravel()[0] if values.ndim else values}, which is not a whole number of int64 "
             "(-2**63 to 2**63 - 1): mask what is missing, subtract an offset or divide"
         )
     if isinstance(values, np.ma.MaskedArray):
@@ -78,14 +81,14 @@ def whole(values, what):
     return values.astype("int64")
 
 
-def narrowed(values):
-    """int64 as int16, if all are small."""
+def narrowed(values: Any) -> Any:
+    """int64 as int16, if all values are small."""
     small = not isinstance(values, np.ma.MaskedArray) and np.all((values >= -SMALL) & (values <= SMALL))
     return values.astype("int16") if small else values
 
 
-def converted(values, dtype, what):
-    """Numbers in the type that was asked for; DataError for the first that an integer type does not hold."""
+def converted(values: Any, dtype: str, what: str) -> Any:
+    """Numbers in the type that was asked for; DataError names the first that does not fit an integer type."""
     if np.dtype(dtype).kind not in "iu":
         if dtype == "float32" and is_whole(values):
             warn_if_rounded(values, what)
@@ -97,8 +100,8 @@ def converted(values, dtype, what):
     return values.astype(dtype)
 
 
-def warn_if_rounded(values, what):
-    """Warn of the first whole number that float32 does not hold."""
+def warn_if_rounded(values: Any, what: str) -> None:
+    """Warn about the first whole number that float32 does not hold."""
     values = values.compressed() if isinstance(values, np.ma.MaskedArray) else np.ravel(values)
     with np.errstate(invalid="ignore"):
         changed = values[values.astype("float32").astype(values.dtype) != values]
@@ -110,12 +113,13 @@ def warn_if_rounded(values, what):
         )
 
 
-def is_whole(values):
+def is_whole(values: Any) -> bool:
+    """Whether the numbers are of an integer type."""
     return np.asarray(values).dtype.kind in "iu"
 
 
-def int_x(X):
-    """PyMC3's `intX`: int64, or int16 for small constants."""
+def int_x(X: Any) -> Any:
+    """In place of PyMC3's `intX`: int64, or int16 for small constants."""
     if isinstance(X, theano.Variable) and not isinstance(X, theano.Constant):
         return X.astype(_symbolic_dtype(X))
     values = X.data if isinstance(X, theano.Constant) else X
@@ -138,8 +142,8 @@ def _float_x(stock):
     return float_x
 
 
-def pandas_to_array(data):
-    """PyMC3's: data of any kind as an array, int64 for whole numbers and else floatX, or as a variable."""
+def pandas_to_array(data: Any) -> Any:
+    """In place of PyMC3's: any data as a variable or an array, of int64 for whole numbers and otherwise of floatX."""
     if isgenerator(data):
         data = pm.generator(data)
     if isinstance(data, theano.Variable):
@@ -155,7 +159,7 @@ def pandas_to_array(data):
 
 
 def _array(data):
-    """An array, masked where pandas or a mask say that values are missing."""
+    """An array, masked where pandas or a mask says that values are missing."""
     missing = np.ma.nomask
     if hasattr(data, "isnull"):  # pandas
         missing = np.asarray(data.isnull())
@@ -184,7 +188,7 @@ def _as_tensor(stock):
 
 
 def _observed(data, dtype, name):
-    """Observed data in the type in which their log-density takes them."""
+    """Observed data in the type that their log-density takes."""
     data, what = pandas_to_array(data), f"the observed data of {name!r}"
     is_symbolic, is_discrete = isinstance(data, theano.Variable), dtype in pm.discrete_types
     if is_symbolic and is_discrete:
@@ -272,9 +276,9 @@ def _in_float32(stock):
 
 
 def _float32(variable, what):
-    """Wide integers as float32; a warning of what is rounded, if they are known."""
+    """Wide integers as float32, with a warning about those that are rounded, if their values are known."""
     root = variable
-    while root.owner is not None and root.owner.inputs:  # through views, rows, casts, to what they are taken from
+    while root.owner is not None and root.owner.inputs:  # through views, rows and casts to the data themselves
         root = root.owner.inputs[0]
     if root.dtype in WIDE and isinstance(root, (theano.Constant, theano.compile.SharedVariable)):
         warn_if_rounded(root.data if isinstance(root, theano.Constant) else root.get_value(borrow=True), what)
@@ -294,7 +298,7 @@ def _marked(stock):
 def _minibatch(stock):
     @functools.wraps(stock)
     def init(self, data, batch_size=128, dtype=None, *args, **kwargs):
-        Minibatch.RNG[id(self)]  # its entry, which __del__ deletes, also after an error here
+        Minibatch.RNG[id(self)]  # makes the entry that __del__ deletes, even after an error here
         if dtype is not None:
             data = converted(np.asarray(data), dtype, "the data of pm.Minibatch")
         stock(self, data, batch_size, dtype, *args, **kwargs)
@@ -311,7 +315,7 @@ def _minibatch_values(stock):
 
 
 def _without_float64(stock):
-    """An Op's node, with integers of `pm.Data` cast to float32 where they alone would make it float64."""
+    """An Op's `make_node` that casts integers of `pm.Data` to float32 if only they would make the result float64."""
 
     @functools.wraps(stock)
     def make_node(self, *inputs):

@@ -1,9 +1,9 @@
 """Repairs that theano 1.0.5 and pymc3 3.9.3 need on today's numpy, scipy and Python.
 
-One function a fault. A function looks first whether its fault is there and returns whether it repaired anything, so
-it is harmless on a stack that does not need it (Python 3.10 with numpy 1.21 needs only the last ten, which are
-faults of theano and PyMC3 themselves). `tests/test_legacy.py` holds each to stock: where a repair is needed its test
-fails once stock works without it.
+There is one function for each fault. It first looks whether the fault is there, and returns whether it repaired
+anything, so it is harmless on a stack that does not need it. (Python 3.10 with numpy 1.21 needs only the last ten,
+which are faults of theano and PyMC3 themselves.) `tests/stack/test_legacy.py` compares each with stock: on a stack that
+needs the repair, its test fails once stock works without it.
 
     before theano is imported    numpy_asscalar, inspect_getargspec, scipy_private_names, scan_in_python
     after pymc3 is imported      minibatch_static_slices, versions_without_properties, versions_of_c_files,
@@ -11,9 +11,11 @@ fails once stock works without it.
                                  model_test_values, global_variable_order, rowwise_full_rank,
                                  whole_numbers
 
-The remaining fault of the import, numpy's missing `blas_opt_info`, is covered by the profile, which
-always sets `blas.ldflags` (`fastvae/profiles/`).
+One more fault of the import, numpy's missing `blas_opt_info`, needs no repair, because profiles always set
+`blas.ldflags` (`fastvae/profiles/`).
 """
+
+from __future__ import annotations
 
 import contextlib
 import importlib
@@ -23,8 +25,8 @@ import warnings
 from collections import namedtuple
 
 
-def numpy_asscalar():
-    """`numpy.asscalar`, gone in numpy 1.23, is imported by `pymc3.util`."""
+def numpy_asscalar() -> bool:
+    """`pymc3.util` imports `numpy.asscalar`, which is gone since numpy 1.23."""
     import numpy
 
     if "asscalar" in vars(numpy):
@@ -33,8 +35,8 @@ def numpy_asscalar():
     return True
 
 
-def inspect_getargspec():
-    """`inspect.getargspec`, gone in Python 3.11, is imported by `pymc3.tuning.starting` and used in theano."""
+def inspect_getargspec() -> bool:
+    """`pymc3.tuning.starting` and theano use `inspect.getargspec`, which is gone since Python 3.11."""
     if hasattr(inspect, "getargspec"):
         return False
     ArgSpec = namedtuple("ArgSpec", "args varargs keywords defaults")
@@ -42,8 +44,8 @@ def inspect_getargspec():
     return True
 
 
-def scipy_private_names():
-    """`scipy.signal.signaltools` and `.sigtools` lost names that theano's Python convolution imports."""
+def scipy_private_names() -> bool:
+    """theano's Python convolution imports names that `scipy.signal.signaltools` and `.sigtools` no longer have."""
     repaired = False
     for public, private, name in (
         ("signaltools", "_signaltools", "_valfrommode"),
@@ -59,28 +61,28 @@ def scipy_private_names():
     return repaired
 
 
-def scan_in_python():
-    """theano's C for `scan` (Cython 0.28's) does not compile on Python 3.11: take its Python loop."""
+def scan_in_python() -> bool:
+    """theano's C code for `scan` (made by Cython 0.28) does not compile on Python 3.11: use its Python loop."""
     if sys.version_info < (3, 11):
         return False
-    sys.modules.setdefault("theano.scan_module.scan_perform_ext", None)  # its import then fails, as theano allows for
+    sys.modules.setdefault("theano.scan_module.scan_perform_ext", None)  # its import then fails, which theano expects
     return True
 
 
-def before_theano():
-    """Make every repair that must be in place when theano and pymc3 are imported."""
+def before_theano() -> list[str]:
+    """Make every repair that must be in place before theano and pymc3 are imported; return their names."""
     repairs = (numpy_asscalar, inspect_getargspec, scipy_private_names, scan_in_python)
     return [repair.__name__ for repair in repairs if repair()]
 
 
-def minibatch_static_slices():
-    """`pm.Minibatch` indexes its data with a list, which numpy >= 1.23 refuses: make it a tuple."""
+def minibatch_static_slices() -> bool:
+    """`pm.Minibatch` indexes its data with a list, which numpy >= 1.23 rejects: make it a tuple."""
     import numpy
     from pymc3.data import Minibatch
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # numpy < 1.23 still takes it
+            warnings.simplefilter("ignore", FutureWarning)  # numpy < 1.23 still accepts it
             numpy.zeros(1)[[Ellipsis]]
     except IndexError:
         stock = Minibatch.make_static_slices
@@ -91,8 +93,8 @@ def minibatch_static_slices():
     return False
 
 
-def versions_without_properties():
-    """theano takes an Op whose `__props__` are empty for one without a version: every process compiles it again."""
+def versions_without_properties() -> bool:
+    """theano treats an Op with empty `__props__` as one without a version, so every process compiles it again."""
     from theano.gof import CLinker
 
     stock = CLinker.cmodule_key_
@@ -112,8 +114,8 @@ def versions_without_properties():
     return True
 
 
-def versions_of_c_files():
-    """theano's version of an Op in C files is `hash(text)`, another number in each process: it is compiled again."""
+def versions_of_c_files() -> bool:
+    """theano's version of an Op in C files is `hash(text)`, so every process has another one and compiles again."""
     from theano.gof.op import COp
     from theano.gof.utils import hash_from_code
 
@@ -122,8 +124,8 @@ def versions_of_c_files():
     return True
 
 
-def vanishing_folders():
-    """theano's walk through its compiled modules dies where another process removes one meanwhile: walk again."""
+def vanishing_folders() -> bool:
+    """theano's walk through its compiled modules fails if another process removes one meanwhile: walk again."""
     from theano.gof.cmodule import ModuleCache
 
     stock = ModuleCache.refresh
@@ -133,15 +135,15 @@ def vanishing_folders():
             try:
                 return stock(self, *args, **kwargs)
             except FileNotFoundError:
-                pass  # what was loaded until then is kept
+                pass  # what has been loaded is kept
         return stock(self, *args, **kwargs)
 
     ModuleCache.refresh = refresh
     return True
 
 
-def files_among_modules():
-    """A plain file whose name begins with `tmp` in the compile folder makes theano's end raise, in every process."""
+def files_among_modules() -> bool:
+    """If a plain file in the compile folder has a name that begins with `tmp`, every process raises when it ends."""
     import os
     import time
 
@@ -155,8 +157,8 @@ def files_among_modules():
     def clear(self, *args, **kwargs):
         for name in os.listdir(self.dirname):
             path = os.path.join(self.dirname, name)
-            with contextlib.suppress(OSError):  # gone meanwhile, or not ours to remove
-                # An older fastvae compiles into such a file, and takes less than ten minutes.
+            with contextlib.suppress(OSError):  # it is gone, or may not be removed
+                # An older fastvae compiles to such a file, which takes less than ten minutes.
                 if name.startswith("tmp") and os.path.isfile(path) and time.time() - os.path.getmtime(path) > 600:
                     os.remove(path)
         return clear_unversioned(self, *args, **kwargs)
@@ -165,7 +167,7 @@ def files_among_modules():
     return True
 
 
-def lock_after_errors():
+def lock_after_errors() -> bool:
     """A module that does not compile leaves theano's compile folder locked, and other processes wait for minutes."""
     from theano import config
     from theano.gof import compilelock
@@ -189,30 +191,30 @@ def lock_after_errors():
     return True
 
 
-def threads_of_their_own():
-    """theano's flags are the process's, so what one thread changes for a while another compiles under."""
+def threads_of_their_own() -> bool:
+    """theano's flags belong to the process, so one thread compiles under what another has changed for a while."""
     from fastvae.stack import _threads
 
     _threads.install()
     return True
 
 
-def model_test_values():
-    """`pm.Model` evaluates every expression as it is written and refuses inputs without a test value."""
+def model_test_values() -> bool:
+    """`pm.Model` evaluates every expression as it is written down, and rejects inputs without a test value."""
     from fastvae.stack import _test_values
 
     _test_values.install()
     return True
 
 
-def global_variable_order():
-    """Approximations order global variables by a set of objects: another order, and other noise, in each process."""
+def global_variable_order() -> bool:
+    """Approximations take global variables from a set of objects, in an order that differs between processes."""
     from pymc3.variational.opvi import Group
 
     stock = Group.__init_group__
 
     def init_group(self, group):
-        if self.group is None:  # the variables that no group was named for arrive as list(set(...))
+        if self.group is None:  # variables without a group of their own arrive as list(set(...))
             position = {variable: i for i, variable in enumerate(self.model.free_RVs)}
             group = sorted(group, key=position.__getitem__)
         stock(self, group)
@@ -221,24 +223,24 @@ def global_variable_order():
     return True
 
 
-def rowwise_full_rank():
-    """The log q of a full-rank Normal a row is a `theano.scan` whose triangular solves run in Python."""
+def rowwise_full_rank() -> bool:
+    """The log q of a full-rank Normal of each row is a `theano.scan` whose triangular solves run in Python."""
     from fastvae.stack import _full_rank
 
     _full_rank.install()
     return True
 
 
-def whole_numbers():
-    """With floatX float32 whole numbers become int16: those above 32,767 wrap."""
+def whole_numbers() -> bool:
+    """With floatX float32, whole numbers become int16, so those above 32,767 wrap."""
     from fastvae.stack import _integers
 
     _integers.install()
     return True
 
 
-def after_pymc3():
-    """Make every repair that needs pymc3 to be imported."""
+def after_pymc3() -> list[str]:
+    """Make every repair that needs pymc3 to be imported; return their names."""
     repairs = (
         minibatch_static_slices,
         versions_without_properties,

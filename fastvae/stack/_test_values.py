@@ -1,17 +1,20 @@
-"""PyMC3 models without test values: nobody sets them, and they are computed only where PyMC3 reads them.
+"""PyMC3 models without test values: the user need not set them, and they are computed only where PyMC3 reads them.
 
-Stock PyMC3 builds a model under `compute_test_value = raise`. Every expression is then evaluated once
-while it is written down: an input without `tag.test_value` stops the build, and a convolutional decoder
-takes seconds in theano's Python convolution. Here expressions between random variables are not evaluated;
-a random variable is built in theano's `ignore` mode by numpy alone, and where PyMC3 needs the value of one of
-its parameters (as the starting point of a free variable), just that value is computed.
+Stock PyMC3 builds a model under `compute_test_value = raise`. Every expression is then evaluated once as it is written
+down: an input without `tag.test_value` is an error, and a convolutional decoder takes seconds in theano's Python
+convolution. Here expressions between random variables are not evaluated. A random variable is built in theano's
+`ignore` mode by numpy alone, and if PyMC3 needs the value of one of its parameters (such as the starting point of a
+free variable), only that value is computed.
 
-A model that asks for another mode (`pm.Model(theano_config={"compute_test_value": ...})`) or a profile that
-does (`debug`) is left as it is.
+Models that ask for another mode (`pm.Model(theano_config={"compute_test_value": ...})`), and all models under a profile
+that does (`debug`), are left as they are.
 """
+
+from __future__ import annotations
 
 import contextlib
 import functools
+from typing import Any
 
 import numpy as np
 import theano
@@ -26,18 +29,18 @@ from theano.configparser import change_flags
 
 from fastvae.stack._replace import replace
 
-# A test value is computed once: to compile C for it would cost a second an Op.
+# A test value is computed only once, and compiling C for it would cost a second for each Op.
 BY_NUMPY = {"compute_test_value": "ignore", "cxx": ""}
 
 
-def install():
-    """Replace the places of PyMC3 that insist on test values."""
+def install() -> None:
+    """Replace the code of PyMC3 that insists on test values."""
     pm_model.Model.__new__ = staticmethod(_new_model(pm_model.Model.__new__))
     pm_model.Model.Var = _new_variable(pm_model.Model.Var)
     Distribution.getattr_value = _value_of_parameter(Distribution.getattr_value)
     Distribution.__new__ = staticmethod(_new_random_variable(Distribution.__new__))
     pm_model.ObservedRV.__init__ = _init_observed(pm_model.ObservedRV.__init__)
-    HouseholderFlow.__init__ = HouseholderFlow.__init__.__wrapped__  # without its change of flags to `raise`
+    HouseholderFlow.__init__ = HouseholderFlow.__init__.__wrapped__  # which does not set the flag to `raise`
     replace(theanof.join_nonshared_inputs, join_nonshared_inputs)
     sampling._check_start_shape = change_flags(BY_NUMPY)(sampling._check_start_shape)
     ModelGraph.get_plates = _knowing_deterministics(ModelGraph.get_plates, lambda self: self.model)
@@ -62,7 +65,7 @@ def _new_random_variable(stock):
         with _by_numpy_alone():
             try:
                 return stock(cls, *args, **kwargs)
-            except (AttributeError, TypeError):  # TypeError: AR counts with the length of a parameter
+            except (AttributeError, TypeError):  # TypeError: AR computes with the length of a parameter
                 parameters = [value for value in (*args, *kwargs.values()) if isinstance(value, theano.Variable)]
                 missing = [value for value in parameters if not hasattr(value.tag, "test_value")]
                 if not missing:
@@ -102,7 +105,7 @@ def _by_numpy_alone():
     if model is None:
         yield
         return
-    # PyMC3 enters the model again on the way, which sets its configuration and overwrites the one to return to.
+    # On the way PyMC3 enters the model again, which sets its configuration and overwrites the one to return to.
     before = {name: getattr(model, name) for name in ("_theano_config", "_old_theano_config")}
     model._theano_config = BY_NUMPY
     try:
@@ -118,7 +121,7 @@ def _init_observed(stock):
         try:
             stock(self, *args, **kwargs)
         except AttributeError:
-            # Reading the observation's test value is stock's last step but one; the last one remains to be done.
+            # Stock reads the observation's test value in its second last statement; what remains is the last one.
             if self.owner is None or hasattr(self.owner.inputs[0].tag, "test_value"):
                 raise
             data = self.owner.inputs[0]
@@ -127,8 +130,8 @@ def _init_observed(stock):
     return init
 
 
-def join_nonshared_inputs(xs, vars, shared, make_shared=False):
-    """PyMC3's, with which Metropolis and SMC join their variables; the start of what is joined is that of its parts."""
+def join_nonshared_inputs(xs: Any, vars: Any, shared: Any, make_shared: bool = False) -> tuple[list[Any], Any]:
+    """As PyMC3's, which Metropolis and SMC use; the joined variable's test value consists of those of its parts."""
     if not vars:
         raise ValueError("Empty list of variables.")
     start = np.concatenate([np.ravel(var.tag.test_value) for var in vars])
@@ -143,7 +146,7 @@ def join_nonshared_inputs(xs, vars, shared, make_shared=False):
 
 
 def _knowing_deterministics(stock, model_of):
-    """A function that reads the shapes of a model's deterministic variables from their test values."""
+    """A function of PyMC3 that reads the shapes of a model's deterministic variables from their test values."""
 
     @functools.wraps(stock)
     def function(*args):
@@ -156,9 +159,9 @@ def _knowing_deterministics(stock, model_of):
 
 
 def _evaluate(variable, shape):
-    """The value of a random variable's parameter at the model's test point; zeros where it depends on an input.
+    """The value of a random variable's parameter at the model's test point, which is where the variable starts.
 
-    The value is where the variable starts. One that depends on an input has none yet; its variable's shape is known.
+    A parameter that depends on an input has no value yet; the result is then zeros of the variable's shape.
     """
     roots = [
         root

@@ -1,16 +1,20 @@
-"""Threads beside each other: each has the flags that its own contexts set, and one at a time compiles.
+"""Several threads: each has the flags that its own contexts set, and they compile one at a time.
 
-Stock keeps a flag in one place for the process. A context such as `change_flags(cxx="")` or `with model:` in one thread
-is then in force in all, and two that overlap leave the flag of the one that ended first behind. Here what a context
-sets belongs to its thread; an assignment, `theano.config.cxx = ...`, is for all, as in stock.
+Stock theano keeps one value of a flag for the whole process. A context such as `change_flags(cxx="")` or `with model:`
+in one thread then affects all threads, and of two contexts that overlap the first to end leaves its flag behind. Here
+what a context sets belongs to its thread; an assignment, `theano.config.cxx = ...`, affects all, as in stock.
 
-Theano's compilation (its graph rewrites, its cache, the lock of its folder) is not made for threads: they take turns.
+Theano's compilation (graph rewrites, cache, lock of the folder) is not made for threads, so they take turns.
 """
+
+from __future__ import annotations
 
 import contextlib
 import functools
 import os
 import threading
+from collections.abc import Iterator
+from typing import Any
 
 import theano
 from pymc3 import model as pm_model
@@ -28,19 +32,21 @@ _turn = threading.RLock()
 class _Here(threading.local):
     """What belongs to one thread."""
 
-    def __init__(self):
-        self.values = {}  # of flags that a context has changed
-        self.entered = []  # (context, {flag: value before})
-        self.models = []  # the flags before each `with model:` around this place
-        self.alone = 0  # blocks in which an assignment too is the thread's own
+    def __init__(self) -> None:
+        self.values: dict[Any, Any] = {}  # of the flags that a context has changed
+        self.entered: list[tuple[Any, dict[str, Any]]] = []  # (context, {flag: value before})
+        self.models: list[Any] = []  # the flags before each `with model:` that the thread is in
+        self.alone = 0  # nested blocks in which an assignment, too, affects only this thread
 
 
 _here = _Here()
-_BEFORE = {}  # what a model takes for the flags before its context; those are in `_here.models`
+_BEFORE: dict[
+    str, Any
+] = {}  # what a model keeps as "the flags before its context"; the real ones are in `_here.models`
 
 
-def install():
-    """Replace the places where theano keeps, reads and changes its flags, and where it compiles."""
+def install() -> None:
+    """Replace the code with which theano keeps, reads and changes its flags, and with which it compiles."""
     ConfigParam.__get__, ConfigParam.__set__ = _get(ConfigParam.__get__), _set(ConfigParam.__set__)
     change_flags.__enter__, change_flags.__exit__ = _enter, _exit
     pm_model.set_theano_conf = _of_a_model(pm_model.set_theano_conf)
@@ -50,13 +56,13 @@ def install():
     ):  # fmt: skip
         setattr(owner, name, _in_turn(getattr(owner, name)))
     side_by_side.help_under(lambda: _given(dict(_here.values)))
-    # A forked child has the thread that forked alone: nobody may be in the middle of a compilation then.
+    # A forked child has only the thread that forked, so no other may be in the middle of a compilation.
     os.register_at_fork(before=_turn.acquire, after_in_parent=_turn.release, after_in_child=_turn.release)
 
 
 @contextlib.contextmanager
-def _given(values):
-    """Within the block this thread has another's flags."""
+def _given(values: dict[Any, Any]) -> Iterator[None]:
+    """Give this thread another one's flags within the block."""
     before, _here.values = _here.values, values
     try:
         yield
@@ -81,7 +87,7 @@ def _set(stock):
             _here.values.pop(self, None)
             stock(self, owner, value)
             return
-        # A context: theano and PyMC3 name no owner then.
+        # A context calls this: theano and PyMC3 then pass no owner.
         if not self.allow_override:
             stock(self, owner, value)  # raises
         value = self.filter(value) if self.filter else value
@@ -111,8 +117,8 @@ def _exit(self, *exception):
 
 
 def _of_a_model(stock):
-    # A model keeps the flags before its context in one place, where a context inside it, of the same model, or one of
-    # another thread puts its own: stock leaves the model's flags behind.
+    # A model keeps the flags before its context in one attribute. A nested context of the same model, or one in another
+    # thread, overwrites it, and stock then leaves the model's flags behind.
     @functools.wraps(stock)
     def set_theano_conf(values):
         if values is _BEFORE:

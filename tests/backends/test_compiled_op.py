@@ -8,7 +8,7 @@ from theano.gof import Apply
 from fastvae.backends import compiled_op
 from fastvae.backends.compiled_op import CompiledOp
 from fastvae.backends.cpu import ops
-from fastvae.backends.cpu.op import CpuOp
+from fastvae.backends.cpu.op import CpuOp, lowers
 
 
 class Twice(CompiledOp):
@@ -56,7 +56,5 @@ def test_ops_that_have_a_variant_in_place_are_told_apart_from_it():
 
 
 def test_a_rule_for_no_stage_is_an_error():
-    from fastvae.backends.cpu.op import lowers
-
     with pytest.raises(KeyError):
         lowers(tt.Dot, stage="nowhere")(lambda node: None)

@@ -73,7 +73,7 @@ def test_an_absent_device_is_the_reason(python):
         pytest.skip("CUDA is here")
     code = "from bench.benchmarks.common import if_available; print(if_available(print))"
     done = python(code, FASTVAE_PROFILE="cuda")
-    assert done.returncode == 0 and "'cuda' cannot be had on this machine" in done.stdout
+    assert done.returncode == 0 and "'cuda' is not available on this machine" in done.stdout
 
 
 def test_the_installed_fastvae_is_measured_and_not_the_one_beside_it(run, tmp_path):

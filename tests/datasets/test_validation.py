@@ -1,4 +1,4 @@
-"""One verdict on data at every entrance, held to a few lines of numpy; and the words of each refusal."""
+"""Data are judged alike wherever they come in, against a few lines of numpy; and what each error says."""
 
 import h5py
 import numpy as np
@@ -263,7 +263,7 @@ OTHERS = {
     "dates": (np.array(["2020-01-01"], "M8[D]"), r"found datetime64\[D\], .*convert it"),
     "text": (np.array(["1"]), "found <U1, .*if it holds numbers"),
     "a path": ("images.npy", "found 'images.npy', not an array: .* read files"),
-    "nothing": (None, "found NoneType, data are an array or nested lists of numbers"),
+    "nothing": (None, "found NoneType, but data are an array or nested lists of numbers"),
     "a set": ({1, 2}, "found set"),
     "a shared variable": (theano.shared(np.ones(3)), "found TensorSharedVariable"),
     "a number": (np.float32(3), "found a single number, .* rank 1 at least"),

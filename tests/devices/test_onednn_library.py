@@ -32,7 +32,7 @@ def test_other_versions_are_refused(monkeypatch, tmp_path):
         (tmp_path / name).touch()
     header = tmp_path / "include/oneapi/dnnl/dnnl_version.h"
     header.write_text("#define DNNL_VERSION_MAJOR 2\n#define DNNL_VERSION_MINOR 7\n#define DNNL_VERSION_PATCH 1\n")
-    assert "are version 2.7.1, and version 3 is needed" in str(onednn_library.missing())
+    assert "are version 2.7.1, but version 3 is needed" in str(onednn_library.missing())
 
 
 def test_processor_without_avx2_is_named(monkeypatch):

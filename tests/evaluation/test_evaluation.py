@@ -77,7 +77,7 @@ def test_batch_size_out_of_its_domain(batch_size):
 def test_images_out_of_their_domain():
     with pytest.raises(DataError, match="images: found values from 0 to 255"):
         reconstruction_error(Affine(), np.array([0, 255.0]).reshape(2, 1, 1, 1))
-    with pytest.raises(DataError, match="images: found 2 times the same image, at least two different"):
+    with pytest.raises(DataError, match="images: found 2 times the same image: give at least two different"):
         reconstruction_error(Affine(), np.zeros((2, 1, 3, 3)))
 
 

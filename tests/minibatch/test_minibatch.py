@@ -213,8 +213,8 @@ def test_seed_is_checked(seed):
         (np.ones((0, 3)), r"Minibatch: found an empty set, shape \(0, 3\)"),
         (np.ones((3, 0)), r"Minibatch: found an empty set, shape \(3, 0\)"),
         (np.float32(1), "Minibatch: found a single number"),
-        ((), r"data=\(\) holds no array"),
-        ((np.ones(3), np.ones(4)), r"hold \[3, 4\] rows"),
+        ((), r"data=\(\) contains no array"),
+        ((np.ones(3), np.ones(4)), r"have \[3, 4\] rows"),
         (np.array(["a"]), "Minibatch: found <U1"),
         (np.ones(2, complex), "Minibatch: found complex128"),
         (np.array([[0, np.nan]]), r"of shape \(1, 2\) is nan at \(0, 1\)"),
@@ -222,7 +222,7 @@ def test_seed_is_checked(seed):
         (np.array([1e300]), "is inf at .* finite in float32"),
         ([BYTES, BYTES], r"a list of 2 arrays of shape \(20, 1, 3, 4\) can be several .* tuple\(data\) .* numpy.stack"),
         ([BYTES], "a list of 1 arrays .* can be several arrays or the rows of one"),
-        ([np.ones(3), np.ones((4, 2))], r"hold \[3, 4\] rows"),
+        ([np.ones(3), np.ones((4, 2))], r"have \[3, 4\] rows"),
     ],
 )
 def test_data_are_checked(data, message):

@@ -1,4 +1,4 @@
-"""What stands behind a minibatch: advance, state, restore, close, for every kind of data."""
+"""Pipelines: advance, state, restore and close, for every kind of data."""
 
 import gc
 import json
@@ -228,7 +228,7 @@ def test_a_state_of_other_data_is_refused(tmp_path):
         Minibatch(ROWS[:, 0], 6, sampler="epochs"),
         Minibatch(count_up, 6),
     ):
-        with pytest.raises(DataError, match="a state of other data .* is not for the .* minibatch"):
+        with pytest.raises(DataError, match="a state of other data .* does not fit the .* minibatch"):
             other.tag.pipeline.restore(state)
 
 

@@ -35,7 +35,7 @@ def test_what_fits_is_returned():
         (labels, Minibatch(np.ones((9, 2), int), 3), ConfigurationError, "labels takes 1 axes, and 2"),
         (tt.col("c", dtype="float32"), Minibatch(np.ones((9, 2)), 3), ConfigurationError, "c takes length 1 on axis 1"),
         (xs, Minibatch((BYTES, BYTES), 3), ConfigurationError, "xs is to be replaced by a tuple of 2 variables"),
-        ("xs", Minibatch(BYTES, 3), ConfigurationError, "the key 'xs' is no theano variable"),
+        ("xs", Minibatch(BYTES, 3), ConfigurationError, "the key 'xs' is not a theano variable"),
         (xs, BYTES, DataError, "found uint8 where float32 is needed: give x / 255"),
         (xs, np.full((3, 1, 4, 4), np.nan), DataError, "the value for xs is nan at"),
         (xs, np.ma.masked_equal(np.ones((3, 1, 4, 4)), 1), DataError, "found a masked array"),

@@ -1,4 +1,4 @@
-"""The index streams: uniform, complete, without repeats within an epoch, and the same from their memory on."""
+"""The samplers: uniform, complete, without repeats within an epoch, and the same from a state on."""
 
 from itertools import permutations
 
@@ -92,7 +92,7 @@ def test_neighbours_in_an_epoch_are_independent():
 
 def test_the_compiled_shuffle_is_that_of_pythons_integers():
     sampler = samplers.epochs(1000, 100, seed=None)
-    key = int(sampler.memory.get_value()[1])
+    key = int(sampler.state.get_value()[1])
     drawn = np.concatenate(draws(sampler, calls=30))
     assert drawn.tolist() == [row_at(place % 1000, 1000, key, place // 1000) for place in range(3000)]
 
@@ -126,12 +126,12 @@ def test_one_smaller_batch_keeps_all_rows():
 
 
 @pytest.mark.parametrize("make", [samplers.replacement, samplers.epochs])
-def test_the_memory_is_all_there_is(make):
+def test_a_state_is_all_that_a_sampler_remembers(make):
     sampler, other = make(50, 8, seed=1), make(50, 8, seed=2)
     draw = theano.function([], sampler.indices)
     for _ in range(7):
         draw()
-    other.memory.set_value(sampler.memory.get_value())
+    other.state.set_value(sampler.state.get_value())
     assert np.array_equal(draws(other, calls=9), [draw() for _ in range(9)])
 
 

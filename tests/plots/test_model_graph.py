@@ -59,9 +59,9 @@ def test_saves(stages):
         (STAGES + STAGES[3:4], "2 latent"),
         (STAGES[:4], "0 decoder"),
         ([], "0 encoder"),
-        (STAGES + [("z", "2", "prior")], r"found \('z', '2', 'prior'\), a stage is .*, encoder, latent, decoder"),
-        (STAGES + [("z", "2")], r"found \('z', '2'\), a stage is"),
-        (STAGES + ["abc"], "found 'abc', a stage is"),
+        (STAGES + [("z", "2", "prior")], r"found \('z', '2', 'prior'\), but a stage is .*, encoder, latent, decoder"),
+        (STAGES + [("z", "2")], r"found \('z', '2'\), but a stage is"),
+        (STAGES + ["abc"], "found 'abc', but a stage is"),
     ],
 )
 def test_refuses(stages, message):

@@ -84,7 +84,7 @@ def test_loss_curve_leaves_a_gap_for_nan():
 
 @pytest.mark.parametrize("hist", [[], [[1.0]], [np.nan, np.inf]])
 def test_loss_curve_refuses_a_malformed_history(hist):
-    with pytest.raises(DataError, match="hist: found shape .* a loss history is"):
+    with pytest.raises(DataError, match="hist: found shape .* but a loss history is"):
         plots.loss_curve(hist, 64)
 
 

@@ -1,4 +1,4 @@
-"""Whole numbers stay what they are wherever PyMC3 converts them, without a float64 in a training step."""
+"""Whole numbers keep their values wherever PyMC3 converts them, without a float64 in a training step."""
 
 import json
 import sys
@@ -186,7 +186,7 @@ def test_numbers_that_float32_holds_are_not_said():
 
 @pytest.mark.parametrize("data", [[2**63], [2**70], np.array([2**63], "uint64"), [1.0, np.nan], [np.inf]])
 def test_what_is_no_whole_number_of_int64_is_refused(data):
-    with pytest.raises(DataError, match="no whole number of int64.*mask"):
+    with pytest.raises(DataError, match="not a whole number of int64.*mask"):
         observed(pm.Poisson, data, mu=5.0)
 
 

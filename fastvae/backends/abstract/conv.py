@@ -1,7 +1,7 @@
-"""The three abstract convolution Ops: forward, gradient by the image (= transposed) and by the weights.
+"""The three abstract convolution Ops: a convolution and its gradients with respect to the image and the weights.
 
-All are told in the convolution's own terms: an image (N, C, H, W), weights (O, C / groups, kh, kw) and the "top", the
-convolution's output (N, O, H', W').
+The gradient with respect to the image is the transposed convolution. All are described in the convolution's own terms:
+an image (N, C, H, W), weights (O, C / groups, kh, kw) and the "top", the convolution's output (N, O, H', W').
 
 Examples
 --------
@@ -102,11 +102,11 @@ class Conv(_Convolution, Product):
 
 
 class ConvTransposed(_Convolution, Product):
-    """Transposed convolution (a convolution's gradient by its image) + bias + activation.
+    """Transposed convolution (a convolution's gradient with respect to its image) + bias + activation.
 
     Inputs top (N, O, H', W'), weights (O, C / groups, kh, kw) [, bias (C,)] [, like] -> (N, C, H, W). With a stride
-    (H, W) is not told by the others: `like` tells it, an image that has this size or two integers; without it the
-    smallest size is taken.
+    the other inputs do not determine (H, W). `like` does: an image of that size, or two integers. Without it, the size
+    is the smallest possible one.
     """
 
     direction = 1
@@ -184,7 +184,7 @@ class ConvTransposed(_Convolution, Product):
 
 
 class ConvWeightsGradient(_Convolution):
-    """A convolution's gradient by its weights, and by its bias in the same pass.
+    """A convolution's gradient with respect to its weights, and to its bias in the same pass.
 
     Inputs image, top, like (weights of that kernel size, or two integers) -> weights' gradient [, sums over N, H, W of
     `sum_of`: "top" for a convolution's bias, "image" for a transposed one's].

@@ -7,20 +7,21 @@ level also what lies beyond. With u = p |y - m| and h = p w, the sigmoid s and t
 - s(h + u) at the lowest level if m is at or below it, and at the highest if m is above it,
 - s(h - u) at the outermost levels otherwise.
 
-By U = exp(-u) and H = exp(-h), whose differences to 1 come from expm1, all logarithms are sums of terms of one sign, so
-that nothing cancels or overflows: -max(u - h, 0) - log1p(r), the maximum only where s(h + u) is not meant, with
+With U = exp(-u) and H = exp(-h), whose differences to 1 come from expm1, all logarithms are sums of terms of one sign,
+so that nothing cancels or overflows: -max(u - h, 0) - log1p(r), without the maximum in the case s(h + u), and with
 
 - r = (max(U, H) H (H + U) + min(U, H) (1 + U H)) / (max(U, H) (1 - H) (1 + H)) in between, U H for s(h + u), and
   min(U, H) / max(U, H) for s(h - u).
 
-Their derivatives by u and by h are, with D = (H + U) (1 + U H),
+Their derivatives with respect to u and h are, with D = (H + U) (1 + U H),
 
 - -H (1 - U) (1 + U) / D and H (4 U H + (1 + U^2) (1 + H^2)) / ((1 - H) (1 + H) D) in between,
 - U H / (1 + U H), both, for s(h + u), and -H / (H + U) and H / (H + U) for s(h - u).
 
-By m the derivative is then -p sign(y - m) times that by u, with sign(0) = 1; by the log scale -u times that by u less h
-times that by h, and 0 beyond the clip of log scales. A mixture's logarithm is the log-sum-exp of log weight + log mass;
-each logistic's derivatives have its share of that sum as a factor, and its logit the share less the weight.
+The derivative with respect to m is -p sign(y - m) times that with respect to u, with sign(0) = 1. The one with respect
+to the log scale is -u times that of u less h times that of h, and 0 beyond the clip of log scales. The logarithm of
+a mixture is the log-sum-exp of log weight + log mass. Each logistic's derivatives are multiplied by its share of that
+sum; its logit's derivative is the share less the weight.
 
 Examples
 --------
@@ -28,6 +29,10 @@ Examples
 >>> log_prob(x, outputs, components=1).eval().round(2)  # a narrow logistic between levels 127 and 128
 array([[[[-0.69]]]], dtype=float32)
 """
+
+from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import theano.tensor as tt
@@ -40,7 +45,7 @@ LARGEST_LOG_SCALE = 7  # of a logistic, and the smallest is its negative: beyond
 HALF_WIDTH = np.float32(1 / (LEVELS - 1))  # of a level among the y in [-1, 1]
 
 
-def log_prob(x, outputs, components):
+def log_prob(x: Any, outputs: Any, components: int) -> Any:
     """Log-probability of each pixel's level, in nats.
 
     Parameters
@@ -55,7 +60,7 @@ def log_prob(x, outputs, components):
     Returns
     -------
     float32 tensor4, (batch, C, H, W)
-        Its gradient by the outputs is the closed form above; there is none by x.
+        Its gradient with respect to the outputs is the closed form above; there is none with respect to x.
     """
     return DiscretizedLogisticLogProb(components)(x, outputs)
 
@@ -69,7 +74,7 @@ class _OfLogistics(PixelOp):
         self.constants = (components, HALF_WIDTH, LARGEST_LOG_SCALE)
 
     def logistics(self, lib, x, by_output):
-        """Logarithm of each logistic's mass, its derivatives by mean and log scale: all (batch, C, k, H, W)."""
+        """Each logistic's log mass and its derivatives with respect to mean and log scale, all (batch, C, k, H, W)."""
         one, k = np.float32(1), self.components
         centre, log_scale = by_output[:, :, :k], by_output[:, :, k : 2 * k]
         limit = np.float32(LARGEST_LOG_SCALE)
@@ -137,7 +142,7 @@ class DiscretizedLogisticLogProb(_OfLogistics):
 
 
 class DiscretizedLogisticLogProbGradient(_OfLogistics):
-    """x, outputs, g -> g times the derivatives of the log-probabilities by the outputs."""
+    """x, outputs, g -> g times the derivatives of the log-probabilities with respect to the outputs."""
 
     def types(self, x, outputs):
         return [outputs.type()]

@@ -1,7 +1,7 @@
 """Activations stay NHWC from convolution to convolution.
 
-Lowering puts a change of layout before and behind every convolution. Here a pair of them cancels, and one that stands
-before an element-wise Op or a sum moves behind it, until it meets its opposite. What is left is one threaded copy each.
+Lowering puts a change of layout before and behind every convolution. Here pairs of opposite changes cancel, and a
+change before an element-wise Op or a sum moves behind it, until it meets its opposite. Those left are threaded copies.
 """
 
 import theano.tensor as tt

@@ -1,8 +1,8 @@
-"""What a decoder computes on vectors stays on vectors: images that are only another view of them come last.
+"""What a decoder computes on vectors stays on vectors, where images are only another view of them.
 
-`abstract.Unflatten` shows a dense layer's output as images; the likelihood compares these with the minibatch, and the
-gradient turns the result back into vectors. Here element-wise Ops move before the Unflatten, which then meets its
-opposite or a sum and is gone, so that Theano fuses them with their neighbours into one pass.
+`abstract.Unflatten` shows a dense layer's output as images. The likelihood compares these with the minibatch, and its
+gradient turns the result back into vectors. Here element-wise Ops move before the Unflatten, which disappears when it
+meets its opposite or a sum. Theano then fuses the element-wise Ops with their neighbours into one pass.
 """
 
 import theano.tensor as tt

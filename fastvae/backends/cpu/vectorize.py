@@ -1,13 +1,13 @@
 """Fused element-wise passes become threaded vector code.
 
-Theano's own loops stay scalar where a pass calls the C library (`exp`, `log`, ...), where it takes a scalar from the
-graph (the compiler cannot know that the pass does not overwrite it), and where operands are broadcast or strided; and
-they have one thread, also for the passes of an optimizer over a large parameter. Here the functions are inlined
-(`fastvae.backends.cpu.elementary`), scalars are read once before the loop, and axes that all operands step through
-alike are one loop.
+Theano's own loops have one thread, also for an optimizer's pass over a large parameter. They stay scalar where a pass
+calls the C library (`exp`, `log`, ...), where it takes a scalar from the graph, which the compiler must expect the pass
+to overwrite, and where operands are broadcast or strided. Here the functions are inlined
+(`fastvae.backends.cpu.elementary`), scalars are read once before the loop, and axes along which all operands have
+regular steps are merged into one loop.
 
-An element's value does not depend on its place in memory or on the number of threads: every operation rounds as
-written, in the vector loop and in what is left over of it.
+An element's value depends neither on its place in memory nor on the number of threads: every operation rounds as
+written, in the vector loop and in its remainder.
 """
 
 import theano
@@ -76,38 +76,14 @@ def _loop(operands, result, body):
     """C code of the pass `body` over the elements of `result`."""
     arrays = [operand for operand in operands if not operand.is_scalar] + [result]
     broadcast = [array for array in arrays[:-1] if array.is_broadcast]
+    full = [array for array in arrays if array not in broadcast]
     n, axes = len(arrays), len(result.pattern)
     scalars = [
         f"const dtype_{o.name} {o.name}_i = *(dtype_{o.name}*) PyArray_DATA({o.name});" for o in operands if o.is_scalar
     ]
-
-    def rows(step_of):
-        """A loop along the innermost axis, array by array as `step_of(array)` says: "unit", "none" or "any"."""
-        before, inside = [], []
-        for i, array in enumerate(arrays):
-            kind, step = f"dtype_{array.name}", step_of(array)
-            if step == "none":
-                before.append(f"const {kind} {array.name}_i = *({kind}*) at[{i}];")
-                continue
-            place = f"at[{i}] + j * step[{i}]" if step == "any" else f"at[{i}] + j * (npy_intp) sizeof({kind})"
-            if array is result:
-                inside.append(f"*({kind}*) ({place}) = result;")
-            else:
-                inside.insert(0, f"const {kind} {array.name}_i = *({kind}*) ({place});")
-        inside.insert(-1, f"dtype_{result.name} result; {body}")
-        return f"{' '.join(before)}\n#pragma GCC ivdep\nfor (npy_intp j = 0; j < some; j++) {{ {' '.join(inside)} }}"
-
-    def all_step(chosen, unit):
-        tests = [f"step[{i}] == {unit(array)}" for i, array in enumerate(arrays) if array in chosen]
-        return " && ".join(tests) or "1"
-
-    def size_of(array):
-        return f"(npy_intp) sizeof(dtype_{array.name})"
-
-    full = [array for array in arrays if array not in broadcast]
     hoisted = f"""
-        else if ({all_step(full, size_of)} && {all_step(broadcast, lambda array: 0)}) {{
-            {rows(lambda array: "none" if array in broadcast else "unit")}
+        else if ({_steps_are(arrays, full, _size_of)} && {_steps_are(arrays, broadcast, lambda array: 0)}) {{
+            {_rows(arrays, body, lambda array: "none" if array in broadcast else "unit")}
         }}""" if broadcast else ""  # fmt: skip
     return f"""
     {{
@@ -127,17 +103,44 @@ def _loop(operands, result, body):
                 char* at[{n}];
                 npy_intp column = fv_seek({n}, {axes}, left, shape, strides[0], data, i, at);
                 const npy_intp rest = shape[left - 1] - column, some = rest < end - i ? rest : end - i;
-                if ({all_step(arrays, size_of)}) {{
-                    {rows(lambda array: "unit")}
+                if ({_steps_are(arrays, arrays, _size_of)}) {{
+                    {_rows(arrays, body, lambda array: "unit")}
                 }}{hoisted}
                 else {{
-                    {rows(lambda array: "any")}
+                    {_rows(arrays, body, lambda array: "any")}
                 }}
                 i += some;
             }}
         }}
     }}
     """
+
+
+def _size_of(array):
+    return f"(npy_intp) sizeof(dtype_{array.name})"
+
+
+def _steps_are(arrays, chosen, step_of):
+    """C code that asks whether the step of each of the chosen arrays is `step_of(array)`."""
+    tests = [f"step[{i}] == {step_of(array)}" for i, array in enumerate(arrays) if array in chosen]
+    return " && ".join(tests) or "1"
+
+
+def _rows(arrays, body, step_of):
+    """A loop along the innermost axis, array by array as `step_of(array)` says: "unit", "none" or "any"."""
+    before, inside, result = [], [], arrays[-1]
+    for i, array in enumerate(arrays):
+        kind, step = f"dtype_{array.name}", step_of(array)
+        if step == "none":
+            before.append(f"const {kind} {array.name}_i = *({kind}*) at[{i}];")
+            continue
+        place = f"at[{i}] + j * step[{i}]" if step == "any" else f"at[{i}] + j * (npy_intp) sizeof({kind})"
+        if array is result:
+            inside.append(f"*({kind}*) ({place}) = result;")
+        else:
+            inside.insert(0, f"const {kind} {array.name}_i = *({kind}*) ({place});")
+    inside.insert(-1, f"dtype_{result.name} result; {body}")
+    return f"{' '.join(before)}\n#pragma GCC ivdep\nfor (npy_intp j = 0; j < some; j++) {{ {' '.join(inside)} }}"
 
 
 def _reads_scalars(node):

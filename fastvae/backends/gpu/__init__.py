@@ -60,18 +60,18 @@ def register(profile: Settings) -> None:
     name                        position  what it does
     ==========================  ========  ==================================================================
     fastvae_cudnn_lift              0.05  stock convolutions become abstract ones
-    fastvae_resident_rows           0.05  a minibatch's rows are gathered without a check of their numbers
+    fastvae_gpu_rows                0.05  a minibatch's rows are gathered without a check of their numbers
     fastvae_cudnn_fuse_early        0.06  a bias and a ReLU behind a convolution become part of its Op
-    fastvae_resident_size           1.00  the size of random numbers is what was asked for (in "canonicalize")
+    (fastvae_gpu_size)              1.00  the size of random numbers is what was asked for (in "canonicalize")
     fastvae_cudnn_fuse              1.61  the same again, and the sums of bias gradients
     fastvae_cudnn_defer             1.62  abstract convolutions wait for Theano to move the graph to the GPU
-    fastvae_gpu_defer               1.62  and so do Adam's steps
-    (fastvae_stock)                 1.65  what is left of the abstract Ops becomes stock; always there
+    fastvae_gpu_defer               1.62  and so do the other abstract Ops that the GPU has, such as Adam's steps
+    fastvae_stock                   1.65  what is left of the abstract Ops becomes stock; always there
     (gpuarray_opt)                 48.50  Theano moves the graph, and with it what waits
     fastvae_gpu_sum                48.55  the sum over a batch of images is taken image by image first
     fastvae_gpu_end                48.60  convolutions that nothing on the GPU touches are moved by themselves
-    fastvae_resident_shape         48.70  nothing is copied to the host for its shape
-    fastvae_resident_copy          48.80  scalars are copied to the GPU only when they changed
+    fastvae_gpu_shape              48.70  nothing is copied to the host for its shape
+    fastvae_gpu_copy               48.80  scalars are copied to the GPU only when they changed
     fastvae_gpu_inplace            70.10  Adam overwrites parameters and moments
     ==========================  ========  ==================================================================
 

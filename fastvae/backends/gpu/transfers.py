@@ -1,4 +1,7 @@
-"""What keeps a step on the GPU: no copy for a shape or a scalar, no wait for the check of a minibatch's row numbers."""
+"""What spares a step transfers from and to the GPU, and the waits that they are.
+
+Nothing is copied for a shape, a scalar only when it changed, and a minibatch's row numbers are not checked.
+"""
 
 import theano.tensor as tt
 from theano.compile import optdb
@@ -6,6 +9,7 @@ from theano.compile.ops import Shape, Shape_i
 from theano.gof import local_optimizer
 from theano.gof.opt import copy_stack_trace, in2out
 from theano.gpuarray.basic_ops import GpuFromHost, HostFromGpu
+from theano.gpuarray.opt import op_lifter, register_opt, register_opt2
 from theano.sandbox.rng_mrg import mrg_uniform
 from theano.tensor.opt import MakeVector, register_canonicalize
 from theano.tensor.subtensor import AdvancedSubtensor1
@@ -63,13 +67,15 @@ def lifted_rows(op, context_name, inputs, outputs):
 
 def register():
     """Put the rewrites into Theano's optdb, once a process."""
-    if "fastvae_resident_rows" in optdb.__db__:
+    if "fastvae_gpu_rows" in optdb.__db__:
         return
-    from theano.gpuarray.opt import op_lifter, register_opt, register_opt2
 
-    optdb.register("fastvae_resident_rows", in2out(local_rows_in_range), 0.05, "fast_run", "fastvae_gpu")
-    register_opt2([RowsInRange], "fast_compile", "fastvae_gpu", name="fastvae_resident_move")(lifted_rows)
-    register_opt("fast_compile", "fastvae_gpu", name="fastvae_resident_lift")(op_lifter([RowsInRange])(lifted_rows))
-    register_canonicalize(local_shape_of_uniform, "fastvae_gpu", name="fastvae_resident_size")
-    optdb.register("fastvae_resident_shape", in2out(local_shape_on_device), 48.7, "fast_run", "fastvae_gpu")
-    optdb.register("fastvae_resident_copy", in2out(local_copy_when_new), 48.8, "fast_run", "fastvae_gpu")
+    def tags(former):
+        return "fastvae_gpu", f"fastvae_resident_{former}"  # its former name still excludes a rewrite
+
+    optdb.register("fastvae_gpu_rows", in2out(local_rows_in_range), 0.05, "fast_run", *tags("rows"))
+    register_opt2([RowsInRange], "fast_compile", *tags("move"), name="fastvae_gpu_rows_move")(lifted_rows)
+    register_opt("fast_compile", *tags("lift"), name="fastvae_gpu_rows_lift")(op_lifter([RowsInRange])(lifted_rows))
+    register_canonicalize(local_shape_of_uniform, *tags("size"), name="fastvae_gpu_size")
+    optdb.register("fastvae_gpu_shape", in2out(local_shape_on_device), 48.7, "fast_run", *tags("shape"))
+    optdb.register("fastvae_gpu_copy", in2out(local_copy_when_new), 48.8, "fast_run", *tags("copy"))

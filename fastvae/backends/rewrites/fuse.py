@@ -1,7 +1,7 @@
 """A bias and a ReLU or sigmoid that follow a convolution or a matrix product become part of its Op.
 
-Only where nobody else looks at the value in between: the gradient of stock's `tt.nnet.relu` (0.5 at exactly 0) needs
-that value, so in a training graph a user's ReLU stays as it is and keeps its gradient.
+They do so only if nothing else uses the value in between. The gradient of stock's `tt.nnet.relu`, 0.5 at exactly 0,
+uses it, so in a training graph a user's ReLU stays as it is and keeps its gradient.
 """
 
 import numpy as np

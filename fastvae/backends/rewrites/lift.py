@@ -1,8 +1,8 @@
 """Stock convolutions become abstract ones, so that a backend has one kind to lower; sizes come from variables.
 
-Runs before Theano simplifies shapes: the gradient by the image says there in plain sight which variable's shape it
-takes (`x.shape[-2:]`). Taking x itself instead spares the graph all
-arithmetic on sizes, and a cold start the C modules that would compute them.
+This runs before Theano simplifies shapes. At that point the gradient with respect to the image still names the variable
+whose shape it takes (`x.shape[-2:]`). Taking x itself instead spares the graph all arithmetic on sizes, and a cold
+start the C modules that would compute them.
 """
 
 import theano.tensor as tt

@@ -1,4 +1,4 @@
-"""The categorical log-probability where no backend takes it: by scipy, and its gradient by differences."""
+"""The categorical log-probability where no backend takes it: against scipy, and its gradient against differences."""
 
 import numpy as np
 import scipy.special

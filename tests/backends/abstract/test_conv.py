@@ -1,4 +1,4 @@
-"""The abstract convolution Ops' shapes, and that the transposed one is stock's gradient by the image."""
+"""The abstract convolution Ops' shapes, and that the transposed one is stock's gradient with respect to the image."""
 
 import numpy as np
 import pytest

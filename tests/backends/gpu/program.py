@@ -14,11 +14,13 @@ import numpy as np
 import pymc3 as pm
 import theano
 import theano.tensor as tt
+from theano.compile import optdb
 from theano.tensor.nnet.abstract_conv import conv2d, conv2d_grad_wrt_inputs
 
 from bench.convolution_cases import PLAIN, cases, error, expected, function_of, on_device, operands
-from fastvae import profiles, timing
+from fastvae import backends, profiles, timing
 from fastvae.backends import abstract
+from fastvae.backends.abstract.upsample import Upsample
 from fastvae.backends.gpu import library
 from fastvae.elbo import step_updates, vae_model
 from fastvae.training.losses import LossBuffer
@@ -122,6 +124,7 @@ def lowered():
         "stock": theano.function([x], [y, theano.grad(y.sum(), w)]),
         "transposed": theano.function([x], conv2d_grad_wrt_inputs(x, w, (None, 2, 9, 9))),
         "asymmetric": theano.function([x], conv2d(x, w, border_mode=((1, 0), (0, 2)))),
+        "upsampled": theano.function([x], Upsample((2, 2))(x)),
         "inputs only": theano.function([x, (v := tt.tensor4())], conv2d(x, v)),
     }
     return {name: ops_of(function) for name, function in graphs.items()}
@@ -181,6 +184,7 @@ def main(only=None):
     report.update(buffered=counted(seed_step()), fetched=counted(seed_step(buffered=False)), factor=factor())
     report.update(streams=dry_run.cudnn().dry_run_streams(), override=os.environ["NVIDIA_TF32_OVERRIDE"])
     report.update(policies=policies(), loaded=[name for name in sys.modules if name.startswith("fastvae.backends.")])
+    report.update(positions=optdb.__position__, table=backends.load("gpu").register.__doc__)
     print(json.dumps(report))
 
 

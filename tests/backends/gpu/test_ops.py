@@ -69,12 +69,19 @@ def test_stock_convolutions_are_lowered(report):
     assert lowered["transposed"]["Convolution"] == 1
     assert lowered["inputs only"]["Convolution"] == 1
     assert lowered["asymmetric"]["GpuCorrMM"] == 1  # cuDNN pads both sides of an axis alike
+    assert "Upsample" not in lowered["upsampled"] and "Alloc" in str(lowered["upsampled"])  # its stock expression
     assert not any("Deferred" in ops or "Conv2d" in str(ops) for ops in lowered.values())
 
 
 def test_no_op_of_the_cpu_backend_is_loaded(report):
     assert "fastvae.backends.gpu.ops.convolution" in report["loaded"]
     assert not [name for name in report["loaded"] if name.startswith("fastvae.backends.cpu.")]
+
+
+def test_the_table_of_rewrites_is_true(report):
+    lines = [line.split() for line in report["table"].splitlines() if line.strip().startswith("fastvae_")]
+    positions = {name: at for name, at in report["positions"].items() if name.startswith("fastvae_")}
+    assert {words[0]: float(words[1]) for words in lines} == positions
 
 
 def test_the_seed_step_has_17_convolutions_in_strict_float32_and_stays_on_the_device(report):

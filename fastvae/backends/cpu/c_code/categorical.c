@@ -71,7 +71,7 @@ static void gradient(const fv_pass *p, const fv_block *b, float *scratch) {
 }
 
 /* CategoricalLogProb: x, logits -> nats and the logarithms of the logits' sums of exp.
- * CategoricalLogProbGradient: x, logits, these logarithms, g -> the gradient by the logits.
+ * CategoricalLogProbGradient: x, logits, these logarithms, g -> the gradient with respect to the logits.
  * Settings: levels, channels last. */
 static int run_log_prob(thunk *t) {
     return fv_run_pixels(t, t->settings[0], t->settings[1], 0, 0, log_prob);

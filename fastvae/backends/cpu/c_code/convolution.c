@@ -1,7 +1,7 @@
-/* Convolution forward, its gradient by the image (= transposed convolution) and by the weights, float32, NHWC.
+/* A convolution, and its gradients with respect to the image (transposed convolution) and the weights; float32, NHWC.
  *
- * All three are told in the convolution's own terms: an image (N, H, W, C), weights (O, C / groups, kh, kw) and the
- * "top", its output (N, OH, OW, O).
+ * All three are described in the convolution's own terms: an image (N, H, W, C), weights (O, C / groups, kh, kw) and
+ * the "top", its output (N, OH, OW, O).
  *     forward   inputs image, weights [, bias]           -> top
  *     data      inputs top, weights [, bias] [, like]    -> image     (a deconvolution in oneDNN's words)
  *     weights   inputs image, top, like                  -> weights' gradient [, sums of top or image over N, H, W]
@@ -160,57 +160,70 @@ static dnnl_status_t weights_md(dnnl_memory_desc_t *md, const convolution *c, co
         }                        \
     } while (0)
 
-/* A plan for these sizes; on failure NULL, the status, and what failed in *step. */
-static convolution_plan *make_plan(const convolution *c, const geometry *g, dnnl_status_t *result, const char **step) {
-    dnnl_status_t status = dnnl_success;
-    dnnl_memory_desc_t image = NULL, top = NULL, any = NULL, plain = NULL, bias = NULL;
-    dnnl_primitive_attr_t attr = NULL, reorder_attr = NULL;
-    dnnl_primitive_desc_t pd = NULL, hint = NULL, reorder = NULL;
+typedef struct {
+    dnnl_memory_desc_t image, top, weights, bias; /* the weights in whatever layout suits */
+} descriptions;
+
+/* oneDNN's kernel for what these describe. */
+static dnnl_status_t choose(const convolution *c, const descriptions *d, dnnl_primitive_attr_t attr,
+                            dnnl_primitive_desc_t *chosen) {
     dnnl_engine_t engine = fv_engine();
     dnnl_dims_t stride = {c->stride[0], c->stride[1]}, dilation = {c->dilation[0] - 1, c->dilation[1] - 1};
     dnnl_dims_t before = {c->pad[0][0], c->pad[1][0]}, after = {c->pad[0][1], c->pad[1][1]};
+    if (c->direction == FORWARD)
+        return dnnl_convolution_forward_primitive_desc_create(
+            chosen, engine, dnnl_forward_inference, dnnl_convolution_direct, d->image, d->weights, d->bias, d->top,
+            stride, dilation, before, after, attr);
+    if (c->direction == DATA)
+        return dnnl_deconvolution_forward_primitive_desc_create(
+            chosen, engine, dnnl_forward_inference, dnnl_deconvolution_direct, d->top, d->weights, d->bias, d->image,
+            stride, dilation, before, after, attr);
+    dnnl_primitive_desc_t hint = NULL;
+    dnnl_status_t status = dnnl_convolution_forward_primitive_desc_create(
+        &hint, engine, dnnl_forward_training, dnnl_convolution_direct, d->image, d->weights, NULL, d->top, stride,
+        dilation, before, after, NULL);
+    if (!status)
+        status = dnnl_convolution_backward_weights_primitive_desc_create(
+            chosen, engine, dnnl_convolution_direct, d->image, d->weights, d->bias, d->top, stride, dilation, before,
+            after, hint, attr);
+    dnnl_primitive_desc_destroy(hint);
+    return status;
+}
+
+/* A plan for these sizes; on failure NULL, the status, and what failed in *step. */
+static convolution_plan *make_plan(const convolution *c, const geometry *g, dnnl_status_t *result, const char **step) {
+    dnnl_status_t status = dnnl_success;
+    descriptions d = {NULL};
+    dnnl_memory_desc_t plain = NULL;
+    dnnl_primitive_attr_t attr = NULL, reorder_attr = NULL;
+    dnnl_primitive_desc_t pd = NULL, reorder = NULL;
+    dnnl_engine_t engine = fv_engine();
     dnnl_dims_t bias_dims = {c->direction == DATA ? g->c : g->o}; /* channels that come out */
     convolution_plan *p = calloc(1, sizeof *p);
     if (!p) TRY("allocate a plan", dnnl_out_of_memory);
 
-    TRY("describe the image", nhwc(&image, g->n, g->c, g->h, g->w));
-    TRY("describe the output", nhwc(&top, g->n, g->o, g->oh, g->ow));
-    TRY("describe the weights", weights_md(&any, c, g, 1));
+    TRY("describe the image", nhwc(&d.image, g->n, g->c, g->h, g->w));
+    TRY("describe the output", nhwc(&d.top, g->n, g->o, g->oh, g->ow));
+    TRY("describe the weights", weights_md(&d.weights, c, g, 1));
     TRY("describe the weights", weights_md(&plain, c, g, 0));
     if (c->bias || c->sum_of == SUM_TOP)
-        TRY("describe the bias", dnnl_memory_desc_create_with_tag(&bias, 1, bias_dims, dnnl_f32, dnnl_a));
+        TRY("describe the bias", dnnl_memory_desc_create_with_tag(&d.bias, 1, bias_dims, dnnl_f32, dnnl_a));
     TRY("set attributes", dnnl_primitive_attr_create(&attr));
     TRY("set attributes", dnnl_primitive_attr_create(&reorder_attr));
     TRY("set attributes", dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user));
     TRY("set attributes", dnnl_primitive_attr_set_scratchpad_mode(reorder_attr, dnnl_scratchpad_mode_user));
     if (c->activation) TRY("set attributes", fv_activation(attr, c->activation));
-    const char *choose = "choose a kernel";
-    if (c->direction == FORWARD)
-        TRY(choose, dnnl_convolution_forward_primitive_desc_create(&pd, engine, dnnl_forward_inference,
-                                                                   dnnl_convolution_direct, image, any, bias, top,
-                                                                   stride, dilation, before, after, attr));
-    else if (c->direction == DATA)
-        TRY(choose, dnnl_deconvolution_forward_primitive_desc_create(&pd, engine, dnnl_forward_inference,
-                                                                     dnnl_deconvolution_direct, top, any, bias, image,
-                                                                     stride, dilation, before, after, attr));
-    else {
-        TRY(choose, dnnl_convolution_forward_primitive_desc_create(&hint, engine, dnnl_forward_training,
-                                                                   dnnl_convolution_direct, image, any, NULL, top,
-                                                                   stride, dilation, before, after, NULL));
-        TRY(choose, dnnl_convolution_backward_weights_primitive_desc_create(&pd, engine, dnnl_convolution_direct, image,
-                                                                            any, bias, top, stride, dilation, before,
-                                                                            after, hint, attr));
-    }
+    TRY("choose a kernel", choose(c, &d, attr, &pd));
     TRY("build a kernel", dnnl_primitive_create(&p->compute, pd));
     const_dnnl_memory_desc_t chosen = dnnl_primitive_desc_query_md(
         pd, c->direction == WEIGHTS ? dnnl_query_diff_weights_md : dnnl_query_weights_md, 0);
     const_dnnl_memory_desc_t pad = dnnl_primitive_desc_query_md(pd, dnnl_query_scratchpad_md, 0);
     p->scratchpad_bytes = fv_round(dnnl_memory_desc_get_size(pad));
-    TRY("make memory", dnnl_memory_create(&p->image, image, engine, DNNL_MEMORY_NONE));
-    TRY("make memory", dnnl_memory_create(&p->top, top, engine, DNNL_MEMORY_NONE));
+    TRY("make memory", dnnl_memory_create(&p->image, d.image, engine, DNNL_MEMORY_NONE));
+    TRY("make memory", dnnl_memory_create(&p->top, d.top, engine, DNNL_MEMORY_NONE));
     TRY("make memory", dnnl_memory_create(&p->scratchpad, pad, engine, DNNL_MEMORY_NONE));
     TRY("make memory", dnnl_memory_create(&p->plain_weights, plain, engine, DNNL_MEMORY_NONE));
-    if (bias) TRY("make memory", dnnl_memory_create(&p->bias, bias, engine, DNNL_MEMORY_NONE));
+    if (d.bias) TRY("make memory", dnnl_memory_create(&p->bias, d.bias, engine, DNNL_MEMORY_NONE));
     if (dnnl_memory_desc_equal(chosen, plain))
         p->weights = p->plain_weights;
     else {
@@ -226,15 +239,14 @@ static convolution_plan *make_plan(const convolution *c, const geometry *g, dnnl
     }
 done:
     dnnl_primitive_desc_destroy(pd);
-    dnnl_primitive_desc_destroy(hint);
     dnnl_primitive_desc_destroy(reorder);
     dnnl_primitive_attr_destroy(attr);
     dnnl_primitive_attr_destroy(reorder_attr);
-    dnnl_memory_desc_destroy(image);
-    dnnl_memory_desc_destroy(top);
-    dnnl_memory_desc_destroy(any);
+    dnnl_memory_desc_destroy(d.image);
+    dnnl_memory_desc_destroy(d.top);
+    dnnl_memory_desc_destroy(d.weights);
     dnnl_memory_desc_destroy(plain);
-    dnnl_memory_desc_destroy(bias);
+    dnnl_memory_desc_destroy(d.bias);
     if (status && p) {
         free_plan(&p->base);
         p = NULL;

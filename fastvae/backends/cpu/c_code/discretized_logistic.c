@@ -29,7 +29,7 @@ static void levels_of(const fv_pass *p, const fv_block *b, float half_width, lev
     }
 }
 
-/* The logarithm of the mass that a logistic has at pixel i's level, and its derivatives by mean and log scale. What a
+/* The logarithm of the mass that a logistic has at pixel i's level, and its derivatives in mean and log scale. What a
  * caller leaves unused is not computed; comparisons are such that NaN stays. */
 FV_INLINE void logistic(const levels *at, npy_intp i, float mean, float log_scale, constants s, float *log_mass,
                         float *by_mean, float *by_log_scale) {
@@ -179,8 +179,9 @@ static void gradient(const fv_pass *p, const fv_block *b, float *scratch) {
             for (npy_intp k = 0; k < p->each; k++) to[i * b->next + k] = side_by_side[k * BLOCK + i];
 }
 
-/* DiscretizedLogisticLogProb: x, outputs -> nats. DiscretizedLogisticLogProbGradient: x, outputs, g -> the gradient by the
- * outputs. Settings: components, half a level's width, the largest log scale, channels last. */
+/* DiscretizedLogisticLogProb: x, outputs -> nats.
+ * DiscretizedLogisticLogProbGradient: x, outputs, g -> the gradient with respect to the outputs.
+ * Settings: components, half a level's width, the largest log scale, channels last. */
 static int run(thunk *t, int backward, fv_kernel *kernel) {
     npy_intp components = t->settings[0], each = components == 1 ? 2 : 3 * components;
     int last = t->settings[3];

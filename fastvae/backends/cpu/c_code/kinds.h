@@ -1,5 +1,6 @@
 /* The Ops of this backend, a line each: KIND(name) for what a C file defines as `const op_kind name_kind`. */
 KIND(adam)
+KIND(block_sum)
 KIND(categorical_log_prob)
 KIND(categorical_log_prob_gradient)
 KIND(column_sum)
@@ -15,3 +16,4 @@ KIND(take_rows)
 KIND(total)
 KIND(unflatten)
 KIND(uniform)
+KIND(upsample)

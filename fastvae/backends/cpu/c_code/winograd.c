@@ -283,7 +283,7 @@ void fv_winograd_convolve(const fv_winograd *g, const float *images, const float
     }
 }
 
-/* The gradient by the weights, and the sums of `top` over all but its channels (or NULL). */
+/* The gradient with respect to the weights, and the sums of `top` over all but its channels (or NULL). */
 void fv_winograd_weights_gradient(const fv_winograd *g, const float *images, const float *top, float *gradient,
                                   float *sums, char *scratch) {
     npy_intp tiles = count_tiles(g), kernels = POINTS * g->in * g->out;

@@ -1,4 +1,4 @@
-/* A convolution, its gradient by the image and by the weights, through cuDNN: NCHW, float32.
+/* A convolution, and its gradients with respect to the image and the weights, through cuDNN: NCHW, float32.
  *
  * Inputs    forward         image (N, C, H, W), weights (O, C / groups, kh, kw) [, bias (O,), with ReLU]
  *           by the image    top (N, O, H', W'), weights [, like]
@@ -295,95 +295,109 @@ static PyGpuArrayObject *output(const thunk *t, int i, int nd, const int *dims, 
     return new;
 }
 
-/* Everything but the shapes of the operands: `first` and `second` are the Op's inputs in their order. */
+/* All sizes and strides, checked against each other. `first` and `second` are the Op's inputs in their order. Returns the
+ * sizes of the result, which will be packed; NULL with an exception. */
+static const int *measured(const thunk *t, const int *s, PyGpuArrayObject *first, PyGpuArrayObject *second, geometry *g) {
+    int size[2], *dims, *strides = NULL;
+    memset(g, 0, sizeof *g);
+    if (s[DIRECTION] == BY_WEIGHTS) {
+        if (fill(first, g->image, g->image_strides) || fill(second, g->top, g->top_strides)) return NULL;
+        if (size_of_like(t, 2, &g->weights[2])) return NULL;
+        g->weights[0] = g->top[1];
+        g->weights[1] = g->image[1] / s[GROUPS];
+        dims = g->weights;
+    } else if (s[DIRECTION] == BY_IMAGE) {
+        if (fill(first, g->top, g->top_strides) || fill(second, g->weights, NULL)) return NULL;
+        int pad[2];
+        padding(t, g->weights, pad);
+        g->image[0] = g->top[0];
+        g->image[1] = g->weights[1] * s[GROUPS];
+        for (int i = 0; i < 2; i++)
+            g->image[2 + i] = (g->top[2 + i] - 1) * s[SH + i] - 2 * pad[i] + (g->weights[2 + i] - 1) * s[DH + i] + 1;
+        if (t->n_inputs > 2 && size_of_like(t, 2, &g->image[2])) return NULL;
+        dims = g->image, strides = g->image_strides;
+    } else {
+        if (fill(first, g->image, g->image_strides) || fill(second, g->weights, NULL)) return NULL;
+        size_of_top(t, g, &g->top[2]);
+        g->top[0] = g->image[0];
+        g->top[1] = g->weights[0];
+        dims = g->top, strides = g->top_strides;
+    }
+    size_of_top(t, g, size);
+    if (g->image[1] != g->weights[1] * s[GROUPS] || g->weights[0] % s[GROUPS] || g->top[1] != g->weights[0]
+        || g->top[0] != g->image[0] || size[0] != g->top[2] || size[1] != g->top[3]) {
+        bad_shapes(t, g);
+        return NULL;
+    }
+    if (strides) packed(dims, strides);
+    return dims;
+}
+
+typedef struct {
+    PyGpuArrayObject *first, *second, *bias, *out, *sums; /* bias and sums NULL where there is none */
+} operands;
+
+static void mark(const operands *x, int (*with)(gpudata *, int)) {
+    with(x->first->ga.data, GPUARRAY_CUDA_WAIT_READ);
+    with(x->second->ga.data, GPUARRAY_CUDA_WAIT_READ);
+    with(x->out->ga.data, GPUARRAY_CUDA_WAIT_WRITE);
+    if (x->bias) with(x->bias->ga.data, GPUARRAY_CUDA_WAIT_READ);
+    if (x->sums) with(x->sums->ga.data, GPUARRAY_CUDA_WAIT_WRITE);
+}
+
+static int summed(device *d, const convolution_plan *p, int of_image, const void *source, PyGpuArrayObject *sums) {
+    const float one = 1, zero = 0;
+    fv_enter(d);
+    status result = fv_cudnnConvolutionBackwardBias(d->handle, &one, of_image ? p->image : p->top, source, &zero, p->bias,
+                                                    data_of(sums));
+    fv_exit(d);
+    return result ? fv_fail("cudnnConvolutionBackwardBias", result) : 0;
+}
+
+/* The convolution, and the sums beside it, on libgpuarray's stream. */
+static int execute(thunk *t, device *d, const int *s, const geometry *g, const operands *x) {
+    int direction = s[DIRECTION], of_image = s[SUM_OF] == SUM_IMAGE;
+    void *image = direction == BY_IMAGE ? data_of(x->out) : data_of(x->first);
+    void *weights = direction == BY_WEIGHTS ? data_of(x->out) : data_of(x->second);
+    void *top = direction == FORWARD ? data_of(x->out) : direction == BY_IMAGE ? data_of(x->first) : data_of(x->second);
+    convolution_plan *p = plan_for(t, d, g, image, weights, top);
+    if (!p) return -1;
+    call c = call_of(direction, p, image, weights, top);
+    mark(x, fv_wait);
+    if (computed(t, d, p, &c, x->bias ? data_of(x->bias) : NULL)) return -1;
+    if (x->sums && summed(d, p, of_image, of_image ? image : top, x->sums)) return -1;
+    mark(x, fv_record);
+    return 0;
+}
+
+static int set_to_zero(const operands *x) {
+    if (!GpuArray_memset(&x->out->ga, 0) && !(x->sums && GpuArray_memset(&x->sums->ga, 0))) return 0;
+    PyErr_SetString(PyExc_RuntimeError, "the gradient of no images could not be set to 0");
+    return -1;
+}
+
 static int run(thunk *t, PyGpuArrayObject *first, PyGpuArrayObject *second, PyGpuArrayObject *bias) {
     int s[N_SETTINGS];
     read_settings(t, s);
-    int direction = s[DIRECTION], size[2];
     geometry g;
-    memset(&g, 0, sizeof g);
     PyGpuContextObject *context = first->context;
     device *d = fv_device(context->ctx);
-    if (!d) return -1;
-    int *dims, *strides;
-    if (direction == BY_WEIGHTS) {
-        if (fill(first, g.image, g.image_strides) || fill(second, g.top, g.top_strides) || size_of_like(t, 2, &g.weights[2]))
-            return -1;
-        g.weights[0] = g.top[1];
-        g.weights[1] = g.image[1] / s[GROUPS];
-        dims = g.weights, strides = NULL;
-    } else if (direction == BY_IMAGE) {
-        if (fill(first, g.top, g.top_strides) || fill(second, g.weights, NULL)) return -1;
-        int pad[2];
-        padding(t, g.weights, pad);
-        g.image[0] = g.top[0];
-        g.image[1] = g.weights[1] * s[GROUPS];
-        for (int i = 0; i < 2; i++)
-            g.image[2 + i] = (g.top[2 + i] - 1) * s[SH + i] - 2 * pad[i] + (g.weights[2 + i] - 1) * s[DH + i] + 1;
-        if (t->n_inputs > 2 && size_of_like(t, 2, &g.image[2])) return -1;
-        dims = g.image, strides = g.image_strides;
-    } else {
-        if (fill(first, g.image, g.image_strides) || fill(second, g.weights, NULL)) return -1;
-        size_of_top(t, &g, size);
-        g.top[0] = g.image[0];
-        g.top[1] = g.weights[0];
-        g.top[2] = size[0];
-        g.top[3] = size[1];
-        dims = g.top, strides = g.top_strides;
-    }
-    size_of_top(t, &g, size);
-    if (g.image[1] != g.weights[1] * s[GROUPS] || g.weights[0] % s[GROUPS] || g.top[1] != g.weights[0]
-        || g.top[0] != g.image[0] || size[0] != g.top[2] || size[1] != g.top[3])
-        return bad_shapes(t, &g);
+    const int *dims = d ? measured(t, s, first, second, &g) : NULL;
+    if (!dims) return -1;
     if (bias && fv_dim(bias, 0) != (size_t)g.top[1]) {
         PyErr_Format(PyExc_ValueError, "convolution: %zu biases for %d channels", fv_dim(bias, 0), g.top[1]);
         return -1;
     }
-    if (strides) packed(dims, strides);
-    PyGpuArrayObject *out = output(t, 0, 4, dims, context), *sums = NULL;
-    if (!out) return -1;
+    operands x = {first, second, bias, output(t, 0, 4, dims, context), NULL};
+    if (!x.out) return -1;
     if (s[SUM_OF]) {
         int channels = s[SUM_OF] == SUM_IMAGE ? g.image[1] : g.top[1];
-        if (!(sums = output(t, 1, 1, &channels, context))) return -1;
+        if (!(x.sums = output(t, 1, 1, &channels, context))) return -1;
     }
     int empty = 0;
     for (int i = 0; i < 4; i++) empty |= !g.image[i] || !g.weights[i] || !g.top[i];
-    if (empty) {
-        if (g.image[0] && direction != BY_WEIGHTS) return bad_shapes(t, &g);
-        if (GpuArray_memset(&out->ga, 0) || (sums && GpuArray_memset(&sums->ga, 0))) {
-            PyErr_SetString(PyExc_RuntimeError, "the gradient of no images could not be set to 0");
-            return -1;
-        }
-        return 0;
-    }
-    call c = call_of(direction, &(convolution_plan){0}, NULL, NULL, NULL);
-    void *image = direction == BY_IMAGE ? data_of(out) : data_of(first);
-    void *weights = direction == BY_WEIGHTS ? data_of(out) : data_of(second);
-    void *top = direction == FORWARD ? data_of(out) : direction == BY_IMAGE ? data_of(first) : data_of(second);
-    convolution_plan *p = plan_for(t, d, &g, image, weights, top);
-    if (!p) return -1;
-    c = call_of(direction, p, image, weights, top);
-    fv_wait(first->ga.data, GPUARRAY_CUDA_WAIT_READ);
-    fv_wait(second->ga.data, GPUARRAY_CUDA_WAIT_READ);
-    fv_wait(out->ga.data, GPUARRAY_CUDA_WAIT_WRITE);
-    if (bias) fv_wait(bias->ga.data, GPUARRAY_CUDA_WAIT_READ);
-    if (sums) fv_wait(sums->ga.data, GPUARRAY_CUDA_WAIT_WRITE);
-    if (computed(t, d, p, &c, bias ? data_of(bias) : NULL)) return -1;
-    if (sums) {
-        const float one = 1, zero = 0;
-        int of_image = s[SUM_OF] == SUM_IMAGE;
-        fv_enter(d);
-        status result = fv_cudnnConvolutionBackwardBias(d->handle, &one, of_image ? p->image : p->top,
-                                                        of_image ? image : top, &zero, p->bias, data_of(sums));
-        fv_exit(d);
-        if (result) return fv_fail("cudnnConvolutionBackwardBias", result);
-        fv_record(sums->ga.data, GPUARRAY_CUDA_WAIT_WRITE);
-    }
-    fv_record(first->ga.data, GPUARRAY_CUDA_WAIT_READ);
-    fv_record(second->ga.data, GPUARRAY_CUDA_WAIT_READ);
-    fv_record(out->ga.data, GPUARRAY_CUDA_WAIT_WRITE);
-    if (bias) fv_record(bias->ga.data, GPUARRAY_CUDA_WAIT_READ);
-    return 0;
+    if (!empty) return execute(t, d, s, &g, &x);
+    return g.image[0] && s[DIRECTION] != BY_WEIGHTS ? bad_shapes(t, &g) : set_to_zero(&x);
 }
 
 static int convolution(thunk *t) {

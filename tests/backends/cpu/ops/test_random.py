@@ -6,7 +6,7 @@ import theano
 from theano.sandbox.rng_mrg import MRG_RandomStreams
 
 from fastvae.backends.cpu.ops.random import Uniform
-from tests.backends.cpu.test_ops import compiled
+from tests.backends.cpu.ops.running import compiled
 
 NORM = np.float32(4.6566126e-10)  # of an integer from 1 to 2**31 - 1
 

@@ -10,7 +10,7 @@ from fastvae.backends import abstract
 from fastvae.backends.abstract import categorical
 from fastvae.backends.cpu.ops.layout import Layout
 from fastvae.backends.cpu.ops.pixels import PixelPass
-from tests.backends.cpu.test_ops import LAYOUTS, compiled
+from tests.backends.cpu.ops.running import LAYOUTS, compiled
 
 # batch, channels, levels, height, width
 SHAPES = [(2, 1, 3, 5, 4), (3, 2, 7, 1, 1), (1, 3, 256, 9, 9), (2, 1, 1, 2, 2)]

@@ -10,7 +10,7 @@ from fastvae.backends.abstract import discretized_logistic
 from fastvae.backends.cpu.ops.layout import Layout
 from fastvae.backends.cpu.ops.pixels import PixelPass
 from tests.backends.abstract import logistic_oracle
-from tests.backends.cpu.test_ops import LAYOUTS, compiled
+from tests.backends.cpu.ops.running import LAYOUTS, compiled
 
 # batch, channels, components, height, width
 SHAPES = [(2, 1, 1, 5, 4), (1, 3, 1, 9, 9), (2, 1, 5, 9, 9), (3, 2, 2, 1, 1), (1, 3, 4, 11, 3)]

@@ -1,4 +1,4 @@
-"""oneDNN's Ops against float64 references, over shapes, geometries and memory layouts."""
+"""Convolutions against float64 references, over shapes, geometries and memory layouts."""
 
 import math
 import pathlib
@@ -8,35 +8,15 @@ import numpy as np
 import pytest
 import theano
 import theano.tensor as tt
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from theano.compile.nanguardmode import NanGuardMode
 
 from fastvae.backends import abstract
 from fastvae.backends.abstract import reference
 from fastvae.backends.cpu.ops.convolution import Convolution
-from fastvae.backends.cpu.ops.layout import Layout
-from fastvae.backends.cpu.ops.matmul import Gemm, MatMul
-from fastvae.backends.cpu.ops.relu_gradient import ReluGradient
-from fastvae.backends.cpu.ops.sums import ColumnSum
+from tests.backends.cpu.ops.running import DIRECT, LAYOUTS, SWEEP, compiled, drawn, nchw, nhwc
 
 HAS_AVX512 = "avx512f" in pathlib.Path("/proc/cpuinfo").read_text()
-DIRECT = theano.Mode(linker="cvm", optimizer=None)  # the Op itself, without rewrites
-SWEEP = settings(max_examples=120, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-LAYOUTS = {
-    "contiguous": lambda a: a,
-    "channels first": lambda a: np.ascontiguousarray(np.moveaxis(a, -1, 1)).transpose(0, *range(2, a.ndim), 1),
-    "reversed": lambda a: np.ascontiguousarray(a[:, ::-1])[:, ::-1],
-    "every second": lambda a: np.repeat(a, 2, axis=-1)[..., ::2],
-    "fortran": np.asfortranarray,
-}
-
-
-def compiled(op, *values):
-    """Run an Op once on these values, as they lie in memory."""
-    inputs = [tt.TensorType(v.dtype, [False] * v.ndim)() for v in values]
-    function = theano.function([theano.In(v, borrow=True) for v in inputs], op(*inputs, return_list=True), mode=DIRECT)
-    return function(*values)
 
 
 @st.composite
@@ -57,18 +37,6 @@ def convolutions(draw):
     assume(min(top) > 0)
     n = draw(st.sampled_from([1, 2, 3, 7]))
     return geometry, (n, *size, c), (o, c // groups, *kernel), (n, *top, o), draw(st.sampled_from(sorted(LAYOUTS)))
-
-
-def drawn(rng, *shape):
-    return rng.standard_normal(shape).astype("float32")
-
-
-def nchw(a):
-    return a.transpose(0, 3, 1, 2).astype("float64")
-
-
-def nhwc(a):
-    return a.transpose(0, 2, 3, 1)
 
 
 @SWEEP
@@ -242,74 +210,6 @@ def test_winograd_is_exactly_the_bias_where_all_that_it_sees_is_zero():
     assert (y[:, ~sees] == b).all() and (y[:, sees] != b).all()
 
 
-@SWEEP
-@given(st.data())
-def test_matmul(close, data):
-    m, k, n = (data.draw(st.sampled_from([1, 2, 5, 16, 33, 260])) for _ in range(3))
-    activation = data.draw(st.sampled_from(abstract.ACTIVATIONS))
-    bias, tx, tw = (data.draw(st.booleans()) for _ in range(3))
-    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
-    x, w, b = drawn(rng, *((k, m) if tx else (m, k))), drawn(rng, *((n, k) if tw else (k, n))), drawn(rng, n)
-    layout = LAYOUTS[data.draw(st.sampled_from(sorted(LAYOUTS)))]
-    (y,) = compiled(MatMul(activation, (tx, tw)), layout(x), layout(w), *([b] if bias else []))
-    expected = (x.T if tx else x).astype("float64") @ (w.T if tw else w) + (b if bias else 0)
-    close(y, reference.activate(expected, activation))
-
-
-@SWEEP
-@given(st.data())
-def test_gemm(close, data):
-    m, k, n = (data.draw(st.sampled_from([1, 2, 5, 33])) for _ in range(3))
-    alpha, beta = (np.float32(data.draw(st.sampled_from([0, 1, -0.5]))) for _ in range(2))
-    rng = np.random.default_rng(data.draw(st.integers(0, 99)))
-    z, x, y = drawn(rng, m, n), drawn(rng, m, k), drawn(rng, k, n)
-    layout = LAYOUTS[data.draw(st.sampled_from(sorted(LAYOUTS)))]
-    (value,) = compiled(Gemm(), layout(z), np.array(alpha), layout(x), layout(y), np.array(beta))
-    close(value, beta * z.astype("float64") + alpha * (x.astype("float64") @ y))
-
-
-@SWEEP
-@given(
-    st.lists(st.sampled_from([1, 2, 3, 17, 40]), min_size=2, max_size=4), st.sampled_from(sorted(LAYOUTS)), st.randoms()
-)
-def test_layout(shape, layout, random):
-    order = random.sample(range(len(shape)), len(shape))
-    x = np.arange(np.prod(shape), dtype="float32").reshape(shape)
-    (y,) = compiled(Layout(order), LAYOUTS[layout](x))
-    assert y.flags.c_contiguous
-    np.testing.assert_array_equal(y, x.transpose(order))
-
-
-@pytest.mark.parametrize("shape", [(64, 576, 64, 1), (3, 50, 60, 20), (5, 70)])
-def test_layout_of_large_arrays_in_parallel(shape, rng):
-    x = rng.standard_normal(shape).astype("float32")
-    for order in {(0, 3, 1, 2)[: len(shape)], tuple(range(len(shape)))[::-1]}:
-        if sorted(order) == list(range(len(shape))):
-            (y,) = compiled(Layout(order), x)
-            np.testing.assert_array_equal(y, x.transpose(order))
-
-
-@pytest.mark.parametrize("shape", [(4, 3), (1000, 65), (7, 30, 40, 6)])
-@pytest.mark.parametrize("layout", sorted(LAYOUTS))
-def test_column_sum(shape, layout, rng, close):
-    x = rng.standard_normal(shape).astype("float32") + np.float32(1)
-    (y,) = compiled(ColumnSum(), LAYOUTS[layout](x))
-    close(y, x.astype("float64").sum(tuple(range(x.ndim - 1))), 1e-6)
-
-
-@pytest.mark.parametrize("layout", sorted(LAYOUTS))
-@pytest.mark.parametrize("shape", [(3, 4), (3, 50, 60, 9)])
-def test_relu_gradient(shape, layout, rng):
-    y, g = np.maximum(rng.standard_normal(shape), 0).astype("float32"), rng.standard_normal(shape).astype("float32")
-    for op in (ReluGradient(), ReluGradient().in_place()):
-        a, b = tt.TensorType("float32", [False] * len(shape))(), tt.TensorType("float32", [False] * len(shape))()
-        function = theano.function([a, theano.In(b, mutable=True)], op(a, b), mode=DIRECT, accept_inplace=True)
-        for _ in range(2):
-            np.testing.assert_array_equal(
-                function(LAYOUTS[layout](y), LAYOUTS[layout](g.copy())), np.where(y > 0, g, 0)
-            )
-
-
 def test_shapes_that_change_from_call_to_call(rng, close):
     x, w, b = tt.tensor4(), tt.tensor4(), tt.fvector()
     function = theano.function([x, w, b], Convolution(abstract.Conv())(x, w, b), mode=DIRECT)
@@ -319,112 +219,3 @@ def test_shapes_that_change_from_call_to_call(rng, close):
         plain = dict(padding=((0, 0), (0, 0)), stride=(1, 1), dilation=(1, 1), groups=1, flip=False)
         expected = nhwc(reference.forward(nchw(image), weights.astype("float64"), **plain)) + bias
         close(function(image, weights, bias), expected)
-
-
-@pytest.mark.parametrize("sum_of", [None, "top", "image"])
-def test_empty_batch(sum_of):
-    x, w, g = (np.zeros(s, "float32") for s in ((0, 5, 5, 3), (4, 3, 2, 2), (0, 4, 4, 4)))
-    assert compiled(Convolution(abstract.Conv()), x, w)[0].shape == (0, 4, 4, 4)
-    assert compiled(Convolution(abstract.ConvTransposed()), g, w)[0].shape == (0, 5, 5, 3)
-    for gradient in compiled(Convolution(abstract.ConvWeightsGradient(sum_of)), x, g, w):
-        assert gradient.size and not gradient.any()
-    assert compiled(MatMul(), np.zeros((0, 3), "float32"), np.zeros((3, 2), "float32"))[0].shape == (0, 2)
-    assert not compiled(MatMul(), np.zeros((2, 0), "float32"), np.zeros((0, 2), "float32"))[0].any()
-
-
-def arrays(*shapes):
-    return [np.zeros(s, "float32") for s in shapes]
-
-
-@pytest.mark.parametrize(
-    "op, values, message",
-    [
-        (Convolution(abstract.Conv()), arrays((1, 5, 5, 3), (4, 2, 2, 2)), "weights' channels .* differ"),
-        (Convolution(abstract.Conv()), arrays((1, 2, 2, 3), (4, 3, 3, 3)), "kernel does not fit"),
-        (Convolution(abstract.Conv()), arrays((1, 2, 2, 3), (4, 3, 0, 1)), "kernel is empty"),
-        (Convolution(abstract.Conv(groups=2)), arrays((1, 4, 4, 4), (3, 2, 1, 1)), "not divisible by groups"),
-        (Convolution(abstract.Conv()), arrays((1, 4, 4, 4), (3, 4, 1, 1), (2,)), "bias has another length"),
-        (Convolution(abstract.ConvTransposed()), arrays((1, 4, 4, 4), (3, 4, 1, 1)), "filters differ"),
-        (
-            Convolution(abstract.ConvTransposed()),
-            arrays((1, 4, 4, 3), (3, 4, 1, 1), (1, 9, 9, 4)),
-            "do not belong together",
-        ),
-        (
-            Convolution(abstract.ConvWeightsGradient()),
-            arrays((1, 4, 4, 4), (2, 4, 4, 3), (3, 4, 1, 1)),
-            "differ in batch size",
-        ),
-        (MatMul(), arrays((2, 3), (2, 3)), "inner sizes differ"),
-        (MatMul(), arrays((2, 3), (3, 2), (3,)), "bias has another length"),
-        (Gemm(), arrays((2, 2), (), (2, 3), (3, 3), ()), "another shape"),
-        (ReluGradient(), arrays((2, 2), (2, 3)), "different shapes"),
-    ],
-)
-def test_sizes_that_do_not_fit_are_refused(op, values, message):
-    with pytest.raises(ValueError, match=message):
-        compiled(op, *values)
-
-
-@pytest.mark.parametrize("op", [Convolution(abstract.Conv("relu")), MatMul("relu")])
-def test_python_mode_computes_the_same(op, rng, close):
-    shapes = [(2, 5, 5, 3), (4, 3, 2, 2), (4,)] if isinstance(op, Convolution) else [(3, 4), (4, 5), (5,)]
-    values = [rng.randn(*s).astype("float32") for s in shapes]
-    output = op(*map(tt.constant, values))
-    python = theano.function([], output, mode=theano.Mode(linker="py", optimizer=None))
-    close(compiled(op, *values)[0], python())
-
-
-def test_results_of_a_call_survive_the_next_one(rng):
-    x, w = tt.fmatrix(), tt.fmatrix()
-    function = theano.function([x, w], MatMul()(x, w), mode=DIRECT)
-    a, b = rng.randn(3, 4).astype("float32"), rng.randn(4, 5).astype("float32")
-    first = function(a, b)
-    kept = first.copy()
-    function(2 * a, b)
-    np.testing.assert_array_equal(first, kept)
-
-
-@pytest.mark.parametrize("channels, filters", [(1, 16), (16, 16), (3, 5), (16, 1)])
-def test_sigmoid_saturates_and_keeps_nan(channels, filters):
-    image, weights = np.zeros((2, 5, 5, channels), "float32"), np.ones((filters, channels, 3, 3), "float32")
-    image[0, 0, 0, 0], image[0, 4, 4, 0], image[1, 0, 0, 0], image[1, 4, 4, 0] = np.nan, 100, -100, 2
-    (y,) = compiled(Convolution(abstract.Conv("sigmoid")), image, weights)
-    assert np.isnan(y[0, 0, 0]).all() and (y[0, 2, 2] == 1).all() and (abs(y[1, 0, 0]) < 1e-37).all()
-    np.testing.assert_allclose(y[1, 2, 2], 1 / (1 + np.exp(-2)), rtol=1e-6)
-    values = np.array([[np.nan], [np.inf], [-np.inf], [100], [-100], [0]], "float32")
-    (y,) = compiled(MatMul("sigmoid"), values, np.ones((1, 1), "float32"))
-    np.testing.assert_allclose(y.ravel(), [np.nan, 1, 0, 1, 0, 0.5], atol=1e-37)
-
-
-@pytest.mark.parametrize("channels, filters", [(1, 16), (16, 16), (3, 5), (16, 1)])
-def test_relu_keeps_nan_and_denormals(channels, filters):
-    image, weights = np.ones((2, 5, 5, channels), "float32"), np.ones((filters, channels, 3, 3), "float32")
-    image[0, 0, 0, 0] = np.nan
-    (y,) = compiled(Convolution(abstract.Conv("relu")), image, weights)
-    assert np.isnan(y[0, 0, 0]).all() and not np.isnan(y[1]).any()
-    (y,) = compiled(MatMul("relu"), np.array([[1e-40], [np.nan], [-1]], "float32"), np.ones((1, 1), "float32"))
-    assert y[0] == np.float32(1e-40) and np.isnan(y[1]) and y[2] == 0
-
-
-@pytest.mark.parametrize("linker", ["cvm", "cvm_nogc", "vm", "vm_nogc", "c|py", "py", "nan guard"])
-def test_every_linker_runs_them(linker, rng, close):
-    x, w = (theano.shared(rng.randn(*shape).astype("float32")) for shape in ((2, 3, 8, 8), (4, 3, 3, 3)))
-    y = abstract.conv2d(x, w, activation="relu").flatten(2)
-    outputs = [y, *theano.grad(tt.sum(y**2), [x, w])]
-    mode = NanGuardMode() if linker == "nan guard" else theano.Mode(linker=linker, optimizer="fast_run")
-    function = theano.function([], outputs, mode=mode)
-    function()
-    for value, expected in zip(function(), theano.function([], outputs)()):
-        close(value, expected)
-
-
-def test_exceptions_come_through_and_the_function_goes_on(rng):
-    x = tt.ftensor4("x")
-    function = theano.function([x], abstract.conv2d(x, np.ones((1, 3, 2, 2), "float32")))
-    for _ in range(2):
-        with pytest.raises(
-            ValueError, match=r"channels .* differ from the image's: image \(N, C, H, W\) = \(1, 2, 4, 4\)"
-        ):
-            function(np.ones((1, 2, 4, 4), "float32"))
-        assert (function(np.ones((1, 3, 4, 4), "float32")) == 12).all()

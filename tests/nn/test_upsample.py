@@ -1,0 +1,26 @@
+import numpy as np
+import pytest
+import theano
+import theano.tensor as tt
+
+from fastvae import nn
+from fastvae.errors import ConfigurationError
+
+
+@pytest.mark.parametrize("factor, rows, columns", [(2, 2, 2), ((3, 1), 3, 1)])
+def test_values_and_shapes_are_those_of_numpys_repeat(factor, rows, columns):
+    layer, x = nn.Upsample2D(factor), tt.tensor4("x", dtype="float32")
+    images = np.random.default_rng(0).normal(size=(2, 3, 4, 5)).astype("float32")
+    expected = images.repeat(rows, axis=2).repeat(columns, axis=3)
+    np.testing.assert_array_equal(theano.function([x], layer(x))(images), expected)
+    assert layer.output_shape(images.shape[1:]) == expected.shape[1:]
+    assert layer.get_params() == []
+
+
+def test_what_is_not_admissible():
+    with pytest.raises(ConfigurationError, match="Upsample2D: factor=0 must be"):
+        nn.Upsample2D(0)
+    with pytest.raises(ConfigurationError, match=r"Upsample2D 'up': the input shape \(3, 4\) does not fit"):
+        nn.Upsample2D(2, name="up").output_shape((3, 4))
+    with pytest.raises(ConfigurationError, match="Upsample2D 'upsample': the input .* not float32 of 4"):
+        nn.Upsample2D(2)(tt.fmatrix())
