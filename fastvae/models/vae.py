@@ -58,7 +58,7 @@ class VAE(abc.ABC):
     n_latent : int
         Latent variables of an image.
     likelihood : str or fastvae.likelihoods.Likelihood, optional
-        ``"normal"`` (sd 0.1), ``"bernoulli"``, ``"categorical"``, ``"discretized-logistic"``, or an instance.
+        By default ``"normal"`` (sd 0.1). A name from the table in `fastvae.likelihoods`, or an instance.
     posterior : {"mean-field", "full-covariance"}, optional
         What `encode` returns beside the mean: rho, or the packed lower triangle of `fastvae.posteriors`.
 
