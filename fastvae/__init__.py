@@ -9,7 +9,7 @@ import importlib
 import os
 import re
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
@@ -41,6 +41,32 @@ _HOME = {
     "devices": "fastvae.devices",
 }
 __all__ = list(_HOME)
+
+if TYPE_CHECKING:  # the same names for type checkers and editors, which do not see what `__getattr__` finds
+    from fastvae import checkpoint as checkpoint
+    from fastvae import datasets as datasets
+    from fastvae import devices as devices
+    from fastvae import evaluation as evaluation
+    from fastvae import likelihoods as likelihoods
+    from fastvae import nn as nn
+    from fastvae import plots as plots
+    from fastvae import posteriors as posteriors
+    from fastvae import profiles as profiles
+    from fastvae import schedules as schedules
+    from fastvae import timing as timing
+    from fastvae.datasets.rows import on_disk as on_disk
+    from fastvae.errors import CheckpointError as CheckpointError
+    from fastvae.errors import FastvaeError as FastvaeError
+    from fastvae.errors import NonFiniteError as NonFiniteError
+    from fastvae.minibatch import Minibatch as Minibatch
+    from fastvae.models import MLPVAE as MLPVAE
+    from fastvae.models import VAE as VAE
+    from fastvae.models import ConvVAE as ConvVAE
+    from fastvae.models import load as load
+    from fastvae.nn.collect import collect_params as collect_params
+    from fastvae.nn.collect import not_trainable as not_trainable
+    from fastvae.optimizers import adam as adam
+    from fastvae.training import fit as fit
 
 
 def __getattr__(name: str) -> Any:

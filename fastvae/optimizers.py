@@ -87,7 +87,7 @@ def adam(
     Raises
     ------
     ConfigurationError
-        If an argument is out of its domain, or only one of `loss_or_grads` and `params` is given.
+        If an argument is invalid, or only one of `loss_or_grads` and `params` is given.
 
     Notes
     -----
@@ -157,7 +157,7 @@ def adagrad_window(
     Raises
     ------
     ConfigurationError
-        If an argument is out of its domain, or only one of `loss_or_grads` and `params` is given.
+        If an argument is invalid, or only one of `loss_or_grads` and `params` is given.
 
     Notes
     -----

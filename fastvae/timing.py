@@ -87,7 +87,7 @@ class Stopwatch:
     Raises
     ------
     ValueError
-        If an argument is out of its domain.
+        If an argument is invalid.
 
     Notes
     -----
@@ -190,7 +190,7 @@ def measure(
     Raises
     ------
     ValueError
-        If an argument is out of its domain.
+        If an argument is invalid.
 
     Notes
     -----

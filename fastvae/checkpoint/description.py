@@ -37,7 +37,7 @@ from theano.compile import SharedVariable
 from theano.gof.graph import inputs as graph_inputs
 from theano.gof.graph import io_toposort
 
-from fastvae.checkpoint.former_names import former
+from fastvae.checkpoint import op_names
 from fastvae.datasets.rows import Rows, as_rows
 
 WHOLE = 2**24  # bytes of an array of which every one is read
@@ -157,7 +157,7 @@ def _leaf(variable, changing):
 
 def _op(op):
     """An Op by its class, its properties and the graphs inside it."""
-    described = [_name(type(op))]
+    described = [op_names.of_class(type(op))]
     for prop in getattr(op, "__props__", ()):
         value = getattr(op, prop)
         described.append(_op(value) if isinstance(value, theano.gof.Op) else ADDRESS.sub("", repr(describe(value))))
@@ -197,7 +197,7 @@ def _starts(length, some):
 
 
 def _name(thing):
-    return former(f"{thing.__module__}.{thing.__qualname__}")
+    return f"{thing.__module__}.{thing.__qualname__}"
 
 
 def _digest(parts):

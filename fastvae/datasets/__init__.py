@@ -30,7 +30,7 @@ import functools
 import logging
 import os
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 
@@ -72,6 +72,14 @@ SOURCE = kinds.Kind("path", f"one of the names {', '.join(NAMES)}, or the path o
 PART = dict(name_or_path=SOURCE, split=kinds.choice(*SPLITS), labels=kinds.boolean)
 
 
+@overload
+def load(name_or_path: str | os.PathLike[str] = ..., split: str = ..., labels: Literal[False] = ...) -> np.ndarray: ...
+@overload
+def load(name_or_path: str | os.PathLike[str], split: str, labels: Literal[True]) -> tuple[np.ndarray, np.ndarray]: ...
+@overload
+def load(
+    name_or_path: str | os.PathLike[str] = ..., split: str = ..., *, labels: Literal[True]
+) -> tuple[np.ndarray, np.ndarray]: ...
 @kinds.checked(**PART)
 def load(
     name_or_path: str | os.PathLike[str] = "fashion-mnist-sample", split: str = "train", labels: bool = False
@@ -101,7 +109,7 @@ def load(
         If there is no such name, file, split or labels, or if a file is damaged or not what it should be: the message
         names the file, what was found and what is accepted.
     ConfigurationError
-        If an argument is out of its domain.
+        If an argument is invalid.
 
     Notes
     -----
@@ -185,8 +193,7 @@ def held_out(
     ((1000, 1, 28, 28), (1000,), 'test')
     """
     split = "test" if holds(name_or_path, "test") else "train"
-    images: Any = load(name_or_path, split)
-    found = None
+    images, found = load(name_or_path, split), None
     if images.shape[1:] != tuple(image_shape):
         raise DataError(
             f"{str(name_or_path)!r}: its {split} images are {images.shape[1:]}, but the model's {tuple(image_shape)}: "

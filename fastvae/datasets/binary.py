@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
@@ -14,6 +14,10 @@ from fastvae.datasets.rows import ConvertedRows, Rows, images_on_disk
 from fastvae.datasets.validation import as_images
 
 
+@overload
+def binarized(images: Rows, seed: int = ...) -> Rows: ...
+@overload
+def binarized(images: Any, seed: int | np.random.Generator | None = ...) -> np.ndarray: ...
 @kinds.checked(images=kinds.anything, seed=RNG)
 def binarized(images: Any, seed: int | np.random.Generator | None = 0) -> np.ndarray | Rows:
     """Binary images: each pixel is drawn once, with its intensity as the probability of 1.

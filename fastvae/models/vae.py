@@ -18,10 +18,15 @@ Examples
 (3, 1, 8, 8)
 """
 
+from __future__ import annotations
+
 import abc
+import inspect
 from functools import cached_property
+from typing import Any, Callable
 
 import numpy as np
+import pymc3 as pm
 import theano
 import theano.tensor as tt
 
@@ -52,7 +57,7 @@ class VAE(abc.ABC):
     n_latent : int
         Latent variables of an image.
     likelihood : str or fastvae.likelihoods.Likelihood, optional
-        ``"normal"`` (sd 0.1), ``"bernoulli"``, ``"categorical"``, ``"discretized-logistic"``, or an instance.
+        By default ``"normal"`` (sd 0.1). A name from the table in `fastvae.likelihoods`, or an instance.
     posterior : {"mean-field", "full-covariance"}, optional
         What `encode` returns beside the mean: rho, or the packed lower triangle of `fastvae.posteriors`.
 
@@ -138,6 +143,7 @@ class VAE(abc.ABC):
     def get_params(self):
         """Every parameter (shared variable), in a stable order."""
 
+    @training.forwarding(inspect.signature(training.fit).parameters, without=OF_THE_MODEL)
     @kinds.checked(
         training.fit,
         images=kinds.anything,
@@ -150,28 +156,15 @@ class VAE(abc.ABC):
     def fit(
         self,
         images,
-        n=None,
-        batch_size=64,
+        n: int | None = None,
+        batch_size: int = 64,
         learning_rate=1e-4,
-        seed=None,
+        seed: int | None = None,
         *,
-        epochs=None,
-        obj_optimizer=None,
-        total_grad_norm_constraint=None,
-        score=None,
-        callbacks=None,
-        progressbar=True,
+        obj_optimizer: Callable | None = None,
         held_out=None,
-        held_out_every=1_000,
-        patience=None,
-        bad_steps="stop",
-        history=None,
-        checkpoint=None,
-        checkpoint_every=1_000,
-        resume=False,
-        may_change=(),
-        **options,
-    ):
+        **kwargs: Any,
+    ) -> pm.Approximation:
         """Train on images by maximising the ELBO (see `fastvae.elbo`), from the parameters as they are.
 
         Parameters
@@ -189,20 +182,16 @@ class VAE(abc.ABC):
         seed : int, optional
             Seeds minibatches, noise and binarisation: with the model's own seed, a run repeats exactly. By default
             fresh entropy.
-        epochs : int, optional
-            In place of `n`: times that every image is seen (images that do not fill a minibatch sit out an epoch).
         obj_optimizer : callable, optional
             Takes the place of `fastvae.adam(learning_rate=learning_rate)`.
-        total_grad_norm_constraint : float, optional
-            Largest 2-norm of the whole gradient, to which it is scaled down; by default as it comes.
         held_out : array or rows on disk, (M, C, H, W), optional
             Images as the first ones, but not among them, on which to measure the ELBO during the fit.
-        score, callbacks, progressbar, held_out_every, patience, bad_steps : optional
-        history, checkpoint, checkpoint_every, resume, may_change : optional
-            As in `fastvae.fit`.
-        **options
-            `objective`, `kl`, `n_samples`, `kl_weight`, `estimator` of `fastvae.fit`. The decoder takes all samples as
-            one batch of n_samples * batch_size latents.
+        **kwargs
+            As in `fastvae.fit`: `epochs` (in place of `n`; images that do not fill a minibatch sit out an epoch),
+            `score`, `callbacks`, `parts`, `progressbar`, `held_out_every`, `patience`, `bad_steps`, `history`,
+            `checkpoint`, `checkpoint_every`, `resume`, `may_change`, `total_grad_norm_constraint`, `objective`, `kl`,
+            `n_samples`, `kl_weight`, `estimator` and the others, but for what the model makes itself. The decoder takes
+            all samples as one batch of n_samples * batch_size latents.
 
         Returns
         -------
@@ -234,20 +223,14 @@ class VAE(abc.ABC):
         """
         given = dict(locals())
         owner = f"{type(self).__name__}.fit"
-        own = [name for name in options if name in OF_THE_MODEL]
-        if own:
-            raise ConfigurationError(
-                f"{owner}: {own[0]} is the model's own: leave it out, or give a pm.Model of yours to fastvae.fit"
-            )
+        self._check_fit(owner, kwargs)
         images = self.training_images(images, owner)
         scale = 1 / 255 if images.dtype == np.uint8 else None
-        forgotten = [param.name for param in self.likelihood.get_params() if param not in self.get_params()]
-        if forgotten:
-            raise ConfigurationError(f"{owner}: get_params lacks {forgotten}: add self.likelihood.get_params() to it")
         words = (int(word) for word in generator(owner, seed).integers(1, 2**31 - 1, size=3))
         minibatch_seed, noise_seed, binarisation_seed = words
         if self.likelihood.binarizes_images:
             images, scale = self.likelihood.as_data(images, binarisation_seed), None
+        epochs = kwargs.get("epochs")
         sampler = "replacement" if epochs is None else "epochs"
         if epochs is not None and batch_size > len(images):
             raise ConfigurationError(
@@ -262,34 +245,33 @@ class VAE(abc.ABC):
             held_out = self.training_images(held_out, f"{owner}, held_out", keep_bytes=False)
             held_out = {xs: self.likelihood.as_data(held_out, binarisation_seed)}
         configuration = {"model": {"class": full_name(type(self)), **self.config}}
-        if checkpoint is not None:
+        if kwargs.get("checkpoint") is not None:
             configuration["arguments"] = training.arguments_of(given)
         return training.fit(
             n,
             local_rv,
             model=model,
             random_seed=noise_seed,
-            epochs=epochs,
-            score=score,
-            callbacks=callbacks,
-            progressbar=progressbar,
             batch_size=batch_size,
             held_out=held_out,
-            held_out_every=held_out_every,
-            patience=patience,
-            bad_steps=bad_steps,
-            history=history,
-            checkpoint=checkpoint,
-            checkpoint_every=checkpoint_every,
-            resume=resume,
-            may_change=may_change,
             configuration=configuration,
             obj_optimizer=adam(learning_rate=learning_rate) if obj_optimizer is None else obj_optimizer,
-            total_grad_norm_constraint=total_grad_norm_constraint,
             more_obj_params=self.get_params(),
             more_replacements={xs: batch},
-            **{"fold": True, **options},
+            **{"fold": True, **kwargs},
         )
+
+    def _check_fit(self, owner, kwargs):
+        """Refuse what `fit` cannot pass on, and a model whose `get_params` forgets the likelihood's."""
+        own = [name for name in kwargs if name in OF_THE_MODEL]
+        if own:
+            raise ConfigurationError(
+                f"{owner}: {own[0]} is the model's own: leave it out, or give a pm.Model of yours to fastvae.fit"
+            )
+        training.check_names(owner, kwargs, [*inspect.signature(VAE.fit).parameters, *training.UNUSED])
+        forgotten = [param.name for param in self.likelihood.get_params() if param not in self.get_params()]
+        if forgotten:
+            raise ConfigurationError(f"{owner}: get_params lacks {forgotten}: add self.likelihood.get_params() to it")
 
     @kinds.checked(images=kinds.anything)
     def encode_mean(self, images):

@@ -22,7 +22,7 @@ def first_bad(params):
     return None
 
 
-def error(what, step, params, approx, checkpoints=None):
+def error(what, step, params, approx, last_good=None):
     """The error that ends a run, its message one line.
 
     Parameters
@@ -33,8 +33,8 @@ def error(what, step, params, approx, checkpoints=None):
         At which it did; 0 is before the first.
     params : list of theano.compile.SharedVariable
     approx : pymc3.Approximation
-    checkpoints : fastvae.checkpoint.Checkpoints, optional
-        To name the last one.
+    last_good : path-like, optional
+        The last checkpoint.
 
     Returns
     -------
@@ -42,8 +42,7 @@ def error(what, step, params, approx, checkpoints=None):
     """
     bad = first_bad(params)
     where = "all parameters are still finite" if bad is None else f"the first that is not finite is {bad}"
-    saved = None if checkpoints is None else checkpoints.saved
-    good = "" if saved is None else f"; the last good state is in {checkpoints.path(saved)}"
+    good = "" if last_good is None else f"; the last good state is in {last_good}"
     advice = "try a smaller learning rate, or the profile `debug` to find the Op"
     if step == 0:
         return NonFiniteError(f"before the first step the value of {bad} is not finite: give other values", approx)

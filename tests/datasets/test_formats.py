@@ -1,4 +1,4 @@
-"""The readers against numpy's own, and under damage anywhere in a file: an array or a DataError, nothing else."""
+"""The readers against numpy's own. A file that is damaged anywhere gives an array or a DataError, nothing else."""
 
 import gzip
 import io

@@ -1,4 +1,4 @@
-"""Rows on disk against the same array in memory, and every damage an error or (a changed value) no damage in form."""
+"""Rows on disk against the same array in memory. Any damage to a file is an error, or changes only values."""
 
 import struct
 import sys

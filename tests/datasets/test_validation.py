@@ -1,4 +1,4 @@
-"""One verdict on data at every entrance, held to a few lines of numpy; and the words of each refusal."""
+"""Data are judged alike wherever they come in, against a few lines of numpy; and what each error says."""
 
 import h5py
 import numpy as np

@@ -1,4 +1,4 @@
-"""What is run to build pygpu, in which order, and what is said when it cannot be; the compilers are not called."""
+"""What is run to build pygpu, in which order, and what errors say; the compilers are not called."""
 
 import hashlib
 import io

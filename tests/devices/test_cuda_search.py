@@ -1,4 +1,4 @@
-"""Places are searched in the order that is promised."""
+"""Places are searched in the documented order."""
 
 from fastvae.devices import cuda_search
 

@@ -1,4 +1,4 @@
-"""The finder adds three names at the very end, and only where they are built for this Python."""
+"""The finder adds three names at the very end, and only if they are built for this Python."""
 
 import importlib.machinery
 import sys

@@ -1,4 +1,4 @@
-"""Looking for libraries and asking drivers disturbs nothing and hides nothing."""
+"""Looking for libraries and asking drivers leaves the process undisturbed, and failures are reported."""
 
 from fastvae.devices import findings
 

@@ -15,9 +15,9 @@ def prepared(feed):
     return feed
 
 
-def take(feed, n, **memory):
-    entries = list(itertools.islice(feed.batches(**(memory or feed.start())), n))
-    return [batch[0].tolist() for batch, _ in entries], [memory for _, memory in entries]
+def take(feed, n, **position):
+    entries = list(itertools.islice(feed.batches(**(position or feed.start())), n))
+    return [batch[0].tolist() for batch, _ in entries], [position for _, position in entries]
 
 
 def count_up(epoch, start):
@@ -25,29 +25,29 @@ def count_up(epoch, start):
 
 
 def test_rows_of_a_function_are_joined():
-    batches, memories = take(prepared(FactoryFeed(count_up, 2)), 3)
+    batches, positions = take(prepared(FactoryFeed(count_up, 2)), 3)
     assert batches == [[0, 1], [2, 3], [100, 101]]
-    assert memories == [{"epoch": 0, "start": 2}, {"epoch": 0, "start": 4}, {"epoch": 1, "start": 2}]
+    assert positions == [{"epoch": 0, "start": 2}, {"epoch": 0, "start": 4}, {"epoch": 1, "start": 2}]
 
 
 def test_the_last_rows_may_be_kept():
-    batches, memories = take(prepared(FactoryFeed(count_up, 2, "keep")), 4)
+    batches, positions = take(prepared(FactoryFeed(count_up, 2, "keep")), 4)
     assert batches == [[0, 1], [2, 3], [4], [100, 101]]
-    assert memories[2] == {"epoch": 0, "start": 5}
+    assert positions[2] == {"epoch": 0, "start": 5}
 
 
 @pytest.mark.parametrize("last", ["drop", "keep"])
 @pytest.mark.parametrize("taken", [1, 2, 3])
-def test_every_memory_continues(last, taken):
+def test_every_position_continues(last, taken):
     feed = prepared(FactoryFeed(count_up, 2, last))
-    batches, memories = take(feed, 8)
-    assert take(feed, 8 - taken, **memories[taken - 1])[0] == batches[taken:]
+    batches, positions = take(feed, 8)
+    assert take(feed, 8 - taken, **positions[taken - 1])[0] == batches[taken:]
 
 
 def test_whole_minibatches_may_differ_in_size():
     feed = prepared(FactoryFeed(lambda epoch, start: [np.ones(3), np.ones(1)][start:], None))
-    batches, memories = take(feed, 3)
-    assert batches == [[1, 1, 1], [1], [1, 1, 1]] and memories[1] == {"epoch": 0, "start": 2} and feed.varies
+    batches, positions = take(feed, 3)
+    assert batches == [[1, 1, 1], [1], [1, 1, 1]] and positions[1] == {"epoch": 0, "start": 2} and feed.varies
 
 
 def test_items_that_are_tuples_are_several_arrays():
@@ -89,7 +89,7 @@ def test_what_a_function_yields_is_checked(make, message):
         take(prepared(FactoryFeed(make, 2)), 3)
 
 
-def test_indexed_rows_are_those_of_the_order():
+def test_indexed_rows_are_those_of_the_sampler():
     source = np.arange(50.0).reshape(25, 2)
     feed = prepared(IndexedFeed([source, np.arange(25)], samplers.epochs(25, 4, 1, "keep"), 4))
     entries = list(itertools.islice(feed.batches(**feed.start()), 7))

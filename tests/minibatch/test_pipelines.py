@@ -1,4 +1,4 @@
-"""What stands behind a minibatch: advance, state, restore, close, for every kind of data."""
+"""Pipelines: advance, state, restore and close, for every kind of data."""
 
 import gc
 import json

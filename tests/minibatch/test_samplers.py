@@ -1,4 +1,4 @@
-"""The index streams: uniform, complete, without repeats within an epoch, and the same from their memory on."""
+"""The samplers: uniform, complete, without repeats within an epoch, and the same from a state on."""
 
 from itertools import permutations
 
@@ -126,7 +126,7 @@ def test_one_smaller_batch_keeps_all_rows():
 
 
 @pytest.mark.parametrize("make", [samplers.replacement, samplers.epochs])
-def test_the_memory_is_all_there_is(make):
+def test_a_state_is_all_that_a_sampler_remembers(make):
     sampler, other = make(50, 8, seed=1), make(50, 8, seed=2)
     draw = theano.function([], sampler.indices)
     for _ in range(7):

@@ -1,4 +1,4 @@
-"""Who may write theano's compile folder, and what is said of one without room."""
+"""Who may write to theano's compile folder, and the error if it has no room."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""Whole numbers stay what they are wherever PyMC3 converts them, without a float64 in a training step."""
+"""Whole numbers keep their values wherever PyMC3 converts them, without a float64 in a training step."""
 
 import json
 import sys

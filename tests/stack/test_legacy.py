@@ -1,4 +1,4 @@
-"""Every repair is needed where it says so: stock fails there without it, and elsewhere it does nothing."""
+"""Every repair is needed where it is made: stock fails there without it. Elsewhere it does nothing."""
 
 import pathlib
 import sys

@@ -1,4 +1,4 @@
-"""Threads that build, compile and fit at once: each ends as it would alone, and the flags stay as they were."""
+"""Threads that build, compile and fit at the same time get the same results as alone, and flags stay as they were."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor

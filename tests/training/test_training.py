@@ -249,7 +249,7 @@ def test_checkpoints_of_an_iterator_are_refused_before_the_first_step(tmp_path):
     _, options = mixed()
     (xs,) = options["more_replacements"]
     options["more_replacements"] = {xs: fastvae.Minibatch(iter(DATA), 5)}
-    with pytest.raises(ConfigurationError, match="cannot be had with a .*whose iterator cannot be read again: give"):
+    with pytest.raises(ConfigurationError, match="is not available with a .*whose iterator cannot be read again: give"):
         fastvae.fit(3, checkpoint=tmp_path, **options)
     assert not list(tmp_path.iterdir())
 
@@ -326,7 +326,7 @@ def test_an_inference_takes_a_seed_and_nothing_that_it_has_already():
         (dict(bad_steps="ignore"), "bad_steps='ignore' must be one of 'stop', 'skip'"),
         (dict(resume=True), "resume=True needs checkpoint=FOLDER"),
         (dict(checkpoint="run", checkpoint_every=0), "checkpoint_every=0 must be an integer of at least 1"),
-        (dict(method="svgd", checkpoint="run"), "checkpoint cannot be had with method='svgd'"),
+        (dict(method="svgd", checkpoint="run"), "checkpoint is not available with method='svgd'"),
     ],
 )
 def test_arguments_of_the_wrong_kind(options, message):

@@ -1,0 +1,48 @@
+"""The held-out ELBO every so many steps."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastvae.training.parts.base import Part
+
+
+class HeldOut(Part):
+    """Measures, and leaves what was measured on the approximation: `.held_out_hist`.
+
+    Parameters
+    ----------
+    elbo : callable, optional
+        Returns the ELBO in nats per row, a float: `fastvae.training.held_out.HeldOutElbo`. Without it nothing is
+        measured, and the measurements of a resumed run are kept.
+    every : int
+        Steps from one measurement to the next.
+
+    Attributes
+    ----------
+    measured : list of (int, float)
+        Step and ELBO.
+    """
+
+    name = "held_out"
+    needs_newest = True
+
+    def __init__(self, elbo=None, every=1_000):
+        self.elbo, self.every, self.measured = elbo, every, []
+
+    def due_in(self, done):
+        return None if self.elbo is None else self.every - done % self.every
+
+    def after_step(self, run, step):
+        if self.elbo is not None and step.number % self.every == 0:
+            step.measured["held_out_elbo"] = self.elbo()
+            self.measured.append((step.number, step.measured["held_out_elbo"]))
+
+    def exit(self, run, error):
+        run.approx.held_out_hist = np.array(self.measured, dtype=np.float64).reshape(-1, 2)
+
+    def state(self):
+        return {"measured": self.measured}
+
+    def restore(self, state):
+        self.measured = [(int(step), float(elbo)) for step, elbo in state["measured"]]
