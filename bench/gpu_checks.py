@@ -8,6 +8,8 @@ told in standard errors. Under TF32 products and convolutions, whose factors hav
 limit.
 """
 
+from __future__ import annotations
+
 import argparse
 import itertools
 import json
@@ -150,7 +152,7 @@ def few(things, quick):
     return itertools.islice(things, 2 if quick else None)
 
 
-def draws(shape):
+def draws(shape: tuple[int, ...]) -> np.ndarray:
     """Normal float32 numbers."""
     return np.random.default_rng(0).standard_normal(shape, dtype="float32")
 
@@ -173,7 +175,7 @@ def against(make, truth, *values):
     return measure
 
 
-def checked(tf32, quick):
+def checked(tf32: bool, quick: bool) -> list[dict]:
     """All checks, as a list of dicts: group, name, error, limit, and message where there is no error to tell."""
     found = []
     for group in GROUPS:
@@ -192,7 +194,7 @@ def checked(tf32, quick):
     return found
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small operands, and few of them")
     args = parser.parse_args(argv)

@@ -1,26 +1,98 @@
 """Shared by all tests: the stack is started once, subprocesses get a clean environment."""
 
+import contextlib
 import os
 import pathlib
 import subprocess
 import sys
 
 import pytest
+from xdist.scheduler import LoadFileScheduling
 
 import fastvae  # noqa: F401  (before anything imports theano)
 from fastvae import devices
 from fastvae.devices import cuda_libraries, cuda_search
 from tests import dry_run
+from tests.quick import QUICK
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 OURS = ("THEANO_FLAGS", "THEANORC", "FASTVAE_PROFILE", "FASTVAE_CUDA_PATH", "OMP_NUM_THREADS")
 
+# Files that take long although they have few tests: xdist would leave them for the end, where one worker waits for the
+# other. Neighbours of this list compile in folders of their own or do not compile, so that they do not wait.
+LONGEST = (
+    "tests/test_opencl.py",
+    "tests/bench/test_gpu_report.py",
+    "tests/training/test_training.py",
+    "tests/elbo/test_elbo.py",
+    "tests/profiles/test_activation.py",
+    "tests/cli/test_cli.py",
+    "tests/bench/test_agreement.py",
+    "tests/bench/test_measure.py",
+    "tests/bench/test_make_bundle.py",
+    "tests/backends/gpu/test_ops.py",
+    "tests/dry_run/test_calibration.py",
+    "tests/compilation/test_compilation.py",
+    "tests/stack/test_legacy.py",
+    "tests/test_kills.py",
+)
 
-def compile_cache():
-    """Theano's compile folder of this run, which subprocesses share."""
+
+class LongestFirst(LoadFileScheduling):
+    """`--dist loadfile` that hands out the files of `LONGEST` first, in their order."""
+
+    def _assign_work_unit(self, node):
+        def place(file):
+            return LONGEST.index(file) if file in LONGEST else len(LONGEST)
+
+        self.workqueue.move_to_end(min(self.workqueue, key=place), last=False)
+        super()._assign_work_unit(node)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    return LongestFirst(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+@pytest.hookimpl(tryfirst=True)  # before `-m` selects
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.nodeid.startswith(QUICK):
+            item.add_marker("quick")
+
+
+def look_often_for_the_compile_lock():
+    """Let theano, which waits for a neighbour's compilation in whole seconds, look ten times a second."""
+    from theano.gof import compilelock
+
+    timeout, _, _, verbosity = compilelock.lock.__defaults__
+    compilelock.lock.__defaults__ = (timeout, 0.05, 0.1, verbosity)
+
+
+look_often_for_the_compile_lock()
+
+
+def compile_cache(name=""):
+    """Theano's compile folder of this run, which subprocesses share.
+
+    Processes wait for each other while one of them compiles. Those with flags of their own, which share no C module
+    with the others, have a folder of their own within it, of this name.
+    """
     import theano
 
-    return theano.config.base_compiledir
+    return os.path.join(theano.config.base_compiledir, name).rstrip("/")
+
+
+def pocl():
+    """Variables under which PoCL keeps the kernels of a run, and compiles them three times as fast."""
+    return {"POCL_CACHE_DIR": compile_cache("pocl"), "POCL_EXTRA_BUILD_FLAGS": "-cl-opt-disable"}
+
+
+def stock_flags():
+    """THEANO_FLAGS of a process of stock PyMC3: fastvae's BLAS, and the folder that `bench.problem` gives it too."""
+    import theano
+
+    return f"floatX=float32,blas.ldflags={theano.config.blas.ldflags},base_compiledir={compile_cache('stock')}"
 
 
 @pytest.fixture
@@ -30,6 +102,7 @@ def clean_environ(tmp_path):
     (tmp_path / "home").mkdir()
     environ["HOME"] = str(tmp_path / "home")
     environ["THEANO_FLAGS"] = f"base_compiledir={compile_cache()}"
+    environ.update(pocl())
     environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), environ.get("PYTHONPATH", "")])
     return environ
 
@@ -100,11 +173,11 @@ def dry_run_device_13(tmp_path_factory):
 def last_line_of(module, *arguments, flags="", cache="", status=0, **environ):
     """Run a module in a process of its own, without a user's settings, and return the last line that it prints.
 
-    `cache` is a folder within the compile folder: processes wait for each other while one compiles, so those that share
-    no C module had better have one of their own.
+    `cache` names a folder within the compile folder.
     """
     environment = {name: value for name, value in os.environ.items() if name not in OURS}
-    environment["THEANO_FLAGS"] = f"base_compiledir={compile_cache()}{cache}{flags}"
+    environment["THEANO_FLAGS"] = f"base_compiledir={compile_cache(cache)}{flags}"
+    environment.update(pocl())
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), environment.get("PYTHONPATH", "")])
     command = [sys.executable, "-m", module, *map(str, arguments)]
     child = subprocess.run(
@@ -117,10 +190,14 @@ def last_line_of(module, *arguments, flags="", cache="", status=0, **environ):
 @pytest.fixture(scope="session")
 def dry_run_process(dry_run_device):
     """Run a module on the dry-run device in a process of its own and return the last line that it prints."""
+    os.makedirs(compile_cache("cuda"), exist_ok=True)
+    os.makedirs(compile_cache("stock"), exist_ok=True)
+    with contextlib.suppress(FileExistsError):  # stock's processes that these start find what others compiled
+        os.symlink(compile_cache("stock"), compile_cache("cuda/stock"))
 
     def run(module, *arguments, stock=False, status=0, device=dry_run_device, **environ):
         flags = ",gcc.cxxflags=-O0" + (f",{dry_run.stock_flags(device)}" if stock else "")
         environ = {**dry_run.environ(device), **environ}
-        return last_line_of(module, *arguments, flags=flags, cache="/cuda", status=status, **environ)
+        return last_line_of(module, *arguments, flags=flags, cache="cuda", status=status, **environ)
 
     return run

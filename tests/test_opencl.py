@@ -17,7 +17,7 @@ def opencl():
 def reports(opencl, tmp_path_factory):
     """The program's arrays by profile."""
     found = {}
-    for profile, flags, cache in (("opencl", ",gcc.cxxflags=-O0", "/opencl"), ("cpu", "", "")):
+    for profile, flags, cache in (("opencl", ",gcc.cxxflags=-O0", "opencl"), ("cpu", "", "")):
         path = tmp_path_factory.mktemp(profile) / "report.npz"
         last_line_of("tests.opencl_program", path, flags=flags, cache=cache, FASTVAE_PROFILE=profile)
         with np.load(path) as arrays:

@@ -89,6 +89,7 @@ ADMISSIBLE = {
     "model": set(),
     "estimate": set(),
     "method": set(),
+    "part": set(),
     "device": set(),
     "likelihood": set(),
     "shape": set(),

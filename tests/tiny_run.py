@@ -11,6 +11,7 @@ from theano.sandbox.rng_mrg import MRG_RandomStreams
 from fastvae.checkpoint import Checkpoints
 from fastvae.training.loop import Loop
 from fastvae.training.losses import LossBuffer
+from fastvae.training.parts import assemble
 
 
 class Run:
@@ -41,13 +42,20 @@ class Run:
         checkpoints.bind(self.step, [self.w], list(pipelines))
         return checkpoints
 
-    def loop(self, n, step=None, **options):
+    def loop(self, n, step=None, pipelines=(), checkpoints=None, **options):
+        """A loop of `n` steps, or of what `step` makes of each, its parts as `assemble` has them."""
         inference = SimpleNamespace(approx=SimpleNamespace(), hist=np.array([]))
-        return Loop(inference, self.step if step is None else step, n, [self.w], buffer=self.buffer, **options)
+        parts = assemble([self.w], checkpoints=checkpoints, **options)
+        past = ()
+        if checkpoints is not None:
+            checkpoints.bind_parts(parts)
+            past = checkpoints.losses
+        step = self.step if step is None else step
+        return Loop(inference, step, n, [self.w], parts, buffer=self.buffer, pipelines=pipelines, past=past)
 
     def train(self, n, **options):
         loop = self.loop(n, **options)
-        loop.run(progressbar=False)
+        loop.run()
         return loop.approx
 
     def bits(self):

@@ -5,6 +5,8 @@ loaded    the module
 thunk     a node's thunk: one that the module makes, as `c_code/thunks.c` does for both backends
 """
 
+from __future__ import annotations
+
 import glob
 import hashlib
 import importlib.machinery
@@ -12,6 +14,9 @@ import importlib.util
 import os
 import subprocess
 import sysconfig
+from collections.abc import Iterable
+from types import ModuleType
+from typing import Any
 
 import numpy as np
 import theano
@@ -38,14 +43,16 @@ class Thunk:
             cell[0] = True
 
 
-def thunk(module, kind, settings, node, storage_map, compute_map):
+def thunk(
+    module: ModuleType, kind: str, settings: Iterable[float], node: Any, storage_map: dict, compute_map: dict
+) -> Thunk:
     """The thunk of a node whose Op is of this kind in a module, with settings that are numbers."""
     cells = [[storage_map[v] for v in variables] for variables in (node.inputs, node.outputs)]
     return Thunk(module, module.make_thunk(kind, tuple(map(float, settings)), *cells), node, compute_map)
 
 
-def digest(folder, command):
-    """A word for everything that a module of a folder's sources, compiled by a command, depends on."""
+def digest(folder: str, command: list[str]) -> str:
+    """A hash of everything that a module depends on: the sources of its folder, and the command that compiles them."""
     found = hashlib.sha256(repr((command, np.__version__, sysconfig.get_config_var("SOABI"))).encode())
     for path in sorted(glob.glob(os.path.join(SHARED, "*")) + glob.glob(os.path.join(folder, "*"))):
         with open(path, "rb") as source:
@@ -53,14 +60,14 @@ def digest(folder, command):
     return found.hexdigest()[:16]
 
 
-def sources(folder):
+def sources(folder: str) -> list[str]:
     """The words of a compiler's command that name the folder's C files, and those that both backends share."""
     paths = sorted(glob.glob(f"{SHARED}/*.c") + glob.glob(f"{folder}/*.c"))
     return [f"-I{SHARED}", f"-I{folder}", *(word for path in paths for word in ("-x", "c", path))]  # g++ forgets -x c
 
 
-def built(name, folder, command, backend, remedy):
-    """The path of the compiled module, in Theano's compile directory; compiled only where its digest is a new one.
+def built(name: str, folder: str, command: list[str], backend: str, remedy: str) -> str:
+    """The path of the compiled module, in Theano's compile directory; compiled only if its digest is new.
 
     Raises
     ------
@@ -81,9 +88,9 @@ def built(name, folder, command, backend, remedy):
     return path
 
 
-def loaded(name, path):
+def loaded(name: str, path: str) -> ModuleType:
     """The module of a compiled file."""
     loader = importlib.machinery.ExtensionFileLoader(name, path)
-    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader))
+    module = importlib.util.module_from_spec(importlib.machinery.ModuleSpec(name, loader, origin=path))
     loader.exec_module(module)
     return module

@@ -1,10 +1,17 @@
 """What `fastvae train`, `evaluate` and `plot` do once the stack has started."""
 
+from __future__ import annotations
+
+import pathlib
 import signal
 import sys
+from typing import Any, Sequence
+
+import numpy as np
 
 from fastvae import atomic, checkpoint, datasets, evaluation, models, plots, profiles
 from fastvae.cli import run_folder
+from fastvae.cli.options import RunOptions
 from fastvae.errors import CheckpointError, ConfigurationError, DataError
 from fastvae.training import history
 
@@ -12,7 +19,7 @@ MODELS = {"conv": models.ConvVAE, "mlp": models.MLPVAE}
 SHOWN = 10  # images in the picture of reconstructions
 
 
-def train(folder, images, config, resume=False):
+def train(folder: pathlib.Path, images: np.ndarray, run: RunOptions, resume: bool = False) -> int:
     """Train a model, and write what came out into the run's folder, whatever ends the training.
 
     Parameters
@@ -20,8 +27,7 @@ def train(folder, images, config, resume=False):
     folder : pathlib.Path
     images : numpy.ndarray
         Float32 (N, C, H, W) in [0, 1].
-    config : dict
-        Of the run, see `run_folder.OPTIONS`.
+    run : fastvae.cli.options.RunOptions
     resume : bool
         Whether to go on from the folder's newest checkpoint.
 
@@ -31,30 +37,11 @@ def train(folder, images, config, resume=False):
         Exit status: 0, or 128 + the number of the signal that ended the training.
     """
     if resume:
-        _reconfigure(folder, config)
-    vae = MODELS[config["model"]](
-        image_shape=images.shape[1:],
-        n_latent=config["latent"],
-        likelihood=config["likelihood"],
-        posterior=config["posterior"],
-        seed=config["seed"],
-    )
-    _describe(config, images, vae)
+        _reconfigure(folder, run)
+    vae = MODELS[run.model](image_shape=images.shape[1:], **run.for_model())
+    _describe(run, images, vae)
     try:
-        approx = vae.fit(
-            images,
-            n=config["iterations"],
-            batch_size=config["batch_size"],
-            learning_rate=config["learning_rate"],
-            seed=config["seed"],
-            objective=config["objective"],
-            kl=config["kl"],
-            n_samples=config["n_samples"],
-            checkpoint=folder,
-            checkpoint_every=config["checkpoint_every"],
-            resume=resume,
-            may_change=("learning_rate",),  # which `--resume --learning-rate` gives anew
-        )
+        approx = vae.fit(images, checkpoint=folder, resume=resume, **run.for_fit())
     except CheckpointError as error:
         if error.step:  # the network is a third of a checkpoint and may still find room
             vae.save(folder / run_folder.NETWORK)
@@ -63,17 +50,17 @@ def train(folder, images, config, resume=False):
     vae.save(folder / run_folder.NETWORK)
     if approx.ended_by in signal.Signals.__members__:
         print(
-            f"fastvae: {approx.ended_by} after {len(approx.hist):,} of {config['iterations']:,} iterations; "
+            f"fastvae: {approx.ended_by} after {len(approx.hist):,} of {run.iterations:,} iterations; "
             f"`fastvae train --resume {folder}` goes on, `fastvae plot {folder}` draws the pictures",
             file=sys.stderr,
         )
         return 128 + signal.Signals[approx.ended_by]
-    draw(folder, vae, config, approx.hist)
+    draw(folder, vae, run, approx.hist)
     print(f"run written to {folder}")
     return 0
 
 
-def evaluate(folder, n_samples):
+def evaluate(folder: pathlib.Path, n_samples: int) -> None:
     """Print how good a run is on its held-out images: reconstruction error, ELBO, log p(x), active units.
 
     Parameters
@@ -82,9 +69,9 @@ def evaluate(folder, n_samples):
     n_samples : int
         Importance samples an image for log p(x), at most 10 of which the ELBO takes.
     """
-    config = run_folder.configuration(folder)
+    run = run_folder.configuration(folder)
     vae = models.load(folder / run_folder.NETWORK)
-    images, _, split = _held_out(config, vae, labels=False)
+    images, _, split = _held_out(run, vae, labels=False)
     error = evaluation.reconstruction_error(vae, images)
     which = "held-out" if split == "test" else "training"
     print(
@@ -93,25 +80,25 @@ def evaluate(folder, n_samples):
         flush=True,
     )
     n_elbo = min(n_samples, 10)
-    lower = evaluation.elbo(vae, images, n_elbo, config["seed"])
+    lower = evaluation.elbo(vae, images, n_elbo, run.seed)
     print(f"ELBO ({n_elbo:,} {_samples(n_elbo)}): {_nats(lower, vae)}", flush=True)
-    nats = evaluation.log_likelihood(vae, images, n_samples, config["seed"])
+    nats = evaluation.log_likelihood(vae, images, n_samples, run.seed)
     print(f"log p(x) ({n_samples:,} importance {_samples(n_samples)}): {_nats(nats, vae)}")
     if not vae.likelihood.discrete:
         print(f"the likelihood is {vae.likelihood!r}: nats and bits are those of a density of pixels in [0, 1]")
     print(f"active units: {evaluation.active_units(vae, images).count} of {vae.n_latent} latents")
 
 
-def plot(folder):
+def plot(folder: pathlib.Path) -> None:
     """Draw the pictures of a run folder again."""
     vae = models.load(folder / run_folder.NETWORK)
     draw(folder, vae, run_folder.configuration(folder), history.read(folder / history.HISTORY))
     print(f"pictures written to {folder}")
 
 
-def draw(folder, vae, config, hist):
+def draw(folder: pathlib.Path, vae: models.VAE, run: RunOptions, hist: Sequence[float]) -> None:
     """Write the pictures of a run: loss curve, latent grid, latent means, reconstructions, model graph."""
-    images, labels, _ = _held_out(config, vae)
+    images, labels, _ = _held_out(run, vae)
     means = vae.encode_mean(images)
     shown = images[:SHOWN]
     figures = {
@@ -121,7 +108,7 @@ def draw(folder, vae, config, hist):
         "model_graph": plots.model_graph(_boxes(vae)),
     }
     if len(hist):
-        figures["loss_curve"] = plots.loss_curve(hist, config["batch_size"])
+        figures["loss_curve"] = plots.loss_curve(hist, run.batch_size)
     for name, figure in figures.items():
         path = folder / f"{name}.png"
         try:
@@ -131,21 +118,21 @@ def draw(folder, vae, config, hist):
             raise DataError(f"{str(path)!r} cannot be written: {error.strerror}; make room there") from error
 
 
-def _reconfigure(folder, config):
+def _reconfigure(folder: pathlib.Path, run: RunOptions) -> None:
     """Bring the configuration of a run that goes on up to date."""
     done = max(checkpoint.steps(folder), default=0)
-    if config["iterations"] < done:
+    if run.iterations < done:
         raise ConfigurationError(
-            f"--iterations {config['iterations']} counts those of the whole run, which has {done:,}: give more"
+            f"--iterations {run.iterations} counts those of the whole run, which has {done:,}: give more"
         )
-    run_folder.configure(folder, config)
+    run_folder.configure(folder, run)
 
 
-def _samples(n):
+def _samples(n: int) -> str:
     return "sample" if n == 1 else "samples"
 
 
-def _nats(estimate, vae):
+def _nats(estimate: evaluation.Estimate, vae: models.VAE) -> str:
     bits, bits_error = evaluation.bits_per_dimension(estimate, vae.image_shape)
     return (
         f"{estimate.nats:.2f} ± {estimate.standard_error:.2f} nats per image, {bits:.4f} ± {bits_error:.4f} bits per "
@@ -153,30 +140,31 @@ def _nats(estimate, vae):
     )
 
 
-def _held_out(config, vae, labels=True):
+def _held_out(run: RunOptions, vae: models.VAE, labels: bool = True) -> tuple[np.ndarray, np.ndarray | None, str]:
     try:
-        images, labels, split = datasets.held_out(config["data"], vae.image_shape, labels)
+        images, found, split = datasets.held_out(run.data, vae.image_shape, labels)
     except DataError as error:
-        raise DataError(f"the data that the run was trained on cannot be had again: {error}") from error
+        raise DataError(f"the data that the run was trained on is not available any more: {error}") from error
     if split == "train":
-        print(f"{config['data']} has no test images: using the training images", file=sys.stderr)
-    return images, labels, split
+        print(f"{run.data} has no test images: using the training images", file=sys.stderr)
+    return images, found, split
 
 
-def _boxes(vae):
+def _boxes(vae: Any) -> list[tuple[str, str, str]]:
     """The boxes of the model's picture: the image, the encoder's layers, the latent, the decoder's layers."""
 
-    def size(shape):
+    def size(shape: Sequence[int]) -> str:
         return " x ".join(map(str, shape))
 
     layers = [(stage.kind, size(stage.output_shape), stage.name.split(".")[0]) for stage in vae.stages]
     return [("images", size(vae.image_shape), "observed"), *layers, ("z ~ Normal(0, 1)", str(vae.n_latent), "latent")]
 
 
-def _describe(config, images, vae):
+def _describe(run: RunOptions, images: np.ndarray, vae: models.VAE) -> None:
     parameters = sum(parameter.get_value(borrow=True).size for parameter in vae.get_params())
     shape = "x".join(map(str, images.shape[1:]))
-    print(f"data: {config['data']}, {len(images):,} images of {shape}")
+    print(f"data: {run.data}, {len(images):,} images of {shape}")
     print(f"model: {type(vae).__name__}, {vae.n_latent} latent dimensions, {parameters:,} parameters")
     profile = profiles.active()
-    print(f"profile: {profile.name}; BLAS: {profile.blas}", flush=True)
+    if profile is not None:
+        print(f"profile: {profile.name}; BLAS: {profile.blas}", flush=True)

@@ -7,32 +7,33 @@ checkpoint-*    the last three states of the training (`fastvae.checkpoint`), fr
 *.png           pictures (`fastvae plot` draws them again)
 """
 
-import argparse
+from __future__ import annotations
+
 import contextlib
+import dataclasses
 import datetime
 import json
+import os
 import pathlib
+from typing import Iterator
 
-from fastvae import __version__, atomic, cli, locks
+from fastvae import __version__, atomic, locks
+from fastvae.cli import options
+from fastvae.cli.options import RunOptions
 from fastvae.errors import ConfigurationError, DataError
 from fastvae.files import open_regular
 
 CONFIG, NETWORK = "config.json", "vae.npz"
-OPTIONS = dict(
-    **dict.fromkeys(("data", "model", "likelihood", "posterior", "objective", "kl"), str),
-    **dict.fromkeys(("n_samples", "iterations", "batch_size", "latent", "seed", "checkpoint_every"), int),
-    learning_rate=float,
-)
 RESTORE = "restore the file that `fastvae train` wrote"
 
 
-def default(model):
+def default(model: str) -> pathlib.Path:
     """The folder of a run for which none was given: `runs/MODEL-DATE-TIME`."""
     return pathlib.Path("runs", f"{model}-{datetime.datetime.now():%Y%m%d-%H%M%S}")
 
 
 @contextlib.contextmanager
-def locked(folder):
+def locked(folder: pathlib.Path) -> Iterator[None]:
     """Make the folder if need be, keep other trainings out of it within the block, and sweep what killed ones left.
 
     Parameters
@@ -57,15 +58,14 @@ def locked(folder):
         yield
 
 
-def create(folder, options):
+def create(folder: pathlib.Path, run: RunOptions) -> None:
     """Write the configuration of a new run.
 
     Parameters
     ----------
     folder : pathlib.Path
         Must not hold anything yet but locks.
-    options : dict
-        Arguments of the run, one for every name in `OPTIONS`.
+    run : fastvae.cli.options.RunOptions
 
     Raises
     ------
@@ -74,15 +74,16 @@ def create(folder, options):
     """
     if _contents(folder):
         raise ConfigurationError(f"run folder {str(folder)!r} is not empty; give --out a new folder")
-    configure(folder, options)
+    configure(folder, run)
 
 
-def configure(folder, options):
+def configure(folder: str | os.PathLike, run: RunOptions) -> None:
     """Write the configuration of a run."""
-    write_text(pathlib.Path(folder, CONFIG), json.dumps({"fastvae": __version__, **options}, indent=2) + "\n")
+    config = {"fastvae": __version__, **dataclasses.asdict(run)}
+    write_text(pathlib.Path(folder, CONFIG), json.dumps(config, indent=2) + "\n")
 
 
-def discard_untrained(folder):
+def discard_untrained(folder: pathlib.Path) -> None:
     """Remove a run folder in which no step was taken, so that its name can be used again."""
     if _contents(folder) <= {CONFIG}:
         (folder / CONFIG).unlink(missing_ok=True)
@@ -90,11 +91,11 @@ def discard_untrained(folder):
             folder.rmdir()
 
 
-def _contents(folder):
+def _contents(folder: pathlib.Path) -> set[str]:
     return {path.name for path in folder.iterdir() if path.suffix != locks.SUFFIX}
 
 
-def existing(path):
+def existing(path: str | os.PathLike) -> pathlib.Path:
     """The folder of a finished run, after a look at whether it is one.
 
     Raises
@@ -111,8 +112,14 @@ def existing(path):
     return folder
 
 
-def configuration(folder):
-    """The arguments that a run was started with, as a dict of `OPTIONS`."""
+def configuration(folder: str | os.PathLike) -> RunOptions:
+    """The options that a run was started with.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read, or holds what this version does not take as the options of a run.
+    """
     path = pathlib.Path(folder, CONFIG)
     try:
         with open_regular(path) as file:
@@ -121,19 +128,15 @@ def configuration(folder):
         raise DataError(f"{str(folder)!r} is not a run folder: {CONFIG} cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
         raise DataError(f"{str(path)!r} is not JSON ({error}); {RESTORE}") from error
-    options = {name: config[name] for name in OPTIONS if isinstance(config, dict) and name in config}
-    wrong = [name for name, kind in OPTIONS.items() if type(options.get(name)) is not kind]
-    if wrong:
-        raise DataError(f"{str(path)!r} lacks a valid {wrong[0]!r} ({OPTIONS[wrong[0]].__name__}); {RESTORE}")
-    for name, value in options.items():
-        try:
-            cli.TRAIN[name][0](str(value))  # what the option takes on the command line
-        except argparse.ArgumentTypeError as error:
-            raise DataError(f"{str(path)!r}, {name!r}: {error}; {RESTORE}") from error
-    return options
+    if isinstance(config, dict):
+        config.pop("fastvae", None)  # the version that wrote it
+    try:
+        return options.from_configuration(config)
+    except ConfigurationError as error:
+        raise DataError(f"{str(path)!r}{error}; {RESTORE}") from error
 
 
-def write_text(path, text):
+def write_text(path: str | os.PathLike, text: str) -> None:
     """Write a file so that a crash leaves the old one or the new one, never a part."""
     try:
         with atomic.replacing(path) as file:

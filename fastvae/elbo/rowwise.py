@@ -16,6 +16,8 @@ True
 'Reshape{2}'
 """
 
+from __future__ import annotations
+
 import enum
 
 import theano
@@ -38,7 +40,7 @@ class _Role(enum.Enum):
 FREE, ROWS, COUNT, SHAPE = _Role
 
 
-def first_mixing(outputs, rows):
+def first_mixing(outputs: list, rows: list) -> str | None:
     """The first Op that is not known to work row by row, as text, or None if all outputs are row-wise.
 
     Parameters

@@ -18,10 +18,16 @@ Examples
 (3, 1, 8, 8)
 """
 
+from __future__ import annotations
+
 import abc
+import inspect
+import os
 from functools import cached_property
+from typing import Any, Callable
 
 import numpy as np
+import pymc3 as pm
 import theano
 import theano.tensor as tt
 
@@ -52,7 +58,7 @@ class VAE(abc.ABC):
     n_latent : int
         Latent variables of an image.
     likelihood : str or fastvae.likelihoods.Likelihood, optional
-        ``"normal"`` (sd 0.1), ``"bernoulli"``, ``"categorical"``, ``"discretized-logistic"``, or an instance.
+        By default ``"normal"`` (sd 0.1). A name from the table in `fastvae.likelihoods`, or an instance.
     posterior : {"mean-field", "full-covariance"}, optional
         What `encode` returns beside the mean: rho, or the packed lower triangle of `fastvae.posteriors`.
 
@@ -74,12 +80,12 @@ class VAE(abc.ABC):
     ...     def __init__(self):
     ...         super().__init__(image_shape=(1, 4, 4), n_latent=2)
     ...         self.into, self.out = nn.Linear(16, 4, name="into"), nn.Linear(2, 16, name="out")
-    ...     def encode(self, x):
+    ...     def encode(self, x: Any) -> tuple[Any, Any]:
     ...         latent = self.into(x.flatten(2))
     ...         return latent[:, :2], latent[:, 2:]
-    ...     def decode(self, z):
+    ...     def decode(self, z: Any) -> Any:
     ...         return self.out(z).reshape((z.shape[0], 1, 4, 4))
-    ...     def get_params(self):
+    ...     def get_params(self) -> list:
     ...         return self.into.get_params() + self.out.get_params()
     >>> LinearVAE().reconstruct(np.zeros((3, 1, 4, 4), "float32")).shape
     (3, 1, 4, 4)
@@ -91,7 +97,13 @@ class VAE(abc.ABC):
         likelihood=likelihoods.LIKELIHOOD,
         posterior=posteriors.POSTERIOR,
     )
-    def __init__(self, image_shape, n_latent, likelihood="normal", posterior="mean-field"):
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        n_latent: int,
+        likelihood: Any = "normal",
+        posterior: str = "mean-field",
+    ) -> None:
         owner = type(self).__name__
         self.image_shape = image_shape
         self.n_latent = n_latent
@@ -105,7 +117,7 @@ class VAE(abc.ABC):
         }
 
     @abc.abstractmethod
-    def encode(self, x):
+    def encode(self, x: Any) -> tuple[Any, Any]:
         """The posterior of images (batch, C, H, W): (mean, rho), each a float32 expression (batch, n_latent).
 
         With ``posterior="full-covariance"`` the second is the packed lower triangle,
@@ -113,10 +125,10 @@ class VAE(abc.ABC):
         """
 
     @abc.abstractmethod
-    def decode(self, z):
+    def decode(self, z: Any) -> Any:
         """The mean images, a float32 expression (batch, C, H, W), of latents (batch, n_latent)."""
 
-    def decode_output(self, z):
+    def decode_output(self, z: Any) -> Any:
         """The decoder's output for latents (batch, n_latent), from which the likelihood makes a distribution of images.
 
         A float32 expression (batch, *output_shape), where ``output_shape = self.likelihood.output_shape(image_shape)``
@@ -135,9 +147,10 @@ class VAE(abc.ABC):
         return self.decode(z)
 
     @abc.abstractmethod
-    def get_params(self):
+    def get_params(self) -> list:
         """Every parameter (shared variable), in a stable order."""
 
+    @training.forwarding(inspect.signature(training.fit).parameters, without=OF_THE_MODEL)
     @kinds.checked(
         training.fit,
         images=kinds.anything,
@@ -149,29 +162,16 @@ class VAE(abc.ABC):
     )
     def fit(
         self,
-        images,
-        n=None,
-        batch_size=64,
-        learning_rate=1e-4,
-        seed=None,
+        images: Any,
+        n: int | None = None,
+        batch_size: int = 64,
+        learning_rate: Any = 1e-4,
+        seed: int | None = None,
         *,
-        epochs=None,
-        obj_optimizer=None,
-        total_grad_norm_constraint=None,
-        score=None,
-        callbacks=None,
-        progressbar=True,
-        held_out=None,
-        held_out_every=1_000,
-        patience=None,
-        bad_steps="stop",
-        history=None,
-        checkpoint=None,
-        checkpoint_every=1_000,
-        resume=False,
-        may_change=(),
-        **options,
-    ):
+        obj_optimizer: Callable | None = None,
+        held_out: Any = None,
+        **kwargs: Any,
+    ) -> pm.Approximation:
         """Train on images by maximising the ELBO (see `fastvae.elbo`), from the parameters as they are.
 
         Parameters
@@ -189,20 +189,16 @@ class VAE(abc.ABC):
         seed : int, optional
             Seeds minibatches, noise and binarisation: with the model's own seed, a run repeats exactly. By default
             fresh entropy.
-        epochs : int, optional
-            In place of `n`: times that every image is seen (images that do not fill a minibatch sit out an epoch).
         obj_optimizer : callable, optional
             Takes the place of `fastvae.adam(learning_rate=learning_rate)`.
-        total_grad_norm_constraint : float, optional
-            Largest 2-norm of the whole gradient, to which it is scaled down; by default as it comes.
         held_out : array or rows on disk, (M, C, H, W), optional
             Images as the first ones, but not among them, on which to measure the ELBO during the fit.
-        score, callbacks, progressbar, held_out_every, patience, bad_steps : optional
-        history, checkpoint, checkpoint_every, resume, may_change : optional
-            As in `fastvae.fit`.
-        **options
-            `objective`, `kl`, `n_samples`, `kl_weight`, `estimator` of `fastvae.fit`. The decoder takes all samples as
-            one batch of n_samples * batch_size latents.
+        **kwargs
+            As in `fastvae.fit`: `epochs` (in place of `n`; images that do not fill a minibatch sit out an epoch),
+            `score`, `callbacks`, `parts`, `progressbar`, `held_out_every`, `patience`, `bad_steps`, `history`,
+            `checkpoint`, `checkpoint_every`, `resume`, `may_change`, `total_grad_norm_constraint`, `objective`, `kl`,
+            `n_samples`, `kl_weight`, `estimator` and the others, but for what the model makes itself. The decoder takes
+            all samples as one batch of n_samples * batch_size latents.
 
         Returns
         -------
@@ -234,65 +230,60 @@ class VAE(abc.ABC):
         """
         given = dict(locals())
         owner = f"{type(self).__name__}.fit"
-        own = [name for name in options if name in OF_THE_MODEL]
-        if own:
-            raise ConfigurationError(
-                f"{owner}: {own[0]} is the model's own: leave it out, or give a pm.Model of yours to fastvae.fit"
-            )
+        self._check_fit(owner, kwargs)
         images = self.training_images(images, owner)
         scale = 1 / 255 if images.dtype == np.uint8 else None
-        forgotten = [param.name for param in self.likelihood.get_params() if param not in self.get_params()]
-        if forgotten:
-            raise ConfigurationError(f"{owner}: get_params lacks {forgotten}: add self.likelihood.get_params() to it")
         words = (int(word) for word in generator(owner, seed).integers(1, 2**31 - 1, size=3))
         minibatch_seed, noise_seed, binarisation_seed = words
         if self.likelihood.binarizes_images:
             images, scale = self.likelihood.as_data(images, binarisation_seed), None
-        sampler = "replacement" if epochs is None else "epochs"
-        if epochs is not None and batch_size > len(images):
-            raise ConfigurationError(
-                f"{owner}: batch_size={batch_size} is more than the {len(images)} images, so no minibatch of an epoch "
-                f"is full: give batch_size={len(images)} or less, or n, a number of steps, in place of epochs"
-            )
-        batch = Minibatch(
-            images, batch_size, minibatch_seed, sampler=sampler, scale=scale, binarize=self.likelihood.binarizes_batches
-        )
+        batch = self._minibatch(owner, images, batch_size, minibatch_seed, scale, kwargs.get("epochs"))
         model, local_rv, xs = elbo.vae_model(self, batch_size, len(images))
         if held_out is not None:
             held_out = self.training_images(held_out, f"{owner}, held_out", keep_bytes=False)
             held_out = {xs: self.likelihood.as_data(held_out, binarisation_seed)}
         configuration = {"model": {"class": full_name(type(self)), **self.config}}
-        if checkpoint is not None:
+        if kwargs.get("checkpoint") is not None:
             configuration["arguments"] = training.arguments_of(given)
         return training.fit(
             n,
             local_rv,
             model=model,
             random_seed=noise_seed,
-            epochs=epochs,
-            score=score,
-            callbacks=callbacks,
-            progressbar=progressbar,
             batch_size=batch_size,
             held_out=held_out,
-            held_out_every=held_out_every,
-            patience=patience,
-            bad_steps=bad_steps,
-            history=history,
-            checkpoint=checkpoint,
-            checkpoint_every=checkpoint_every,
-            resume=resume,
-            may_change=may_change,
             configuration=configuration,
             obj_optimizer=adam(learning_rate=learning_rate) if obj_optimizer is None else obj_optimizer,
-            total_grad_norm_constraint=total_grad_norm_constraint,
             more_obj_params=self.get_params(),
             more_replacements={xs: batch},
-            **{"fold": True, **options},
+            **{"fold": True, **kwargs},
         )
 
+    def _minibatch(self, owner, images, batch_size, seed, scale, epochs):
+        """Minibatches drawn uniformly with replacement, or with `epochs` shuffled anew in each."""
+        if epochs is not None and batch_size > len(images):
+            raise ConfigurationError(
+                f"{owner}: batch_size={batch_size} is more than the {len(images)} images, so no minibatch of an epoch "
+                f"is full: give batch_size={len(images)} or less, or n, a number of steps, in place of epochs"
+            )
+        sampler = "replacement" if epochs is None else "epochs"
+        binarize = self.likelihood.binarizes_batches
+        return Minibatch(images, batch_size, seed, sampler=sampler, scale=scale, binarize=binarize)
+
+    def _check_fit(self, owner, kwargs):
+        """Refuse what `fit` cannot pass on, and a model whose `get_params` forgets the likelihood's."""
+        own = [name for name in kwargs if name in OF_THE_MODEL]
+        if own:
+            raise ConfigurationError(
+                f"{owner}: {own[0]} is the model's own: leave it out, or give a pm.Model of yours to fastvae.fit"
+            )
+        training.check_names(owner, kwargs, [*inspect.signature(VAE.fit).parameters, *training.UNUSED])
+        forgotten = [param.name for param in self.likelihood.get_params() if param not in self.get_params()]
+        if forgotten:
+            raise ConfigurationError(f"{owner}: get_params lacks {forgotten}: add self.likelihood.get_params() to it")
+
     @kinds.checked(images=kinds.anything)
-    def encode_mean(self, images):
+    def encode_mean(self, images: Any) -> np.ndarray:
         """Posterior means, float32 (N, n_latent), of images (N, C, H, W), as `fastvae.datasets.as_images` takes them.
 
         Raises
@@ -303,17 +294,17 @@ class VAE(abc.ABC):
         return _in_chunks(self._encode_mean, self._as_images(images))
 
     @kinds.checked(images=kinds.anything)
-    def encode_sd(self, images):
+    def encode_sd(self, images: Any) -> np.ndarray:
         """Posterior standard deviations of the latents, float32 (N, n_latent), of images (N, C, H, W)."""
         return np.sqrt(np.diagonal(self.encode_covariance(images), axis1=1, axis2=2))
 
     @kinds.checked(images=kinds.anything)
-    def encode_covariance(self, images):
+    def encode_covariance(self, images: Any) -> np.ndarray:
         """Posterior covariances of the latents, float32 (N, n_latent, n_latent), of images (N, C, H, W)."""
         return self.posterior.covariance(_in_chunks(self._encode_spread, self._as_images(images)))
 
     @kinds.checked(z=kinds.anything)
-    def decode_mean(self, z):
+    def decode_mean(self, z: Any) -> np.ndarray:
         """Mean images, float32 (N, C, H, W), of latents, float (N, n_latent).
 
         Raises
@@ -328,12 +319,12 @@ class VAE(abc.ABC):
         return _in_chunks(self._decode_mean, z)
 
     @kinds.checked(images=kinds.anything)
-    def reconstruct(self, images):
+    def reconstruct(self, images: Any) -> np.ndarray:
         """Mean images of the posterior means of images, float32 (N, C, H, W)."""
         return self.decode_mean(self.encode_mean(images))
 
     @kinds.checked(start=kinds.anything, end=kinds.anything, n=kinds.integer(2, kinds.LARGEST_SIZE))
-    def interpolate(self, start, end, n=10):
+    def interpolate(self, start: Any, end: Any, n: int = 10) -> np.ndarray:
         """Mean images of n latents on the straight line between the posterior means of two images.
 
         Parameters
@@ -357,13 +348,13 @@ class VAE(abc.ABC):
         return self.decode_mean((1 - share) * first + share * last)
 
     @kinds.checked(n=kinds.size, seed=RNG)
-    def sample(self, n, seed=None):
+    def sample(self, n: int, seed: int | np.random.Generator | None = None) -> np.ndarray:
         """Mean images, float32 (n, C, H, W), of latents drawn from the prior Normal(0, 1); `seed` repeats them."""
         rng = generator(f"{type(self).__name__}.sample", seed)
         return self.decode_mean(rng.standard_normal((n, self.n_latent), dtype=np.float32))
 
     @kinds.checked(path=kinds.path)
-    def save(self, path):
+    def save(self, path: str | os.PathLike) -> None:
         """Write the parameters to `path` (.npz, no pickle), replacing the file at once or not at all.
 
         Raises
@@ -375,7 +366,7 @@ class VAE(abc.ABC):
         persistence.write(path, full_name(type(self)), self.config, params)
 
     @kinds.checked(path=kinds.path)
-    def load_params(self, path):
+    def load_params(self, path: str | os.PathLike) -> None:
         """Set the parameters to those that `save` wrote to `path` for a model of the same class and shapes.
 
         Raises
@@ -385,7 +376,7 @@ class VAE(abc.ABC):
         """
         self.set_params(path, persistence.read(path))
 
-    def set_params(self, path, contents):
+    def set_params(self, path: str | os.PathLike, contents: persistence.Contents) -> None:
         """Set the parameters to the `contents` that `persistence.read(path)` returned."""
         # By the last name: a class of a script is in the module `__main__` of one process, and in another's it is not.
         if contents.model_class.split(".")[-1] != type(self).__name__:
@@ -432,7 +423,7 @@ class VAE(abc.ABC):
         return InTurn(theano.function([z], self.decode(z)))
 
     @kinds.checked(images=kinds.anything, owner=kinds.text, keep_bytes=kinds.boolean)
-    def training_images(self, images, owner, keep_bytes=True):
+    def training_images(self, images: Any, owner: str, keep_bytes: bool = True) -> Any:
         """Images to train on or judge by, as the model takes them.
 
         Parameters
@@ -462,7 +453,7 @@ class VAE(abc.ABC):
         self.likelihood.check(images, owner)
         return images
 
-    def checked_images(self, images, owner):
+    def checked_images(self, images: Any, owner: str) -> np.ndarray:
         """Images for judging the model, float32 (N, C, H, W) in [0, 1], as its likelihood takes them."""
         images = self._as_images(images, owner)
         self.likelihood.check(images, owner)
@@ -482,7 +473,7 @@ class VAE(abc.ABC):
             )
 
 
-def full_name(cls):
+def full_name(cls: type) -> str:
     """The name under which a parameter file keeps the class, for example ``"fastvae.models.ConvVAE"``."""
     return f"{cls.__module__}.{cls.__qualname__}"
 

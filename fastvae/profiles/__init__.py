@@ -253,21 +253,21 @@ def _backend(settings: Settings, family: str, expected: str) -> tuple[str, str]:
     THEANO_FLAGS names a backend too.
     """
     name, layer = settings.get("fastvae.backend", ("stock", "the default"))
-    if family != expected and layer != "THEANO_FLAGS":
-        return ("stock" if family == "cpu" else "gpu"), "resolved here"
-    if name == "onednn":
-        renamed.warn(f"backend=onednn (from {layer})", "backend=cpu")
-        name = "cpu"
     known = backends.names()
+    fitting = [other for other in known if family in backends.load(other).DEVICES]
+    if family != expected and layer != "THEANO_FLAGS":
+        return ("stock" if family == "cpu" else fitting[0]), "resolved here"
+    if name == "onednn":
+        renamed.warn(f"fastvae.backend=onednn (from {layer})", "fastvae.backend=cpu")
+        name = "cpu"
     if name not in ("stock", *known):
         raise ProfileError(
-            f"backend={name} (from {layer}) is unknown: write {', '.join(known)}, or stock for Theano's own Ops"
+            f"fastvae.backend={name} (from {layer}) is unknown: write {', '.join(known)}, or stock for Theano's own Ops"
         )
-    if name != "stock" and family not in backends.load(name).DEVICES:
-        fitting = ", ".join(other for other in known if family in backends.load(other).DEVICES)
+    if name != "stock" and name not in fitting:
         raise ProfileError(
-            f"backend={name} (from {layer}) does not compute on device={settings['device'][0]}: write {fitting}, or "
-            "stock for Theano's own Ops"
+            f"fastvae.backend={name} (from {layer}) does not compute on device={settings['device'][0]}: write "
+            f"{', '.join(fitting)}, or stock for Theano's own Ops"
         )
     return name, layer
 

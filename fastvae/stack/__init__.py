@@ -3,6 +3,8 @@
 `import fastvae` calls `start()`; the command line calls it after it has parsed `--profile`.
 """
 
+from __future__ import annotations
+
 import importlib
 import os
 import sys
@@ -15,7 +17,7 @@ from fastvae.stack import _compile_folder, _legacy
 
 
 @kinds.checked(profile=kinds.optional(kinds.text), threads=kinds.optional(kinds.integer(1, MOST)))
-def start(profile=None, threads=None):
+def start(profile: str | None = None, threads: int | None = None) -> profiles.Profile:
     """Activate a profile and import theano and pymc3 under it; a second call must ask for the same profile.
 
     Parameters

@@ -4,7 +4,9 @@ It is PyMC3's objective, one sample of each latent, with the minibatch replaced 
 draws the same noise, so that two of them differ by the parameters alone, and none changes the noise of the training.
 """
 
-import math
+from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import theano
@@ -17,7 +19,7 @@ from fastvae.elbo.merge import merge_equal_nodes
 from fastvae.errors import ConfigurationError, DataError
 
 
-class HeldOut:
+class HeldOutElbo:
     """The mean ELBO per row, in nats, of the whole minibatches that held-out rows make (a remainder is left out).
 
     Parameters
@@ -30,10 +32,6 @@ class HeldOut:
         it does, others have to be of the variable's type.
     more_replacements : dict
         Those of the training, `{x: minibatch}`.
-    every : int
-        Steps from one evaluation to the next.
-    patience : int, optional
-        See `is_over`.
 
     Raises
     ------
@@ -43,8 +41,7 @@ class HeldOut:
         If the rows do not fit the variables, or are fewer than a minibatch.
     """
 
-    def __init__(self, objective, data, more_replacements, every, patience=None):
-        self.every, self.patience = every, patience
+    def __init__(self, objective: Any, data: dict[Any, Any], more_replacements: dict[Any, Any] | None) -> None:
         replaced = dict(more_replacements or {})
         if not isinstance(data, dict) or data.keys() != replaced.keys() or not data:
             raise ConfigurationError(
@@ -63,19 +60,7 @@ class HeldOut:
             self._loss = theano.function(list(inputs.values()), loss)
         self._streams = updated(self._loss)
 
-    def due(self, step):
-        """Whether to measure after a step."""
-        return step % self.every == 0
-
-    def is_over(self, elbos):
-        """Whether the last `patience` ELBOs (at least 1) were none better than the best before them.
-
-        The early stopping of Prechelt, 1998, "Early stopping - but when?" (its UP criterion, with any best before).
-        """
-        best = max(elbos, key=lambda elbo: -math.inf if math.isnan(elbo) else elbo)
-        return self.patience is not None and len(elbos) - 1 - elbos.index(best) >= self.patience
-
-    def elbo(self):
+    def __call__(self) -> float:
         """The ELBO per row, a float in nats, with the parameters as they are."""
         before = [stream.get_value() for stream in self._streams]
         starts = range(0, len(self.rows[0]) - self.batch_size + 1, self.batch_size)

@@ -1,18 +1,18 @@
-"""The loop under `fastvae.fit`: steps, and between them losses, callbacks, held-out ELBOs, history and checkpoints."""
+"""The loop under `fastvae.fit`: it takes steps, fetches their losses, and calls the parts of the run in between."""
+
+from __future__ import annotations
 
 import contextlib
 import time
+from typing import Any, Callable, Sequence
 
 import numpy as np
 import theano
-from pymc3.variational.inference import State
 
 from fastvae.errors import NonFiniteError
 from fastvae.interrupts import Interrupted, after_the_step
-from fastvae.training import nonfinite
-from fastvae.training.history import History
-from fastvae.training.losses import LATEST
-from fastvae.training.progress import Progress
+from fastvae.training.losses import LATEST, LossBuffer
+from fastvae.training.parts.base import Part, Step
 
 ROOM = 2**16  # losses to make room for at once: n may be more than memory holds
 
@@ -23,63 +23,57 @@ class Loop:
     Parameters
     ----------
     inference : pymc3.variational.inference.Inference
-        Gets `.hist` (and its approximation too) and `.state`, so that `inference.refine` goes on from here.
+        Gets `.hist`, and its approximation too.
     step : callable
         Takes one training step; without a `buffer` it returns the loss, float32.
     n : int
         Steps, those before the checkpoint of a resumed run included.
     params : list of theano.compile.SharedVariable
-        What is trained, to name the first that is not finite.
-    score, callbacks, batch_size
-        As in `fit`.
+        What is trained.
+    parts : list of fastvae.training.parts.Part
+        In the order in which they follow a step.
+    score : bool
+        Whether the losses are left in `.hist`.
     pipelines : list
         Of the minibatches: `advance()` is called before every step, `close()` at the end.
-    skip : bool
-        Whether a step whose loss is not finite has changed nothing, so that the run goes on.
-    held_out : fastvae.training.held_out.HeldOut, optional
-    best : fastvae.training.best.Best, optional
-        Which keeps the parameters of the best held-out ELBO, for a fit that ends by patience.
-    history : path-like, optional
-        The CSV file.
-    checkpoints : fastvae.checkpoint.Checkpoints, optional
-        Bound to the step.
-    first : fastvae.training.first_step.FirstStep, optional
-        To say why, if the first step already fails.
     buffer : fastvae.training.losses.LossBuffer, optional
-        To which the step writes its losses. They are fetched when it is full, before whatever needs the newest, and at
-        the latest after a second.
+        To which the step writes its losses. They are fetched when it is full, before a step after which a part is due,
+        and at the latest after a second.
+    past : sequence of float
+        The losses of a resumed run.
     """
 
     def __init__(
         self,
-        inference,
-        step,
-        n,
-        params,
+        inference: Any,
+        step: Callable,
+        n: int,
+        params: Sequence[Any],
+        parts: Sequence[Part] = (),
         *,
-        score=True,
-        callbacks=None,
-        batch_size=None,
-        pipelines=(),
-        skip=False,
-        held_out=None,
-        best=None,
-        history=None,
-        checkpoints=None,
-        first=None,
-        buffer=None,
+        score: bool = True,
+        pipelines: Sequence[Any] = (),
+        buffer: LossBuffer | None = None,
+        past: Sequence[float] = (),
     ):
         self.inference, self.approx, self.n, self.params = inference, inference.approx, n, params
-        self.score, self.callbacks, self.batch_size, self.skip = score, list(callbacks or []), batch_size, skip
-        self.pipelines, self.held_out, self.history, self.checkpoints = pipelines, held_out, history, checkpoints
-        self.best, self.first, self.buffer = best, first, buffer
-        self.take = _advancing(step, pipelines) if pipelines else step
-        past, self.measured = ([], []) if checkpoints is None else (checkpoints.losses, list(checkpoints.held_out))
+        self.parts, self.score, self.pipelines, self.buffer = parts, score, pipelines, buffer
+        self.step = _advancing(step, pipelines) if pipelines else step
         self.done = len(past)
-        self.losses = np.empty(max(min(n, ROOM), self.done))
-        self.losses[: self.done] = past
+        self._losses = np.empty(max(min(n, ROOM), self.done))
+        self._losses[: self.done] = past
+        self._reason: str | None = None
 
-    def run(self, progressbar=True):
+    @property
+    def losses(self) -> np.ndarray:
+        """The loss of each step so far, float64."""
+        return self._losses[: self.done]
+
+    def end(self, reason: str) -> None:
+        """Let the fit end after the present step, before the first if there is none yet; the first reason counts."""
+        self._reason = self._reason or reason
+
+    def run(self) -> None:
         """Take the steps that are missing, and leave everything on the approximation and on disk, whatever ends them.
 
         Raises
@@ -93,52 +87,60 @@ class Loop:
         self.approx.ended_by = None
         try:
             with contextlib.ExitStack() as stack:
-                if self.checkpoints is not None:
-                    stack.enter_context(self.checkpoints)
                 for pipeline in self.pipelines:
                     stack.callback(pipeline.close)
                 interrupted = stack.enter_context(after_the_step())
-                self._check_and_save()  # a folder that cannot be written is known before the first step
-                if self.history is not None:
-                    history = History(self.history, self.batch_size, self.losses[: self.done], self.measured)
-                    self.history = stack.enter_context(history)
-                if self.first is not None and self.done == 0 < self.n:
-                    self.first.remember()
-                with self._progress(progressbar) as progress:
-                    self.approx.ended_by = self._steps(interrupted, progress)
-                self._check_and_save()
-                if self.approx.ended_by == "patience" and self.best is not None:
-                    self.best.restore()
+                for part in self.parts:
+                    stack.enter_context(self._leaving(part))
+                for part in self.parts:
+                    part.check(self)
+                for part in self.parts:
+                    part.enter(self)
+                self.approx.ended_by = self._steps(interrupted)
+                for part in self.parts:
+                    part.finish(self)
         finally:
-            seen = self.losses[: self.done] if self.score else []
-            self.inference.hist = self.approx.hist = np.concatenate([before, seen])
-            self.approx.held_out_hist = np.array(self.measured, dtype=np.float64).reshape(-1, 2)
-            self.inference.state = State(self.done - 1, step=self._one, callbacks=self.callbacks, score=self.score)
+            self.inference.hist = self.approx.hist = np.concatenate([before, self.losses if self.score else []])
 
-    def _steps(self, interrupted, progress):
+    @contextlib.contextmanager
+    def _leaving(self, part):
+        try:
+            yield
+        except BaseException as error:
+            part.exit(self, error)
+            raise
+        part.exit(self, None)
+
+    def one_step(self) -> float:
+        """One step and its loss, for PyMC3's own loop."""
+        if self.buffer is None:
+            return self.step()
+        self.step()
+        return self.buffer.fetch(1)[0]
+
+    def _steps(self, interrupted):
         """Take steps until something ends the fit, and tell what it was."""
         try:
-            while self.done < self.n:
+            while self.done < self.n and self._reason is None:
                 if interrupted():
                     return interrupted().name
                 losses = self._losses_of_steps(interrupted)
                 for i, loss in enumerate(losses, start=1):
-                    if self._record(loss, progress, newest=i == len(losses)):
-                        return "patience"
+                    self._record(loss, newest=i == len(losses))
         except StopIteration:  # as in pm.fit: the fit ends here, and what was trained is returned
             return "callback"
         except Interrupted as error:  # while a step waited for its data: it was not taken
             return error.signal.name
         except KeyboardInterrupt:
             return "SIGINT"
-        return "steps"
+        return self._reason or "steps"
 
     def _losses_of_steps(self, interrupted):
         """Take a step, or as many as need no loss in between; their losses."""
         if self.buffer is None:
             return [self._take(self.done + 1)]
-        every = [part.every for part in (self.checkpoints, self.held_out) if part is not None]
-        most = min(self.buffer.size, self.n - self.done, *(n - self.done % n for n in every))
+        due = [steps for part in self.parts if (steps := part.due_in(self.done)) is not None]
+        most = max(1, min(self.buffer.size, self.n - self.done, *due))
         taken, started = 0, time.monotonic()
         try:
             while taken < most and not (taken and (interrupted() or time.monotonic() - started > LATEST)):
@@ -146,79 +148,32 @@ class Loop:
                 taken += 1
         except BaseException:
             for loss in self.buffer.fetch(taken):
-                self._record(loss, None, newest=False)
+                self._record(loss, newest=False)
             raise
         return self.buffer.fetch(taken)
 
     def _take(self, number):
         """One step; under the profile `debug` a NaN, infinity or huge value in any Op ends the fit."""
         try:
-            return self.take()
+            return self.step()
         except AssertionError as error:
             if theano.config.mode != "NanGuardMode":
                 raise
             what = f"NanGuardMode stopped step {number}: {' '.join(str(error).split())}"
             raise NonFiniteError(what, self.approx) from error
 
-    def _one(self):
-        """One step and its loss, for PyMC3's own loop."""
-        return self.take() if self.buffer is None else (self.take(), self.buffer.fetch(1)[0])[1]
-
-    def _record(self, loss, progress, newest):
-        """Do what follows a step; tell whether patience is over.
-
-        Where the parameters are not those after this step any more, because it is not the `newest`, nothing is done
-        that needs them.
-        """
-        number = self.done + 1
-        if number == 1 and self.first is not None:
-            self._check_first(loss, newest)
-        if not (np.isfinite(loss) or self.skip):
-            raise nonfinite.error(f"the loss became {loss}", number, self.params, self.approx, self.checkpoints)
-        if self.done == len(self.losses):
-            self.losses = np.concatenate([self.losses, np.empty(len(self.losses))])
-        self.losses[self.done] = loss
-        self.done = number
-        elbo = self._measure() if newest else None
-        if self.history is not None:
-            self.history.append(number, loss, elbo)
-        seen = self.losses[:number]
-        if progress is not None:
-            progress.update(number, seen, elbo)
-        for callback in self.callbacks:
-            callback(self.approx, seen if self.score else None, number)
-        if newest and self.checkpoints is not None and self.checkpoints.due(number) and np.isfinite(loss):
-            self._check_and_save()
-        return elbo is not None and self.held_out.is_over([elbo for _, elbo in self.measured])
-
-    def _check_first(self, loss, newest):
-        """Say of a first step that fails what it fails on: later, each step has spread it further."""
-        if not np.isfinite(loss) or (newest and nonfinite.first_bad(self.params) is not None):
-            cause = self.first.cause(loss)
-            raise NonFiniteError(f"the first step fails, its loss is {loss}: {cause}", self.approx)
-        self.first.forget()
-
-    def _measure(self):
-        """The held-out ELBO if it is due, else None."""
-        if self.held_out is None or not self.held_out.due(self.done):
-            return None
-        elbo = self.held_out.elbo()
-        self.measured.append((self.done, elbo))
-        if self.best is not None:
-            self.best.remember(self.done, elbo)
-        return elbo
-
-    def _check_and_save(self):
-        """Write a checkpoint, if one is asked for and not there, once the parameters are known to be finite."""
-        if nonfinite.first_bad(self.params) is not None:
-            what = "a parameter stopped being finite"
-            raise nonfinite.error(what, self.done, self.params, self.approx, self.checkpoints)
-        if self.checkpoints is not None and self.checkpoints.saved != self.done:
-            best = None if self.best is None else self.best.state
-            self.checkpoints.save(self.done, self.losses[: self.done], self.measured, best)
-
-    def _progress(self, wanted):
-        return Progress(self.n, self.batch_size, done=self.done) if wanted else contextlib.nullcontext()
+    def _record(self, loss, newest):
+        """Keep the loss of a step and call the parts; unless it is the newest step, the parameters have moved on."""
+        step = Step(self.done + 1, loss, newest)
+        for part in self.parts:
+            part.accept(self, step)
+        if self.done == len(self._losses):
+            self._losses = np.concatenate([self._losses, np.empty(len(self._losses))])
+        self._losses[self.done] = loss
+        self.done = step.number
+        for part in self.parts:
+            if newest or not part.needs_newest:
+                part.after_step(self, step)
 
 
 def _advancing(step, pipelines):

@@ -7,13 +7,19 @@ Examples
 "'b'"
 """
 
+from __future__ import annotations
+
+import os
+from typing import Any, Sequence
+
 import numpy as np
+import theano
 import theano.tensor as tt
 
 from fastvae.errors import NonFiniteError
 
 
-def first_bad(params):
+def first_bad(params: Sequence[Any]) -> str | None:
     """The name of the first parameter that is not finite (its place and shape if it has none), or None."""
     for i, param in enumerate(params):
         value = param.get_value(borrow=True)
@@ -22,7 +28,9 @@ def first_bad(params):
     return None
 
 
-def error(what, step, params, approx, checkpoints=None):
+def error(
+    what: str, step: int, params: Sequence[Any], approx: Any, last_good: str | os.PathLike | None = None
+) -> NonFiniteError:
     """The error that ends a run, its message one line.
 
     Parameters
@@ -33,8 +41,8 @@ def error(what, step, params, approx, checkpoints=None):
         At which it did; 0 is before the first.
     params : list of theano.compile.SharedVariable
     approx : pymc3.Approximation
-    checkpoints : fastvae.checkpoint.Checkpoints, optional
-        To name the last one.
+    last_good : path-like, optional
+        The last checkpoint.
 
     Returns
     -------
@@ -42,15 +50,14 @@ def error(what, step, params, approx, checkpoints=None):
     """
     bad = first_bad(params)
     where = "all parameters are still finite" if bad is None else f"the first that is not finite is {bad}"
-    saved = None if checkpoints is None else checkpoints.saved
-    good = "" if saved is None else f"; the last good state is in {checkpoints.path(saved)}"
+    good = "" if last_good is None else f"; the last good state is in {last_good}"
     advice = "try a smaller learning rate, or the profile `debug` to find the Op"
     if step == 0:
         return NonFiniteError(f"before the first step the value of {bad} is not finite: give other values", approx)
     return NonFiniteError(f"{what} at step {step}; {where}; {advice}{good}", approx)
 
 
-def skip_bad_steps(loss, updates):
+def skip_bad_steps(loss: theano.Variable, updates: dict) -> tuple[theano.Variable, dict]:
     """A step that changes nothing where the loss or a new value would not be finite.
 
     Parameters

@@ -7,16 +7,14 @@ import pytest
 
 from bench import agreement, fastvae_worker, problem
 from bench.pairing import ROOT, Worker
+from tests.conftest import stock_flags
 
 
 @pytest.mark.parametrize("model", ["conv", "mlp"])
 def test_300_steps_end_with_stocks_loss(model, clean_environ, tmp_path):
-    import theano
-
     path = tmp_path / "problem.npz"
     problem.write(path, model, quick=True, steps=300)
-    flags = f"{clean_environ['THEANO_FLAGS']},floatX=float32,blas.ldflags={theano.config.blas.ldflags}"
-    stock = Worker("stock", "bench.stock", (path, "seed"), {**clean_environ, "THEANO_FLAGS": flags})
+    stock = Worker("stock", "bench.stock", (path, "seed"), {**clean_environ, "THEANO_FLAGS": stock_flags()})
     try:
         step = fastvae_worker.seed_step(problem.load(path), given=True)
         ours = [float(step()) for _ in range(300)]

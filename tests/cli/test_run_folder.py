@@ -1,25 +1,28 @@
+import dataclasses
 import json
 
 import pytest
 
 from fastvae.cli import run_folder
+from fastvae.cli.options import RunOptions
 from fastvae.errors import ConfigurationError, DataError
 
-OPTIONS = dict(
+RUN = RunOptions(
     data="x", model="mlp", likelihood="normal", posterior="mean-field", objective="elbo", kl="analytic", n_samples=1,
     iterations=3, batch_size=2, learning_rate=0.5, latent=2, seed=1, checkpoint_every=5,
 )  # fmt: skip
+OPTIONS = dataclasses.asdict(RUN)
 
 
 def created(folder):
     with run_folder.locked(folder):
-        run_folder.create(folder, OPTIONS)
+        run_folder.create(folder, RUN)
     return folder
 
 
 def test_a_configuration_comes_back(tmp_path):
     folder = created(tmp_path / "run")
-    assert run_folder.configuration(folder) == OPTIONS
+    assert run_folder.configuration(folder) == RUN
     assert "fastvae" in json.loads((folder / "config.json").read_text())
 
 
@@ -40,7 +43,7 @@ def test_a_run_without_a_step_leaves_its_name_free(tmp_path):
 def test_what_cannot_be_written_is_named(tmp_path):
     (tmp_path / "config.json").mkdir()
     with pytest.raises(DataError, match="config.json' cannot be written"):
-        run_folder.configure(tmp_path, OPTIONS)
+        run_folder.configure(tmp_path, RUN)
 
 
 def test_a_run_is_never_written_over(tmp_path):
@@ -108,4 +111,11 @@ def test_values_that_no_option_takes_are_named(tmp_path, name, value):
 def test_what_json_chokes_on_is_no_json(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(DataError, match="is not JSON"):
+        run_folder.configuration(tmp_path)
+
+
+@pytest.mark.parametrize("name, hint", [("learning_rat", "did you mean 'learning_rate'"), ("x", "a newer version")])
+def test_an_unknown_option_is_named(tmp_path, name, hint):
+    (tmp_path / "config.json").write_text(json.dumps({"fastvae": "0.1.0", **OPTIONS, name: 1}))
+    with pytest.raises(DataError, match=f"config.json' holds the unknown option '{name}' .{hint}.*restore the file"):
         run_folder.configuration(tmp_path)

@@ -11,6 +11,7 @@ import fastvae
 from fastvae.backends.abstract.conv import ConvWeightsGradient
 from fastvae.elbo import step_updates, vae_model
 from fastvae.errors import ConfigurationError
+from tests.conftest import stock_flags
 
 BATCH, TOTAL, SIZE = 14, 56, 20  # enough for Winograd's kernel to take the 3x3 convolutions
 
@@ -67,8 +68,8 @@ def test_loss_and_all_gradients_equal_stock_pymc3(kind, run, tmp_path):
         n_weights=len(weights),
         **{f"weight{i}": weight for i, weight in enumerate(weights)},
     )
-    flags = f"floatX=float32,blas.ldflags={theano.config.blas.ldflags}"
-    done = run(sys.executable, "-W", "ignore", "-m", "tests.stock_objective", "problem.npz", "answer.npz", flags=flags)
+    command = (sys.executable, "-W", "ignore", "-m", "tests.stock_objective", "problem.npz", "answer.npz")
+    done = run(*command, flags=stock_flags())
     assert done.returncode == 0, done.stderr
     answer = np.load(tmp_path / "answer.npz")
 

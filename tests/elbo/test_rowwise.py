@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import theano
 import theano.tensor as tt
+from theano.gof import Apply
 
 from fastvae import nn
-from fastvae.backends.abstract import categorical, discretized_logistic
+from fastvae.backends.abstract import AbstractOp, categorical, discretized_logistic
 from fastvae.elbo.rowwise import first_mixing
 
 ROWS, SIZE = 3, 4
@@ -80,3 +81,24 @@ def test_what_does_not_is_not_taken_for_it(expression):
 def test_the_first_op_in_the_way_is_named():
     later = tt.tanh(tt.dot(x - x.mean(axis=0), square)).reshape((ROWS, 2, 2))
     assert first_mixing([x.sum(axis=1), later], [x]).startswith("Sum{axis=[0]")
+
+
+class Scaled(AbstractOp):
+    """x (rows, n), scale -> x times the scale."""
+
+    __props__ = ("row_inputs",)
+
+    def __init__(self, row_inputs):
+        self.row_inputs = row_inputs
+
+    def make_node(self, x, scale):
+        return Apply(self, [x, scale], [x.type()])
+
+
+def test_an_abstract_op_declares_it_itself():
+    fixed, per_row = square[0], y
+    assert first_mixing([Scaled((0,))(x, fixed)], [x]) is None
+    assert first_mixing([Scaled((0, 1))(x, per_row)], [x, y]) is None
+    # Rows where it declares none, the other way round, and an Op that declares nothing.
+    for expression in (Scaled((0,))(x, per_row), Scaled((0, 1))(x, fixed), Scaled(())(x, fixed)):
+        assert first_mixing([expression], [x, y]).startswith("Scaled")

@@ -7,6 +7,7 @@ import pytest
 
 from fastvae import profiles
 from fastvae.errors import ProfileError
+from tests.conftest import compile_cache
 
 OPENCL = "apt-get install --no-install-recommends python3-pygpu libgpuarray-dev libclblast-dev pocl-opencl-icd"
 
@@ -112,7 +113,8 @@ print(fastvae.profiles.active().name)
 
 
 def test_opencl_computes(opencl, python):
-    done = python(GRAPH, FASTVAE_PROFILE="opencl")
+    flags = f"gcc.cxxflags=-O0,base_compiledir={compile_cache('opencl')}"
+    done = python(GRAPH, FASTVAE_PROFILE="opencl", flags=flags)
     assert done.stdout == "opencl\n", done.stderr
     assert done.stderr == ""
 

@@ -341,7 +341,7 @@ def test_each_profile_names_its_backend_and_another_device_has_another(machine):
     assert resolve("opencl", THEANO_FLAGS="device=cpu").backend == "stock"
     assert resolve("opencl", THEANO_FLAGS="fastvae.backend=stock").backend == "stock"
     for value, remedy in (("mkl", "is unknown: write cpu, gpu, or stock"), ("gpu", "device=cpu: write cpu, or stock")):
-        with pytest.raises(ProfileError, match=f"backend={value} .from THEANO_FLAGS. .*{remedy}"):
+        with pytest.raises(ProfileError, match=f"fastvae.backend={value} .from THEANO_FLAGS. .*{remedy}"):
             resolve("cpu", THEANO_FLAGS=f"fastvae.backend={value}")
 
 
@@ -349,6 +349,7 @@ def test_the_former_name_of_the_cpus_backend_goes_on(machine, tmp_path):
     machine()
     copy = tmp_path / "mine.theanorc"
     copy.write_text((profiles.folder() / "cpu.theanorc").read_text().replace("backend = cpu", "backend = onednn"))
-    with pytest.warns(renamed.RenamedWarning, match="backend=onednn .from THEANORC .*. is now backend=cpu"):
+    message = "fastvae.backend=onednn .from THEANORC .*. is now fastvae.backend=cpu"
+    with pytest.warns(renamed.RenamedWarning, match=message):
         profile = resolve(THEANORC=str(copy))
     assert (profile.name, profile.backend) == ("cpu", "cpu")

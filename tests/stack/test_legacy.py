@@ -4,7 +4,8 @@ import pathlib
 import sys
 
 import pytest
-import theano
+
+from tests.conftest import stock_flags
 
 LEGACY = pathlib.Path(__file__).parents[2] / "fastvae" / "stack" / "_legacy.py"
 PY311 = sys.version_info >= (3, 11)
@@ -118,7 +119,7 @@ spec.loader.exec_module(legacy)
 
 
 def stock(python, code):
-    return python(LOAD + code, flags=f"floatX=float32,blas.ldflags={theano.config.blas.ldflags}")
+    return python(LOAD + code, flags=stock_flags())
 
 
 @pytest.mark.parametrize("name", PROBES)

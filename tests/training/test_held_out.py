@@ -7,7 +7,7 @@ import theano.tensor as tt
 import fastvae
 from fastvae import elbo
 from fastvae.errors import ConfigurationError, DataError
-from fastvae.training.held_out import HeldOut, _checked
+from fastvae.training.held_out import HeldOutElbo, _checked
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.random((24, 1, 3, 3)).astype("float32")
@@ -28,7 +28,7 @@ def problem(vae):
 @pytest.fixture(scope="module")
 def held_out(problem):
     objective, xs, replacements = problem
-    return HeldOut(objective, {xs: IMAGES}, replacements, every=3, patience=2)
+    return HeldOutElbo(objective, {xs: IMAGES}, replacements)
 
 
 def test_the_elbo_is_that_of_the_closed_form(vae, problem):
@@ -37,7 +37,7 @@ def test_the_elbo_is_that_of_the_closed_form(vae, problem):
     Each image 400 times, so that the noise of either side is 0.2 %.
     """
     objective, xs, replacements = problem
-    held_out = HeldOut(objective, {xs: np.tile(IMAGES, (400, 1, 1, 1))}, replacements, every=3)
+    held_out = HeldOutElbo(objective, {xs: np.tile(IMAGES, (400, 1, 1, 1))}, replacements)
     mean, rho = (part.eval({x: IMAGES}) for x, part in _encoded(vae))
     sd = np.log1p(np.exp(rho.astype("float64")))
     kl = 0.5 * np.sum(sd**2 + mean**2 - 1 - 2 * np.log(sd), axis=1)
@@ -47,7 +47,7 @@ def test_the_elbo_is_that_of_the_closed_form(vae, problem):
         error = (IMAGES - decoded).reshape(len(IMAGES), -1) / 0.1
         likelihoods.append(np.sum(-0.5 * error**2 - np.log(0.1 * np.sqrt(2 * np.pi)), axis=1))
     expected = np.mean(likelihoods) - kl.mean()
-    assert held_out.elbo() == pytest.approx(expected, rel=0.01)
+    assert held_out() == pytest.approx(expected, rel=0.01)
 
 
 def _encoded(vae):
@@ -58,43 +58,16 @@ def _encoded(vae):
 
 
 def test_the_noise_is_the_same_each_time(held_out):
-    assert held_out.elbo() == held_out.elbo()
+    assert held_out() == held_out()
 
 
 def test_it_follows_the_parameters(vae, held_out):
-    before, bias = held_out.elbo(), vae.get_params()[-1]
+    before, bias = held_out(), vae.get_params()[-1]
     value = bias.get_value()
     bias.set_value(value + 1)
-    assert held_out.elbo() != before
+    assert held_out() != before
     bias.set_value(value)
-    assert held_out.elbo() == before
-
-
-def test_it_is_due_every_third_step(held_out):
-    assert [step for step in range(1, 10) if held_out.due(step)] == [3, 6, 9]
-
-
-@pytest.mark.parametrize(
-    "elbos, over",
-    [
-        ([-5], False),
-        ([-5, -4, -3], False),
-        ([-5, -6], False),
-        ([-5, -6, -5.5], True),
-        ([-5, -5, -5], True),
-        ([-5, -6, -4], False),
-        ([-5, np.nan, np.nan], True),
-        ([np.nan, -5, -6], False),
-    ],
-)
-def test_patience_ends_when_two_in_a_row_were_no_better(held_out, elbos, over):
-    assert held_out.is_over(elbos) is over
-
-
-def test_without_patience_it_never_ends(problem):
-    objective, xs, replacements = problem
-    never = HeldOut(objective, {xs: IMAGES}, replacements, every=1)
-    assert not never.is_over([-5.0] + [-6.0] * 100)
+    assert held_out() == before
 
 
 @pytest.mark.parametrize(
@@ -110,7 +83,7 @@ def test_without_patience_it_never_ends(problem):
 def test_rows_that_do_not_fit(problem, rows, error, message):
     objective, xs, replacements = problem
     with pytest.raises(error, match=message):
-        HeldOut(objective, rows(xs), replacements, every=1)
+        HeldOutElbo(objective, rows(xs), replacements)
 
 
 def test_an_array_in_a_shared_variable_has_held_out_rows_too():
@@ -143,11 +116,11 @@ def on_disk(tmp_path_factory):
 def test_bytes_in_memory_and_on_disk_are_scaled_as_the_minibatch_does(problem, on_disk):
     objective, xs, _ = problem
     batch = {xs: fastvae.Minibatch(BYTES, 8, scale=1 / 255)}
-    held_out = HeldOut(objective, {xs: BYTES}, batch, every=1)
-    elbo = held_out.elbo()
+    held_out = HeldOutElbo(objective, {xs: BYTES}, batch)
+    elbo = held_out()
     for rows in (np.load(on_disk, mmap_mode="r"), BYTES * np.float32(1 / 255)):
         held_out.rows = [_checked(xs, rows, 8, batch[xs])]
-        assert held_out.elbo() == elbo
+        assert held_out() == elbo
 
 
 def checked(rows, x, **options):

@@ -21,22 +21,6 @@ def run(compiled):
     return compiled.again()
 
 
-class HeldOut:
-    """ELBOs from a list, every second step."""
-
-    def __init__(self, elbos, stop_at=None):
-        self.elbos, self.stop_at = iter(elbos), stop_at
-
-    def due(self, step):
-        return step % 2 == 0
-
-    def elbo(self):
-        return next(self.elbos)
-
-    def is_over(self, elbos):
-        return len(elbos) == self.stop_at
-
-
 def test_the_steps_are_taken_and_the_losses_kept(run):
     approx = run.train(5)
     assert run.count.get_value() == 5 and approx.hist.shape == (5,) and approx.ended_by == "steps"
@@ -65,7 +49,7 @@ def test_a_loss_that_is_not_finite_names_its_step_and_leaves_the_last_good_state
 
     loop = run.loop(9, step, checkpoints=run.checkpoints(tmp_path), history=tmp_path / "h.csv")
     with pytest.raises(NonFiniteError, match="became inf at step 6;.* is 'w'.*state is in .*00000004.ckpt") as error:
-        loop.run(progressbar=False)
+        loop.run()
     assert len(error.value.approx.hist) == 5 == len(history.read(tmp_path / "h.csv"))
     state = checkpoint.newest(tmp_path)
     assert state["step"] == 4 and all(np.isfinite(entry["value"]).all() for entry in state["variables"])
@@ -100,23 +84,26 @@ def test_a_skipped_step_is_recorded_and_not_checkpointed(run, tmp_path):
         6,
         step,
         skip=True,
+        progressbar=True,
         checkpoints=run.checkpoints(tmp_path),
         callbacks=[lambda *_: saved.append(max(checkpoint.steps(tmp_path)))],
     )
-    loop.run(progressbar=True)
+    loop.run()
     assert np.isnan(loop.approx.hist).tolist() == [False, False, False, True, False, False]
     assert saved == [0, 0, 2, 2, 2, 5]  # due after 4, written after 5
 
 
 def test_held_out_elbos_are_recorded_shown_and_end_the_run(run, tmp_path, capsys):
-    held_out = HeldOut([-3.0, -2.0, -4.0], stop_at=3)
-    loop = run.loop(20, held_out=held_out, history=tmp_path / "h.csv", checkpoints=run.checkpoints(tmp_path))
-    loop.run(progressbar=False)
+    options = dict(history=tmp_path / "h.csv", held_out_every=2, patience=1, progressbar=True)
+    loop = run.loop(20, elbo=iter([-3.0, -2.0, -4.0]).__next__, checkpoints=run.checkpoints(tmp_path), **options)
+    loop.run()
     assert loop.approx.ended_by == "patience" and loop.done == 6
     assert loop.approx.held_out_hist.tolist() == [[2, -3], [4, -2], [6, -4]]
+    assert "the parameters are those of step 4" in capsys.readouterr().err
     rows = (tmp_path / "h.csv").read_text().splitlines()[1:]
     assert [row.split(",")[3] for row in rows] == ["", "-3.0", "", "-2.0", "", "-4.0"]
-    resumed = run.train(8, held_out=HeldOut([-1.0]), checkpoints=run.checkpoints(tmp_path, resume=True))
+    options = dict(elbo=lambda: -1.0, held_out_every=2, checkpoints=run.checkpoints(tmp_path, resume=True))
+    resumed = run.train(8, **options)
     assert resumed.held_out_hist.tolist() == [[2, -3], [4, -2], [6, -4], [8, -1]]
 
 
@@ -156,7 +143,7 @@ def test_history_and_pipelines_are_closed_when_a_callback_fails(run, tmp_path):
 
 def test_progress_of_a_resumed_run_counts_the_steps_before(run, tmp_path, capsys):
     run.train(3, checkpoints=run.checkpoints(tmp_path))
-    run.loop(4, checkpoints=run.checkpoints(tmp_path, resume=True)).run()
+    run.train(4, checkpoints=run.checkpoints(tmp_path, resume=True), progressbar=True)
     assert "4/4" in capsys.readouterr().err
 
 

@@ -30,22 +30,6 @@ def buffered(compiled):
     return compiled[1].again()
 
 
-class HeldOut:
-    """The number of steps taken as the ELBO, every `every` steps."""
-
-    def __init__(self, run, every):
-        self.run, self.every = run, every
-
-    def due(self, step):
-        return step % self.every == 0
-
-    def elbo(self):
-        return float(self.run.count.get_value())
-
-    def is_over(self, elbos):
-        return False
-
-
 def interrupting(run, at, action):
     """The run's step, with something happening after step `at`."""
 
@@ -64,7 +48,8 @@ def test_losses_history_checkpoints_and_held_out_elbos_are_those_of_single_steps
     found = []
     for run, folder in ((plain, tmp_path / "plain"), (buffered, tmp_path / "buffered")):
         options = dict(checkpoints=run.checkpoints(folder, every), history=tmp_path / f"{folder.name}.csv")
-        approx = run.train(n, held_out=HeldOut(run, held_out_every), **options)
+        elbo = lambda run=run: float(run.count.get_value())  # noqa: E731
+        approx = run.train(n, elbo=elbo, held_out_every=held_out_every, **options)
         states = {step: checkpoint.read(path) for step, path in checkpoint.steps(folder).items()}
         values = {step: [entry["value"].tobytes() for entry in state["variables"]] for step, state in states.items()}
         seen = {step: state["losses"].tolist() for step, state in states.items()}
@@ -91,7 +76,7 @@ def test_a_loss_that_is_not_finite_names_its_own_step(buffered, tmp_path):
         history=tmp_path / "h.csv",
     )
     with pytest.raises(NonFiniteError, match="became inf at step 6;.* is 'w'.*state is in .*00000004.ckpt") as error:
-        run.run(progressbar=False)
+        run.run()
     assert buffered.count.get_value() == 8  # it was noticed two steps later
     assert len(error.value.approx.hist) == 5 == len(history.read(tmp_path / "h.csv"))
     assert checkpoint.newest(tmp_path)["step"] == 4
@@ -100,7 +85,7 @@ def test_a_loss_that_is_not_finite_names_its_own_step(buffered, tmp_path):
 def test_a_signal_ends_the_run_after_its_step(buffered, tmp_path):
     step = interrupting(buffered, 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
     run = buffered.loop(100, step, checkpoints=buffered.checkpoints(tmp_path, every=50))
-    run.run(progressbar=False)
+    run.run()
     assert run.approx.ended_by == "SIGTERM" and len(run.approx.hist) == 2 == buffered.count.get_value()
     assert checkpoint.newest(tmp_path)["step"] == 2
 
@@ -111,7 +96,7 @@ def test_an_error_between_two_fetches_loses_no_loss(buffered, tmp_path):
 
     run = buffered.loop(100, interrupting(buffered, 7, fail), history=tmp_path / "h.csv")
     with pytest.raises(ZeroDivisionError):
-        run.run(progressbar=False)
+        run.run()
     assert len(run.approx.hist) == 6 == len(history.read(tmp_path / "h.csv"))  # the seventh step did not return
 
 
@@ -127,7 +112,7 @@ def test_losses_are_fetched_in_time_where_steps_are_slow(buffered, monkeypatch):
 def test_pymc3s_own_loop_gets_a_loss_a_step(plain, buffered):
     wanted = plain.train(6).hist
     run = buffered.loop(4)
-    run.run(progressbar=False)
+    run.run()
     assert [run.inference.state.step() for _ in range(2)] == wanted[4:].tolist()
 
 

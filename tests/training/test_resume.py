@@ -12,6 +12,7 @@ import fastvae
 from fastvae import training
 from fastvae.checkpoint import MAY_CHANGE
 from fastvae.errors import ConfigurationError
+from fastvae.training.parts import Part
 from tests.tiny_run import Run
 
 IMAGES = np.random.default_rng(0).random((60, 1, 6, 6))
@@ -28,6 +29,7 @@ VALUES = {
     "inf_kwargs": (None, {"scale_cost_to_minibatch": False}),
     "score": (True, False),
     "callbacks": ([], [print]),
+    "parts": ([], [Part()]),
     "progressbar": (True, False),
     "batch_size": (10, 20),
     "fn_kwargs": (None, {"mode": "FAST_RUN"}),

@@ -7,6 +7,10 @@ Examples
 array([[[[-0.2877]]]], dtype=float32)
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 import theano.tensor as tt
 from theano.gradient import DisconnectedType
@@ -14,7 +18,7 @@ from theano.gradient import DisconnectedType
 from fastvae.backends.abstract.pixels import PixelOp
 
 
-def log_prob(x, logits, levels):
+def log_prob(x: Any, logits: Any, levels: int) -> Any:
     """Log-probability of each pixel's level, in nats.
 
     Parameters

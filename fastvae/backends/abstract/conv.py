@@ -105,8 +105,8 @@ class ConvTransposed(_Convolution, Product):
     """Transposed convolution (a convolution's gradient with respect to its image) + bias + activation.
 
     Inputs top (N, O, H', W'), weights (O, C / groups, kh, kw) [, bias (C,)] [, like] -> (N, C, H, W). With a stride
-    (H, W) is not told by the others: `like` tells it, an image that has this size or two integers; without it the
-    smallest size is taken.
+    the other inputs do not determine (H, W). `like` does: an image of that size, or two integers. Without it, the size
+    is the smallest possible one.
     """
 
     direction = 1

@@ -30,6 +30,10 @@ Examples
 array([[[[-0.69]]]], dtype=float32)
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 import theano.tensor as tt
 from theano.gradient import DisconnectedType
@@ -41,7 +45,7 @@ LARGEST_LOG_SCALE = 7  # of a logistic, and the smallest is its negative: beyond
 HALF_WIDTH = np.float32(1 / (LEVELS - 1))  # of a level among the y in [-1, 1]
 
 
-def log_prob(x, outputs, components):
+def log_prob(x: Any, outputs: Any, components: int) -> Any:
     """Log-probability of each pixel's level, in nats.
 
     Parameters

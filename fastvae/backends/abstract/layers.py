@@ -8,13 +8,21 @@ Examples
 [[4.0, 6.0], [6.0, 9.0]]
 """
 
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
 import numpy as np
 import theano.tensor as tt
+from theano.tensor import TensorVariable
 
 from fastvae.backends.abstract.conv import Conv, ConvTransposed
 from fastvae.backends.abstract.dense import Dense
 from fastvae.backends.abstract.op import ACTIVATIONS
 from fastvae.errors import ConfigurationError
+
+Pair: TypeAlias = int | tuple[int, int]
+Padding: TypeAlias = Pair | tuple[tuple[int, int], tuple[int, int]] | str
 
 
 def _pair(name, value, least):
@@ -52,7 +60,16 @@ def _operands(ndim, x, w, b):
     return operands
 
 
-def conv2d(x, w, b=None, stride=1, padding=0, dilation=1, groups=1, activation=None):
+def conv2d(
+    x: Any,
+    w: Any,
+    b: Any = None,
+    stride: Pair = 1,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+    groups: int = 1,
+    activation: str | None = None,
+) -> TensorVariable:
     """Convolution layer: cross-correlation (kernels are not flipped), bias and activation in one Op.
 
     Parameters
@@ -85,7 +102,16 @@ def conv2d(x, w, b=None, stride=1, padding=0, dilation=1, groups=1, activation=N
     return Conv(**_settings(stride, padding, dilation, groups, activation))(*_operands(4, x, w, b))
 
 
-def conv_transpose2d(x, w, b=None, stride=1, padding=0, dilation=1, groups=1, activation=None):
+def conv_transpose2d(
+    x: Any,
+    w: Any,
+    b: Any = None,
+    stride: Pair = 1,
+    padding: Padding = 0,
+    dilation: Pair = 1,
+    groups: int = 1,
+    activation: str | None = None,
+) -> TensorVariable:
     """Transposed convolution layer: the transpose of `conv2d`, bias and activation in one Op.
 
     Parameters
@@ -115,7 +141,7 @@ def conv_transpose2d(x, w, b=None, stride=1, padding=0, dilation=1, groups=1, ac
     return ConvTransposed(**_settings(stride, padding, dilation, groups, activation))(*_operands(4, x, w, b))
 
 
-def dense(x, w, b=None, activation=None):
+def dense(x: Any, w: Any, b: Any = None, activation: str | None = None) -> TensorVariable:
     """Dense layer: product, bias and activation in one Op.
 
     Parameters

@@ -19,6 +19,8 @@ array([4., 4.], dtype=float32)
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import theano.tensor as tt
 from theano.compile import optdb
@@ -30,7 +32,7 @@ from fastvae.backends.abstract.relu import elementwise_relu, relu_gradient
 ACTIVATIONS = (None, "relu", "sigmoid")
 
 
-def activate(y, activation):
+def activate(y: Any, activation: str | None) -> Any:
     """The activation of y, one of ACTIVATIONS."""
     return {None: lambda y: y, "relu": elementwise_relu, "sigmoid": tt.nnet.sigmoid}[activation](y)
 
@@ -61,11 +63,11 @@ class Product(AbstractOp):
 
     activation: str | None
 
-    def with_activation(self, activation):
+    def with_activation(self, activation: str | None) -> Product:
         """The same Op with this activation."""
         raise NotImplementedError
 
-    def with_bias(self, inputs, bias):
+    def with_bias(self, inputs: list, bias: Any) -> list | None:
         """The inputs and this bias, None if they have one already."""
         return None if len(inputs) > 2 else [*inputs, bias]
 

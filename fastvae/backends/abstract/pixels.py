@@ -1,4 +1,4 @@
-"""What the abstract Ops of pixel likelihoods share: images, and what a decoder says of each pixel and channel.
+"""What the abstract Ops of pixel likelihoods share: images, and a decoder's outputs for each pixel and channel.
 
 Examples
 --------
@@ -20,7 +20,7 @@ class PixelOp(AbstractOp):
 
     A subclass has `types(x, outputs)`, its results' variables, and `computed(lib, *inputs)`, one expression for numpy
     and Theano alike. `each` is the number of outputs for a pixel and channel, those of a channel side by side;
-    `constants` are the numbers that c_code takes it by.
+    `constants` are its settings in compiled code.
     """
 
     def make_node(self, x, outputs, *rest):

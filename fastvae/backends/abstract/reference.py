@@ -4,18 +4,25 @@ Plain loops over the kernel's positions; exact in whatever dtype they are given,
 convolution's own terms: an image (N, C, H, W), weights (O, C / groups, kh, kw) and the output (N, O, H', W').
 """
 
+from __future__ import annotations
+
+from typing import Any, TypeAlias
+
 import numpy as np
 from scipy.special import expit
 
+Sizes: TypeAlias = tuple[int, ...]
+Padding: TypeAlias = tuple[tuple[int, int], ...] | str
 
-def activate(y, activation):
+
+def activate(y: np.ndarray, activation: str | None) -> np.ndarray:
     """y, or in its place its ReLU or sigmoid."""
     if activation is None:
         return y
     return np.maximum(y, 0, out=y) if activation == "relu" else expit(y, out=y)
 
 
-def pads(padding, kernel, dilation):
+def pads(padding: Padding, kernel: Sizes, dilation: Sizes) -> Any:
     """((top, bottom), (left, right)) for a padding that may be "half" or "full"."""
     if isinstance(padding, tuple):
         return padding
@@ -40,7 +47,7 @@ def _pad(image, pad, groups):
     return _grouped(np.pad(image, ((0, 0), (0, 0), *pad)), 1, groups)
 
 
-def out_size(image_size, kernel, padding, stride, dilation):
+def out_size(image_size: Sizes, kernel: Sizes, padding: Padding, stride: Sizes, dilation: Sizes) -> Sizes:
     """(H', W') of a convolution's output."""
     return tuple(
         (n + sum(p) - ((k - 1) * d + 1)) // s + 1
@@ -48,7 +55,15 @@ def out_size(image_size, kernel, padding, stride, dilation):
     )
 
 
-def forward(image, weights, padding, stride, dilation, groups, flip):
+def forward(
+    image: np.ndarray,
+    weights: np.ndarray,
+    padding: Padding,
+    stride: Sizes,
+    dilation: Sizes,
+    groups: int,
+    flip: bool,
+) -> np.ndarray:
     """The convolution (`flip`: with kernels turned round, as in mathematics; else cross-correlation)."""
     kernel = weights.shape[2:]
     size = out_size(image.shape[2:], kernel, padding, stride, dilation)
@@ -60,7 +75,16 @@ def forward(image, weights, padding, stride, dilation, groups, flip):
     return out.reshape(len(image), len(weights), *size)
 
 
-def image_gradient(top, weights, image_size, padding, stride, dilation, groups, flip):
+def image_gradient(
+    top: np.ndarray,
+    weights: np.ndarray,
+    image_size: Sizes,
+    padding: Padding,
+    stride: Sizes,
+    dilation: Sizes,
+    groups: int,
+    flip: bool,
+) -> np.ndarray:
     """The convolution's transpose: the gradient with respect to its image, given that of its output, `top`."""
     kernel = weights.shape[2:]
     w = _grouped(weights[:, :, ::-1, ::-1] if flip else weights, 0, groups)
@@ -76,7 +100,16 @@ def image_gradient(top, weights, image_size, padding, stride, dilation, groups, 
     return np.ascontiguousarray(inside).reshape(len(top), -1, *image_size)
 
 
-def weights_gradient(image, top, kernel, padding, stride, dilation, groups, flip):
+def weights_gradient(
+    image: np.ndarray,
+    top: np.ndarray,
+    kernel: Sizes,
+    padding: Padding,
+    stride: Sizes,
+    dilation: Sizes,
+    groups: int,
+    flip: bool,
+) -> np.ndarray:
     """The gradient with respect to the weights, given that of the output, `top`."""
     padded = _pad(image, pads(padding, kernel, dilation), groups)
     g = _grouped(top, 1, groups)

@@ -23,7 +23,6 @@ import ctypes
 from typing import Protocol
 
 from fastvae import devices
-from fastvae.devices import onednn_library
 from fastvae.devices.findings import Finding
 from fastvae.errors import ProfileError
 
@@ -60,21 +59,22 @@ def register(profile: Settings) -> None:
     ==========================  ========  ==================================================================
     name                        position  what it does
     ==========================  ========  ==================================================================
-    fastvae_onednn_lift             0.05  stock convolutions become abstract ones
+    fastvae_onednn_lift             0.05  stock convolutions become abstract ones; a reshape takes the variable whose
+                                          shape it names
     fastvae_onednn_fuse_early       0.06  a bias and a ReLU behind a product become part of its Op
     fastvae_onednn_fuse             1.61  the same again, once simplification has removed other users; a sigmoid too
-    fastvae_onednn_lower            1.62  abstract Ops become oneDNN's, in NHWC between changes of layout
+    fastvae_onednn_lower            1.62  abstract Ops become the CPU's, on NHWC between changes of layout
     fastvae_onednn_winograd        1.625  convolutions of stride 1 may take Winograd's kernel
     fastvae_onednn_layout           1.63  changes of layout cancel, through element-wise Ops and sums too
     fastvae_onednn_reshape         1.635  element-wise Ops and sums on images that are a view of vectors work on these
     fastvae_onednn_passes           1.64  ReLU gradients, rows of a minibatch, total sums and random numbers become
                                           one threaded pass each
     (fastvae_stock)                 1.65  what is left of the abstract Ops becomes stock; always there
-    fastvae_onednn_product          1.72  matrix products that BlasOpt (1.7) found become oneDNN's
+    fastvae_onednn_product          1.72  matrix products that BlasOpt (1.7) found become the CPU's
     fastvae_onednn_vectorize       49.10  element-wise passes that call exp, log, ... or take a scalar from the graph
                                           become threaded vector code
-    fastvae_onednn_inplace         70.10  ReLU gradient, Gemm, Adam and random states overwrite their operands
-    fastvae_onednn_overwrite       75.10  so do these passes
+    fastvae_onednn_inplace         70.10  Ops that can, such as Gemm and Adam, overwrite inputs that nobody else needs
+    fastvae_onednn_overwrite       75.10  so do the vector passes
     ==========================  ========  ==================================================================
 
     Raises
@@ -82,12 +82,12 @@ def register(profile: Settings) -> None:
     fastvae.errors.ProfileError
         If something is `missing`.
     """
-    finding = missing()
-    if finding is not None:
+    finding = devices.onednn()
+    if not finding.found:
         raise ProfileError(f"the backend of CPUs is not available on this machine: {finding}")
     from fastvae import compilation
     from fastvae.backends.cpu import library, lowering
 
-    ctypes.CDLL(onednn_library.locate().library)  # a pool of threads can be limited only once it is there
+    ctypes.CDLL(finding.path)  # a pool of threads can be limited only once it is there
     lowering.register(profile.winograd)
     compilation.prepare_with(library.compiled)

@@ -1,9 +1,12 @@
 """Compile c_code/ once into a Python module, keep it beside Theano's compiled modules, load it."""
 
+from __future__ import annotations
+
 import functools
 import os
 import sysconfig
 import threading
+from types import ModuleType
 
 import numpy as np
 import theano
@@ -36,7 +39,7 @@ def _command():
     ]
 
 
-def compiled():
+def compiled() -> str:
     """The path of the compiled module, in Theano's compile directory.
 
     It is compiled again only when its sources, oneDNN, numpy, the compiler's flags or the processor change.
@@ -52,7 +55,7 @@ def compiled():
 
 
 @functools.lru_cache(maxsize=None)
-def load():
+def load() -> ModuleType:
     """The compiled module: ``make_thunk(op, settings, inputs, outputs)`` and ``call_thunk(capsule)``.
 
     Raises

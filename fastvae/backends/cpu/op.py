@@ -13,6 +13,9 @@ An Op that stands for one abstract Op, with its settings, is no more than ::
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
 import theano.tensor as tt
 from theano.gof import local_optimizer
 from theano.gof.opt import copy_stack_trace
@@ -20,6 +23,7 @@ from theano.gof.opt import copy_stack_trace
 from fastvae.backends.compiled_op import CompiledOp, Lowerings
 from fastvae.backends.cpu import library
 
+Target = TypeVar("Target")
 # Positions in the order of rewrites (`fastvae.backends.cpu.register`) at which Ops of the CPU take the place of others.
 STAGES = {stage: Lowerings() for stage in ("lift", "lower", "passes", "product")}
 
@@ -31,12 +35,12 @@ class CpuOp(CompiledOp):
         return library.load()
 
     @classmethod
-    def lower(cls, node):
+    def lower(cls, node: Any) -> list | None:
         """The outputs of this Op in place of a node's whose Op it lowers, None where it cannot."""
         return cls(node.op)(*node.inputs, return_list=True) if all_float32(node.inputs) else None
 
 
-def lowers(*kinds, stage="lower"):
+def lowers(*kinds: type, stage: str = "lower") -> Callable[[Target], Target]:
     """Declare that an Op, or a function of a node, takes the place of Ops of these classes.
 
     Parameters
@@ -60,7 +64,7 @@ def lowers(*kinds, stage="lower"):
     return declare
 
 
-def lowering(stage):
+def lowering(stage: str) -> Any:
     """The local rewrite of a stage."""
     declared = STAGES[stage]
 
@@ -75,7 +79,7 @@ def lowering(stage):
     return local_lower
 
 
-def replaced(node, new):
+def replaced(node: Any, new: list) -> Any:
     """The new outputs with the old ones' types, or False where they cannot have them."""
     new = [tt.patternbroadcast(v, old.broadcastable) for v, old in zip(new, node.outputs)]
     if any(v.type != old.type for v, old in zip(new, node.outputs)):
@@ -84,6 +88,6 @@ def replaced(node, new):
     return new
 
 
-def all_float32(variables):
+def all_float32(variables: Iterable) -> bool:
     """Whether all of these variables are float32."""
     return all(v.dtype == "float32" for v in variables)

@@ -1,4 +1,4 @@
-"""Copies to the GPU that are left out while the value stays the same: a shared factor, a size as a number."""
+"""Copies to the GPU that are skipped while the value stays the same, as that of a shared factor or a size does."""
 
 import numpy as np
 import theano.tensor as tt
@@ -8,7 +8,7 @@ from theano.gof import Apply, Op
 class CopyWhenNew(Op):
     """A small array of the host on the GPU, copied when its value is not that of the call before.
 
-    The result is kept for the next call, so nobody may overwrite it: it is declared to be a view of a constant.
+    The result is kept for the next call. So that no Op overwrites it, it is declared to be a view of a constant.
     """
 
     __props__ = ()

@@ -1,8 +1,11 @@
 """Compile c_code/ once into a Python module, keep it beside Theano's compiled modules, load it."""
 
+from __future__ import annotations
+
 import os
 import sys
 import sysconfig
+from types import ModuleType
 
 import numpy as np
 import theano
@@ -32,7 +35,7 @@ def _command():
     ]
 
 
-def compiled():
+def compiled() -> str:
     """The path of the compiled module, in Theano's compile directory; compiled again only when its sources change.
 
     Raises
@@ -43,7 +46,7 @@ def compiled():
     return c_module.built(NAME, HERE, _command(), "the GPU backend", "install g++ 9 or later and libgpuarray-dev")
 
 
-def load():
+def load() -> None:
     """Load the module.
 
     Raises
@@ -55,7 +58,7 @@ def load():
     _loaded = c_module.loaded(NAME, compiled())
 
 
-def open_cudnn(path, tf32, deterministic, search):
+def open_cudnn(path: str, tf32: bool, deterministic: bool, search: bool) -> None:
     """Open cuDNN for the loaded module; how convolutions are computed holds for the process.
 
     Raises
@@ -69,7 +72,7 @@ def open_cudnn(path, tf32, deterministic, search):
         raise StackError(f"{error}: see `fastvae devices`") from None
 
 
-def loaded():
+def loaded() -> ModuleType:
     """The module, once `load` was called.
 
     ``make_thunk(kind, settings, inputs, outputs)`` gives a capsule, ``call_thunk(capsule)`` runs it.

@@ -10,6 +10,8 @@ stock expression (1.65). Theano's passes then lift the deferred Op with its neig
 
 from __future__ import annotations
 
+from typing import Any
+
 import theano.tensor as tt
 from theano.gof import Apply, Op
 from theano.gof.opt import copy_stack_trace
@@ -32,17 +34,17 @@ class GpuOp(CompiledOp):
         return library.loaded()
 
     @classmethod
-    def defer(cls, node):
+    def defer(cls, node: Any) -> list | None:
         """What takes a node's place until Theano moves the graph, None for what the GPU does not compute."""
         return Deferred(node.op)(*node.inputs, return_list=True)
 
     @classmethod
-    def on_gpu(cls, deferred, context_name, inputs, outputs):
+    def on_gpu(cls, deferred: Deferred, context_name: str | None, inputs: list, outputs: list) -> list:
         """A deferred Op's outputs on the device of a context; the form that Theano's lifters have."""
         raise NotImplementedError
 
     @classmethod
-    def on_host(cls, node):
+    def on_host(cls, node: Any) -> list:
         """What becomes of a deferred node that nothing on the GPU touches: by default the abstract Op's stock one."""
         stock = node.op.abstract_op.stock(*node.inputs)
         return stock if isinstance(stock, list) else [stock]
@@ -67,14 +69,14 @@ class Deferred(Op):
         return self.abstract_op.infer_shape(node, shapes)
 
 
-def replaced(node, new):
+def replaced(node: Any, new: list) -> list:
     """The new outputs with the old ones' broadcastable axes."""
     new = typed(new, node.outputs)
     copy_stack_trace(node.outputs, new)
     return new
 
 
-def typed(new, outputs):
+def typed(new: list, outputs: list) -> list:
     """The new outputs, each with the broadcastable axes of an old one."""
     return [
         v if v.broadcastable == old.broadcastable else tt.patternbroadcast(v, old.broadcastable)

@@ -1,6 +1,6 @@
-"""Rows of an array on the GPU by numbers that are in range by construction: no check, so nothing waits for the GPU.
+"""Rows of an array on the GPU by numbers that are known to be in range.
 
-Theano's own Op reads an error flag back after every gather.
+Theano's own Op checks them, and waits for the GPU after every gather to read the error flag. These Ops do not.
 """
 
 from theano.gpuarray.subtensor import GpuAdvancedSubtensor1

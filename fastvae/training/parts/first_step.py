@@ -4,14 +4,23 @@ A learning rate has no part in the loss of the first step. So that the step can 
 before it are kept until its loss is known.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Callable, Sequence
+
 import numpy as np
 import theano
 
+from fastvae.errors import NonFiniteError
 from fastvae.training import nonfinite
+from fastvae.training.parts.base import Part, Step
+
+if TYPE_CHECKING:
+    from fastvae.training.loop import Loop
 
 
-class FirstStep:
-    """The state before the first step.
+class FirstStep(Part):
+    """Says what a first step that fails fails on: later, each step has spread it further.
 
     Parameters
     ----------
@@ -21,24 +30,30 @@ class FirstStep:
         What is trained.
     pipelines : list
         Of the minibatches.
-    parts : callable
+    terms : callable
         Returns `{name: expression}` of what the loss is made of, data first; called only after a failure.
     """
 
-    def __init__(self, variables, params, pipelines, parts):
-        self.variables, self.params, self.pipelines, self.parts = variables, params, pipelines, parts
+    def __init__(
+        self, variables: Sequence[Any], params: Sequence[Any], pipelines: Sequence[Any], terms: Callable[[], dict]
+    ) -> None:
+        self.variables, self.params, self.pipelines, self.terms = variables, params, pipelines, terms
         self._before = None
 
-    def remember(self):
-        """Keep the values before the step."""
-        self._before = [variable.get_value() for variable in self.variables]
-        self._states = [pipeline.state() for pipeline in self.pipelines]
+    def enter(self, run: Loop) -> None:
+        if run.done == 0 < run.n:
+            self._before = [variable.get_value() for variable in self.variables]
+            self._states = [pipeline.state() for pipeline in self.pipelines]
 
-    def forget(self):
-        """Free the memory that they take."""
-        self._before = None
+    def accept(self, run: Loop, step: Step) -> None:
+        if step.number != 1:
+            return
+        if not np.isfinite(step.loss) or (step.newest and nonfinite.first_bad(self.params) is not None):
+            cause = self.cause(step.loss)
+            raise NonFiniteError(f"the first step fails, its loss is {step.loss}: {cause}", run.approx)
+        self._before = None  # the memory is free again
 
-    def cause(self, loss):
+    def cause(self, loss: float) -> str:
         """Say why the loss of the first step, or its gradient, is not finite, and take the step back.
 
         Parameters
@@ -56,20 +71,20 @@ class FirstStep:
                 f"the step makes {bad} infinite or NaN: its gradient is not finite, such as of the root or "
                 "logarithm of 0, or the learning rate is beyond all measure; the profile `debug` finds the Op"
             )
-        bad = self._bad_parts()
+        bad = self._bad_terms()
         what = f"{', '.join(bad)} {'is' if len(bad) == 1 else 'are'} not finite; " if bad else ""
         return f"{what}the data or the model is the cause, not the learning rate; the profile `debug` finds the Op"
 
-    def _bad_parts(self):
-        """The names of the parts that are not finite in the step's minibatch and noise; if any are data, of these."""
+    def _bad_terms(self):
+        """The names of the terms that are not finite in the step's minibatch and noise; if any are data, of these."""
         if not all(pipeline.restorable for pipeline in self.pipelines):
             return []  # an iterator does not yield the minibatch again
         for pipeline in self.pipelines:
             pipeline.advance()
-        parts = self.parts()
-        values = theano.function([], list(parts.values()), on_unused_input="ignore")()
+        terms = self.terms()
+        values = theano.function([], list(terms.values()), on_unused_input="ignore")()
         self._take_back()
-        bad = [name for name, value in zip(parts, values) if not np.isfinite(value).all()]
+        bad = [name for name, value in zip(terms, values) if not np.isfinite(value).all()]
         return [name for name in bad if not name.startswith("log ")] or bad
 
     def _take_back(self):

@@ -4,7 +4,7 @@ import numpy as np
 import theano
 
 import fastvae
-from fastvae.training.best import Best
+from fastvae.training.parts.best import Best
 
 
 def test_the_best_and_not_the_last(capsys):
@@ -13,7 +13,7 @@ def test_the_best_and_not_the_last(capsys):
     for step, elbo in enumerate([math.nan, -5.0, -3.0, -3.0, -4.0, math.nan]):
         w.set_value(np.float32(step))
         best.remember(step, elbo)
-    best.restore()
+    best.give_back()
     assert w.get_value() == 2 and "step 2, which had the best held-out ELBO, -3 nats" in capsys.readouterr().err
 
 
@@ -21,8 +21,8 @@ def test_none_of_them_a_number(capsys):
     w = theano.shared(np.float32(0))
     best = Best([w])
     best.remember(1, math.nan)
-    best.restore()
-    assert best.state is None and "the last parameters stay" in capsys.readouterr().err
+    best.give_back()
+    assert best.found is None and "the last parameters stay" in capsys.readouterr().err
 
 
 def trained(folder=None, **options):

@@ -1,0 +1,297 @@
+"""The checkpoints of one run: what its state consists of, the right to write it, and the way back."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pathlib
+import platform
+import sys
+from typing import Any, Collection, Sequence
+
+import numpy as np
+import pymc3 as pm
+import theano
+
+import fastvae
+from fastvae import atomic, kinds, locks, profiles
+from fastvae.checkpoint import comparing, files, state, values
+from fastvae.checkpoint.description import graph_digest
+from fastvae.checkpoint.state import State
+from fastvae.devices import threads
+from fastvae.errors import CheckpointError, ConfigurationError, DataError
+
+LOCKED = "checkpoints"  # what the lock's file in the folder is named after
+STATES = "let state() return None, or a dict of JSON values and numpy arrays"
+
+
+@kinds.checked(function=kinds.instance("function", "a compiled theano function", theano.compile.Function))
+def updated(function: theano.compile.Function) -> list[theano.compile.SharedVariable]:
+    """The shared variables that a compiled function updates, in its order, but for those that pass (a tag)."""
+    entries = [entry for entry in function.maker.inputs if entry.implicit and entry.update is not None]
+    return [entry.variable for entry in entries if not getattr(entry.variable.tag, "passing", False)]
+
+
+class Checkpoints:
+    """The checkpoints of one run, and the right to write them, until the end of a `with` block.
+
+    Parameters
+    ----------
+    folder : str or path-like
+        Made if it does not exist.
+    every : int
+        Steps from one checkpoint to the next.
+    resume : bool
+        Whether to go on from the folder's newest checkpoint. Without it, a folder with checkpoints is refused.
+    configuration : dict
+        JSON values that describe the run. Another `model`, and another of its `arguments` that is not among
+        `may_change`, is an error when a run is resumed; other differences are said in one line.
+    may_change : collection of str
+        Names of arguments; ``"step"`` is what a step computes.
+
+    Attributes
+    ----------
+    saved : int or None
+        The step of the newest checkpoint; None before there is one.
+    losses : list or numpy.ndarray
+        Those of the resumed checkpoint; empty for a new run.
+
+    Raises
+    ------
+    ConfigurationError, DataError
+        If the folder cannot be used, or another run writes there.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        every: int,
+        resume: bool,
+        configuration: dict[str, Any],
+        may_change: Collection[str] = (),
+    ):
+        self.folder, self.every, self.may_change = pathlib.Path(folder), every, may_change
+        self.configuration = json.loads(json.dumps(configuration, default=_plain))
+        self.made_by = _made_by()
+        self.saved: int | None = None
+        self.losses: Sequence[float] | np.ndarray = []
+        self.parts: Sequence[Any] = []
+        with contextlib.ExitStack() as on_error:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self._lock = on_error.enter_context(locks.Lock(self.folder / LOCKED, f"checkpoint={str(folder)!r}"))
+                atomic.sweep(self.folder, "checkpoint-*")
+            except OSError as error:
+                raise ConfigurationError(files.unusable(self.folder, error)) from error
+            self._resumed, self._is_same_run = self._find() if resume else self._begin()
+            on_error.pop_all()
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Let others write to the folder."""
+        self._lock.release()
+
+    def _begin(self) -> tuple[State | None, bool]:
+        present = files.steps(self.folder)
+        if present:
+            raise ConfigurationError(
+                f"checkpoint={str(self.folder)!r} holds checkpoints of a run up to step {max(present):,}: pass "
+                "resume=True to go on from there, or give another folder"
+            )
+        return None, True
+
+    def _find(self) -> tuple[State | None, bool]:
+        """The state to go on from, after a line that says so, and whether everything is as it was then."""
+        found = files.newest(self.folder)
+        if found is None:
+            print(f"fastvae: no checkpoint in {str(self.folder)!r}: beginning at step 1", file=sys.stderr)
+            return None, True
+        self.saved, self.losses = found.step, found.losses
+        line, is_same = comparing.compare(
+            found, files.path_of(self.folder, found.step), self.configuration, self.made_by, self.may_change
+        )
+        print(f"fastvae: {line}", file=sys.stderr)
+        return found, is_same
+
+    def describe_step(self, loss: theano.Variable, updates: dict[Any, theano.Variable]) -> None:
+        """Take a digest of what a step computes; refuse to resume a run whose steps computed something else.
+
+        Parameters
+        ----------
+        loss : theano scalar
+        updates : dict
+            New values of all that a step changes.
+
+        Raises
+        ------
+        ConfigurationError
+            If they differ although no argument does: the model's own constants, its network or its data changed.
+        """
+        digest = graph_digest([loss, *updates.values()], changing=updates)
+        before = digest if self._resumed is None else self._resumed.configuration.get("step", digest)
+        if before != digest and self._is_same_run and "step" not in self.may_change:
+            raise ConfigurationError(
+                f"{self.last}: is of a run whose steps computed something else ({before}, here {digest}), "
+                "though the arguments are the same: a constant, a network, data or an optimizer of the model changed; "
+                "restore it, give another folder, or may_change=['step'] to go on with the new one"
+            )
+        if before != digest:
+            print("fastvae: from here on the steps compute something else than before", file=sys.stderr)
+        self.configuration["step"] = digest
+
+    def bind(self, step: theano.compile.Function, params: Sequence[Any], pipelines: Sequence[Any]) -> None:
+        """Tell what is trained and what it is trained on, and restore it if the run is resumed.
+
+        Parameters
+        ----------
+        step : theano.compile.Function
+            The compiled step.
+        params : list of theano.compile.SharedVariable
+            The trained parameters.
+        pipelines : list
+            Of the minibatches: objects with `state() -> dict` and `restore(dict)`.
+        """
+        self.variables = list(dict.fromkeys([*updated(step), *params]))
+        self.pipelines = pipelines
+        self._entries()  # what a checkpoint cannot hold is better known before the first step
+        if self._resumed is None:
+            return
+        encoded, states = self._matched(self._resumed.variables), self._resumed.pipelines
+        if len(states) != len(pipelines):
+            raise DataError(
+                f"{self.last}: has the states of {len(states)} minibatches, this run has {len(pipelines)}: "
+                "give the arguments of the first run"
+            )
+        for variable, value in zip(self.variables, encoded):
+            values.restore(variable, value)
+        for pipeline, state_of_one in zip(pipelines, states):
+            pipeline.restore(state_of_one)
+
+    def bind_parts(self, parts: Sequence[Any]) -> None:
+        """Tell what else has a state, and restore it if the run is resumed.
+
+        Parameters
+        ----------
+        parts : list of fastvae.training.parts.Part
+            Objects with a `name`, `state() -> dict or None` and `restore(dict)`. The state of a part that this run does
+            not have is dropped.
+        """
+        self.parts = parts
+        for part in parts:
+            if self._resumed is not None and part.name in self._resumed.parts:
+                self._restore(part, self._resumed.parts[part.name])
+        self._resumed = None
+
+    def _restore(self, part: Any, found: dict[str, Any]) -> None:
+        try:
+            part.restore(found)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+            what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise DataError(
+                f"{self.last}: its checksum is right, but not its state of the part {part.name!r} ({what}): remove the "
+                "file to go on from the checkpoint before it"
+            ) from error
+
+    def _matched(self, entries: list[dict[str, Any]]) -> list[Any]:
+        """The values of a state, after a check that they belong to this run's variables."""
+        mine = [values.describe(entry["name"], entry["value"]) for entry in self._entries()]
+        found = [values.describe(entry["name"], entry["value"]) for entry in entries]
+        if mine != found:
+            place = next((i for i, (a, b) in enumerate(zip(mine, found)) if a != b), min(len(mine), len(found)))
+            here, there = (names[place] if place < len(names) else "nothing" for names in (mine, found))
+            raise DataError(
+                f"{self.last}: is of another model, batch size or optimizer: its variable {place} is "
+                f"{there}, here it is {here}: give the arguments of the first run, or another folder"
+            )
+        return [entry["value"] for entry in entries]
+
+    def _entries(self) -> list[dict[str, Any]]:
+        """The variables of a state, by name and encoded value."""
+        return [
+            {"name": v.name, "value": values.encode(v.get_value(borrow=True), v.name or f"a {v.type}")}
+            for v in self.variables
+        ]
+
+    @property
+    def last(self) -> pathlib.Path | None:
+        """The file of the newest checkpoint."""
+        return None if self.saved is None else files.path_of(self.folder, self.saved)
+
+    def check_length(self, n: int) -> None:
+        """Raise ConfigurationError if a run of n steps is shorter than what is resumed."""
+        if self.saved is not None and n < self.saved:
+            raise ConfigurationError(
+                f"fit: n={n} counts all steps of the run, which has {self.saved:,} in {self.last}: give at "
+                "least that many"
+            )
+
+    def due(self, step: int) -> bool:
+        """Whether a checkpoint is to be written after a step."""
+        return step // self.every > (self.saved or 0) // self.every
+
+    def save(self, step: int, losses: np.ndarray) -> None:
+        """Write the state after a step, and remove all but the last three.
+
+        Parameters
+        ----------
+        step : int
+            Steps taken since the run began.
+        losses : numpy.ndarray
+            One for each of them.
+
+        Raises
+        ------
+        CheckpointError
+            If it cannot be written; older checkpoints are then as they were.
+        ConfigurationError
+            If the state of a part is not a dict of JSON values and arrays.
+        """
+        path = files.path_of(self.folder, step)
+        now = State(
+            step=step,
+            variables=self._entries(),
+            pipelines=[pipeline.state() for pipeline in self.pipelines],
+            losses=losses,
+            parts={part.name: found for part in self.parts if (found := _state_of(part)) is not None},
+            configuration=self.configuration,
+            made_by=self.made_by,
+        )
+        try:
+            state.write(path, now)
+        except OSError as error:
+            kept = "" if self.saved is None else f"; the last that was written is {self.last}"
+            raise CheckpointError(f"{files.unusable(path, error)}{kept}", step) from error
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(f"checkpoint: the state of a part cannot be kept: {error}: {STATES}") from error
+        self.saved = step
+        files.keep_last(self.folder, step)
+
+
+def _state_of(part: Any) -> dict[str, Any] | None:
+    found = part.state()
+    if not (found is None or isinstance(found, dict)):
+        raise ConfigurationError(f"checkpoint: the state of the part {part.name!r} is {kinds.shown(found)}: {STATES}")
+    return found
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else repr(value)
+
+
+def _made_by() -> dict[str, Any]:
+    profile = profiles.active()
+    return {
+        "fastvae": fastvae.__version__,
+        "theano": theano.__version__,
+        "pymc3": pm.__version__,
+        "numpy": np.__version__,
+        "Python": platform.python_version(),
+        "profile": None if profile is None else profile.name,
+        "threads": max(pool.threads for pool in threads.pools()),
+    }

@@ -1,0 +1,299 @@
+"""`fastvae.fit`: PyMC3's `fit` on the fast path."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import os
+from types import SimpleNamespace
+from typing import Any, Callable, Collection, Sequence
+
+import pymc3 as pm
+
+from fastvae import elbo, kinds, posteriors
+from fastvae.checkpoint import Checkpoints, updated
+from fastvae.elbo.objective import Options
+from fastvae.errors import ConfigurationError
+from fastvae.minibatch.replacements import as_variables
+from fastvae.profiles import memory
+from fastvae.training import arguments, methods
+from fastvae.training.history import HISTORY
+from fastvae.training.loop import Loop
+from fastvae.training.parts import Part, assemble
+from fastvae.training.parts.first_step import FirstStep
+from fastvae.training.preparing import prepare
+
+STEPS = 10_000
+
+
+@arguments.forwarding(arguments.further())
+@kinds.checked(elbo.step_updates, **arguments.KINDS)
+@memory.explained
+def fit(
+    n: int | None = None,
+    local_rv: dict | None = None,
+    method: str | pm.variational.inference.Inference = "advi",
+    model: pm.Model | None = None,
+    random_seed: int | None = None,
+    start: dict[str, Any] | None = None,
+    inf_kwargs: dict[str, Any] | None = None,
+    *,
+    epochs: int | None = None,
+    score: bool | None = None,
+    callbacks: Sequence[Callable] | None = None,
+    parts: Sequence[Part] | None = None,
+    progressbar: bool = True,
+    batch_size: int | None = None,
+    fn_kwargs: dict[str, Any] | None = None,
+    held_out: dict | None = None,
+    held_out_every: int = 1_000,
+    patience: int | None = None,
+    bad_steps: str = "stop",
+    fetch_every: int | None = None,
+    history: str | os.PathLike | None = None,
+    checkpoint: str | os.PathLike | None = None,
+    checkpoint_every: int = 1_000,
+    resume: bool = False,
+    may_change: Collection[str] = (),
+    configuration: dict[str, Any] | None = None,
+    **kwargs: Any,
+) -> pm.Approximation:
+    """Fit a PyMC3 model as `pm.fit` does, on the fast path.
+
+    Takes what `pm.fit` takes and returns what it returns. ADVI and full-rank ADVI, by name or as an
+    `Inference`, with local variables (`local_rv`), global variables or both, run through fastvae; any other
+    method runs through `pm.fit` and says so in one line.
+
+    Parameters
+    ----------
+    n : int, optional
+        Steps, those of a resumed run included; by default 10,000.
+    local_rv : dict, optional
+        `{latent: dict(mu=mean, rho=rho)}`, or `{latent: (mean, rho)}`: the encoder's outputs, float32
+        (batch, n_latent), for each latent variable of an amortised posterior; its standard deviation is softplus(rho).
+    method : {"advi", "fullrank_advi", ...} or pymc3.Inference
+        As in `pm.fit`.
+    model : pymc3.Model, optional
+        By default the model of the context.
+    random_seed : int, optional
+        Seeds the noise of all variables, local ones included (`pm.fit` leaves those to the global stream). Minibatches
+        and initial parameters have seeds of their own.
+    start : dict, optional
+        Starting point of the global variables.
+    inf_kwargs : dict, optional
+        Further arguments of the inference.
+    epochs : int, optional
+        In place of `n`: passes over the data of the minibatches, which must be drawn without replacement.
+    score : bool, optional
+        Whether to keep the loss; by default yes. Without it `.hist` stays empty and callbacks get None.
+    callbacks : list of callable, optional
+        Called as `callback(approx, losses so far, step number from 1)` after every step; StopIteration ends the fit.
+    parts : list of fastvae.training.parts.Part, optional
+        Further parts of the run, such as ``[fastvae.training.parts.TimeLimit(3600)]`` or your own: what they do around
+        the steps, and a state that the checkpoints keep. Instances serve one fit.
+    progressbar : bool
+        Whether to show progress on the standard error.
+    batch_size : int, optional
+        Ours: images in a minibatch, with which progress shows the ELBO per image in place of the loss.
+    fn_kwargs : dict, optional
+        Further arguments of `theano.function`.
+    held_out : dict, optional
+        `{x: rows}` for every `x` in `more_replacements`: rows (N, ...) on which to measure the ELBO during the fit, see
+        `fastvae.training.held_out`.
+    held_out_every : int
+        Steps from one measurement to the next.
+    patience : int, optional
+        Ends the fit when so many measurements in a row were no better than the best before them, and gives the
+        parameters back the values that they had at the best; a line says at which step that was. A fit that ends
+        otherwise keeps its last parameters. By default never.
+    bad_steps : {"stop", "skip"}
+        What to do when a loss or a new parameter is not finite: end the fit with an error, or leave parameters and
+        optimizer as they were, record NaN as the loss and go on (slower: every step is then checked).
+    fetch_every : int, optional
+        Steps from one fetch of the losses to the next, for which the host waits for the device: by default 1 on the
+        CPU and 100 on a GPU. Earlier where something needs them: a held-out ELBO, a checkpoint, a second gone by; with
+        callbacks after every step. A loss that is not finite ends the fit when it is fetched, and names its own step.
+    history : path-like, optional
+        A CSV file that gets every loss during the run; by default `history.csv` in the folder of the checkpoints.
+    checkpoint : path-like, optional
+        A folder for the last three checkpoints: before the first step, every `checkpoint_every` steps, and at the end.
+    checkpoint_every : int
+        Steps from one checkpoint to the next: what a killed run loses at most.
+    resume : bool
+        Whether to go on from the newest checkpoint in that folder (from step 1 if it has none). Give the arguments of
+        the first run; the result is the same, bit for bit, as in one go on the same machine, profile and number of
+        threads. The length of the run, callbacks, parts, held-out rows, progress, files and intervals may be others;
+        another value of any other argument, or a model that computes something else, is refused. What differs is said
+        in one line. How arguments are compared, and what goes unnoticed: `fastvae.checkpoint.description`.
+    may_change : collection of str, optional
+        Names of arguments that a resumed run takes with another value all the same, such as ``["learning_rate"]``;
+        ``"step"`` stands for what the model computes.
+    configuration : dict, optional
+        JSON values that describe the run, kept in its checkpoints. Another `model` is refused when it is resumed;
+        `arguments` takes the place of those of this call.
+    **kwargs
+        `obj_optimizer` (PyMC3's `pm.adam` and `pm.adagrad_window` become those of `fastvae.optimizers`),
+        `more_obj_params`, `more_updates`, `more_replacements` (arrays and lists too) and `total_grad_norm_constraint`
+        (the largest 2-norm of the whole gradient, to which it is scaled down) of `pm.fit`, and what
+        `fastvae.elbo.objective` is about:
+
+        objective : {"elbo", "iwae"}
+            The bound on log p(x) that is maximised. "iwae" needs local variables, and a `total_size` on all that
+            belongs to a datum; their log densities are summed over all axes but the first.
+        kl : {"monte-carlo", "analytic"}
+            "analytic" takes the KL of each Normal posterior (mean-field or `L_tril`) to a Normal prior in closed form;
+            one line of the log names the variables that have none. The local ones have none in the IWAE bound.
+        n_samples : int
+            Draws of the posterior a step, by default 1; `obj_n_mc` is the same. They share the encoder.
+        kl_weight : float, theano scalar or schedule of `fastvae.schedules`
+            Factor of log q - log p(z), by default 1. With another the loss is no bound on log p(x).
+        estimator : {"pathwise", "dreg"}
+            "dreg" is the doubly reparameterised gradient of the IWAE bound by the encoder.
+        fold : bool, optional
+            Whether the samples share one batch of n_samples * B rows, or the model is copied for each. By default they
+            do where the model provably works row by row (`fastvae.elbo.rowwise`); else a line of the log says why.
+
+    Returns
+    -------
+    pymc3.Approximation
+        With `.hist`, the losses in PyMC3's scale: nats per minibatch, one entry a step; `.held_out_hist`, float64
+        (m, 2): step and ELBO per row (nats) of each measurement; and `.ended_by`: ``"steps"``, ``"patience"``,
+        ``"callback"``, ``"SIGINT"`` (Ctrl-C), ``"SIGTERM"``, or the word of a part that ended it. After a signal it
+        holds the steps taken until then.
+
+    Raises
+    ------
+    NonFiniteError
+        If the loss or a parameter stops being finite. Its message names the step, the first bad parameter and the last
+        checkpoint, which is always of a finite state; its `approx` is the approximation with the history until then.
+    ConfigurationError
+        If there is nothing to train, an argument is out of its domain, another run writes to the folder of checkpoints
+        or the history, or a run is to be resumed with other arguments.
+    DataError
+        If data are not what the model takes, a checkpoint cannot be written (older ones stay), or none in the folder
+        can be used.
+
+    Notes
+    -----
+    Not for models without minibatches where NUTS is affordable: `pm.sample` is exact where this is an approximation.
+
+    Examples
+    --------
+    >>> import fastvae, numpy as np, pymc3 as pm
+    >>> with pm.Model():
+    ...     mu = pm.Normal("mu", 0, 10)
+    ...     x = pm.Normal("x", mu, 1, observed=np.full(50, 3.0, dtype="float32"))
+    ...     approx = fastvae.fit(200, random_seed=1, progressbar=False, obj_optimizer=fastvae.adam(learning_rate=0.1))
+    >>> len(approx.hist), approx.ended_by
+    (200, 'steps')
+    """
+    given = SimpleNamespace(**locals())
+    arguments.check_together(n, epochs, held_out, patience)
+    if not methods.is_fast(method):
+        return _fit_stock(given)
+    inference = _inference(given)
+    with _checkpoints(given) as checkpoints:
+        prepared = prepare(inference, given, STEPS, checkpoints)
+        _loop(inference, prepared, given, checkpoints).run()
+    return inference.approx
+
+
+def arguments_of(given: dict[str, Any]) -> dict[str, Any]:
+    """What a run was given, by name, with the defaults of what it was not: described, for a checkpoint.
+
+    Parameters
+    ----------
+    given : dict
+        The `locals()` of a function whose further keyword arguments, `kwargs`, are those of `fit`.
+
+    Returns
+    -------
+    dict
+        JSON values; what makes a checkpoint, and the object that a method belongs to, are left out.
+    """
+    return arguments.described(given, dict(inspect.signature(fit).parameters))
+
+
+def _fit_stock(given):
+    ours = [name for name in ("epochs", "held_out", "patience", "history", "checkpoint", "fetch_every", "parts")
+            if getattr(given, name) is not None]  # fmt: skip
+    kwargs = dict(given.kwargs)
+    if given.fn_kwargs is not None:
+        kwargs["fn_kwargs"] = given.fn_kwargs
+    return methods.fit_stock(
+        STEPS if given.n is None else given.n,
+        posteriors.of_latents(given.local_rv),
+        given.method,
+        given.model,
+        given.random_seed,
+        given.start,
+        given.inf_kwargs,
+        refused=ours + [option for option in Options._fields if option in kwargs],
+        score=given.score,
+        callbacks=given.callbacks,
+        progressbar=given.progressbar,
+        **kwargs,
+    )
+
+
+def _inference(given):
+    """The inference that is trained, after a check of what `fit` passes on to its step."""
+    kwargs, local_rv = given.kwargs, posteriors.of_latents(given.local_rv)
+    methods.drop_unused(kwargs)
+    arguments.check_names("fit", kwargs, arguments.further(), inspect.signature(fit).parameters)
+    for latent, params in (local_rv or {}).items():
+        for name, value in params.items():
+            elbo.precision.check(f"fit: the {name} of {latent}", value)
+    kwargs["more_replacements"] = as_variables(kwargs.get("more_replacements"))
+    return methods.make_inference(given.method, local_rv, given.model, given.random_seed, given.start, given.inf_kwargs)
+
+
+def _checkpoints(given):
+    if given.checkpoint is None:
+        if given.resume:
+            raise ConfigurationError("fit: resume=True needs checkpoint=FOLDER, the folder of the run to go on with")
+        return contextlib.nullcontext()
+    configuration = {"arguments": arguments_of(vars(given)), **(given.configuration or {})}
+    known = [*configuration["arguments"], "step"]
+    for name in given.may_change:
+        if name not in known:
+            raise ConfigurationError(f"fit: may_change={given.may_change!r}: {name!r} is none of {', '.join(known)}")
+    return Checkpoints(given.checkpoint, given.checkpoint_every, given.resume, configuration, given.may_change)
+
+
+def _loop(inference, prepared, given, checkpoints):
+    """The loop of a run, with its parts; what a resumed run had is restored."""
+    trained = inference.approx.params + list(given.kwargs.get("more_obj_params") or [])
+    skip, history, first_step = given.bad_steps == "skip", given.history, None
+    if not skip:
+        first_step = FirstStep(updated(prepared.step), trained, prepared.pipelines, prepared.terms)
+    if history is None and checkpoints is not None:
+        history = os.path.join(given.checkpoint, HISTORY)
+    parts = assemble(
+        trained,
+        first_step=first_step,
+        skip=skip,
+        elbo=prepared.held_out_elbo,
+        held_out_every=given.held_out_every,
+        patience=given.patience,
+        batch_size=given.batch_size,
+        history=history,
+        progressbar=given.progressbar,
+        callbacks=given.callbacks,
+        parts=given.parts,
+        checkpoints=checkpoints,
+    )
+    if checkpoints is not None:
+        checkpoints.bind(prepared.step, trained, prepared.pipelines)
+        checkpoints.bind_parts(parts)
+    return Loop(
+        inference,
+        prepared.step,
+        prepared.n,
+        trained,
+        parts,
+        score=given.score is None or given.score,
+        pipelines=prepared.pipelines,
+        buffer=prepared.buffer,
+        past=() if checkpoints is None else checkpoints.losses,
+    )

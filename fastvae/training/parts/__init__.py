@@ -1,0 +1,102 @@
+"""Parts of a run, one a file, and the one place that decides their order.
+
+    base            the protocol: `Part` and the `Step` that it sees
+    first_step      what a first step that fails fails on
+    finite          a loss or a parameter that is not finite ends the run
+    held_out        the held-out ELBO
+    best            the parameters of the best held-out ELBO
+    history         the CSV file
+    progress        the line on the standard error
+    callbacks       PyMC3's callbacks
+    checkpoints     checkpoints
+    patience        early stopping
+    time_limit      a limit to the time that a training takes
+
+`fastvae.fit` makes all but the last of its arguments; ``fit(..., parts=[...])`` adds others.
+"""
+
+from __future__ import annotations
+
+import collections
+import os
+from typing import Any, Callable, Sequence
+
+from fastvae.checkpoint import Checkpoints as Folder
+from fastvae.errors import ConfigurationError
+from fastvae.training.parts.base import Part, Step
+from fastvae.training.parts.best import Best
+from fastvae.training.parts.callbacks import Callbacks
+from fastvae.training.parts.checkpoints import Checkpoints
+from fastvae.training.parts.finite import Finite
+from fastvae.training.parts.first_step import FirstStep
+from fastvae.training.parts.held_out import HeldOut
+from fastvae.training.parts.history import History
+from fastvae.training.parts.patience import Patience
+from fastvae.training.parts.progress import Progress
+from fastvae.training.parts.time_limit import TimeLimit
+
+__all__ = ["Part", "Step", "TimeLimit", "assemble"]
+
+
+def assemble(
+    params: Sequence[Any],
+    *,
+    first_step: FirstStep | None = None,
+    skip: bool = False,
+    elbo: Callable[[], float] | None = None,
+    held_out_every: int = 1_000,
+    patience: int | None = None,
+    batch_size: int | None = None,
+    history: str | os.PathLike | None = None,
+    progressbar: bool = False,
+    callbacks: Sequence[Callable] | None = None,
+    parts: Sequence[Part] | None = None,
+    checkpoints: Folder | None = None,
+) -> list[Part]:
+    """The parts that arguments of `fit` stand for, in the order in which they follow a step.
+
+    What is wrong with a step comes first. What is measured comes before what shows it, writes it or decides by it. A
+    checkpoint comes after everything that has a state and after the callbacks, which may look for the one before.
+
+    Parameters
+    ----------
+    params : list of theano.compile.SharedVariable
+        What is trained.
+    first_step : FirstStep, optional
+        Not with `skip`, where a step that fails changes nothing.
+    skip : bool
+        Whether steps that are not finite have changed nothing, so that the run goes on.
+    elbo : callable, optional
+        Measures the held-out ELBO, in nats per row.
+    held_out_every, patience, batch_size, history, progressbar, callbacks, parts
+        As in `fit`.
+    checkpoints : fastvae.checkpoint.Checkpoints, optional
+
+    Returns
+    -------
+    list of Part
+
+    Raises
+    ------
+    ConfigurationError
+        If two parts have one name.
+    """
+    finite, held_out = Finite(skip, checkpoints), HeldOut(elbo, held_out_every)
+    best = None if patience is None else Best(params)
+    order = [
+        first_step,
+        finite,
+        held_out,
+        best,
+        None if history is None else History(history, batch_size, held_out),
+        Progress(batch_size) if progressbar else None,
+        Callbacks(callbacks or ()),
+        *(parts or ()),
+        None if checkpoints is None else Checkpoints(checkpoints, finite),
+        None if patience is None else Patience(patience, held_out, best),
+    ]
+    present = [part for part in order if part is not None]
+    name, times = collections.Counter(part.name for part in present).most_common(1)[0]
+    if times > 1:
+        raise ConfigurationError(f"fit: parts={parts!r}: {times} parts of the run are named {name!r}: rename yours")
+    return present

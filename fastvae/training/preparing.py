@@ -1,0 +1,137 @@
+"""From an inference and the arguments of `fastvae.fit` to a compiled step, and what the loop needs beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from types import SimpleNamespace
+from typing import Any, Callable, NamedTuple
+
+import theano
+from theano.gof.graph import ancestors
+
+from fastvae import compilation, elbo, profiles
+from fastvae.checkpoint import Checkpoints
+from fastvae.devices import threads
+from fastvae.errors import ConfigurationError
+from fastvae.minibatch.pipelines import refuse_fixed_batch
+from fastvae.training import losses, nonfinite
+from fastvae.training.held_out import HeldOutElbo
+from fastvae.training.progress import compiling
+
+
+class Prepared(NamedTuple):
+    """What a run consists of before its first step.
+
+    Attributes
+    ----------
+    step : theano.compile.Function
+        Returns the loss, or with a `buffer` leaves it there.
+    n : int
+        Steps in all.
+    pipelines : list
+        Of the minibatches.
+    buffer : fastvae.training.losses.LossBuffer or None
+    terms : callable
+        Returns what the loss is made of, see `fastvae.elbo.step_updates`.
+    held_out_elbo : callable or None
+        Measures the held-out ELBO.
+    """
+
+    step: theano.compile.Function
+    n: int
+    pipelines: list
+    buffer: losses.LossBuffer | None
+    terms: Callable[[], dict]
+    held_out_elbo: Callable[[], float] | None
+
+
+def prepare(
+    inference: Any, given: SimpleNamespace, default_steps: int, checkpoints: Checkpoints | None = None
+) -> Prepared:
+    """Build and compile the step of a run.
+
+    Parameters
+    ----------
+    inference : pymc3.variational.inference.Inference
+        ADVI or FullRankADVI.
+    given : types.SimpleNamespace
+        The arguments of `fit`.
+    default_steps : int
+        The number of steps where neither `n` nor `epochs` is given.
+    checkpoints : fastvae.checkpoint.Checkpoints, optional
+        Takes a digest of the step, and refuses to go on with another one.
+
+    Returns
+    -------
+    Prepared
+    """
+    fetch_every = losses.interval(given.fetch_every, given.callbacks)
+    replacements = given.kwargs["more_replacements"]
+    with _said_and_explained(inference.approx.model, given.progressbar, fetch_every):
+        loss, updates = elbo.step_updates(inference.objective, **given.kwargs)
+        terms = loss.tag.parts
+        if given.bad_steps == "skip":
+            loss, updates = nonfinite.skip_bad_steps(loss, updates)
+        pipelines = _pipelines([loss, *replacements.values()])
+        refuse_fixed_batch(pipelines, inference.approx.model)
+        n = _number_of_steps(given.n, given.epochs, pipelines, default_steps)
+        if checkpoints is not None:
+            _check_restorable(pipelines, given.checkpoint)
+            checkpoints.check_length(n)
+            checkpoints.describe_step(loss, updates)
+        buffer = losses.LossBuffer(loss, fetch_every) if fetch_every > 1 else None
+        options = given.fn_kwargs or {}
+        if buffer is None:
+            step = theano.function([], loss, updates=updates, **options)
+        else:
+            step = theano.function([], updates=[*updates.items(), *buffer.updates], **options)
+        held_out_elbo = None
+        if given.held_out is not None:
+            held_out_elbo = HeldOutElbo(inference.objective, given.held_out, replacements)
+    return Prepared(step, n, pipelines, buffer, terms, held_out_elbo)
+
+
+@contextlib.contextmanager
+def _said_and_explained(model, progressbar, fetch_every):
+    """Say that the step is compiled, how far that is, and where float64 comes in if it fails for that."""
+    with contextlib.ExitStack() as stack:
+        if progressbar:
+            fetches = f"; the loss is fetched every {fetch_every} steps" if fetch_every > 1 else ""
+            print(
+                f"compiling the step (slow the first time); profile: {profiles.active().name}; {threads.describe()}"
+                f"{fetches}",
+                file=sys.stderr,
+            )
+        stack.enter_context(compilation.preparing())
+        stack.enter_context(elbo.precision.explained(model))
+        if progressbar:
+            stack.enter_context(compiling())
+        yield
+
+
+def _pipelines(expressions):
+    """The pipelines of the minibatches among the ancestors of the expressions, each once."""
+    found = [getattr(variable.tag, "pipeline", None) for variable in ancestors(expressions)]
+    return list({id(pipeline): pipeline for pipeline in found if pipeline is not None}.values())
+
+
+def _number_of_steps(n, epochs, pipelines, default):
+    if epochs is None:
+        return default if n is None else n
+    lengths = {pipeline.batches_per_epoch for pipeline in pipelines}
+    if len(lengths) != 1 or None in lengths:
+        raise ConfigurationError(
+            f"fit: epochs={epochs} needs minibatches that visit every row once an epoch, all of one length, not "
+            f"{lengths or 'no fastvae.Minibatch'} batches an epoch; give n, the number of steps, or such minibatches"
+        )
+    return epochs * lengths.pop()
+
+
+def _check_restorable(pipelines, folder):
+    lost = [pipeline for pipeline in pipelines if not pipeline.restorable]
+    if lost:
+        raise ConfigurationError(
+            f"fit: checkpoint={str(folder)!r} is not available with a {lost[0]!r}, whose iterator cannot be read "
+            "again: give a factory make(epoch, start) or a file in its place, or leave checkpoint out"
+        )

@@ -1,0 +1,74 @@
+import argparse
+import dataclasses
+
+import pytest
+
+import fastvae
+from fastvae import kinds, likelihoods, posteriors
+from fastvae.cli import commands, options, parser
+from fastvae.cli.options import RunOptions
+from fastvae.errors import ConfigurationError
+
+
+def test_the_choices_are_the_registered_names():
+    assert set(options.LIKELIHOODS) == set(likelihoods.NAMED)
+    assert set(options.POSTERIORS) == set(posteriors.FAMILIES)
+    assert set(options.MODELS) == set(commands.MODELS)
+    for name, choices in (("objective", options.OBJECTIVES), ("kl", options.KLS)):
+        assert fastvae.fit.kinds[name].says == kinds.choice(*choices).says
+
+
+def test_every_option_goes_to_the_model_or_its_fit_as_an_argument_that_it_has():
+    run, vae = RunOptions(), fastvae.MLPVAE
+    assert run.for_model().keys() <= vae.__init__.kinds.keys() and run.for_fit().keys() <= vae.fit.kinds.keys()
+    used = {name for name, d in options.declared() if d["model"] or d["fit"]}
+    assert {name for name, _ in options.declared()} - used == {"data", "model"}
+
+
+def test_defaults_are_what_the_command_line_takes():
+    args = parser.make().parse_args(["train"])
+    assert options.given(args) == {}
+    for name, d in options.declared():
+        args = parser.make().parse_args(["train", options.on_command_line(name), str(d["default"])])
+        assert options.given(args) == {name: d["default"]} and type(d["default"]) is d["kind"].type
+
+
+def test_what_changed_since_a_run_began_is_what_fit_may_change():
+    run = RunOptions(iterations=7, learning_rate=0.5, checkpoint_every=3)
+    fit = run.for_fit()
+    assert (fit["n"], fit["learning_rate"], fit["checkpoint_every"]) == (7, 0.5, 3)
+    assert fit["may_change"] == ["n", "learning_rate", "checkpoint_every"]
+
+
+@dataclasses.dataclass(kw_only=True)
+class Later(RunOptions):
+    """The options of a later version, which has one more."""
+
+    clip: float = options._option(None, options.positive, "norm", fit="total_grad_norm_constraint", absent=None)
+
+
+def test_an_option_is_one_line_and_older_runs_go_on(monkeypatch):
+    before = dataclasses.asdict(RunOptions())
+    monkeypatch.setattr(options, "RunOptions", Later)
+    assert options.from_configuration(before) == Later()
+    args = parser.make().parse_args(["train", "--clip", "2.5"])
+    run = Later(**options.given(args))
+    assert run.for_fit()["total_grad_norm_constraint"] == 2.5
+    assert options.from_configuration(dataclasses.asdict(run)) == run
+    assert options.from_configuration(dataclasses.asdict(Later())).clip is None
+    with pytest.raises(ConfigurationError, match="'clip': '-1.0' is not a number above 0"):
+        options.from_configuration({**before, "clip": -1.0})
+
+
+@pytest.mark.parametrize("name", [name for name, _ in options.declared()])
+def test_a_configuration_without_an_option_that_every_run_has(name):
+    configuration = dataclasses.asdict(RunOptions())
+    del configuration[name]
+    with pytest.raises(ConfigurationError, match=f"lacks a valid '{name}'"):
+        options.from_configuration(configuration)
+
+
+@pytest.mark.parametrize("kind, text", [(options.count, "0"), (options.seed, "-1"), (options.positive, "inf")])
+def test_numbers_out_of_range(kind, text):
+    with pytest.raises(argparse.ArgumentTypeError, match=f"'{text}' is not a"):
+        kind.parse(text)
