@@ -89,7 +89,7 @@ def function_of(abstract_op, values):
 
 
 def error(got: np.ndarray, wanted: np.ndarray) -> float:
-    """The norm of the difference by the norm of what is wanted."""
+    """The norm of the difference, relative to the norm of the expected result."""
     return float(np.linalg.norm(np.asarray(got) - wanted) / max(np.linalg.norm(wanted), 1e-30))
 
 

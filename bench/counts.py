@@ -1,4 +1,4 @@
-"""Deterministic counts of a compiled step: what it calls and copies, whatever a clock says.
+"""Counts of a compiled step, what it calls and copies: unlike times, they are the same in every run.
 
     python bench/counts.py             compare the seed models' steps with bench/counts.json
     python bench/counts.py --accept    make their counts the new baseline

@@ -59,7 +59,7 @@ def fetch_every() -> int:
 
 
 def wait_for(step: Callable) -> None:
-    """Return when a GPU has done all that a step gave it: whatever the step updates is there."""
+    """Return when a GPU has finished a step: all variables that the step updates have their values."""
     for shared in step.get_shared():
         array = shared.get_value(borrow=True, return_internal_type=True)
         if hasattr(array, "sync"):

@@ -3,8 +3,8 @@
     FASTVAE_PROFILE=cuda python -m bench.gpu_checks [--quick]
 
 Prints JSON on its last line: a list of checks, each with group, name, error, limit and, if it could not be made, why.
-Errors are norm-wise (the norm of the difference by that of what is wanted), but for random numbers, whose moments are
-told in standard errors. Under TF32 products and convolutions, whose factors have 10 bits after the point, have a looser
+Errors are norm-wise (the norm of the difference, relative to that of the expected result); for random numbers they are
+the errors of their moments, in standard errors. Under TF32 products and convolutions, whose factors have 10 bits after the point, have a looser
 limit.
 """
 
@@ -148,7 +148,7 @@ GROUPS = (convolutions, products, elementwise, reductions, gathers, random_numbe
 
 
 def few(things, quick):
-    """The first two of some things if it shall be quick, else all."""
+    """The first two of some things if `quick`, else all."""
     return itertools.islice(things, 2 if quick else None)
 
 
@@ -185,7 +185,7 @@ def checked(tf32: bool, quick: bool) -> list[dict]:
             row["limit"] = STANDARD_ERRORS if "standard errors" in name else limit
             try:
                 row["error"] = measure()
-            except Exception as failure:  # whatever it is, the others are still checked
+            except Exception as failure:  # of any kind: the others are still checked
                 row["message"] = f"{type(failure).__name__}: {str(failure).strip().splitlines()[0]}"
             row["passed"] = row["error"] is not None and row["error"] <= row["limit"]
             if row["error"] is not None and not np.isfinite(row["error"]):

@@ -2,8 +2,8 @@
 
     python -m bench.gpu_report --out report [--torch-python /usr/bin/python3] [--cuda-path FOLDERS] [--quick]
 
-Writes `report.json` and `report.md` into the folder, anew after every part. Whatever fails is in both with its message,
-the other parts still run, and the exit status is then 1. PyTorch comes from another interpreter; without one its rows
+Writes `report.json` and `report.md` into the folder, anew after every part. A part that fails is in both with its message,
+the others still run, and the exit status is then 1. PyTorch comes from another interpreter; without one its rows
 say so.
 
     operations  every kind of Op under `cuda` and `cuda-tf32` against numpy in float64 (`bench/gpu_checks.py`)
@@ -69,11 +69,11 @@ class Report:
 
     @contextlib.contextmanager
     def part(self, name: str) -> Iterator[None]:
-        """Record what goes wrong in a part, and write the report whatever happens."""
+        """Record what goes wrong in a part, and write the report in any case."""
         print(f"{name} ...", file=sys.stderr, flush=True)
         try:
             yield
-        except Exception as error:  # the other parts shall still run
+        except Exception as error:  # the other parts still run
             self.failed(f"{name}: {type(error).__name__}: {error}")
         finally:
             self.write()

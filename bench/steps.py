@@ -1,6 +1,6 @@
 """Steps of PyMC3 models: stock's, on drawn or on given batches and noise, those of the user's program, and fastvae's.
 
-Whatever needs theano imports it when it is called: stock's process must never import fastvae.
+Functions that need theano or fastvae import them when they are called: stock's process must never import fastvae.
 """
 
 from __future__ import annotations

@@ -70,7 +70,7 @@ def serve(
     """
     clock = from_fastvae("timing")
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever a library prints goes to standard error
+    os.dup2(2, 1)  # what libraries print goes to standard error
     step = stopwatch = None
     for line in sys.stdin:
         request = json.loads(line)
