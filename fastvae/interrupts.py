@@ -1,24 +1,26 @@
-"""Ctrl-C and SIGTERM: between two steps of a training, never inside one, at once where it waits for data, and as an
-exception elsewhere."""
+"""Ctrl-C and SIGTERM: a training ends between two steps, or at once while it waits for data; elsewhere they raise."""
+
+from __future__ import annotations
 
 import contextlib
 import signal
 import threading
+from typing import Callable, Iterator, NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-_blocks = []  # what each `after_the_step` of the main thread has caught, the innermost last
+_blocks: list[list[signal.Signals]] = []  # what each `after_the_step` of the main thread has caught, the innermost last
 
 
 class Interrupted(KeyboardInterrupt):
     """`.signal` came while a training waited."""
 
-    def __init__(self, number):
+    def __init__(self, number: signal.Signals) -> None:
         super().__init__(number.name)
         self.signal = number
 
 
 @contextlib.contextmanager
-def after_the_step():
+def after_the_step() -> Iterator[Callable[[], signal.Signals | None]]:
     """Turn Ctrl-C and SIGTERM into a value for the block: yields a callable that returns the signal, or None.
 
     Outside the main thread Python delivers no signal, and it stays None; a signal that the process ignores (as a
@@ -46,7 +48,7 @@ def after_the_step():
             _blocks.pop()
 
 
-def while_waiting():
+def while_waiting() -> None:
     """Raise `Interrupted` if a signal has come: to be called again and again by what waits inside `after_the_step`.
 
     Examples
@@ -62,10 +64,10 @@ class Terminated(KeyboardInterrupt):
 
 
 @contextlib.contextmanager
-def termination_raises():
+def termination_raises() -> Iterator[None]:
     """Make SIGTERM raise `Terminated` within the block, so that the process ends in order (main thread only)."""
 
-    def terminate(number, frame):
+    def terminate(number: int, frame: object) -> NoReturn:
         raise Terminated
 
     before = signal.signal(signal.SIGTERM, terminate)

@@ -82,7 +82,7 @@ def compare(
     return line, not others
 
 
-def _changes(before, here):
+def _changes(before: dict[str, Any], here: dict[str, Any]) -> dict[str, str]:
     """What differs between two dicts: `{name: "name=value (it was value)"}`."""
     return {
         name: f"{name}={kinds.shown(here.get(name))} (it was {kinds.shown(before.get(name))})"
@@ -91,5 +91,5 @@ def _changes(before, here):
     }
 
 
-def _rest(configuration):
+def _rest(configuration: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in configuration.items() if name not in ("model", "arguments", "step")}

@@ -15,10 +15,13 @@ Examples
 {'step': 3, 'weights': [array([1., 1.], dtype=float32)]}
 """
 
+from __future__ import annotations
+
 import hashlib
 import json
 import math
 import os
+from typing import Any
 
 import numpy as np
 
@@ -35,7 +38,7 @@ class DamagedError(DataError):
     """A container is not what was written: it is truncated, changed, of another program, or cannot be read."""
 
 
-def write(path, values):
+def write(path: str | os.PathLike, values: dict[str, Any]) -> None:
     """Write a container, replacing the file at once or not at all.
 
     Parameters
@@ -51,9 +54,10 @@ def write(path, values):
     TypeError
         If a value is of another kind.
     """
-    arrays, end = [], 0
+    arrays: list[np.ndarray] = []
+    end = 0
 
-    def encode(value):
+    def encode(value: Any) -> Any:
         nonlocal end
         if isinstance(value, np.generic):
             return value.item()
@@ -74,7 +78,7 @@ def write(path, values):
         file.write(digest.digest())
 
 
-def read(path):
+def read(path: str | os.PathLike) -> dict[str, Any]:
     """The values of a container, every byte of which was verified.
 
     Parameters
@@ -112,23 +116,24 @@ def read(path):
     return values
 
 
-def _decoded(value, content):
+def _decoded(value: dict[str, Any], content: memoryview) -> Any:
     """A JSON object, or the array that it describes; ValueError if that is not in the content."""
     if ARRAY not in value:
         return value
     place, dtype, shape = (value.get(key) for key in (ARRAY, "dtype", "shape"))
-    sizes = [place, *shape] if isinstance(shape, list) else [None]
+    sizes: list[Any] = [place, *shape] if isinstance(shape, list) else [None]
     if not all(type(size) is int and size >= 0 for size in sizes) or not isinstance(dtype, str):
         raise ValueError(f"an array of dtype {dtype!r} and shape {shape!r} at byte {place!r}")
     try:
-        dtype = np.dtype(dtype)
+        kind = np.dtype(dtype)
     except (TypeError, ValueError, SyntaxError) as error:
         raise ValueError(f"an array of dtype {dtype!r}") from error
+    shape = sizes[1:]
     count = math.prod(shape)
-    if dtype.kind not in "biufcSUmM" or not dtype.itemsize or place + count * dtype.itemsize > len(content):
-        raise ValueError(f"an array of {dtype} {tuple(shape)} at byte {place} of {len(content)}")
-    return np.frombuffer(content, dtype, count, place).reshape(shape).copy()
+    if kind.kind not in "biufcSUmM" or not kind.itemsize or place + count * kind.itemsize > len(content):
+        raise ValueError(f"an array of {kind} {tuple(shape)} at byte {place} of {len(content)}")
+    return np.frombuffer(content, kind, count, place).reshape(shape).copy()
 
 
-def _in_short(error):
+def _in_short(error: Exception) -> str:
     return " ".join(str(error).split())[:200]

@@ -5,14 +5,14 @@ A checkpoint keeps them, so that a resumed run can be told from another one:
     numbers, text, None        as they are
     arrays, rows on disk       dtype, shape and a digest of the values; of much data, of parts of it
     functions                  full name; of a user's own also a digest of its code, defaults and what it closes over
-    Theano expressions         a digest of the graph: its Ops, types, constants, and the data in it
+    Theano expressions         a digest of the graph: its Ops (`op_names`), types, constants, and the data in it
     minibatches                the same, and what they are drawn from
     dicts, lists, tuples       of these
     any other object           the full name of its class
 
 What a function reads from global variables, what the functions that it calls do, and the attributes of an object of
-any other class are not looked at: a change there goes unnoticed. Neither does a digest of more than 16 MiB see a
-change between the parts that it reads.
+any other class are not looked at: a change there goes unnoticed. So does a change in data of more than 16 MiB between
+the parts that are read.
 
 Examples
 --------
@@ -22,6 +22,8 @@ Examples
 'int64 (3,) ceb8fa29cce2'
 """
 
+from __future__ import annotations
+
 import functools
 import hashlib
 import inspect
@@ -29,6 +31,7 @@ import numbers
 import os
 import re
 import types
+from typing import Any, Collection, Iterable, Iterator, Sequence
 
 import numpy as np
 import pymc3 as pm
@@ -47,7 +50,7 @@ PACKAGES = ("fastvae", "pymc3", "theano", "numpy", "scipy")  # whose functions t
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
-def describe(value):
+def describe(value: Any) -> Any:
     """The description of any value, see the module.
 
     Parameters
@@ -82,8 +85,8 @@ def describe(value):
         return _name(value) if ours else f"{_name(value)} {_digest(_code(value))}"
     if isinstance(value, pm.Model):
         return [f"{name} {type(variable).__name__}" for name, variable in value.named_vars.items()]
-    if isinstance(value, Rows) or type(value).__module__.startswith("h5py"):
-        rows = as_rows(value)
+    rows = as_rows(value) if isinstance(value, Rows) or type(value).__module__.startswith("h5py") else None
+    if rows is not None:
         return f"{rows.dtype} {rows.shape} {rows_digest(rows)}"
     if hasattr(value, "__array__") and not isinstance(value, type):
         return describe(np.asarray(value))
@@ -92,7 +95,7 @@ def describe(value):
     return _name(value if isinstance(value, (type, types.BuiltinFunctionType)) else type(value))
 
 
-def array_digest(array):
+def array_digest(array: np.ndarray) -> str:
     """A digest of an array's values, independent of its layout in memory; of more than 16 MiB, of parts of it."""
     array = np.asarray(array)
     if array.dtype.hasobject:
@@ -105,24 +108,26 @@ def array_digest(array):
     return _digest(np.ascontiguousarray(part).view(np.uint8) if part.ndim else part.tobytes() for part in parts)
 
 
-def rows_digest(rows):
+def rows_digest(rows: Rows) -> str:
     """A digest of rows on disk: of parts of them, read as a minibatch reads them."""
     return _digest(np.ascontiguousarray(rows[np.array([start])]) for start in _starts(len(rows), 1))
 
 
-def graph_digest(outputs, changing=None):
+def graph_digest(outputs: Sequence[theano.Variable], changing: Collection[Any] | None = None) -> str:
     """A digest of Theano expressions, equal for graphs of the same Ops on the same constants and data.
 
     Parameters
     ----------
     outputs : list of theano variables
     changing : collection of theano.compile.SharedVariable, optional
-        What a run changes, so that values do not count. By default everything but what is marked as data: minibatches,
-        `pymc3.Data`, and what `fastvae.not_trainable` marked. Values of scalars, which are schedules, never count.
+        What a run changes, so that its values do not count. By default everything except what is marked as data:
+        minibatches, `pymc3.Data`, and what `fastvae.not_trainable` marked. Values of scalars, which are schedules,
+        never count.
     """
-    names, parts = {}, []
+    names: dict[theano.Variable, int] = {}
+    parts: list[str] = []
 
-    def name_of(variable):
+    def name_of(variable: theano.Variable) -> int:
         if variable not in names:
             names[variable] = len(names)
             parts.append(_leaf(variable, changing))
@@ -135,7 +140,7 @@ def graph_digest(outputs, changing=None):
     return _digest(parts)
 
 
-def _leaf(variable, changing):
+def _leaf(variable: theano.Variable, changing: Collection[Any] | None) -> str:
     """What counts of a variable that no Op computes."""
     if isinstance(variable, theano.Constant):
         data = variable.data
@@ -155,9 +160,9 @@ def _leaf(variable, changing):
     return f"shared {variable.type}"
 
 
-def _op(op):
+def _op(op: theano.gof.Op) -> list[Any]:
     """An Op by its class, its properties and the graphs inside it."""
-    described = [op_names.of_class(type(op))]
+    described: list[Any] = [op_names.of_class(type(op))]
     for prop in getattr(op, "__props__", ()):
         value = getattr(op, prop)
         described.append(_op(value) if isinstance(value, theano.gof.Op) else ADDRESS.sub("", repr(describe(value))))
@@ -169,7 +174,7 @@ def _op(op):
     return described
 
 
-def _code(function):
+def _code(function: Any) -> Iterator[Any]:
     """What a function is made of: its code, defaults, and the values that it closes over."""
     function = inspect.unwrap(function)  # of a decorated one, such as fastvae's own, what it decorates
     code = function.__code__
@@ -186,21 +191,21 @@ def _code(function):
         yield "itself" if content is function else repr(describe(content))
 
 
-def _inner(constant):
+def _inner(constant: Any) -> Any:
     if inspect.iscode(constant):  # a function within the function
         return b"".join([constant.co_code, *(str(_inner(c)).encode() for c in constant.co_consts)])
     return repr(sorted(constant, key=repr) if isinstance(constant, frozenset) else constant)
 
 
-def _starts(length, some):
+def _starts(length: int, some: int) -> list[int]:
     return sorted({int(start) for start in np.linspace(0, length - some, min(PARTS, length))})
 
 
-def _name(thing):
+def _name(thing: Any) -> str:
     return f"{thing.__module__}.{thing.__qualname__}"
 
 
-def _digest(parts):
+def _digest(parts: Iterable[Any]) -> str:
     digest = hashlib.sha256()
     for part in parts:
         digest.update(part.encode() if isinstance(part, str) else part)

@@ -27,8 +27,8 @@ STATES = "let state() return None, or a dict of JSON values and numpy arrays"
 
 
 @kinds.checked(function=kinds.instance("function", "a compiled theano function", theano.compile.Function))
-def updated(function):
-    """The shared variables that a compiled function updates, in its order, but for those that pass (a tag)."""
+def updated(function: theano.compile.Function) -> list[theano.compile.SharedVariable]:
+    """The shared variables that a compiled function updates, in its order, except those with the tag `passing`."""
     entries = [entry for entry in function.maker.inputs if entry.implicit and entry.update is not None]
     return [entry.variable for entry in entries if not getattr(entry.variable.tag, "passing", False)]
 
@@ -97,7 +97,7 @@ class Checkpoints:
         """Let others write to the folder."""
         self._lock.release()
 
-    def _begin(self):
+    def _begin(self) -> tuple[State | None, bool]:
         present = files.steps(self.folder)
         if present:
             raise ConfigurationError(
@@ -106,14 +106,16 @@ class Checkpoints:
             )
         return None, True
 
-    def _find(self):
+    def _find(self) -> tuple[State | None, bool]:
         """The state to go on from, after a line that says so, and whether everything is as it was then."""
         found = files.newest(self.folder)
         if found is None:
             print(f"fastvae: no checkpoint in {str(self.folder)!r}: beginning at step 1", file=sys.stderr)
             return None, True
         self.saved, self.losses = found.step, found.losses
-        line, is_same = comparing.compare(found, self.last, self.configuration, self.made_by, self.may_change)
+        line, is_same = comparing.compare(
+            found, files.path_of(self.folder, found.step), self.configuration, self.made_by, self.may_change
+        )
         print(f"fastvae: {line}", file=sys.stderr)
         return found, is_same
 
@@ -144,7 +146,7 @@ class Checkpoints:
         self.configuration["step"] = digest
 
     def bind(self, step: theano.compile.Function, params: Sequence[Any], pipelines: Sequence[Any]) -> None:
-        """Tell what is trained and what it is trained on, and restore it if the run is resumed.
+        """Register what is trained and what it is trained on, and restore it if the run is resumed.
 
         Parameters
         ----------
@@ -157,7 +159,7 @@ class Checkpoints:
         """
         self.variables = list(dict.fromkeys([*updated(step), *params]))
         self.pipelines = pipelines
-        self._entries()  # what a checkpoint cannot hold is better known before the first step
+        self._entries()  # raises for what a checkpoint cannot hold
         if self._resumed is None:
             return
         encoded, states = self._matched(self._resumed.variables), self._resumed.pipelines
@@ -172,7 +174,7 @@ class Checkpoints:
             pipeline.restore(state_of_one)
 
     def bind_parts(self, parts: Sequence[Any]) -> None:
-        """Tell what else has a state, and restore it if the run is resumed.
+        """Register what else has a state, and restore it if the run is resumed.
 
         Parameters
         ----------
@@ -186,7 +188,7 @@ class Checkpoints:
                 self._restore(part, self._resumed.parts[part.name])
         self._resumed = None
 
-    def _restore(self, part, found):
+    def _restore(self, part: Any, found: dict[str, Any]) -> None:
         try:
             part.restore(found)
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
@@ -196,7 +198,7 @@ class Checkpoints:
                 "file to go on from the checkpoint before it"
             ) from error
 
-    def _matched(self, entries):
+    def _matched(self, entries: list[dict[str, Any]]) -> list[Any]:
         """The values of a state, after a check that they belong to this run's variables."""
         mine = [values.describe(entry["name"], entry["value"]) for entry in self._entries()]
         found = [values.describe(entry["name"], entry["value"]) for entry in entries]
@@ -209,7 +211,7 @@ class Checkpoints:
             )
         return [entry["value"] for entry in entries]
 
-    def _entries(self):
+    def _entries(self) -> list[dict[str, Any]]:
         """The variables of a state, by name and encoded value."""
         return [
             {"name": v.name, "value": values.encode(v.get_value(borrow=True), v.name or f"a {v.type}")}
@@ -271,24 +273,25 @@ class Checkpoints:
         files.keep_last(self.folder, step)
 
 
-def _state_of(part):
+def _state_of(part: Any) -> dict[str, Any] | None:
     found = part.state()
     if not (found is None or isinstance(found, dict)):
         raise ConfigurationError(f"checkpoint: the state of the part {part.name!r} is {kinds.shown(found)}: {STATES}")
     return found
 
 
-def _plain(value):
+def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else repr(value)
 
 
-def _made_by():
+def _made_by() -> dict[str, Any]:
+    profile = profiles.active()
     return {
         "fastvae": fastvae.__version__,
         "theano": theano.__version__,
         "pymc3": pm.__version__,
         "numpy": np.__version__,
         "Python": platform.python_version(),
-        "profile": profiles.active().name,
+        "profile": None if profile is None else profile.name,
         "threads": max(pool.threads for pool in threads.pools()),
     }

@@ -27,40 +27,40 @@ FORMAT = 2
 NEEDED = object()  # the `absent` of a field that every file has
 
 
-def _is_count(value):
+def _is_count(value: Any) -> bool:
     return type(value) is int and value >= 0
 
 
-def _is_number(value):
+def _is_number(value: Any) -> bool:
     return type(value) in (int, float)
 
 
-def _is_dict(value):
+def _is_dict(value: Any) -> bool:
     return isinstance(value, dict)
 
 
-def _is_list(of):
+def _is_list(of: Callable[[Any], bool]) -> Callable[[Any], bool]:
     return lambda value: isinstance(value, list) and all(map(of, value))
 
 
-def _is_variable(value):
+def _is_variable(value: Any) -> bool:
     named = _is_dict(value) and isinstance(value.get("name"), (str, type(None)))
     return named and values.is_encoded(value.get("value"))
 
 
-def _is_losses(value):
+def _is_losses(value: Any) -> bool:
     return isinstance(value, np.ndarray) and value.dtype.kind == "f" and value.ndim == 1
 
 
-def _is_parts(value):
+def _is_parts(value: Any) -> bool:
     return _is_dict(value) and all(map(_is_dict, value.values()))
 
 
-def _is_configuration(value):
+def _is_configuration(value: Any) -> bool:
     return _is_dict(value) and _is_dict(value.get("arguments", {})) and isinstance(value.get("step", ""), str)
 
 
-def _is_text_or_none(value):
+def _is_text_or_none(value: Any) -> bool:
     return value is None or isinstance(value, str)
 
 
@@ -145,27 +145,27 @@ class _Wrong(Exception):
     """The name of a field whose value no run writes."""
 
 
-def _value(field, contents):
+def _value(field: dataclasses.Field, contents: dict[str, Any]) -> Any:
     value = contents.get(field.name, field.metadata["absent"])
     if field.name in contents and not field.metadata["is_right"](value) or value is NEEDED:
         raise _Wrong(field.name)
     return value
 
 
-def _damaged(path, name):
+def _damaged(path: str | os.PathLike, name: object) -> DamagedError:
     return DamagedError(f"{path}: its checksum is right, but not its {str(name)!r}: it is damaged")
 
 
-def _is_measurement(value):
+def _is_measurement(value: Any) -> bool:
     return _is_list(_is_number)(value) and len(value) == 2 and _is_count(value[0])
 
 
-def _is_best(value):
+def _is_best(value: Any) -> bool:
     known = _is_dict(value) and _is_count(value.get("step")) and _is_number(value.get("elbo"))
     return known and _is_list(lambda array: isinstance(array, np.ndarray))(value.get("values"))
 
 
-def _from_1(contents):
+def _from_1(contents: dict[str, Any]) -> dict[str, Any]:
     """Format 1 had the states of two parts as fields of their own: `held_out`, and `best`, None without patience."""
     contents = {"best": None, **contents}  # its first versions knew no best
     held_out, best = contents.pop("held_out", None), contents.pop("best")

@@ -9,14 +9,19 @@ Examples
 True
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
+import theano
 
 from fastvae.errors import ConfigurationError
 
 RANDOM_STATE = "RandomState"
 
 
-def encode(value, name="a shared variable"):
+def encode(value: Any, name: str = "a shared variable") -> np.ndarray | dict[str, Any]:
     """A value of a shared variable as an array, or as a dict of JSON values and arrays.
 
     Raises
@@ -36,7 +41,7 @@ def encode(value, name="a shared variable"):
     return array
 
 
-def is_encoded(value):
+def is_encoded(value: Any) -> bool:
     """Whether `encode` may have returned it."""
     if not isinstance(value, dict):
         return isinstance(value, np.ndarray)
@@ -47,7 +52,7 @@ def is_encoded(value):
     return True
 
 
-def decode(value):
+def decode(value: Any) -> Any:
     """What `encode` was given; for an array the array itself."""
     if not isinstance(value, dict):
         return value
@@ -56,7 +61,7 @@ def decode(value):
     return state
 
 
-def restore(variable, value):
+def restore(variable: theano.compile.SharedVariable, value: Any) -> None:
     """Give a shared variable an encoded value, in the memory layout that it has now.
 
     An optimizer's state may be laid out so that a step reads it in the order of memory.
@@ -69,7 +74,7 @@ def restore(variable, value):
     variable.set_value(value, borrow=True)
 
 
-def describe(name, encoded):
+def describe(name: str | None, encoded: Any) -> str:
     """Name, type and shape of an encoded value, in which a resumed run has to agree with the one before."""
     kind = RANDOM_STATE if isinstance(encoded, dict) else f"{encoded.dtype} {encoded.shape}"
     return f"{name or 'unnamed'} {kind}"

@@ -18,7 +18,7 @@ import dataclasses
 import os
 import pathlib
 import sys
-from typing import Sequence
+from typing import Any, Callable, Sequence
 
 from fastvae.cli import options, parser
 from fastvae.errors import ConfigurationError, FastvaeError, NonFiniteError
@@ -59,7 +59,7 @@ def _fail(error: object, status: int) -> int:
     return status
 
 
-def _train(args: argparse.Namespace):
+def _train(args: argparse.Namespace) -> int:
     from fastvae import profiles
     from fastvae.cli import run_folder
     from fastvae.datasets import NAMES, held_out, load
@@ -69,7 +69,7 @@ def _train(args: argparse.Namespace):
     path = os.path.abspath(os.path.expanduser(run.data))
     if run.data not in NAMES and os.path.exists(path):
         run.data = path  # so that the run is evaluated from anywhere
-    images = load(run.data)
+    images: Any = load(run.data)
     held_out(run.data, images.shape[1:], labels=False)  # what is wrong is better known before the training
     profiles.resolve(args.profile)
     threads.requested(args.threads)
@@ -90,7 +90,7 @@ def _train(args: argparse.Namespace):
         raise
 
 
-def _options_of(args: argparse.Namespace):
+def _options_of(args: argparse.Namespace) -> options.RunOptions:
     """The options of a new run, or of one that goes on as it was configured."""
     from fastvae.cli import run_folder
 
@@ -104,7 +104,7 @@ def _options_of(args: argparse.Namespace):
     return dataclasses.replace(run_folder.configuration(args.resume), **given)
 
 
-def _evaluate(args: argparse.Namespace):
+def _evaluate(args: argparse.Namespace) -> None:
     from fastvae.cli import run_folder
 
     folder = run_folder.existing(args.run)
@@ -114,7 +114,7 @@ def _evaluate(args: argparse.Namespace):
     commands.evaluate(folder, args.samples)
 
 
-def _plot(args: argparse.Namespace):
+def _plot(args: argparse.Namespace) -> None:
     from fastvae.cli import run_folder
 
     folder = run_folder.existing(args.run)
@@ -124,7 +124,7 @@ def _plot(args: argparse.Namespace):
     commands.plot(folder)
 
 
-def _bench(args: argparse.Namespace):
+def _bench(args: argparse.Namespace) -> None:
     from fastvae import profiles
     from fastvae.cli import bench
     from fastvae.devices import threads
@@ -133,31 +133,31 @@ def _bench(args: argparse.Namespace):
     bench.compare(args.model, threads.requested(args.threads).count, args.profile, args.quick)
 
 
-def _profiles(args: argparse.Namespace):
+def _profiles(args: argparse.Namespace) -> None:
     from fastvae import profiles
 
     print(profiles.explain(args.profile) if args.verb == "show" else profiles.listing())
 
 
-def _devices(args: argparse.Namespace):
+def _devices(args: argparse.Namespace) -> None:
     from fastvae import devices
 
     print(devices.describe())
 
 
-def _build_pygpu(args: argparse.Namespace):
+def _build_pygpu(args: argparse.Namespace) -> None:
     from fastvae.devices import build_pygpu
 
     build_pygpu.build(args.source)
 
 
-def _start(args: argparse.Namespace):
+def _start(args: argparse.Namespace) -> None:
     from fastvae.stack import start
 
     start(args.profile, threads=args.threads)
 
 
-COMMANDS = {
+COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "train": _train,
     "evaluate": _evaluate,
     "plot": _plot,

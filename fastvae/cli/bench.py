@@ -4,6 +4,8 @@ The programs are those of the repository's `bench/`. Stock's must not import fas
 package's namespace: an installed package keeps them in its folder `comparison`, which only their processes look into.
 """
 
+from __future__ import annotations
+
 import importlib
 import pathlib
 import sys
@@ -13,14 +15,14 @@ from fastvae.errors import BenchmarkError
 ROUNDS, SECONDS = 5, 1.0
 
 
-def folder():
+def folder() -> pathlib.Path:
     """Where `bench` is: inside the installed package, or the checkout."""
     package = pathlib.Path(__file__).resolve().parent.parent
     installed = package / "comparison"
     return installed if installed.is_dir() else package.parent
 
 
-def compare(model, threads, profile=None, quick=False):
+def compare(model: str, threads: int, profile: str | None = None, quick: bool = False) -> None:
     """Print how fast a seed model trains here, and in stock PyMC3.
 
     Parameters

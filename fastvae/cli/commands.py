@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 import signal
 import sys
-from typing import Sequence
+from typing import Any, Sequence
 
 import numpy as np
 
@@ -118,7 +118,7 @@ def draw(folder: pathlib.Path, vae: models.VAE, run: RunOptions, hist: Sequence[
             raise DataError(f"{str(path)!r} cannot be written: {error.strerror}; make room there") from error
 
 
-def _reconfigure(folder, run):
+def _reconfigure(folder: pathlib.Path, run: RunOptions) -> None:
     """Bring the configuration of a run that goes on up to date."""
     done = max(checkpoint.steps(folder), default=0)
     if run.iterations < done:
@@ -128,11 +128,11 @@ def _reconfigure(folder, run):
     run_folder.configure(folder, run)
 
 
-def _samples(n):
+def _samples(n: int) -> str:
     return "sample" if n == 1 else "samples"
 
 
-def _nats(estimate, vae):
+def _nats(estimate: evaluation.Estimate, vae: models.VAE) -> str:
     bits, bits_error = evaluation.bits_per_dimension(estimate, vae.image_shape)
     return (
         f"{estimate.nats:.2f} ± {estimate.standard_error:.2f} nats per image, {bits:.4f} ± {bits_error:.4f} bits per "
@@ -140,30 +140,31 @@ def _nats(estimate, vae):
     )
 
 
-def _held_out(run, vae, labels=True):
+def _held_out(run: RunOptions, vae: models.VAE, labels: bool = True) -> tuple[np.ndarray, np.ndarray | None, str]:
     try:
-        images, labels, split = datasets.held_out(run.data, vae.image_shape, labels)
+        images, found, split = datasets.held_out(run.data, vae.image_shape, labels)
     except DataError as error:
         raise DataError(f"the data that the run was trained on is not available any more: {error}") from error
     if split == "train":
         print(f"{run.data} has no test images: using the training images", file=sys.stderr)
-    return images, labels, split
+    return images, found, split
 
 
-def _boxes(vae):
+def _boxes(vae: Any) -> list[tuple[str, str, str]]:
     """The boxes of the model's picture: the image, the encoder's layers, the latent, the decoder's layers."""
 
-    def size(shape):
+    def size(shape: Sequence[int]) -> str:
         return " x ".join(map(str, shape))
 
     layers = [(stage.kind, size(stage.output_shape), stage.name.split(".")[0]) for stage in vae.stages]
     return [("images", size(vae.image_shape), "observed"), *layers, ("z ~ Normal(0, 1)", str(vae.n_latent), "latent")]
 
 
-def _describe(run, images, vae):
+def _describe(run: RunOptions, images: np.ndarray, vae: models.VAE) -> None:
     parameters = sum(parameter.get_value(borrow=True).size for parameter in vae.get_params())
     shape = "x".join(map(str, images.shape[1:]))
     print(f"data: {run.data}, {len(images):,} images of {shape}")
     print(f"model: {type(vae).__name__}, {vae.n_latent} latent dimensions, {parameters:,} parameters")
     profile = profiles.active()
-    print(f"profile: {profile.name}; BLAS: {profile.blas}", flush=True)
+    if profile is not None:
+        print(f"profile: {profile.name}; BLAS: {profile.blas}", flush=True)

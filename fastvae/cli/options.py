@@ -211,7 +211,7 @@ def from_configuration(configuration: Any) -> RunOptions:
     return RunOptions(**options)
 
 
-def _check(name, value, d):
+def _check(name: str, value: Any, d: dict[str, Any]) -> None:
     """Raise unless a value is of the option's kind, or the one that means that it is not given."""
     if value is None and None in (d["default"], d["absent"]):
         return

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import abc
 import inspect
+import os
 from functools import cached_property
 from typing import Any, Callable
 
@@ -79,12 +80,12 @@ class VAE(abc.ABC):
     ...     def __init__(self):
     ...         super().__init__(image_shape=(1, 4, 4), n_latent=2)
     ...         self.into, self.out = nn.Linear(16, 4, name="into"), nn.Linear(2, 16, name="out")
-    ...     def encode(self, x):
+    ...     def encode(self, x: Any) -> tuple[Any, Any]:
     ...         latent = self.into(x.flatten(2))
     ...         return latent[:, :2], latent[:, 2:]
-    ...     def decode(self, z):
+    ...     def decode(self, z: Any) -> Any:
     ...         return self.out(z).reshape((z.shape[0], 1, 4, 4))
-    ...     def get_params(self):
+    ...     def get_params(self) -> list:
     ...         return self.into.get_params() + self.out.get_params()
     >>> LinearVAE().reconstruct(np.zeros((3, 1, 4, 4), "float32")).shape
     (3, 1, 4, 4)
@@ -96,7 +97,13 @@ class VAE(abc.ABC):
         likelihood=likelihoods.LIKELIHOOD,
         posterior=posteriors.POSTERIOR,
     )
-    def __init__(self, image_shape, n_latent, likelihood="normal", posterior="mean-field"):
+    def __init__(
+        self,
+        image_shape: tuple[int, int, int],
+        n_latent: int,
+        likelihood: Any = "normal",
+        posterior: str = "mean-field",
+    ) -> None:
         owner = type(self).__name__
         self.image_shape = image_shape
         self.n_latent = n_latent
@@ -110,7 +117,7 @@ class VAE(abc.ABC):
         }
 
     @abc.abstractmethod
-    def encode(self, x):
+    def encode(self, x: Any) -> tuple[Any, Any]:
         """The posterior of images (batch, C, H, W): (mean, rho), each a float32 expression (batch, n_latent).
 
         With ``posterior="full-covariance"`` the second is the packed lower triangle,
@@ -118,10 +125,10 @@ class VAE(abc.ABC):
         """
 
     @abc.abstractmethod
-    def decode(self, z):
+    def decode(self, z: Any) -> Any:
         """The mean images, a float32 expression (batch, C, H, W), of latents (batch, n_latent)."""
 
-    def decode_output(self, z):
+    def decode_output(self, z: Any) -> Any:
         """The decoder's output for latents (batch, n_latent), from which the likelihood makes a distribution of images.
 
         A float32 expression (batch, *output_shape), where ``output_shape = self.likelihood.output_shape(image_shape)``
@@ -140,7 +147,7 @@ class VAE(abc.ABC):
         return self.decode(z)
 
     @abc.abstractmethod
-    def get_params(self):
+    def get_params(self) -> list:
         """Every parameter (shared variable), in a stable order."""
 
     @training.forwarding(inspect.signature(training.fit).parameters, without=OF_THE_MODEL)
@@ -155,14 +162,14 @@ class VAE(abc.ABC):
     )
     def fit(
         self,
-        images,
+        images: Any,
         n: int | None = None,
         batch_size: int = 64,
-        learning_rate=1e-4,
+        learning_rate: Any = 1e-4,
         seed: int | None = None,
         *,
         obj_optimizer: Callable | None = None,
-        held_out=None,
+        held_out: Any = None,
         **kwargs: Any,
     ) -> pm.Approximation:
         """Train on images by maximising the ELBO (see `fastvae.elbo`), from the parameters as they are.
@@ -230,16 +237,7 @@ class VAE(abc.ABC):
         minibatch_seed, noise_seed, binarisation_seed = words
         if self.likelihood.binarizes_images:
             images, scale = self.likelihood.as_data(images, binarisation_seed), None
-        epochs = kwargs.get("epochs")
-        sampler = "replacement" if epochs is None else "epochs"
-        if epochs is not None and batch_size > len(images):
-            raise ConfigurationError(
-                f"{owner}: batch_size={batch_size} is more than the {len(images)} images, so no minibatch of an epoch "
-                f"is full: give batch_size={len(images)} or less, or n, a number of steps, in place of epochs"
-            )
-        batch = Minibatch(
-            images, batch_size, minibatch_seed, sampler=sampler, scale=scale, binarize=self.likelihood.binarizes_batches
-        )
+        batch = self._minibatch(owner, images, batch_size, minibatch_seed, scale, kwargs.get("epochs"))
         model, local_rv, xs = elbo.vae_model(self, batch_size, len(images))
         if held_out is not None:
             held_out = self.training_images(held_out, f"{owner}, held_out", keep_bytes=False)
@@ -261,6 +259,17 @@ class VAE(abc.ABC):
             **{"fold": True, **kwargs},
         )
 
+    def _minibatch(self, owner, images, batch_size, seed, scale, epochs):
+        """Minibatches drawn uniformly with replacement, or with `epochs` shuffled anew in each."""
+        if epochs is not None and batch_size > len(images):
+            raise ConfigurationError(
+                f"{owner}: batch_size={batch_size} is more than the {len(images)} images, so no minibatch of an epoch "
+                f"is full: give batch_size={len(images)} or less, or n, a number of steps, in place of epochs"
+            )
+        sampler = "replacement" if epochs is None else "epochs"
+        binarize = self.likelihood.binarizes_batches
+        return Minibatch(images, batch_size, seed, sampler=sampler, scale=scale, binarize=binarize)
+
     def _check_fit(self, owner, kwargs):
         """Refuse what `fit` cannot pass on, and a model whose `get_params` forgets the likelihood's."""
         own = [name for name in kwargs if name in OF_THE_MODEL]
@@ -274,7 +283,7 @@ class VAE(abc.ABC):
             raise ConfigurationError(f"{owner}: get_params lacks {forgotten}: add self.likelihood.get_params() to it")
 
     @kinds.checked(images=kinds.anything)
-    def encode_mean(self, images):
+    def encode_mean(self, images: Any) -> np.ndarray:
         """Posterior means, float32 (N, n_latent), of images (N, C, H, W), as `fastvae.datasets.as_images` takes them.
 
         Raises
@@ -285,17 +294,17 @@ class VAE(abc.ABC):
         return _in_chunks(self._encode_mean, self._as_images(images))
 
     @kinds.checked(images=kinds.anything)
-    def encode_sd(self, images):
+    def encode_sd(self, images: Any) -> np.ndarray:
         """Posterior standard deviations of the latents, float32 (N, n_latent), of images (N, C, H, W)."""
         return np.sqrt(np.diagonal(self.encode_covariance(images), axis1=1, axis2=2))
 
     @kinds.checked(images=kinds.anything)
-    def encode_covariance(self, images):
+    def encode_covariance(self, images: Any) -> np.ndarray:
         """Posterior covariances of the latents, float32 (N, n_latent, n_latent), of images (N, C, H, W)."""
         return self.posterior.covariance(_in_chunks(self._encode_spread, self._as_images(images)))
 
     @kinds.checked(z=kinds.anything)
-    def decode_mean(self, z):
+    def decode_mean(self, z: Any) -> np.ndarray:
         """Mean images, float32 (N, C, H, W), of latents, float (N, n_latent).
 
         Raises
@@ -310,12 +319,12 @@ class VAE(abc.ABC):
         return _in_chunks(self._decode_mean, z)
 
     @kinds.checked(images=kinds.anything)
-    def reconstruct(self, images):
+    def reconstruct(self, images: Any) -> np.ndarray:
         """Mean images of the posterior means of images, float32 (N, C, H, W)."""
         return self.decode_mean(self.encode_mean(images))
 
     @kinds.checked(start=kinds.anything, end=kinds.anything, n=kinds.integer(2, kinds.LARGEST_SIZE))
-    def interpolate(self, start, end, n=10):
+    def interpolate(self, start: Any, end: Any, n: int = 10) -> np.ndarray:
         """Mean images of n latents on the straight line between the posterior means of two images.
 
         Parameters
@@ -339,13 +348,13 @@ class VAE(abc.ABC):
         return self.decode_mean((1 - share) * first + share * last)
 
     @kinds.checked(n=kinds.size, seed=RNG)
-    def sample(self, n, seed=None):
+    def sample(self, n: int, seed: int | np.random.Generator | None = None) -> np.ndarray:
         """Mean images, float32 (n, C, H, W), of latents drawn from the prior Normal(0, 1); `seed` repeats them."""
         rng = generator(f"{type(self).__name__}.sample", seed)
         return self.decode_mean(rng.standard_normal((n, self.n_latent), dtype=np.float32))
 
     @kinds.checked(path=kinds.path)
-    def save(self, path):
+    def save(self, path: str | os.PathLike) -> None:
         """Write the parameters to `path` (.npz, no pickle), replacing the file at once or not at all.
 
         Raises
@@ -357,7 +366,7 @@ class VAE(abc.ABC):
         persistence.write(path, full_name(type(self)), self.config, params)
 
     @kinds.checked(path=kinds.path)
-    def load_params(self, path):
+    def load_params(self, path: str | os.PathLike) -> None:
         """Set the parameters to those that `save` wrote to `path` for a model of the same class and shapes.
 
         Raises
@@ -367,7 +376,7 @@ class VAE(abc.ABC):
         """
         self.set_params(path, persistence.read(path))
 
-    def set_params(self, path, contents):
+    def set_params(self, path: str | os.PathLike, contents: persistence.Contents) -> None:
         """Set the parameters to the `contents` that `persistence.read(path)` returned."""
         # By the last name: a class of a script is in the module `__main__` of one process, and in another's it is not.
         if contents.model_class.split(".")[-1] != type(self).__name__:
@@ -414,7 +423,7 @@ class VAE(abc.ABC):
         return InTurn(theano.function([z], self.decode(z)))
 
     @kinds.checked(images=kinds.anything, owner=kinds.text, keep_bytes=kinds.boolean)
-    def training_images(self, images, owner, keep_bytes=True):
+    def training_images(self, images: Any, owner: str, keep_bytes: bool = True) -> Any:
         """Images to train on or judge by, as the model takes them.
 
         Parameters
@@ -444,7 +453,7 @@ class VAE(abc.ABC):
         self.likelihood.check(images, owner)
         return images
 
-    def checked_images(self, images, owner):
+    def checked_images(self, images: Any, owner: str) -> np.ndarray:
         """Images for judging the model, float32 (N, C, H, W) in [0, 1], as its likelihood takes them."""
         images = self._as_images(images, owner)
         self.likelihood.check(images, owner)
@@ -464,7 +473,7 @@ class VAE(abc.ABC):
             )
 
 
-def full_name(cls):
+def full_name(cls: type) -> str:
     """The name under which a parameter file keeps the class, for example ``"fastvae.models.ConvVAE"``."""
     return f"{cls.__module__}.{cls.__qualname__}"
 

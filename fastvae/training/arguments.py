@@ -135,7 +135,7 @@ def check_names(owner: str, given: Collection[str], known: Collection[str], own:
             )
 
 
-def check_together(n, epochs, held_out, patience):
+def check_together(n: int | None, epochs: int | None, held_out: dict | None, patience: int | None) -> None:
     """Raise ConfigurationError for arguments that contradict or miss each other."""
     if n is not None and epochs is not None:
         raise ConfigurationError(f"fit: n={n} and epochs={epochs} both say how long to train; give one of them")

@@ -4,6 +4,10 @@ It is PyMC3's objective, one sample of each latent, with the minibatch replaced 
 draws the same noise, so that two of them differ by the parameters alone, and none changes the noise of the training.
 """
 
+from __future__ import annotations
+
+from typing import Any
+
 import numpy as np
 import theano
 from theano.configparser import change_flags
@@ -37,7 +41,7 @@ class HeldOutElbo:
         If the rows do not fit the variables, or are fewer than a minibatch.
     """
 
-    def __init__(self, objective, data, more_replacements):
+    def __init__(self, objective: Any, data: dict[Any, Any], more_replacements: dict[Any, Any] | None) -> None:
         replaced = dict(more_replacements or {})
         if not isinstance(data, dict) or data.keys() != replaced.keys() or not data:
             raise ConfigurationError(
@@ -56,7 +60,7 @@ class HeldOutElbo:
             self._loss = theano.function(list(inputs.values()), loss)
         self._streams = updated(self._loss)
 
-    def __call__(self):
+    def __call__(self) -> float:
         """The ELBO per row, a float in nats, with the parameters as they are."""
         before = [stream.get_value() for stream in self._streams]
         starts = range(0, len(self.rows[0]) - self.batch_size + 1, self.batch_size)

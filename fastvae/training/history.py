@@ -19,11 +19,14 @@ Examples
 2,6.0,-3.0,-3.5
 """
 
+from __future__ import annotations
+
 import contextlib
 import csv
 import os
 import sys
 import time
+from typing import Any, Iterable, Sequence
 
 from fastvae import atomic, locks
 from fastvae.errors import DataError
@@ -56,12 +59,19 @@ class History:
         If the file cannot be begun, or still not be written at the end.
     """
 
-    def __init__(self, path, batch_size=None, losses=(), held_out=()):
+    def __init__(
+        self,
+        path: str | os.PathLike,
+        batch_size: int | None = None,
+        losses: Sequence[float] = (),
+        held_out: Iterable[tuple[int, float]] = (),
+    ) -> None:
         self.path, self.batch_size = os.fspath(path), batch_size
         self._past = losses, dict(held_out)
-        self._rows, self._written, self._said = [], time.monotonic(), False
+        self._rows: list[str] = []
+        self._written, self._said = time.monotonic(), False
 
-    def __enter__(self):
+    def __enter__(self) -> History:
         losses, held_out = self._past
         for i, loss in enumerate(losses, start=1):
             self._rows.append(self._row(i, loss, held_out.get(i)))
@@ -76,7 +86,7 @@ class History:
         self._rows.clear()
         return self
 
-    def __exit__(self, kind, error, traceback):
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
         with self._lock:
             try:
                 self.write()
@@ -85,7 +95,7 @@ class History:
                     raise self._unwritable(failure) from failure
                 self._say(failure)
 
-    def append(self, iteration, loss, held_out_elbo=None):
+    def append(self, iteration: int, loss: float, held_out_elbo: float | None = None) -> None:
         """Add a step; at most a second later it is in the file, or kept for the next try and the trouble said."""
         self._rows.append(self._row(iteration, loss, held_out_elbo))
         now = time.monotonic()
@@ -96,7 +106,7 @@ class History:
             except OSError as failure:
                 self._say(failure)
 
-    def write(self):
+    def write(self) -> None:
         """Put what is not yet in the file there, whole or (OSError) not at all."""
         rows = memoryview("".join(self._rows).encode())
         with open(self.path, "ab", buffering=0) as file:
@@ -123,7 +133,7 @@ class History:
         return DataError(f"{self.path}: cannot be written ({error.strerror}): make room or give a writable folder")
 
 
-def read(path):
+def read(path: str | os.PathLike) -> list[float]:
     """The losses in a history, as a list of floats; a last line that a kill cut short is left out.
 
     Raises

@@ -11,6 +11,10 @@ Examples
 [4.0, 5.0]
 """
 
+from __future__ import annotations
+
+from typing import Callable, Sequence
+
 import numpy as np
 import theano
 import theano.tensor as tt
@@ -38,7 +42,7 @@ class LossBuffer:
     size : int
     """
 
-    def __init__(self, loss, size):
+    def __init__(self, loss: theano.Variable, size: int) -> None:
         self.size = size
         self._losses = on_device(np.full(size, np.nan, "float32"), name="losses")
         self._place = on_device(np.zeros((), "float32"), name="losses.place")
@@ -48,7 +52,7 @@ class LossBuffer:
         place = tt.switch(tt.ge(self._place + one, np.float32(size)), np.float32(0), self._place + one)
         self.updates = [(self._losses, losses), (self._place, place)]
 
-    def fetch(self, n):
+    def fetch(self, n: int) -> list[float]:
         """The losses of the last `n` steps, at most `size`, as a list of floats, the newest last."""
         if not n:
             return []
@@ -56,7 +60,7 @@ class LossBuffer:
         return np.roll(losses, -end)[self.size - n :].tolist()
 
 
-def interval(fetch_every, callbacks):
+def interval(fetch_every: int | None, callbacks: Sequence[Callable] | None) -> int:
     """Steps from one fetch to the next: what was asked for, or by default 100 on a GPU and 1 on the CPU.
 
     Callbacks get every loss when it is there, so with them it is 1.

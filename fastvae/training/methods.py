@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, Sequence
 
 import pymc3 as pm
 
@@ -42,7 +42,17 @@ def is_fast(method: Any) -> bool:
     return isinstance(method, tuple(FAST.values()))
 
 
-def fit_stock(n, local_rv, method, model, random_seed, start, inf_kwargs, refused, **kwargs):
+def fit_stock(
+    n: int,
+    local_rv: dict | None,
+    method: Any,
+    model: pm.Model | None,
+    random_seed: int | None,
+    start: dict | None,
+    inf_kwargs: dict | None,
+    refused: Sequence[str],
+    **kwargs: Any,
+) -> pm.Approximation:
     """Fit by `pm.fit`, after a line that says so.
 
     Parameters
@@ -62,7 +72,14 @@ def fit_stock(n, local_rv, method, model, random_seed, start, inf_kwargs, refuse
     return pm.fit(n, local_rv, method, model, seed, start, inf_kwargs, **kwargs)
 
 
-def make_inference(method, local_rv, model, random_seed, start, inf_kwargs):
+def make_inference(
+    method: Any,
+    local_rv: dict | None,
+    model: pm.Model | None,
+    random_seed: int | None,
+    start: dict | None,
+    inf_kwargs: dict | None,
+) -> pm.variational.inference.Inference:
     """The inference of a fast method, its noise seeded."""
     options = dict(inf_kwargs or {})
     seed = None if random_seed is None else stream_seed(random_seed)

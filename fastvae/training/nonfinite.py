@@ -1,4 +1,4 @@
-"""Losses and parameters that are not finite: who is to blame, and steps that are skipped.
+"""Losses and parameters that are not finite: naming the first bad one, and skipping such steps.
 
 Examples
 --------
@@ -7,13 +7,19 @@ Examples
 "'b'"
 """
 
+from __future__ import annotations
+
+import os
+from typing import Any, Sequence
+
 import numpy as np
+import theano
 import theano.tensor as tt
 
 from fastvae.errors import NonFiniteError
 
 
-def first_bad(params):
+def first_bad(params: Sequence[Any]) -> str | None:
     """The name of the first parameter that is not finite (its place and shape if it has none), or None."""
     for i, param in enumerate(params):
         value = param.get_value(borrow=True)
@@ -22,7 +28,9 @@ def first_bad(params):
     return None
 
 
-def error(what, step, params, approx, last_good=None):
+def error(
+    what: str, step: int, params: Sequence[Any], approx: Any, last_good: str | os.PathLike | None = None
+) -> NonFiniteError:
     """The error that ends a run, its message one line.
 
     Parameters
@@ -49,7 +57,7 @@ def error(what, step, params, approx, last_good=None):
     return NonFiniteError(f"{what} at step {step}; {where}; {advice}{good}", approx)
 
 
-def skip_bad_steps(loss, updates):
+def skip_bad_steps(loss: theano.Variable, updates: dict) -> tuple[theano.Variable, dict]:
     """A step that changes nothing where the loss or a new value would not be finite.
 
     Parameters

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from typing import Callable, NamedTuple
+from types import SimpleNamespace
+from typing import Any, Callable, NamedTuple
 
 import theano
 from theano.gof.graph import ancestors
 
 from fastvae import compilation, elbo, profiles
+from fastvae.checkpoint import Checkpoints
 from fastvae.devices import threads
 from fastvae.errors import ConfigurationError
 from fastvae.minibatch.pipelines import refuse_fixed_batch
@@ -44,7 +46,9 @@ class Prepared(NamedTuple):
     held_out_elbo: Callable[[], float] | None
 
 
-def prepare(inference, given, default_steps, checkpoints=None):
+def prepare(
+    inference: Any, given: SimpleNamespace, default_steps: int, checkpoints: Checkpoints | None = None
+) -> Prepared:
     """Build and compile the step of a run.
 
     Parameters

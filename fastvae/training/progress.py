@@ -1,8 +1,11 @@
 """Progress of a fit: one updating line in a terminal or notebook, a line now and then elsewhere."""
 
+from __future__ import annotations
+
 import contextlib
 import sys
 import time
+from typing import Iterator, Sequence, TextIO
 
 import numpy as np
 from tqdm import tqdm
@@ -38,24 +41,25 @@ class Progress:
     2/2 [...ELBO/image -3.000]
     """
 
-    def __init__(self, n, batch_size=None, stream=None, done=0):
+    def __init__(self, n: int, batch_size: int | None = None, stream: TextIO | None = None, done: int = 0) -> None:
         self.n, self.before = n, done
         self.batch_size = batch_size
         self.stream = sys.stderr if stream is None else stream
-        self.bar = self.held_out_elbo = None
+        self.bar: tqdm | None = None
+        self.held_out_elbo: float | None = None
 
-    def __enter__(self):
+    def __enter__(self) -> Progress:
         if _rewrites_lines(self.stream):
             self.bar = tqdm(total=self.n, initial=self.before, file=self.stream, unit="it", dynamic_ncols=True)
         self.interval = REWRITE_EVERY if self.bar is not None else LINE_EVERY
         self.started = self.shown = time.monotonic()
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         if self.bar is not None:
             self.bar.close()
 
-    def update(self, done, losses, held_out_elbo=None):
+    def update(self, done: int, losses: Sequence[float], held_out_elbo: float | None = None) -> None:
         """Show that `done` steps are behind, and their losses (a sequence that ends with the newest; may be empty).
 
         The last `held_out_elbo` (nats per image) is shown beside them.
@@ -91,7 +95,7 @@ class Progress:
 
 
 @contextlib.contextmanager
-def compiling(stream=None):
+def compiling(stream: TextIO | None = None) -> Iterator[None]:
     """Inside this context, show how many of the C modules that Theano's cache lacks are compiled.
 
     Parameters

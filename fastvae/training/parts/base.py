@@ -86,11 +86,13 @@ class Part:
         Whether `after_step` is called only where the parameters are those after the step.
     """
 
+    name: str = "Part"
     needs_newest: bool = False
 
-    @property
-    def name(self) -> str:
-        return type(self).__name__
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "name" not in vars(cls):
+            cls.name = cls.__name__
 
     def due_in(self, done: int) -> int | None:
         """Steps from `done` on until it has to see the newest parameters (at least 1), or None for never."""

@@ -1,4 +1,4 @@
-"""The parameters of the best held-out ELBO: those that a fit leaves which ends because its patience is over.
+"""The parameters at the best held-out ELBO, which a fit keeps if it ends because its patience is over.
 
 Examples
 --------
@@ -17,8 +17,12 @@ from __future__ import annotations
 
 import math
 import sys
+from typing import TYPE_CHECKING, Any, Sequence
 
-from fastvae.training.parts.base import Part
+from fastvae.training.parts.base import Part, Step
+
+if TYPE_CHECKING:
+    from fastvae.training.loop import Loop
 
 
 class Best(Part):
@@ -37,20 +41,21 @@ class Best(Part):
     name = "best"
     needs_newest = True
 
-    def __init__(self, params):
-        self.params, self.found = params, None
+    def __init__(self, params: Sequence[Any]) -> None:
+        self.params = params
+        self.found: dict[str, Any] | None = None
 
-    def after_step(self, run, step):
+    def after_step(self, run: Loop, step: Step) -> None:
         if "held_out_elbo" in step.measured:
             self.remember(step.number, step.measured["held_out_elbo"])
 
-    def remember(self, step, elbo):
+    def remember(self, step: int, elbo: float) -> None:
         """Keep the parameters' values if the ELBO, a float, is better than those before; NaN never is."""
         if math.isnan(elbo) or (self.found is not None and elbo <= self.found["elbo"]):
             return
         self.found = {"step": step, "elbo": elbo, "values": [param.get_value() for param in self.params]}
 
-    def give_back(self):
+    def give_back(self) -> None:
         """Give the parameters their best values back, and say so in one line."""
         if self.found is None:
             print("fastvae: patience is over; no held-out ELBO was a number: the last parameters stay", file=sys.stderr)
@@ -63,10 +68,10 @@ class Best(Part):
             file=sys.stderr,
         )
 
-    def state(self):
+    def state(self) -> dict[str, Any] | None:
         return self.found
 
-    def restore(self, state):
+    def restore(self, state: dict[str, Any]) -> None:
         shapes = [param.get_value(borrow=True).shape for param in self.params]
         if [value.shape for value in state["values"]] != shapes:
             raise ValueError("the best parameters have other shapes")

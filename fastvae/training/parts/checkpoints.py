@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
-from fastvae.training.parts.base import Part
+from fastvae.training.parts.base import Part, Step
+
+if TYPE_CHECKING:
+    from fastvae.checkpoint import Checkpoints as Folder
+    from fastvae.training.loop import Loop
+    from fastvae.training.parts.finite import Finite
 
 
 class Checkpoints(Part):
@@ -20,24 +27,24 @@ class Checkpoints(Part):
 
     needs_newest = True
 
-    def __init__(self, folder, finite):
+    def __init__(self, folder: Folder, finite: Finite) -> None:
         self.folder, self.finite = folder, finite
 
-    def due_in(self, done):
+    def due_in(self, done: int) -> int | None:
         return self.folder.every - done % self.folder.every
 
-    def check(self, run):
+    def check(self, run: Loop) -> None:
         self._save(run)  # a folder that cannot be written is known before the first step
 
-    def after_step(self, run, step):
+    def after_step(self, run: Loop, step: Step) -> None:
         if self.folder.due(step.number) and np.isfinite(step.loss):
             self.finite.check(run)
             self._save(run)
 
-    def finish(self, run):
+    def finish(self, run: Loop) -> None:
         self._save(run)
 
-    def exit(self, run, error):
+    def exit(self, run: Loop, error: BaseException | None) -> None:
         self.folder.release()
 
     def _save(self, run):

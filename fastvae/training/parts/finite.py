@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from fastvae.training import nonfinite
-from fastvae.training.parts.base import Part
+from fastvae.training.parts.base import Part, Step
+
+if TYPE_CHECKING:
+    from fastvae.checkpoint import Checkpoints
+    from fastvae.training.loop import Loop
 
 
 class Finite(Part):
@@ -19,19 +25,19 @@ class Finite(Part):
         To name the last one.
     """
 
-    def __init__(self, skip=False, checkpoints=None):
+    def __init__(self, skip: bool = False, checkpoints: Checkpoints | None = None) -> None:
         self.skip, self.checkpoints = skip, checkpoints
 
-    def check(self, run):
+    def check(self, run: Loop) -> None:
         """Raise if a parameter is not finite."""
         if nonfinite.first_bad(run.params) is not None:
             raise self._error(run, "a parameter stopped being finite", run.done)
 
-    def accept(self, run, step):
+    def accept(self, run: Loop, step: Step) -> None:
         if not (np.isfinite(step.loss) or self.skip):
             raise self._error(run, f"the loss became {step.loss}", step.number)
 
-    def finish(self, run):
+    def finish(self, run: Loop) -> None:
         self.check(run)
 
     def _error(self, run, what, step):

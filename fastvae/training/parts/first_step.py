@@ -1,21 +1,26 @@
-"""A run that fails before it has learnt anything: whether the data, the model or its gradient is not finite.
+"""A first step that fails: whether the data, the model or its gradient is not finite.
 
-A learning rate has no part in the loss of the first step. So that the step can be looked at again, the values from
-before it are kept until its loss is known.
+The learning rate has no part in the loss of the first step. The values from before the step are kept until its loss is
+known, so that the step can be repeated and looked at.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Callable, Sequence
 
 import numpy as np
 import theano
 
 from fastvae.errors import NonFiniteError
 from fastvae.training import nonfinite
-from fastvae.training.parts.base import Part
+from fastvae.training.parts.base import Part, Step
+
+if TYPE_CHECKING:
+    from fastvae.training.loop import Loop
 
 
 class FirstStep(Part):
-    """Says what a first step that fails fails on: later, each step has spread it further.
+    """Says why a first step fails. In later steps what is not finite has already spread.
 
     Parameters
     ----------
@@ -29,16 +34,18 @@ class FirstStep(Part):
         Returns `{name: expression}` of what the loss is made of, data first; called only after a failure.
     """
 
-    def __init__(self, variables, params, pipelines, terms):
+    def __init__(
+        self, variables: Sequence[Any], params: Sequence[Any], pipelines: Sequence[Any], terms: Callable[[], dict]
+    ) -> None:
         self.variables, self.params, self.pipelines, self.terms = variables, params, pipelines, terms
         self._before = None
 
-    def enter(self, run):
+    def enter(self, run: Loop) -> None:
         if run.done == 0 < run.n:
             self._before = [variable.get_value() for variable in self.variables]
             self._states = [pipeline.state() for pipeline in self.pipelines]
 
-    def accept(self, run, step):
+    def accept(self, run: Loop, step: Step) -> None:
         if step.number != 1:
             return
         if not np.isfinite(step.loss) or (step.newest and nonfinite.first_bad(self.params) is not None):
@@ -46,7 +53,7 @@ class FirstStep(Part):
             raise NonFiniteError(f"the first step fails, its loss is {step.loss}: {cause}", run.approx)
         self._before = None  # the memory is free again
 
-    def cause(self, loss):
+    def cause(self, loss: float) -> str:
         """Say why the loss of the first step, or its gradient, is not finite, and take the step back.
 
         Parameters

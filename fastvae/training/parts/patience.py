@@ -6,8 +6,14 @@ See Prechelt, 1998, "Early stopping - but when?" (its UP criterion, with any bes
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING, Sequence
 
-from fastvae.training.parts.base import Part
+from fastvae.training.parts.base import Part, Step
+
+if TYPE_CHECKING:
+    from fastvae.training.loop import Loop
+    from fastvae.training.parts.best import Best
+    from fastvae.training.parts.held_out import HeldOut
 
 
 class Patience(Part):
@@ -24,18 +30,18 @@ class Patience(Part):
 
     needs_newest = True
 
-    def __init__(self, patience, held_out, best):
+    def __init__(self, patience: int, held_out: HeldOut, best: Best) -> None:
         self.patience, self.held_out, self.best = patience, held_out, best
 
-    def is_over(self, elbos):
+    def is_over(self, elbos: Sequence[float]) -> bool:
         """Whether the last `patience` ELBOs of a list (of at least one) were no better than the best before them."""
         best = max(elbos, key=lambda elbo: -math.inf if math.isnan(elbo) else elbo)
         return len(elbos) - 1 - elbos.index(best) >= self.patience
 
-    def after_step(self, run, step):
+    def after_step(self, run: Loop, step: Step) -> None:
         if "held_out_elbo" in step.measured and self.is_over([elbo for _, elbo in self.held_out.measured]):
             run.end("patience")
 
-    def finish(self, run):
+    def finish(self, run: Loop) -> None:
         if run.approx.ended_by == "patience":
             self.best.give_back()

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from fastvae.training.parts.base import Part
+from typing import TYPE_CHECKING
+
+from fastvae.training.parts.base import Part, Step
 from fastvae.training.progress import Progress as Display
+
+if TYPE_CHECKING:
+    from fastvae.training.loop import Loop
 
 
 class Progress(Part):
@@ -15,19 +20,20 @@ class Progress(Part):
         Images in a minibatch, with which the ELBO per image is shown in place of the loss.
     """
 
-    def __init__(self, batch_size=None):
-        self.batch_size, self.display = batch_size, None
+    def __init__(self, batch_size: int | None = None) -> None:
+        self.batch_size = batch_size
+        self.display: Display | None = None
 
-    def enter(self, run):
+    def enter(self, run: Loop) -> None:
         self.display = Display(run.n, self.batch_size, done=run.done).__enter__()
 
-    def after_step(self, run, step):
+    def after_step(self, run: Loop, step: Step) -> None:
         self.display.update(step.number, run.losses, step.measured.get("held_out_elbo"))
 
-    def finish(self, run):
+    def finish(self, run: Loop) -> None:
         self._close()  # so that nothing is said on its line
 
-    def exit(self, run, error):
+    def exit(self, run: Loop, error: BaseException | None) -> None:
         self._close()
 
     def _close(self):
