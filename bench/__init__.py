@@ -1,4 +1,4 @@
-"""Measurements of fastvae; nothing here is imported by it, but for what `fastvae bench` runs.
+"""Measurements of fastvae. The package imports nothing of them, except what `fastvae bench` runs.
 
 pairing, worker      programs timed in turn, in live processes, by `fastvae/timing.py`
 problem, steps       what all of them train, and the steps of PyMC3 models

@@ -5,6 +5,8 @@
 Ends with status 1 if the mean of the last 50 losses is more than 1 % from stock's.
 """
 
+from __future__ import annotations
+
 import argparse
 import pathlib
 import sys
@@ -20,13 +22,13 @@ from bench.problem import SEED  # noqa: E402
 LAST, BOUND = 50, 0.01
 
 
-def compare(ours, stocks):
+def compare(ours: list[float], stocks: list[float]) -> tuple[float, float, float]:
     """Means of the last losses of both, and their relative difference."""
     means = [float(np.mean(losses[-LAST:])) for losses in (ours, stocks)]
     return *means, abs(means[0] / means[1] - 1)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", choices=sorted(SEED))
     parser.add_argument("--steps", type=int, default=300)

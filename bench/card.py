@@ -8,6 +8,8 @@ Examples
 66.9
 """
 
+from __future__ import annotations
+
 import json
 import subprocess
 import sys
@@ -50,17 +52,17 @@ class Card(NamedTuple):
     driver: tuple
 
     @property
-    def lanes(self):
+    def lanes(self) -> int:
         """Float32 lanes of a multiprocessor."""
         return LANES.get(tuple(self.capability), MOST_LANES)
 
     @property
-    def peak(self):
+    def peak(self) -> float:
         """Floating point operations a second in float32, without tensor cores."""
         return self.multiprocessors * self.lanes * 2 * self.kilohertz * 1e3
 
 
-def card():
+def card() -> Card:
     """The first GPU, as a `Card`.
 
     Raises

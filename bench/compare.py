@@ -7,6 +7,8 @@ in the table. All programs start from one file of weights, batches and noise, an
 the loss at step 0 and after 20 steps. The table and the chart go to `bench/results/peers.md` and `peers.png`.
 """
 
+from __future__ import annotations
+
 import argparse
 import datetime
 import pathlib
@@ -68,7 +70,7 @@ class Missing(Exception):
     """A peer is not available, and why."""
 
 
-def environment(name, given):
+def environment(name: str, given: dict[str, str]) -> str | pathlib.Path:
     """The interpreter of a peer: the one given for it, or that of its own environment, built if it is missing."""
     if name in given:
         if not pathlib.Path(given[name]).is_file():
@@ -89,7 +91,7 @@ def environment(name, given):
     return folder / "bin" / "python"
 
 
-def agreeing(workers, faults):
+def agreeing(workers: list[Worker], faults: dict[str, str]) -> list[Worker]:
     """Those workers that answer, once they agree with the first on the loss; a reason for each other into `faults`."""
     reference, running = None, []
     for worker in workers:
@@ -107,7 +109,7 @@ def agreeing(workers, faults):
     return running
 
 
-def measure(work, pythons, args):
+def measure(work: str, pythons: dict, args: argparse.Namespace) -> tuple[dict, str]:
     """Check and time one model in every program.
 
     Returns
@@ -138,14 +140,14 @@ def measure(work, pythons, args):
         return {name: results[name] for name in order if name in results}, disturbance(running)
 
 
-def table(results):
+def table(results: dict[str, dict]) -> str:
     """Markdown: a row for each program, a column for each model."""
     names = dict.fromkeys(name for columns in results.values() for name in columns)
     rows = ([name, *(cell(columns.get(name)) for columns in results.values())] for name in names)
     return tables.table(["program", *(WORKS[work] for work in results)], rows) + "\n"
 
 
-def cell(result):
+def cell(result: tuple | str | None) -> str:
     """One figure: time, speed, and how many times fastvae's time that is."""
     if result is None:
         return "-"
@@ -155,7 +157,7 @@ def cell(result):
     return f"{ms:.3g} ms, {1000 / ms:.3g} it/s; {median:.2f}x fastvae's time ({low:.2f} to {high:.2f})"
 
 
-def chart(results, path):
+def chart(results: dict[str, dict], path: pathlib.Path) -> None:
     """Bars of iterations a second, a panel for each model; a program without a figure keeps its row and says why."""
     import matplotlib
 
@@ -176,7 +178,7 @@ def chart(results, path):
     plt.close(figure)
 
 
-def interpreter(text):
+def interpreter(text: str) -> tuple[str, str]:
     """`NAME=PATH` of --python."""
     name, _, path = text.partition("=")
     if name not in REQUIREMENTS or not path:
@@ -184,7 +186,7 @@ def interpreter(text):
     return name, path
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="toy models, 2 rounds of half a second")
     parser.add_argument("--works", nargs="+", choices=WORKS, default=list(WORKS), help="which models")

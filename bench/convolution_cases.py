@@ -5,6 +5,8 @@
 For `bench/gpu_checks.py`, on a GPU, and the tests, on their dry-run device.
 """
 
+from __future__ import annotations
+
 import functools
 import itertools
 
@@ -86,8 +88,8 @@ def function_of(abstract_op, values):
     return theano.function(inputs, Convolution(abstract_op)(*inputs, return_list=True))
 
 
-def error(got, wanted):
-    """The norm of the difference by the norm of what is wanted."""
+def error(got: np.ndarray, wanted: np.ndarray) -> float:
+    """The norm of the difference, relative to the norm of the expected result."""
     return float(np.linalg.norm(np.asarray(got) - wanted) / max(np.linalg.norm(wanted), 1e-30))
 
 
@@ -97,7 +99,7 @@ def cases(kinds=KINDS, geometries=GEOMETRIES, **sizes):
         yield f"{kind}, {name}", functools.partial(worst, make({**PLAIN, **geometry}), **sizes)
 
 
-def worst(abstract_op, **sizes):
+def worst(abstract_op: abstract.Op, **sizes) -> float:
     """The largest error of an Op's results, its first operand contiguous and with every second row of a larger one."""
     values = operands(abstract_op, **sizes)
     wanted = expected(abstract_op, *(v if v.dtype == "int64" else v.astype("float64") for v in values))

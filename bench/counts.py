@@ -1,4 +1,4 @@
-"""Deterministic counts of a compiled step: what it calls and copies, whatever a clock says.
+"""Counts of a compiled step, what it calls and copies: unlike times, they are the same in every run.
 
     python bench/counts.py             compare the seed models' steps with bench/counts.json
     python bench/counts.py --accept    make their counts the new baseline
@@ -7,11 +7,14 @@ The baseline is that of the profile `cpu`; no processor, number of threads or lo
 1, and fails `tests/bench/test_counts.py`.
 """
 
+from __future__ import annotations
+
 import argparse
 import collections
 import json
 import pathlib
 import sys
+from collections.abc import Callable
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
@@ -36,7 +39,7 @@ HOST_COPIES = ("HostFromGpu", "GpuFromHost", "DeepCopyOp")
 LAYOUT_COPIES = ("Layout", "GpuContiguous")
 
 
-def counts(step):
+def counts(step: Callable) -> dict[str, int]:
     """What a compiled step consists of.
 
     Parameters
@@ -83,7 +86,7 @@ def _module(node):
         return None
 
 
-def seed_counts():
+def seed_counts() -> dict[str, dict[str, int]]:
     """The counts of both seed models' steps, by model."""
     images = fastvae.datasets.load("fashion-mnist-sample")
     minibatch = fastvae.Minibatch(images, BATCH_SIZE)
@@ -93,7 +96,7 @@ def seed_counts():
     return {kind: counts(step) for kind, step in steps.items()}
 
 
-def compare(baseline, found):
+def compare(baseline: dict[str, int], found: dict[str, int]) -> tuple[list[str], list[str]]:
     """How counts differ from a baseline.
 
     Returns
@@ -108,7 +111,7 @@ def compare(baseline, found):
     return rises, [lines[name] for name in names if now[name] < before[name]]
 
 
-def report(baseline, found):
+def report(baseline: dict[str, dict], found: dict[str, dict]) -> tuple[str, bool]:
     """Rises and falls of all models as text, and whether there is a rise."""
     lines, risen = [], False
     for kind in found:
@@ -120,7 +123,7 @@ def report(baseline, found):
     return "\n".join(lines or ["all counts are those of the baseline"]), risen
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--accept", action="store_true", help="make the counts found the new baseline")
     args = parser.parse_args(argv)

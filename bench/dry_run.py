@@ -6,6 +6,8 @@ Needs gcc, pygpu with libgpuarray's headers, and the wheels of `.[test]`, and no
 (`tests/dry_run`) count and compute nothing. So the milliseconds are the host's own: below them no GPU gets the step.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import pathlib
@@ -18,7 +20,7 @@ sys.path.append(str(ROOT))
 PROGRAM = "tests.backends.gpu.program"
 
 
-def figures():
+def figures() -> dict[str, float]:
     """The step's figures: launches, copies, synchronisations, allocations, convolutions, products, nodes, host time.
 
     Raises
@@ -39,7 +41,7 @@ def figures():
     return {**dry_run.figures(report["step"]), "nodes": report["nodes"], "host milliseconds": report["milliseconds"]}
 
 
-def main():
+def main() -> None:
     for name, value in figures().items():
         print(f"{name.replace('_', ' ')}: {value:.3g}")
 

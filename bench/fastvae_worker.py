@@ -7,13 +7,16 @@
 On a GPU the losses stay there and are fetched every 100 steps.
 """
 
+from __future__ import annotations
+
 import sys
+from collections.abc import Callable
 
 import fastvae  # isort: skip  (before theano)
 import pymc3 as pm
 import theano
 
-from bench.problem import load
+from bench.problem import Problem, load
 from bench.steps import assert_engine, pm_step, users_step, with_given
 from bench.worker import serve
 from fastvae import devices, elbo
@@ -46,7 +49,7 @@ def fastvae_step(inference, **options):
     return theano.function([], loss, updates=updates)
 
 
-def fetch_every():
+def fetch_every() -> int:
     """Steps from one fetch of the loss to the next, as `fastvae.fit` has it without callbacks."""
     if theano.config.device == "cpu":  # also for the commits of asv's history that had no buffer of losses yet
         return 1
@@ -55,15 +58,15 @@ def fetch_every():
     return losses.interval(None, callbacks=None)
 
 
-def wait_for(step):
-    """Return when a GPU has done all that a step gave it: whatever the step updates is there."""
+def wait_for(step: Callable) -> None:
+    """Return when a GPU has finished a step: all variables that the step updates have their values."""
     for shared in step.get_shared():
         array = shared.get_value(borrow=True, return_internal_type=True)
         if hasattr(array, "sync"):
             array.sync()
 
 
-def seed_step(problem, given):
+def seed_step(problem: Problem, given: bool) -> Callable:
     """fastvae's step of a seed model."""
     vae = {"conv": fastvae.ConvVAE, "mlp": fastvae.MLPVAE}[problem.kind](**problem.config)
     for param, weight in zip(vae.get_params(), problem.weights):
@@ -78,7 +81,7 @@ def seed_step(problem, given):
     return fastvae_step(inference, **(with_given(inference, problem, **options) if given else options))
 
 
-def main(path, program):
+def main(path: str, program: str) -> None:
     problem, latest = load(path), []
 
     def make_step(given):

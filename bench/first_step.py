@@ -3,6 +3,8 @@
 python -m bench.first_step conv|mlp [BATCH_SIZE]
 """
 
+from __future__ import annotations
+
 import sys
 
 import fastvae  # isort: skip  (before theano)
@@ -10,7 +12,7 @@ from bench.steps import assert_engine, compiled_step
 from fastvae.profiles import active
 
 
-def main(kind, batch_size="64"):
+def main(kind: str, batch_size: str = "64") -> None:
     batch_size = int(batch_size)
     images = fastvae.datasets.load("fashion-mnist-sample")
     step = compiled_step(kind, fastvae.Minibatch(images, batch_size), batch_size, len(images))

@@ -3,10 +3,12 @@
     FASTVAE_PROFILE=cuda python -m bench.gpu_checks [--quick]
 
 Prints JSON on its last line: a list of checks, each with group, name, error, limit and, if it could not be made, why.
-Errors are norm-wise (the norm of the difference by that of what is wanted), but for random numbers, whose moments are
-told in standard errors. Under TF32 products and convolutions, whose factors have 10 bits after the point, have a looser
+Errors are norm-wise (the norm of the difference, relative to that of the expected result); for random numbers they are
+the errors of their moments, in standard errors. Under TF32 products and convolutions, whose factors have 10 bits after the point, have a looser
 limit.
 """
+
+from __future__ import annotations
 
 import argparse
 import itertools
@@ -146,11 +148,11 @@ GROUPS = (convolutions, products, elementwise, reductions, gathers, random_numbe
 
 
 def few(things, quick):
-    """The first two of some things if it shall be quick, else all."""
+    """The first two of some things if `quick`, else all."""
     return itertools.islice(things, 2 if quick else None)
 
 
-def draws(shape):
+def draws(shape: tuple[int, ...]) -> np.ndarray:
     """Normal float32 numbers."""
     return np.random.default_rng(0).standard_normal(shape, dtype="float32")
 
@@ -173,7 +175,7 @@ def against(make, truth, *values):
     return measure
 
 
-def checked(tf32, quick):
+def checked(tf32: bool, quick: bool) -> list[dict]:
     """All checks, as a list of dicts: group, name, error, limit, and message where there is no error to tell."""
     found = []
     for group in GROUPS:
@@ -183,7 +185,7 @@ def checked(tf32, quick):
             row["limit"] = STANDARD_ERRORS if "standard errors" in name else limit
             try:
                 row["error"] = measure()
-            except Exception as failure:  # whatever it is, the others are still checked
+            except Exception as failure:  # of any kind: the others are still checked
                 row["message"] = f"{type(failure).__name__}: {str(failure).strip().splitlines()[0]}"
             row["passed"] = row["error"] is not None and row["error"] <= row["limit"]
             if row["error"] is not None and not np.isfinite(row["error"]):
@@ -192,7 +194,7 @@ def checked(tf32, quick):
     return found
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small operands, and few of them")
     args = parser.parse_args(argv)

@@ -7,7 +7,7 @@ from bench.tables import table
 VERDICTS = ("WRONG", "ok")
 
 
-def markdown(found):
+def markdown(found: dict) -> str:
     """The text of a report.
 
     Parameters
@@ -35,7 +35,7 @@ def markdown(found):
     return "\n\n".join(filter(None, [*parts, "## Failures", failures])) + "\n"
 
 
-def peak(card, work):
+def peak(card: dict, work: dict | None) -> str:
     """The formula of the peak, with its numbers."""
     text = (
         f"Float32 peak: {card['formula']} = {card['multiprocessors']} x {card['lanes']} x 2 x "
@@ -46,7 +46,7 @@ def peak(card, work):
     return text
 
 
-def speed(rows):
+def speed(rows: list[dict]) -> str:
     """Each program's time, and how many times fastvae's that is."""
     return table(
         ["program", "precision", "ms a step", "it/s", "of fastvae's time", "of the float32 peak", "gap of losses"],
@@ -67,7 +67,7 @@ def _short(message):
     return " ".join(message.split())[-200:]
 
 
-def training(rows):
+def training(rows: dict[str, dict]) -> str:
     """The first and the last losses under each precision."""
     return table(
         ["profile", "steps", "batch", "first loss", "last loss"],
@@ -75,7 +75,7 @@ def training(rows):
     )
 
 
-def operations(rows):
+def operations(rows: list[dict]) -> str:
     """Each check's error and limit; those that are wrong come first."""
     return table(
         ["group", "check", "error", "limit", ""],

@@ -2,8 +2,8 @@
 
     python -m bench.gpu_report --out report [--torch-python /usr/bin/python3] [--cuda-path FOLDERS] [--quick]
 
-Writes `report.json` and `report.md` into the folder, anew after every part. Whatever fails is in both with its message,
-the other parts still run, and the exit status is then 1. PyTorch comes from another interpreter; without one its rows
+Writes `report.json` and `report.md` into the folder, anew after every part. A part that fails is in both with its message,
+the others still run, and the exit status is then 1. PyTorch comes from another interpreter; without one its rows
 say so.
 
     operations  every kind of Op under `cuda` and `cuda-tf32` against numpy in float64 (`bench/gpu_checks.py`)
@@ -12,6 +12,8 @@ say so.
                 once its losses agree with stock PyMC3's on the CPU
     peak        the card's float32 peak (`bench/card.py`), of which each program's arithmetic is a share
 """
+
+from __future__ import annotations
 
 import argparse
 import concurrent.futures
@@ -24,6 +26,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from typing import NamedTuple
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -40,7 +43,7 @@ from bench.pairing import (  # noqa: E402
     ratio,
     write_problem,
 )
-from bench.problem import load  # noqa: E402
+from bench.problem import Problem, load  # noqa: E402
 
 PROFILES = {"float32": "cuda", "tf32": "cuda-tf32"}
 VARIANTS = {"eager": "PyTorch eager", "compile": "PyTorch compile", "graphs": "PyTorch compile + CUDA graphs"}
@@ -65,27 +68,27 @@ class Report:
         self.out, self.found = out, {**about, "failures": []}
 
     @contextlib.contextmanager
-    def part(self, name):
-        """Record what goes wrong in a part, and write the report whatever happens."""
+    def part(self, name: str) -> Iterator[None]:
+        """Record what goes wrong in a part, and write the report in any case."""
         print(f"{name} ...", file=sys.stderr, flush=True)
         try:
             yield
-        except Exception as error:  # the other parts shall still run
+        except Exception as error:  # the other parts still run
             self.failed(f"{name}: {type(error).__name__}: {error}")
         finally:
             self.write()
 
-    def failed(self, message):
+    def failed(self, message: str) -> None:
         message = " ".join(message.split())
         self.found["failures"].append(message)
         print(f"failed: {message}", file=sys.stderr, flush=True)
 
-    def write(self):
+    def write(self) -> None:
         (self.out / "report.json").write_text(json.dumps(finite(self.found), indent=1, allow_nan=False) + "\n")
         (self.out / "report.md").write_text(gpu_markdown.markdown(self.found))
 
 
-def finite(value):
+def finite(value: object) -> object:
     """The value with None for each number in it that JSON does not have."""
     if isinstance(value, dict):
         return {name: finite(one) for name, one in value.items()}
@@ -94,7 +97,7 @@ def finite(value):
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def child(module, precision, *arguments):
+def child(module: str, precision: str, *arguments: str) -> object:
     """The JSON on the last line of a module's output, run under the profile of a precision."""
     command = [sys.executable, "-W", "ignore", "-m", module, *arguments]
     environ = {**os.environ, "FASTVAE_PROFILE": PROFILES[precision]}
@@ -105,7 +108,7 @@ def child(module, precision, *arguments):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def operations(report, quick):
+def operations(report: Report, quick: bool) -> None:
     """Check every kind of Op under both precisions."""
     report.found["operations"] = {}
     for precision in PROFILES:
@@ -117,7 +120,7 @@ def operations(report, quick):
                 report.failed(f"operations, {precision}: {len(wrong)} of {len(rows)} are wrong: {', '.join(wrong)}")
 
 
-def training(report, steps, quick):
+def training(report: Report, steps: int, quick: bool) -> None:
     """Train the seed model under both precisions."""
     report.found["training"] = {}
     for precision in PROFILES:
@@ -128,7 +131,7 @@ def training(report, steps, quick):
                 report.failed(f"training, {precision}: the loss did not fall, {row['first']:.5g} to {row['last']:.5g}")
 
 
-def programs(path, torch_python):
+def programs(path: pathlib.Path, torch_python: str | None) -> Iterator[Program]:
     """fastvae under both precisions, and PyTorch in each of its ways."""
     for precision, profile in PROFILES.items():
         worker = Worker(profile, "bench.fastvae_worker", (path, "seed"), {"FASTVAE_PROFILE": profile})
@@ -149,7 +152,7 @@ def programs(path, torch_python):
             yield Program(name, precision, worker, missing and f"not installed: {missing}")
 
 
-def speed(report, args):
+def speed(report: Report, args: argparse.Namespace) -> None:
     """Time the seed model's step in every program, in turn, once its losses agree with stock's."""
     with tempfile.TemporaryDirectory() as folder, closing([]) as workers:
         path = pathlib.Path(folder, "problem.npz")
@@ -182,7 +185,7 @@ def speed(report, args):
         report.found["load"] = disturbance(running) if running else ""
 
 
-def attempt(worker):
+def attempt(worker: Worker) -> list[float] | str:
     """A worker's losses on the problem's own batches and noise, or why there are none."""
     try:
         return worker.check()
@@ -190,7 +193,7 @@ def attempt(worker):
         return str(failure)
 
 
-def started(program, losses, reference):
+def started(program: Program, losses: list[float] | str, reference: list[float]) -> dict:
     """A program's row; it is warm if its losses agree with those of the reference."""
     row = {"program": program.name, "precision": program.precision}
     if program.worker is None:
@@ -207,7 +210,7 @@ def started(program, losses, reference):
     return row
 
 
-def timed(found, rows, rounds, seconds):
+def timed(found: list[Program], rows: list[dict], rounds: int, seconds: float) -> None:
     """Blocks of all programs that are warm, every other round in reverse order; one that fails drops out."""
     pairs = [(program, row) for program, row in zip(found, rows) if program.worker and "failed" not in row]
     for i in range(rounds):
@@ -219,7 +222,7 @@ def timed(found, rows, rounds, seconds):
                     row["failed"] = str(failure)
 
 
-def figures(program, found, rows):
+def figures(program: Program, found: list[Program], rows: list[dict]) -> dict:
     """Milliseconds a step, and how many times fastvae's of the same precision that is."""
     worker, precision = program.worker, program.precision
     row = dict(milliseconds=worker.milliseconds, settings=worker.settings, blocks=worker.blocks)
@@ -229,13 +232,13 @@ def figures(program, found, rows):
     return row
 
 
-def share(milliseconds, found):
+def share(milliseconds: float, found: dict) -> float | None:
     """The share of the card's float32 peak that a step in so many milliseconds is; None if the peak is not known."""
     peak = found.get("card", {}).get("peak_tflops")
     return found["work"]["gflop"] / milliseconds / peak if peak else None
 
 
-def arithmetic(problem):
+def arithmetic(problem: Problem) -> int:
     """Floating point operations of a step: each layer's product forward, for its weights and for what is below it.
 
     Below the first layer is nothing; element-wise work is left out. A convolution takes a product of all its weights at
@@ -252,14 +255,14 @@ def arithmetic(problem):
     return problem.batch_size * (3 * sum(forward) - forward[0])
 
 
-def about():
+def about() -> dict:
     """The machine without its card: date, processor, and what `fastvae devices` finds."""
     done = subprocess.run([sys.executable, "-m", "fastvae", "devices"], cwd=ROOT, capture_output=True, text=True)
     found = (done.stdout or done.stderr).splitlines()
     return {"date": str(datetime.date.today()), "machine": machine(), "devices": found}
 
 
-def the_card(report):
+def the_card(report: Report) -> None:
     """What the driver says of the card, and its peak."""
     with report.part("card"):
         found = card.card()
@@ -271,7 +274,7 @@ def the_card(report):
         }
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=pathlib.Path, required=True, help="folder of report.json and report.md")
     parser.add_argument("--torch-python", metavar="PATH", help="an interpreter that has PyTorch")

@@ -5,6 +5,8 @@
 Prints JSON on its last line: the mean loss of the first and of the last twentieth of the steps, in nats a minibatch.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 
@@ -14,7 +16,7 @@ import numpy as np
 from fastvae.profiles import active
 
 
-def train(steps, quick=False):
+def train(steps: int, quick: bool = False) -> dict:
     """The profile, the steps, and the mean of the first and of the last losses."""
     images = fastvae.datasets.load("fashion-mnist-sample")
     size = dict(filters=4, hidden=8) if quick else {}
@@ -26,7 +28,7 @@ def train(steps, quick=False):
     return dict(profile=active().name, steps=steps, batch_size=batch_size, first=first, last=last)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--quick", action="store_true", help="toy size")

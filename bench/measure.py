@@ -9,6 +9,8 @@ interval, peak memory, the load, and how well the losses agree on the same batch
 steps.
 """
 
+from __future__ import annotations
+
 import argparse
 import concurrent.futures
 import datetime
@@ -22,6 +24,7 @@ from bench import tables  # noqa: E402
 from bench.pairing import (  # noqa: E402
     AGREEMENT,
     Disagreement,
+    Worker,
     closing,
     difference,
     disturbance,
@@ -43,7 +46,7 @@ WORKS = {  # the model, stock's program, fastvae's
 }
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("work", choices=WORKS)
     parser.add_argument("--threads", type=int, default=2, help="of fastvae; stock takes the better of 1 and these")
@@ -57,7 +60,9 @@ def main(argv=None):
         raise SystemExit(str(error)) from None
 
 
-def measure(work, threads, rounds, seconds, quick=False, profile=None):
+def measure(
+    work: str, threads: int, rounds: int, seconds: float, quick: bool = False, profile: str | None = None
+) -> None:
     """Time a work in fastvae and in stock, in turn, and print the figures.
 
     Parameters
@@ -94,7 +99,7 @@ def measure(work, threads, rounds, seconds, quick=False, profile=None):
         report(workers)
 
 
-def started(workers):
+def started(workers: list[Worker]) -> float:
     """Start fastvae beside stock, and return how far apart their losses are."""
     ours, first, *more = workers
     with concurrent.futures.ThreadPoolExecutor() as pool:
@@ -106,14 +111,14 @@ def started(workers):
         return difference(losses.result(), reference.result())
 
 
-def assert_agreement(apart):
+def assert_agreement(apart: float) -> None:
     """Print how far apart the losses are; where they do not agree, no figure counts."""
     print(f"losses at step 0 and after 20 steps differ by {apart:.1e}", flush=True)
     if not apart <= AGREEMENT:
         raise Disagreement(f"the programs do not agree on the loss: more than {AGREEMENT:g} apart, no figure counts")
 
 
-def report(workers):
+def report(workers: list[Worker]) -> None:
     """Print the figures; the first worker is fastvae, the others are stock."""
     ours, *stocks = workers
     print("\n" + tables.table(["program", "ms a step", "it/s", "peak MiB", "threads"], map(_cells, workers)))

@@ -12,6 +12,8 @@ products, as `where_time_goes.py` counts them) would take at the seed step's GFL
 above it an error.
 """
 
+from __future__ import annotations
+
 import argparse
 import datetime
 import itertools
@@ -19,6 +21,7 @@ import os
 import statistics
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import fastvae  # isort: skip  (before theano)
@@ -90,13 +93,13 @@ class Step:
             **OBJECTIVES[combination.objective],
         )
 
-    def gflop(self):
+    def gflop(self) -> float:
         """Billions of floating point operations of a step that has run, as the direct algorithms count them."""
         storage = self.call.fn.storage_map
         nodes = self.call.maker.fgraph.apply_nodes
         return sum(group_and_work(node, lambda v: np.shape(storage[v][0]))[1] for node in nodes) / 1e9
 
-    def milliseconds(self, seconds):
+    def milliseconds(self, seconds: float) -> float:
         """Milliseconds a step over about `seconds`."""
         steps, started = 0, time.perf_counter()
         while steps == 0 or time.perf_counter() - started < seconds:
@@ -105,7 +108,7 @@ class Step:
         return 1000 * (time.perf_counter() - started) / steps
 
 
-def measured(seed, step, pairs, seconds):
+def measured(seed: Step, step: Step, pairs: int, seconds: float) -> tuple[float, list[float]]:
     """Median milliseconds a step and sample, and the ratios to what the seed step allows, one a pair of blocks."""
     for warm_up in (seed, step):
         warm_up.milliseconds(seconds / 4)
@@ -119,21 +122,23 @@ def measured(seed, step, pairs, seconds):
     return statistics.median(times), ratios
 
 
-def row(combination, gflop, milliseconds, ratios):
+def row(combination: Combination, gflop: float, milliseconds: float, ratios: list[float]) -> str:
     """A line of the Markdown table."""
     spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
     per_sample = f"{gflop / combination.samples:.3f}"
     return tables.row([*combination, per_sample, f"{milliseconds:.3f}", spread])
 
 
-def combinations(objectives, likelihoods, posteriors, samples):
+def combinations(
+    objectives: Iterable[str], likelihoods: Iterable[str], posteriors: Iterable[str], samples: Iterable[int]
+) -> Iterator[Combination]:
     """All of these but the seed's own, and but IWAE of one sample, which is the ELBO."""
     for combination in itertools.starmap(Combination, itertools.product(likelihoods, posteriors, objectives, samples)):
         if combination != SEED and (combination.samples > 1 or combination.objective.startswith("elbo")):
             yield combination
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", choices=("conv", "mlp"))
     parser.add_argument("--batch-size", type=int, default=64)

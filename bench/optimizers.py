@@ -8,10 +8,13 @@ Prints a Markdown table: milliseconds a step, and the median ratio to the step o
 Learning rates are tiny, so that no optimizer diverges meanwhile: what becomes NaN or denormal is slow.
 """
 
+from __future__ import annotations
+
 import argparse
 import os
 import statistics
 import sys
+from collections.abc import Callable, Iterable, Iterator
 
 import fastvae  # isort: skip  (before theano)
 import pymc3 as pm
@@ -26,14 +29,14 @@ RATE, BATCH = 1e-9, 64
 NAMES = ("adam", "adagrad_window", "adagrad", "adadelta", "adamax", "rmsprop", "sgd", "momentum", "nesterov_momentum")
 
 
-def programs(names=NAMES):
+def programs(names: Iterable[str] = NAMES) -> Iterator[tuple]:
     """What to time, the reference first: name, optimizer and kind of minibatch."""
     yield "fastvae.adam, fastvae.Minibatch", fastvae.adam(learning_rate=RATE), fastvae.Minibatch
     for name in names:
         yield f"pm.{name}, pm.Minibatch", getattr(pm, name)(learning_rate=RATE), pm.Minibatch
 
 
-def compare(steps, rounds, seconds):
+def compare(steps: dict[str, Callable], rounds: int, seconds: float) -> dict[str, tuple[float, float]]:
     """Milliseconds and ratios to the first step: `{name: (median, median ratio)}`.
 
     Parameters
@@ -58,7 +61,7 @@ def compare(steps, rounds, seconds):
     }
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("model", choices=("conv", "mlp"))
     parser.add_argument("--optimizers", nargs="+", choices=NAMES, default=NAMES)

@@ -1,5 +1,7 @@
 """Programs timed in turn: live worker processes, A B B A, and the interval of a median ratio."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 import os
@@ -8,6 +10,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -48,7 +51,7 @@ class Worker:
             env={**os.environ, **(environ or {})},
         )
 
-    def ask(self, request, **arguments):
+    def ask(self, request: str, **arguments: object) -> dict:
         """The answer to one request, as a dict."""
         try:
             print(json.dumps({"request": request, **arguments}), file=self.process.stdin, flush=True)
@@ -61,15 +64,15 @@ class Worker:
             raise WorkerFailed(f"{self.name} ended with status {status}: {self.log.read().strip()[-2000:]}")
         return json.loads(line)
 
-    def check(self):
+    def check(self) -> list[float]:
         """Losses on the problem's own batches and noise."""
         return self.ask("check")["losses"]
 
-    def start(self):
+    def start(self) -> None:
         """Compile and warm up the step to be timed."""
         self.settings = self.ask("start")
 
-    def block(self, seconds):
+    def block(self, seconds: float) -> float:
         """Time one block, keep it, and return its milliseconds a step."""
         block = self.ask("block", seconds=seconds)
         block["milliseconds"] = 1000 * block["seconds"] / block["steps"]
@@ -77,16 +80,16 @@ class Worker:
         return block["milliseconds"]
 
     @property
-    def milliseconds(self):
+    def milliseconds(self) -> float:
         """Median milliseconds a step."""
         return statistics.median(block["milliseconds"] for block in self.blocks)
 
     @property
-    def others(self):
+    def others(self) -> float:
         """Cores that other processes kept busy, in the worst block; NaN where the kernel does not say."""
         return max((block["others"] for block in self.blocks if block["others"] is not None), default=float("nan"))
 
-    def close(self):
+    def close(self) -> None:
         with contextlib.suppress(BrokenPipeError):  # it ended before it had read all
             self.process.stdin.close()
         self.process.wait()
@@ -114,7 +117,7 @@ class Local:
 
 
 @contextlib.contextmanager
-def closing(workers):
+def closing(workers: list[Worker]) -> Iterator[list[Worker]]:
     """End the workers, a list that may still grow, on the way out."""
     try:
         yield workers
@@ -123,14 +126,14 @@ def closing(workers):
             worker.close()
 
 
-def in_turn(workers, rounds, seconds):
+def in_turn(workers: list[Worker], rounds: int, seconds: float) -> None:
     """Time a block of every worker in each round, every other round in reverse order: A B B A."""
     for i in range(rounds):
         for worker in workers if i % 2 == 0 else workers[::-1]:
             worker.block(seconds)
 
 
-def ratio(slow, fast):
+def ratio(slow: Worker | Local, fast: Worker | Local) -> tuple[float, float, float]:
     """Median over the rounds of `slow`'s time by `fast`'s, and its 95 % bootstrap interval.
 
     Returns
@@ -141,7 +144,9 @@ def ratio(slow, fast):
     return median_interval(ratios)
 
 
-def median_interval(values, percentiles=(2.5, 97.5), n_resamples=10_000):
+def median_interval(
+    values: Sequence[float], percentiles: tuple[float, float] = (2.5, 97.5), n_resamples: int = 10_000
+) -> tuple[float, float, float]:
     """The median of some values, and its bootstrap interval.
 
     Returns
@@ -153,18 +158,20 @@ def median_interval(values, percentiles=(2.5, 97.5), n_resamples=10_000):
     return float(np.median(values)), float(low), float(high)
 
 
-def fastest(workers):
+def fastest(workers: list[Worker]) -> Worker:
     """The worker with the smallest median time."""
     return min(workers, key=lambda worker: worker.milliseconds)
 
 
-def difference(losses, reference):
+def difference(losses: list[float], reference: list[float]) -> float:
     """The larger of the relative differences of the first and the last loss; NaN if one of them is."""
     pairs = [(losses[0], reference[0]), (losses[-1], reference[-1])]
     return float(np.max([abs(a - b) / abs(b) for a, b in pairs]))
 
 
-def write_problem(path, model, quick=False, steps=None, how=BESIDE):
+def write_problem(
+    path: pathlib.Path, model: str, quick: bool = False, steps: int | None = None, how: tuple[str, ...] = BESIDE
+) -> dict[str, str]:
     """Write a problem in a process of its own and return the environment of stock's workers."""
     command = [sys.executable, "-W", "ignore", *how, "bench.problem", model, str(path)]
     command += ["--quick"] * quick + (["--steps", str(steps)] if steps else [])
@@ -176,7 +183,15 @@ def write_problem(path, model, quick=False, steps=None, how=BESIDE):
     return {"THEANO_FLAGS": "floatX=float32" + flags, "THEANORC": os.devnull}
 
 
-def theano_workers(path, way, program, threads, environ, profile=None, how=BESIDE):
+def theano_workers(
+    path: pathlib.Path,
+    way: str,
+    program: str,
+    threads: int,
+    environ: dict[str, str],
+    profile: str | None = None,
+    how: tuple[str, ...] = BESIDE,
+) -> list[Worker]:
     """fastvae in one of its ways, then stock's program with 1 thread and with `threads`, the better of which counts."""
     ours = {"OMP_NUM_THREADS": str(threads), **({"FASTVAE_PROFILE": profile} if profile else {})}
     workers = [Worker(f"fastvae, {count(threads)}", "bench.fastvae_worker", (path, way), ours, how=how)]
@@ -186,12 +201,12 @@ def theano_workers(path, way, program, threads, environ, profile=None, how=BESID
     return workers
 
 
-def count(threads):
+def count(threads: int) -> str:
     """`1 thread`, `2 threads`."""
     return f"{threads} thread" + "s" * (threads > 1)
 
 
-def processor():
+def processor() -> str:
     """The processor's model; family and number tell those apart that a virtual machine gives one name."""
     about = {}
     with contextlib.suppress(OSError), open("/proc/cpuinfo") as lines:
@@ -203,12 +218,12 @@ def processor():
     return f"{about['model name']} (family {about.get('cpu family')}, model {about.get('model')})"
 
 
-def machine():
+def machine() -> str:
     """The processor, its cores and the load, in one line."""
     return f"{processor()}, {len(os.sched_getaffinity(0))} cores, load before {os.getloadavg()[0]:.2f}"
 
 
-def disturbance(workers):
+def disturbance(workers: list[Worker]) -> str:
     """What other processes did meanwhile, in one line."""
     most = max(worker.others for worker in workers)
     verdict = "disturbed, measure again" if most > BUSY else "quiet"

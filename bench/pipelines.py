@@ -7,6 +7,8 @@
 count), shows that the data cannot be loaded, and drops the file's pages before it begins: rows come from the disk.
 """
 
+from __future__ import annotations
+
 import argparse
 import os
 import pathlib
@@ -16,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 
 import numpy as np
 
@@ -38,7 +41,7 @@ for workers in (0, 2):
 """
 
 
-def rate(step, advance, seconds):
+def rate(step: Callable, advance: Callable, seconds: float) -> float:
     """Calls a second."""
     n, started = 0, time.perf_counter()
     while time.perf_counter() - started < seconds:
@@ -49,7 +52,7 @@ def rate(step, advance, seconds):
     return n / (time.perf_counter() - started)
 
 
-def minibatches(folder):
+def minibatches(folder: str) -> dict:
     """Minibatches of 60,000 images of noise, one of each pipeline, by name; stock's first."""
     import fastvae  # isort: skip  (before pymc3)
     import pymc3 as pm
@@ -69,7 +72,7 @@ def minibatches(folder):
     }
 
 
-def feeds_of(batches):
+def feeds_of(batches: dict) -> dict[str, tuple[Callable, Callable]]:
     """(what computes a batch, what advances to the next) of each of `minibatches`, by name."""
     import theano
 
@@ -78,7 +81,7 @@ def feeds_of(batches):
     return {name: (theano.function([], x), advances[name]) for name, x in batches.items()}
 
 
-def feed(torch, seconds, blocks):
+def feed(torch: str | None, seconds: float, blocks: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         batches = minibatches(folder)
         feeds = feeds_of(batches)
@@ -99,7 +102,7 @@ def feed(torch, seconds, blocks):
     print("bytes held for 60,000 images:", sorted(sizes))
 
 
-def write(path, n_bytes):
+def write(path: pathlib.Path, n_bytes: int) -> int:
     """An .npy file of random images of that size."""
     n_rows = n_bytes // 784
     rows = np.random.default_rng(0).integers(0, 256, (50_000, *ROW), dtype=np.uint8)
@@ -112,7 +115,7 @@ def write(path, n_bytes):
     return n_rows
 
 
-def stream(memory_mb, folder, seconds, blocks):
+def stream(memory_mb: int, folder: str, seconds: float, blocks: int) -> None:
     limit = memory_mb * 2**20
     resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
     import fastvae
@@ -146,7 +149,7 @@ def stream(memory_mb, folder, seconds, blocks):
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10:,.0f} MB, mapped pages included")
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("feed", "stream"))
     parser.add_argument("--torch", help="a Python interpreter that has torch")

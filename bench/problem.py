@@ -7,6 +7,8 @@ zero: a black pixel would otherwise sit exactly at a ReLU's kink, where stock's 
 every other library 0. `load` needs nothing but numpy, for every environment.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import os
@@ -44,11 +46,11 @@ class Problem(NamedTuple):
     noise: np.ndarray
 
     @property
-    def batch_size(self):
+    def batch_size(self) -> int:
         return self.batches.shape[1]
 
 
-def load(path):
+def load(path: str | os.PathLike) -> Problem:
     """The Problem in a file."""
     with np.load(path) as stored:
         about = json.loads(str(stored["about"]))
@@ -57,7 +59,7 @@ def load(path):
         return Problem(about["kind"], about["config"], tuple(about["maps"]), *arrays)
 
 
-def write(path, model, quick=False, steps=CHECKED_STEPS):
+def write(path: str | os.PathLike, model: str, quick: bool = False, steps: int = CHECKED_STEPS) -> None:
     """Write a problem of one of the models of `SEED`, at toy size if `quick`."""
     import fastvae
 
@@ -85,14 +87,14 @@ def write(path, model, quick=False, steps=CHECKED_STEPS):
     )
 
 
-def in_colour(images, rng):
+def in_colour(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Images (N, 1, 28, 28) at twice the size, with a border, each in a colour of its own: (N, 3, 64, 64)."""
     large = np.kron(images, np.ones((1, 1, 2, 2), "float32"))
     large = np.pad(large, [(0, 0), (0, 0), (4, 4), (4, 4)])
     return large * rng.uniform(0.3, 1, (len(images), 3, 1, 1)).astype("float32")
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", choices=sorted(SEED))
     parser.add_argument("path")

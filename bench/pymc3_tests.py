@@ -8,6 +8,8 @@ it ends, and FOLDER/table.md is written anew from all outcomes that are there, s
 a time. It takes hours. PyMC3's tests need two packages that fastvae does not: `pip install nose parameterized`.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import os
@@ -79,7 +81,7 @@ def _too_long(number, frame):
     raise TimeoutError(f"the test took more than {SECONDS_A_TEST} s")
 
 
-def start(way):
+def start(way: str) -> None:
     """Make this process what a way says it is."""
     if way == "fastvae":
         import fastvae  # noqa: F401
@@ -90,7 +92,7 @@ def start(way):
         compile_sooner()
 
 
-def work(way, name, path, select):
+def work(way: str, name: str, path: str, select: str) -> None:
     """Run one file in this process."""
     start(way)
     import matplotlib
@@ -106,7 +108,7 @@ def work(way, name, path, select):
     assert way == "fastvae" or "fastvae" not in sys.modules
 
 
-def environment(way):
+def environment(way: str) -> dict[str, str]:
     """The environment of a way's processes: stock takes the BLAS that fastvae finds."""
     environ = {name: value for name, value in os.environ.items() if name not in ("THEANORC", "FASTVAE_PROFILE")}
     if way == "fastvae":
@@ -124,7 +126,7 @@ def environment(way):
     return {**environ, WAY: way, "THEANORC": os.devnull, "THEANO_FLAGS": ",".join(filter(None, flags))}
 
 
-def run(folder, way, name, environ, select, minutes):
+def run(folder: pathlib.Path, way: str, name: str, environ: dict[str, str], select: str, minutes: int) -> None:
     """Run one file in one way, in a process of its own."""
     path = folder / way / f"{name}.jsonl"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -147,7 +149,7 @@ def run(folder, way, name, environ, select, minutes):
     print(f"{way} {name}: {tally(outcomes(folder, way, name))}", flush=True)
 
 
-def outcomes(folder, way, name):
+def outcomes(folder: pathlib.Path, way: str, name: str) -> dict[str, dict] | None:
     """The outcomes of a file's tests in one way, by test; None where it has not been run."""
     path = folder / way / f"{name}.jsonl"
     if not path.exists():
@@ -155,7 +157,7 @@ def outcomes(folder, way, name):
     return {line["test"]: line for line in map(json.loads, path.read_text().splitlines())}
 
 
-def tally(tests):
+def tally(tests: dict[str, dict] | None) -> str:
     """`passed of run`, without those that the tests themselves skip or expect to fail."""
     if tests is None:
         return "-"
@@ -163,7 +165,7 @@ def tally(tests):
     return f"{counted.count('passed')} of {len(counted)}"
 
 
-def table(folder):
+def table(folder: pathlib.Path) -> str:
     """Passed of run by file and way, then the tests that pass in a stock way and fail after `import fastvae`."""
     rows, differences = [], []
     for name in FILES:
@@ -177,7 +179,7 @@ def table(folder):
     return "\n".join([tables.table(["file of `pymc3/tests`", *WAYS], rows), "", *differences, ""])
 
 
-def main():
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=pathlib.Path)
     parser.add_argument("--ways", nargs="*", default=WAYS, choices=WAYS)

@@ -8,11 +8,14 @@ copy, whichever is longer, both measured first with as many threads (as in `wher
 the direct algorithm, so Winograd's convolutions can beat it.
 """
 
+from __future__ import annotations
+
 import argparse
 import datetime
 import os
 import pathlib
 import sys
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
@@ -57,14 +60,14 @@ class Curve(NamedTuple):
     points: list
 
     @property
-    def exponent(self):
+    def exponent(self) -> tuple[float, float]:
         """b of the power a value**b that fits the times best, by least squares of logarithms; and a."""
         values, times = (np.log([getattr(point, name) for point in self.points]) for name in ("value", "ms"))
         slope, offset = np.polyfit(values, times, 1)
         return float(slope), float(np.exp(offset))
 
 
-def step_of(model, batch, size, latent, filters):
+def step_of(model: str, batch: int, size: int, latent: int, filters: int) -> Callable:
     """fastvae's step of a seed model of another size, on random images."""
     config = dict(SEED[model], image_shape=(1, size, size), n_latent=latent)
     if model == "conv":
@@ -74,7 +77,7 @@ def step_of(model, batch, size, latent, filters):
     return seed_step(problem, given=False)
 
 
-def bound(step, gflops, bandwidth):
+def bound(step: Callable, gflops: float, bandwidth: float) -> float:
     """Milliseconds that a compiled step takes at least, once it has been called."""
 
     def shape(variable):
@@ -87,7 +90,7 @@ def bound(step, gflops, bandwidth):
     return 1000 * seconds
 
 
-def speeds(count):
+def speeds(count: int) -> tuple[float, float]:
     """GFLOP/s of a large matrix product and GB/s of a copy, with so many threads."""
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, sorted(cores)[:count])  # a copy takes as many threads as there are cores
@@ -98,7 +101,9 @@ def speeds(count):
     return where_time_goes.product_speed(), bandwidth
 
 
-def sweep(sweeps, counts, blocks):
+def sweep(
+    sweeps: Iterable[tuple], counts: Iterable[int], blocks: int
+) -> tuple[list[Curve], dict[int, tuple[float, float]], float]:
     """Time all steps, each once.
 
     Returns
@@ -128,7 +133,7 @@ def sweep(sweeps, counts, blocks):
     return curves, rates, others
 
 
-def table(curves):
+def table(curves: list[Curve]) -> str:
     """Markdown: a row for each step, and one for each fitted exponent."""
     steps = tables.table(
         ["model", "varied", "", "threads", "ms a step", "bound, ms", "ms / bound"],
@@ -145,7 +150,7 @@ def table(curves):
     return f"{steps}\n\n{powers}\n"
 
 
-def chart(curves, path):
+def chart(curves: list[Curve], path: pathlib.Path) -> None:
     """A log-log panel for each sweep: measured, the fitted power, and the bound."""
     import matplotlib
 
@@ -171,7 +176,7 @@ def chart(curves, path):
     plt.close(figure)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="two short sweeps of one block each with one thread")
     parser.add_argument("--out", type=pathlib.Path, default=HERE / "results", help="folder of table and plots")

@@ -1,20 +1,28 @@
 """Steps of PyMC3 models: stock's, on drawn or on given batches and noise, those of the user's program, and fastvae's.
 
-Whatever needs theano imports it when it is called: stock's process must never import fastvae.
+Functions that need theano or fastvae import them when they are called: stock's process must never import fastvae.
 """
 
+from __future__ import annotations
+
 import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bench.problem import Problem
+    from fastvae.profiles import Profile
 
 HEAVY = re.compile("Conv|Corr|Dot|Gem|Ger|MatMul")  # names of the Ops that multiply matrices or convolve
 GPU = ("theano.gpuarray.", "fastvae.backends.gpu.")
 
 
-def pm_step(inference, **options):
+def pm_step(inference, **options) -> Callable:
     """The step that stock `pm.fit` takes."""
     return inference.objective.step_function(score=True, **options)
 
 
-def with_given(inference, problem, more_replacements, **options):
+def with_given(inference, problem, more_replacements, **options) -> dict:
     """`pm.fit`'s options with the problem's own batches and noise, one after another, in place of drawn ones."""
     import numpy as np
     import theano
@@ -29,7 +37,7 @@ def with_given(inference, problem, more_replacements, **options):
     return dict(options, more_replacements=replacements, more_updates={number: number + 1})
 
 
-def users_step(problem, given, take):
+def users_step(problem: Problem, given: bool, take: Callable) -> Callable:
     """The step of the user's program (`user_vae.py`), as `take(inference, **options)` makes it."""
     import pymc3 as pm
 
@@ -66,7 +74,7 @@ def compiled_step(kind, minibatch, batch_size, total_size, profile=False, networ
     return theano.function([], loss, updates=updates, profile=profile)
 
 
-def assert_engine(step, profile):
+def assert_engine(step: Callable, profile: Profile) -> None:
     """Assert that a step runs where its profile says: the device, and whose Ops multiply and convolve."""
     import theano
 

@@ -6,6 +6,8 @@ Runs in a process that never imports fastvae, with the least that stock needs to
 written out here from their description, so that they are an oracle too (`tests/stock_objective.py`).
 """
 
+from __future__ import annotations
+
 import importlib
 import inspect
 import os
@@ -18,7 +20,7 @@ from bench.steps import pm_step, users_step, with_given
 from bench.worker import from_fastvae, serve
 
 
-def repair_stack():
+def repair_stack() -> None:
     """What stock needs to be imported on today's numpy, scipy and Python (not fastvae's repairs)."""
     if not hasattr(np, "asscalar"):
         np.asscalar = np.ndarray.item
@@ -34,7 +36,7 @@ def repair_stack():
     pm.Minibatch.make_static_slices = staticmethod(lambda size: (Ellipsis,))  # a list is no index for numpy >= 1.23
 
 
-def compile_sooner():
+def compile_sooner() -> None:
     """Let theano's own C modules, the same ones, be compiled side by side and with precompiled headers."""
     compilation = from_fastvae("compilation")
     compilation.precompiled.install()
@@ -132,7 +134,7 @@ def seed_step(problem, given):
     return pm_step(inference, **(with_given(inference, problem, **options) if given else options))
 
 
-def main(path, program):
+def main(path: str, program: str) -> None:
     repair_stack()
     compile_sooner()
     problem = load(path)

@@ -7,6 +7,8 @@ at the speed of a threaded copy, whichever is longer; both speeds are measured f
 is that of the direct algorithm, so Winograd's convolutions can beat their bound.
 """
 
+from __future__ import annotations
+
 import argparse
 import concurrent.futures
 import datetime
@@ -22,6 +24,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import fastvae  # noqa: E402  isort: skip  (before theano)
 import numpy as np  # noqa: E402
 import theano  # noqa: E402
+from theano.gof import Apply  # noqa: E402
 
 from bench import tables  # noqa: E402
 from bench.steps import compiled_step  # noqa: E402
@@ -33,13 +36,13 @@ from fastvae.backends.cpu.ops.relu_gradient import ReluGradient  # noqa: E402
 from fastvae.devices import threads  # noqa: E402
 
 
-def product_speed(n=2048):
+def product_speed(n: int = 2048) -> float:
     """GFLOP/s of an n x n matrix product through the backend."""
     a, b = (theano.shared(np.random.rand(n, n).astype("float32")) for _ in range(2))
     return 2 * n**3 / _shortest(theano.function([], MatMul()(a, b))) / 1e9
 
 
-def copy_speed(megabytes=256):
+def copy_speed(megabytes: int = 256) -> float:
     """GB/s, read and written, of a copy by all threads."""
     source = np.ones((len(os.sched_getaffinity(0)), megabytes << 18), "float32")
     target = np.empty_like(source)
@@ -56,7 +59,7 @@ def _shortest(call, repeats=5):
     return min(times)
 
 
-def group_and_work(node, shape):
+def group_and_work(node: Apply, shape: Callable) -> tuple[str, int]:
     """The group that a node belongs to, and its floating point operations; `shape(variable)` is what it had."""
     op = node.op
     if isinstance(op, Convolution):
@@ -77,7 +80,7 @@ def group_and_work(node, shape):
     return names.get(type(op), "everything else"), 0
 
 
-def traffic(node, shape):
+def traffic(node: Apply, shape: Callable) -> int:
     """Bytes that a node reads and writes at least once; what it overwrites counts twice."""
     return sum(4 * math.prod(shape(v)) for v in [*node.inputs, *node.outputs] if getattr(v, "dtype", "") == "float32")
 
@@ -128,7 +131,7 @@ def table(found: dict[str, list], elapsed: float) -> str:
     return tables.table(["Ops", "nodes", "ms", "GFLOP", "bound, ms", "ms / bound"], rows)
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", choices=("conv", "mlp"))
     parser.add_argument("--batch-size", type=int, default=64)

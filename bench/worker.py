@@ -9,17 +9,21 @@
 The timing routine is fastvae's, loaded by its path: stock and the peers never import fastvae.
 """
 
+from __future__ import annotations
+
 import importlib.util
 import json
 import os
 import pathlib
 import sys
 import time
+from collections.abc import Callable
+from types import ModuleType
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent  # a checkout, or a folder of the installed package
 
 
-def from_fastvae(name):
+def from_fastvae(name: str) -> ModuleType:
     """`fastvae/NAME.py`, or the package of that name, as a module of its own: of those that import no other of it."""
     folders = ROOT / "fastvae", ROOT.parent
     paths = (folder / file for folder in folders for file in (f"{name}.py", f"{name}/__init__.py"))
@@ -29,7 +33,7 @@ def from_fastvae(name):
     return module
 
 
-def slowed(step, share):
+def slowed(step: Callable, share: float) -> Callable:
     """A step that goes on computing for a share of its own time: what a regression guard must notice."""
 
     def slow():
@@ -43,7 +47,13 @@ def slowed(step, share):
     return slow
 
 
-def serve(make_step, n_checked, about=dict, synchronize=None, fetch_every=1):
+def serve(
+    make_step: Callable,
+    n_checked: int,
+    about: Callable = dict,
+    synchronize: Callable | None = None,
+    fetch_every: int = 1,
+) -> None:
     """Answer requests until standard input ends.
 
     Parameters
@@ -60,7 +70,7 @@ def serve(make_step, n_checked, about=dict, synchronize=None, fetch_every=1):
     """
     clock = from_fastvae("timing")
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever a library prints goes to standard error
+    os.dup2(2, 1)  # what libraries print goes to standard error
     step = stopwatch = None
     for line in sys.stdin:
         request = json.loads(line)

@@ -5,6 +5,8 @@
 `Bernoulli`              ``bernoulli``                   black or white pixels, from logits; binarises grey images
 `Categorical`            ``categorical``                 256 free probabilities a pixel and channel, from logits
 `DiscretizedLogistic`    ``discretized-logistic``        256 levels, the mass of a logistic (or of a mixture) in each
+`BetaBinomial`           ``beta-binomial``               256 levels as counts of 255 trials, their probability a Beta's
+`LowRankNormal`          ``low-rank-normal``             Normal with a sd a pixel and a few directions of common noise
 =======================  ==============================  ===========================================================
 
 A model takes one as ``likelihood=``, by name or as an instance: `output_shape` and `activation` shape the end of its
@@ -29,14 +31,15 @@ from typing import Any
 
 from fastvae import kinds
 from fastvae.distributions.bernoulli import Bernoulli
+from fastvae.distributions.beta_binomial import BetaBinomial
 from fastvae.distributions.categorical import Categorical
 from fastvae.distributions.discretized_logistic import DiscretizedLogistic
 from fastvae.distributions.likelihood import Likelihood
+from fastvae.distributions.low_rank_normal import LowRankNormal
 from fastvae.distributions.normal import Normal
 
-__all__ = ["Bernoulli", "Categorical", "DiscretizedLogistic", "Likelihood", "Normal", "make"]
-
-NAMED = {cls.name: cls for cls in (Normal, Bernoulli, Categorical, DiscretizedLogistic)}
+NAMED = {cls.name: cls for cls in (Normal, Bernoulli, Categorical, DiscretizedLogistic, BetaBinomial, LowRankNormal)}
+__all__ = ["Likelihood", "make", *(cls.__name__ for cls in NAMED.values())]
 
 
 def _likelihood(value: Any) -> Any:

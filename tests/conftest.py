@@ -83,6 +83,11 @@ def compile_cache(name=""):
     return os.path.join(theano.config.base_compiledir, name).rstrip("/")
 
 
+def pocl():
+    """Variables under which PoCL keeps the kernels of a run, and compiles them three times as fast."""
+    return {"POCL_CACHE_DIR": compile_cache("pocl"), "POCL_EXTRA_BUILD_FLAGS": "-cl-opt-disable"}
+
+
 def stock_flags():
     """THEANO_FLAGS of a process of stock PyMC3: fastvae's BLAS, and the folder that `bench.problem` gives it too."""
     import theano
@@ -97,7 +102,7 @@ def clean_environ(tmp_path):
     (tmp_path / "home").mkdir()
     environ["HOME"] = str(tmp_path / "home")
     environ["THEANO_FLAGS"] = f"base_compiledir={compile_cache()}"
-    environ["POCL_CACHE_DIR"] = compile_cache("pocl")
+    environ.update(pocl())
     environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), environ.get("PYTHONPATH", "")])
     return environ
 
@@ -172,7 +177,7 @@ def last_line_of(module, *arguments, flags="", cache="", status=0, **environ):
     """
     environment = {name: value for name, value in os.environ.items() if name not in OURS}
     environment["THEANO_FLAGS"] = f"base_compiledir={compile_cache(cache)}{flags}"
-    environment["POCL_CACHE_DIR"] = compile_cache("pocl")
+    environment.update(pocl())
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), environment.get("PYTHONPATH", "")])
     command = [sys.executable, "-m", module, *map(str, arguments)]
     child = subprocess.run(

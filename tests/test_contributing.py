@@ -20,7 +20,7 @@ def test_every_marker_that_it_names_is_declared(request):
 
 
 def test_the_lint_command_is_that_of_ci_and_of_the_hook():
-    assert "\n.ci/lint\n" in TEXT and "\n.ci/lint\n" in (ROOT / ".ci/run").read_text()
+    assert "\n.ci/lint\n" in TEXT and "\n.ci/lint " in (ROOT / ".ci/run").read_text()
     assert "entry: .ci/lint\n" in (ROOT / ".pre-commit-config.yaml").read_text()
 
 

@@ -1,4 +1,4 @@
-"""What all benchmarks share: bench/ on the path, whether the profile can be had, figures measured once."""
+"""What all benchmarks share: bench/ on the path, whether the profile is available, figures measured once."""
 
 import os
 import pathlib

@@ -70,7 +70,7 @@ seed = _number(int, lambda value: 0 <= value < 2**32, "a whole number from 0 to 
 positive = _number(float, lambda value: 0 < value < math.inf, "a number above 0")
 
 MODELS = ("conv", "mlp")
-LIKELIHOODS = ("normal", "bernoulli", "categorical", "discretized-logistic")
+LIKELIHOODS = ("normal", "bernoulli", "categorical", "discretized-logistic", "beta-binomial", "low-rank-normal")
 POSTERIORS = ("mean-field", "full-covariance")
 OBJECTIVES = ("elbo", "iwae")
 KLS = ("monte-carlo", "analytic")

@@ -11,7 +11,11 @@ PyMC3 copies the encoder, once for log q and once for the sample of z. The copie
 only after the gradient was taken, and the encoder's backward pass then runs twice; here they are merged before.
 """
 
+from __future__ import annotations
+
 import contextlib
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pymc3 as pm
@@ -29,7 +33,7 @@ REPLACEMENTS = "a dict {variable of the model: what takes its place}"
 OPTIMIZER = "a function (gradients, parameters) -> dict of updates, such as fastvae.adam(learning_rate=1e-3)"
 
 
-def vae_model(vae, batch_size, total_size):
+def vae_model(vae: Any, batch_size: int, total_size: int) -> tuple[pm.Model, dict, tt.TensorVariable]:
     """The PyMC3 model of a VAE: a standard Normal prior, and the VAE's own likelihood and posterior.
 
     Parameters
@@ -46,7 +50,7 @@ def vae_model(vae, batch_size, total_size):
     model : pymc3.Model
         With the latent `zs`, shape (batch_size, n_latent), and the observed `xs_`.
     local_rv : dict
-        `{zs: dict(mu=mean, rho=rho)}`, or with `L_tril` for `rho`, as `pm.fit` and `fastvae.fit` take it.
+        `{zs: dict(mu=mean, rho=rho)}`, or the parameters of another posterior, as `pm.fit` and `fastvae.fit` take it.
     xs : theano.tensor.TensorVariable
         The symbolic minibatch, float32 (batch_size, C, H, W), to be replaced by a `fastvae.Minibatch`.
 
@@ -108,21 +112,21 @@ def _no_surrounding_model():
 )
 @change_flags(compute_test_value="off")
 def step_updates(
-    pm_objective,
-    obj_n_mc=None,
-    obj_optimizer=pm.adagrad_window,
-    more_obj_params=None,
-    more_updates=None,
-    more_replacements=None,
-    total_grad_norm_constraint=None,
+    pm_objective: Any,
+    obj_n_mc: int | None = None,
+    obj_optimizer: Callable = pm.adagrad_window,
+    more_obj_params: list | None = None,
+    more_updates: dict | None = None,
+    more_replacements: dict | None = None,
+    total_grad_norm_constraint: float | None = None,
     *,
-    objective="elbo",
-    kl="monte-carlo",
-    n_samples=None,
-    kl_weight=1.0,
-    estimator="pathwise",
-    fold=None,
-):
+    objective: str = "elbo",
+    kl: str = "monte-carlo",
+    n_samples: int | None = None,
+    kl_weight: float | theano.Variable = 1.0,
+    estimator: str = "pathwise",
+    fold: bool | None = None,
+) -> tuple[tt.TensorVariable, dict]:
     """Loss and parameter updates of one step on a PyMC3 objective, its equal nodes merged before the gradient.
 
     Parameters
@@ -145,7 +149,7 @@ def step_updates(
     Raises
     ------
     ConfigurationError
-        If there is no parameter to train, or one on which the loss does not depend, or an option is out of its domain.
+        If there is no parameter to train, if the loss does not depend on one, or if an option is out of its domain.
     """
     params = pm_objective.obj_params + list(more_obj_params or [])
     if not params:

@@ -3,8 +3,8 @@
     Unrolled   one copy of the expression a sample; all copies use one draw expression, hence one encoder
     Folded     one copy, whose local variables and data have k * B rows, sample after sample
 
-Both answer the same three questions: `sums`, `outside`, `per_datum`. Neither is a `theano.scan`, which PyMC3 takes for
-more than one sample. Noise is not drawn here: `group.symbolic_initial` stays in the expressions, to be replaced.
+Both have the methods `sums`, `outside`, `per_datum` and `first`. Neither is a `theano.scan`, which PyMC3 takes for more
+than one sample. Noise is not drawn here: `group.symbolic_initial` stays in the expressions, to be replaced.
 
 Examples
 --------
@@ -17,9 +17,12 @@ Examples
 True
 """
 
+from __future__ import annotations
+
 import functools
 import operator
 
+import pymc3 as pm
 import theano
 import theano.tensor as tt
 from pymc3.data import Minibatch
@@ -30,11 +33,11 @@ from fastvae.elbo.rowwise import first_mixing
 
 
 class _Draws:
-    def __init__(self, approx, n_samples, global_draws):
+    def __init__(self, approx: pm.Approximation, n_samples: int, global_draws: int) -> None:
         self.approx, self.n_samples = approx, n_samples
         self._global_draws = global_draws
 
-    def outside(self, expressions):
+    def outside(self, expressions: list) -> list[tt.TensorVariable]:
         """Sums of expressions in which no local variable occurs, averaged over the draws of the global ones."""
         return self._sums(expressions, self._global_draws)
 
@@ -42,7 +45,7 @@ class _Draws:
         copies = zip(*(_summed(self._copy(expressions, s)) for s in range(n)))
         return [_mean(copy) for copy in copies]
 
-    def first(self, expressions):
+    def first(self, expressions: list) -> list[tt.TensorVariable]:
         """The expressions at the first draw of every random variable."""
         return self._copy(expressions, 0)
 
@@ -63,14 +66,14 @@ class Unrolled(_Draws):
         Whether all samples share one draw of the global variables.
     """
 
-    def __init__(self, approx, n_samples, one_global_draw=False):
+    def __init__(self, approx: pm.Approximation, n_samples: int, one_global_draw: bool = False) -> None:
         super().__init__(approx, n_samples, 1 if one_global_draw else n_samples)
 
-    def sums(self, expressions):
+    def sums(self, expressions: list) -> list[tt.TensorVariable]:
         """The sum of each expression, averaged over the samples: a list of scalars."""
         return self._sums(expressions, self.n_samples)
 
-    def per_datum(self, expressions):
+    def per_datum(self, expressions: list) -> list[tt.TensorVariable]:
         """Each expression (B, ...) summed over all axes but the first, for each sample: a list of (n_samples, B)."""
         copies = [self._copy(expressions, s) for s in range(self.n_samples)]
         return [tt.stack([_rows(copy) for copy in group]) for group in zip(*copies)]
@@ -88,15 +91,15 @@ class Folded(_Draws):
         What else has one row a datum in the expressions.
     """
 
-    def __init__(self, approx, n_samples, data):
+    def __init__(self, approx: pm.Approximation, n_samples: int, data: list) -> None:
         super().__init__(approx, n_samples, 1)
         self._tiled = {variable: _tile(variable, n_samples) for variable in data}
 
-    def sums(self, expressions):
+    def sums(self, expressions: list) -> list[tt.TensorVariable]:
         """The sum of each expression, averaged over the samples: a list of scalars."""
         return [total / _float(self.n_samples) for total in _summed(self._copy_of_all(expressions))]
 
-    def per_datum(self, expressions):
+    def per_datum(self, expressions: list) -> list[tt.TensorVariable]:
         """Each expression (B, ...) summed over all axes but the first, for each sample: a list of (n_samples, B)."""
         return [_rows(copy).reshape((self.n_samples, -1)) for copy in self._copy_of_all(expressions)]
 
@@ -108,7 +111,7 @@ class Folded(_Draws):
         return _replaced(self.approx, draws, expressions, self._tiled)
 
 
-def data_of(model, expressions, replacements):
+def data_of(model: pm.Model, expressions: list, replacements: dict | None) -> list[theano.Variable]:
     """The variables of `expressions` that hold one row a datum: observations and minibatches.
 
     Parameters
@@ -128,7 +131,7 @@ def data_of(model, expressions, replacements):
     return [v for v in used if v in observed or v in stand_ins or _is_minibatch(v)]
 
 
-def obstacle(expressions, local_rvs, data):
+def obstacle(expressions: list, local_rvs: list, data: list) -> str | None:
     """Why the samples of `expressions` cannot be folded into the batch axis: the Op in the way, or None.
 
     Parameters

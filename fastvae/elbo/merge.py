@@ -14,12 +14,14 @@ Examples
 True
 """
 
-from theano import Constant
+from __future__ import annotations
+
+from theano import Constant, Variable
 from theano.gof.graph import inputs as graph_inputs
 from theano.gof.graph import io_toposort
 
 
-def merge_equal_nodes(outputs):
+def merge_equal_nodes(outputs: list[Variable]) -> list[Variable]:
     """Expressions equal to the given ones, in which equal Ops on equal inputs occur once.
 
     Parameters
@@ -31,8 +33,8 @@ def merge_equal_nodes(outputs):
     -------
     list of theano variables
         The same values. Inputs, shared variables and random states are the same objects as before, and so is every
-        node that nothing equal came before. Two random draws are merged only if they draw from one state, that is,
-        if they are the same numbers already.
+        node to which none before it is equal. Two random draws are merged only if they draw from one state: they are
+        the same numbers then.
 
     Notes
     -----

@@ -27,8 +27,10 @@ d log w_s / dz_s dz_s / dphi (Tucker et al., 2018, arXiv:1810.04152, there for b
 has the same expectation without a score function: its variance falls as the encoder becomes exact.
 """
 
+from __future__ import annotations
+
 import logging
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import theano
@@ -50,9 +52,9 @@ class Options(NamedTuple):
     objective: str
     kl: str
     n_samples: int
-    kl_weight: object
+    kl_weight: float | theano.Variable
     estimator: str
-    fold: object
+    fold: bool | None
 
 
 class _Term(NamedTuple):
@@ -65,7 +67,9 @@ class _Term(NamedTuple):
     is_local: bool  # whether a local random variable occurs in it
 
 
-def build(operator, options, more_replacements=None):
+def build(
+    operator: Any, options: Options, more_replacements: dict | None = None
+) -> tuple[tt.TensorVariable, dict[theano.Variable, theano.Variable]]:
     """The loss of an approximation, its noise drawn and its equal nodes merged.
 
     Parameters

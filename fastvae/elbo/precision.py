@@ -9,10 +9,14 @@ Examples
 ["'n', whose int64 meets float32"]
 """
 
+from __future__ import annotations
+
 import contextlib
 import logging
+from collections.abc import Iterator
 
 import numpy as np
+import pymc3 as pm
 import theano
 import theano.tensor as tt
 from theano.compile import SharedVariable
@@ -24,8 +28,8 @@ from fastvae.errors import ConfigurationError
 REMEDY = "fastvae computes in float32: make it so by .astype('float32'), before theano.shared(...) for a weight"
 
 
-def sources(expressions):
-    """What makes expressions float64, each in words and once; nothing if they are not."""
+def sources(expressions: list) -> list[str]:
+    """What makes expressions float64, each cause once and in words; an empty list if they are not."""
     leaves = graph_inputs(expressions)
     found = [_named(leaf) for leaf in leaves if _is_double(leaf)]
     for node in io_toposort(leaves, expressions):
@@ -35,7 +39,7 @@ def sources(expressions):
     return list(dict.fromkeys(found))
 
 
-def check(owner, expression):
+def check(owner: str, expression: object) -> None:
     """Raise ConfigurationError unless an expression is float32.
 
     Parameters
@@ -48,16 +52,16 @@ def check(owner, expression):
         raise ConfigurationError(f"{owner} is float64 because of {', '.join(sources([expression]))}: {REMEDY}")
 
 
-def warn(loss):
-    """Say in one line of the log why a loss takes float64, which costs time and on a GPU more."""
+def warn(loss: theano.Variable) -> None:
+    """Say in one line of the log why a loss is computed in float64, which costs time, on a GPU most of all."""
     found = sources([loss])
     if found:
         logging.getLogger("fastvae").warning("the step computes in float64 because of %s: %s", ", ".join(found), REMEDY)
 
 
 @contextlib.contextmanager
-def explained(model):
-    """Inside this context theano's errors about types that do not fit become ours, which names what is float64.
+def explained(model: pm.Model) -> Iterator[None]:
+    """Within this context Theano's errors about types that do not fit become ours, which name what is float64.
 
     Parameters
     ----------

@@ -23,7 +23,9 @@ Examples
 True
 """
 
-from typing import NamedTuple
+from __future__ import annotations
+
+from typing import Any, NamedTuple
 
 import numpy as np
 import pymc3 as pm
@@ -68,7 +70,15 @@ KINDS = dict(
 
 
 @kinds.checked(**KINDS)
-def elbo(model, data, n_samples=1, seed=None, *, local_rv=None, batch_size=100):
+def elbo(
+    model: Any,
+    data: Any,
+    n_samples: int = 1,
+    seed: int | np.random.Generator | None = None,
+    *,
+    local_rv: dict | None = None,
+    batch_size: int = 100,
+) -> Estimate:
     """The evidence lower bound of held-out images.
 
     Parameters
@@ -110,7 +120,16 @@ def elbo(model, data, n_samples=1, seed=None, *, local_rv=None, batch_size=100):
 
 
 @kinds.checked(**KINDS)
-def iwae_bound(model, data, k, n_samples=1, seed=None, *, local_rv=None, batch_size=100):
+def iwae_bound(
+    model: Any,
+    data: Any,
+    k: int,
+    n_samples: int = 1,
+    seed: int | np.random.Generator | None = None,
+    *,
+    local_rv: dict | None = None,
+    batch_size: int = 100,
+) -> Estimate:
     """The importance-weighted bound of k draws, averaged over `n_samples` repetitions for each image.
 
     Parameters
@@ -133,8 +152,16 @@ def iwae_bound(model, data, k, n_samples=1, seed=None, *, local_rv=None, batch_s
 
 
 @kinds.checked(**KINDS)
-def log_likelihood(model, data, n_samples=5000, seed=None, *, local_rv=None, batch_size=100):
-    """log p(x) by importance sampling with the posterior as proposal: on average below it, ever less as n grows.
+def log_likelihood(
+    model: Any,
+    data: Any,
+    n_samples: int = 5000,
+    seed: int | np.random.Generator | None = None,
+    *,
+    local_rv: dict | None = None,
+    batch_size: int = 100,
+) -> Estimate:
+    """log p(x) by importance sampling with the posterior as proposal: below it on average, and closer as n grows.
 
     Parameters
     ----------
@@ -146,8 +173,8 @@ def log_likelihood(model, data, n_samples=5000, seed=None, *, local_rv=None, bat
     Returns
     -------
     Estimate
-        Its Monte Carlo error is that of the weights' mean, through the logarithm to first order: too small where a few
-        weights dominate.
+        Its Monte Carlo error is that of the mean weight, carried through the logarithm to first order: it is too small
+        where a few weights dominate.
 
     Raises
     ------
@@ -157,13 +184,21 @@ def log_likelihood(model, data, n_samples=5000, seed=None, *, local_rv=None, bat
     Notes
     -----
     Not for latents of hundreds of dimensions or a posterior far from the true one: the weights then have so heavy a
-    tail that even many samples stay well below log p(x). A look at two numbers of samples tells.
+    tail that even many samples stay well below log p(x). Compare the results of two numbers of samples to find out.
     """
     return _estimate("log_likelihood", model, data, n_samples, 1, seed, local_rv, batch_size)
 
 
 @kinds.checked(**KINDS)
-def latent_draws(model, data, n_samples, seed=None, *, local_rv=None, batch_size=100):
+def latent_draws(
+    model: Any,
+    data: Any,
+    n_samples: int,
+    seed: int | np.random.Generator | None = None,
+    *,
+    local_rv: dict | None = None,
+    batch_size: int = 100,
+) -> dict[str, np.ndarray]:
     """Draws of the latents given images, by name of the variable: float32 (n_samples, N, ...) each.
 
     Parameters
@@ -211,7 +246,7 @@ class Amortised:
     """
 
     @change_flags(compute_test_value="off")
-    def __init__(self, model, local_rv, inputs):
+    def __init__(self, model: pm.Model, local_rv: dict, inputs: list) -> None:
         local_rv = posteriors.of_latents(local_rv)
         written = list(local_rv)
         self.names = [variable.name for variable in written]
@@ -243,12 +278,12 @@ class Amortised:
         self.log_weights = _function([*inputs, *stand_ins, *noises], log_weights)
         self.draw = _function([*stand_ins, *noises], theano.clone(written, latents))
 
-    def noise(self, rng, n):
+    def noise(self, rng: np.random.Generator, n: int) -> list[np.ndarray]:
         """Standard Normal noise for n data, in the order of `log_weights`."""
         return [rng.standard_normal((n, size), dtype=np.float32) for size in self._sizes]
 
 
-def of_vae(vae):
+def of_vae(vae: Any) -> Amortised:
     """The compiled functions of a `fastvae.VAE`, for batches of any size."""
     model, local_rv, xs = vae_model(vae, batch_size=2, total_size=2)
     return Amortised(model, local_rv, [xs])

@@ -4,7 +4,7 @@ import numpy as np
 import scipy.special
 import scipy.stats
 
-from fastvae.likelihoods import Bernoulli, Categorical, DiscretizedLogistic, Normal
+from fastvae.likelihoods import Bernoulli, BetaBinomial, Categorical, DiscretizedLogistic, LowRankNormal, Normal
 
 LEVELS = np.arange(256, dtype=np.float32) / 255
 
@@ -34,10 +34,28 @@ def logistic(k):
     return log_prob
 
 
+def beta_binomial(x, output):
+    n, _, rows, columns = output.shape
+    log_odds, log_s = output.reshape(n, -1, 2, rows, columns).swapaxes(0, 2).swapaxes(1, 2)
+    alpha, beta = (np.exp(log_s) * scipy.special.expit(sign * log_odds) for sign in (1, -1))
+    return scipy.stats.betabinom(255, alpha, beta).logpmf(np.rint(255 * x))
+
+
+def low_rank_normal(x, output):
+    """By dense covariance matrices: one value an image."""
+    parts = output.reshape(len(output), -1, x[0].size)
+    mean, sd, factors = scipy.special.expit(parts[:, 0]), 0.01 + np.logaddexp(0, parts[:, 1] - 2), 0.1 * parts[:, 2:]
+    covariances = [np.diag(d**2) + w.T @ w for d, w in zip(sd, factors)]
+    flat = x.reshape(len(x), -1)
+    return np.array([scipy.stats.multivariate_normal(*q).logpdf(v) for *q, v in zip(mean, covariances, flat)])
+
+
 CASES = {
     "normal": (Normal(sd=0.3), lambda x, output: scipy.stats.norm(output, 0.3).logpdf(x)),
     "bernoulli": (Bernoulli(), bernoulli),
     "categorical": (Categorical(), categorical),
     "logistic": (DiscretizedLogistic(), logistic(1)),
+    "beta-binomial": (BetaBinomial(), beta_binomial),
+    "low-rank-normal": (LowRankNormal(rank=2), low_rank_normal),
     "mixture": (DiscretizedLogistic(components=2), logistic(2)),
 }

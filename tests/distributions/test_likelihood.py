@@ -12,7 +12,7 @@ from fastvae import renamed
 from fastvae.elbo import step_updates, vae_model
 from fastvae.elbo.rowwise import first_mixing
 from fastvae.errors import DataError
-from fastvae.likelihoods import Bernoulli, DiscretizedLogistic, Likelihood, Normal
+from fastvae.likelihoods import Bernoulli, DiscretizedLogistic, Likelihood, LowRankNormal, Normal
 from tests.conftest import runs_in_python
 from tests.distributions.cases import CASES, LEVELS
 
@@ -129,6 +129,8 @@ def seed_convolutions(images):
         (Normal(learn_sd=True), "full-covariance", "monte-carlo"),
         ("bernoulli", "full-covariance", "analytic"),
         ("categorical", "mean-field", "monte-carlo"),
+        ("beta-binomial", "mean-field", "monte-carlo"),
+        (LowRankNormal(rank=2), "mean-field", "monte-carlo"),
         (DiscretizedLogistic(components=2), "mean-field", "analytic"),
     ],
 )

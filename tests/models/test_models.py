@@ -6,7 +6,9 @@ import theano.tensor as tt
 
 import fastvae
 from fastvae import nn
+from fastvae.elbo.rowwise import first_mixing
 from fastvae.errors import ConfigurationError, DataError
+from fastvae.likelihoods import Likelihood
 from fastvae.models import persistence
 
 CONV_STAGES = [
@@ -315,3 +317,48 @@ def test_load_refuses_missing_and_extra_parameters(tmp_path):
         persistence.write(tmp_path / "vae.npz", "fastvae.models.MLPVAE", vae.config, changed)
         with pytest.raises(DataError, match=message):
             fastvae.load(tmp_path / "vae.npz")
+
+
+class PairsOfRows(Likelihood):
+    """A Normal with a full covariance for each pair of rows, a column at a time: five outputs a pair."""
+
+    name, discrete = "pairs-of-rows", False
+
+    def output_shape(self, image_shape):
+        channels, rows, columns = image_shape
+        return 5 * channels, rows // 2, columns
+
+    def parts(self, output):
+        return [output[:, i::5] for i in range(5)]
+
+    def mean(self, output):
+        upper, lower, *_ = self.parts(output)
+        n, channels, rows, columns = (upper.shape[i] for i in range(4))
+        return tt.stack([upper, lower], axis=3).reshape((n, channels, 2 * rows, columns))
+
+    def log_prob(self, x, output):
+        upper, lower, a, b, c = self.parts(output)
+        first = (x[:, :, ::2] - upper) * tt.exp(-a)
+        second = (x[:, :, 1::2] - lower - b * first) * tt.exp(-c)
+        nats = -(first**2 + second**2) * np.float32(0.5) - a - c - np.float32(np.log(2 * np.pi))
+        return nats.sum(axis=(1, 2, 3))
+
+
+@pytest.mark.parametrize("options", [dict(), dict(kl="analytic", n_samples=2), dict(objective="iwae", n_samples=2)])
+@pytest.mark.parametrize("model", [fastvae.MLPVAE, fastvae.ConvVAE])
+def test_a_decoder_of_correlated_pixels(model, options):
+    sizes = dict(filters=2) if model is fastvae.ConvVAE else dict()
+    vae = model((3, 6, 5), hidden=3, likelihood=PairsOfRows(), seed=1, **sizes)
+    assert vae.stages[-1].output_shape == (15, 3, 5)
+    x, z = tt.tensor4("x", dtype="float32"), tt.matrix("z", dtype="float32")
+    assert first_mixing([vae.likelihood.log_prob(x, vae.decode_output(z))], [x, z]) is None
+    images = np.random.default_rng(0).random((8, 3, 6, 5), dtype=np.float32)
+    losses = vae.fit(images, n=60, batch_size=8, learning_rate=0.05, seed=1, progressbar=False, **options).hist
+    assert losses[-1] < losses[0] and vae.reconstruct(images).shape == images.shape
+
+
+def test_images_that_are_no_whole_number_of_blocks_are_refused():
+    with pytest.raises(
+        ConfigurationError, match=r"ConvVAE: the likelihood PairsOfRows\(\) takes 3 x 7 outputs for images"
+    ):
+        fastvae.ConvVAE((1, 7, 7), likelihood=PairsOfRows())

@@ -211,7 +211,7 @@ def test_reconstructions_are_clipped_and_cut_to_40():
 
 
 def test_reconstructions_refuse():
-    with pytest.raises(DataError, match=r"originals have shape \(7, 1, 5, 4\), reconstructed \(7, 3, 5, 4\)"):
+    with pytest.raises(DataError, match=r"originals have shape \(7, 1, 5, 4\), but reconstructed \(7, 3, 5, 4\)"):
         plots.reconstructions(GREY, COLOUR)
     with pytest.raises(DataError, match="reconstructed: .* 140 values not finite"):
         plots.reconstructions(GREY, GREY * np.nan)
