@@ -4,8 +4,8 @@
 
 Prints JSON on its last line: a list of checks, each with group, name, error, limit and, if it could not be made, why.
 Errors are norm-wise (the norm of the difference, relative to that of the expected result); for random numbers they are
-the errors of their moments, in standard errors. Under TF32 products and convolutions, whose factors have 10 bits after the point, have a looser
-limit.
+the errors of their moments, in standard errors. Under TF32 products and convolutions, whose factors have 10 bits after
+the point, have a looser limit.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python -m bench.gpu_report --out report [--torch-python /usr/bin/python3] [--cuda-path FOLDERS] [--quick]
 
-Writes `report.json` and `report.md` into the folder, anew after every part. A part that fails is in both with its message,
-the others still run, and the exit status is then 1. PyTorch comes from another interpreter; without one its rows
-say so.
+Writes `report.json` and `report.md` into the folder, anew after every part. A part that fails is in both with its
+message, the others still run, and the exit status is then 1. PyTorch comes from another interpreter; without one its
+rows say so.
 
     operations  every kind of Op under `cuda` and `cuda-tf32` against numpy in float64 (`bench/gpu_checks.py`)
     training    the seed model on real images under both (`bench/gpu_training.py`)
