@@ -335,10 +335,9 @@ def test_a_training_that_waits_for_data_ends_with_a_checkpoint(stalling, tmp_pat
         stalling.step()
         return tiny.step()
 
-    approx = tiny.loop(50, step, checkpoints=checkpoints, pipelines=[stalling.pipeline])
-    approx.run(progressbar=False)
+    approx = tiny.train(50, step=step, checkpoints=checkpoints, pipelines=[stalling.pipeline])
     assert time.monotonic() - times[0] < 1
-    assert approx.approx.ended_by == number.name and tiny.count.get_value() == 2
+    assert approx.ended_by == number.name and tiny.count.get_value() == 2
     state = checkpoint.newest(tmp_path)
     assert state["step"] == 2 and state["pipelines"][0]["start"] == 8
 
