@@ -1,5 +1,4 @@
-"""Ctrl-C and SIGTERM: between two steps of a training, never inside one, at once where it waits for data, and as an
-exception elsewhere."""
+"""Ctrl-C and SIGTERM: a training ends between two steps, or at once while it waits for data; elsewhere they raise."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@
 
 A model takes one as ``likelihood=``, by name or as an instance: `output_shape` and `activation` shape the end of its
 decoder, `mean` makes the mean image of `decode`, `log_prob` is the log-density, all in float32, and `sample` draws
-images. Those with several parameters a pixel and channel have them side by side on the decoder's channel axis.
+images. Each says how its parameters lie on the channel axis of the decoder's output.
 
 Each lives in a file of its own in `fastvae.distributions`. One of your own is a subclass of `Likelihood`.
 

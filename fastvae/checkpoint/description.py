@@ -5,14 +5,14 @@ A checkpoint keeps them, so that a resumed run can be told from another one:
     numbers, text, None        as they are
     arrays, rows on disk       dtype, shape and a digest of the values; of much data, of parts of it
     functions                  full name; of a user's own also a digest of its code, defaults and what it closes over
-    Theano expressions         a digest of the graph: its Ops, types, constants, and the data in it
+    Theano expressions         a digest of the graph: its Ops (`op_names`), types, constants, and the data in it
     minibatches                the same, and what they are drawn from
     dicts, lists, tuples       of these
     any other object           the full name of its class
 
 What a function reads from global variables, what the functions that it calls do, and the attributes of an object of
-any other class are not looked at: a change there goes unnoticed. Neither does a digest of more than 16 MiB see a
-change between the parts that it reads.
+any other class are not looked at: a change there goes unnoticed. So does a change in data of more than 16 MiB between
+the parts that are read.
 
 Examples
 --------
@@ -120,8 +120,9 @@ def graph_digest(outputs: Sequence[theano.Variable], changing: Collection[Any] |
     ----------
     outputs : list of theano variables
     changing : collection of theano.compile.SharedVariable, optional
-        What a run changes, so that values do not count. By default everything but what is marked as data: minibatches,
-        `pymc3.Data`, and what `fastvae.not_trainable` marked. Values of scalars, which are schedules, never count.
+        What a run changes, so that its values do not count. By default everything except what is marked as data:
+        minibatches, `pymc3.Data`, and what `fastvae.not_trainable` marked. Values of scalars, which are schedules,
+        never count.
     """
     names: dict[theano.Variable, int] = {}
     parts: list[str] = []

@@ -28,7 +28,7 @@ STATES = "let state() return None, or a dict of JSON values and numpy arrays"
 
 @kinds.checked(function=kinds.instance("function", "a compiled theano function", theano.compile.Function))
 def updated(function: theano.compile.Function) -> list[theano.compile.SharedVariable]:
-    """The shared variables that a compiled function updates, in its order, but for those that pass (a tag)."""
+    """The shared variables that a compiled function updates, in its order, except those with the tag `passing`."""
     entries = [entry for entry in function.maker.inputs if entry.implicit and entry.update is not None]
     return [entry.variable for entry in entries if not getattr(entry.variable.tag, "passing", False)]
 
@@ -146,7 +146,7 @@ class Checkpoints:
         self.configuration["step"] = digest
 
     def bind(self, step: theano.compile.Function, params: Sequence[Any], pipelines: Sequence[Any]) -> None:
-        """Tell what is trained and what it is trained on, and restore it if the run is resumed.
+        """Register what is trained and what it is trained on, and restore it if the run is resumed.
 
         Parameters
         ----------
@@ -159,7 +159,7 @@ class Checkpoints:
         """
         self.variables = list(dict.fromkeys([*updated(step), *params]))
         self.pipelines = pipelines
-        self._entries()  # what a checkpoint cannot hold is better known before the first step
+        self._entries()  # raises for what a checkpoint cannot hold
         if self._resumed is None:
             return
         encoded, states = self._matched(self._resumed.variables), self._resumed.pipelines
@@ -174,7 +174,7 @@ class Checkpoints:
             pipeline.restore(state_of_one)
 
     def bind_parts(self, parts: Sequence[Any]) -> None:
-        """Tell what else has a state, and restore it if the run is resumed.
+        """Register what else has a state, and restore it if the run is resumed.
 
         Parameters
         ----------

@@ -40,8 +40,8 @@ NEXT_TO_0 = np.float32(1e-9)
 class BetaBinomial(LevelsLikelihood):
     """Levels of 8-bit pixels as counts of 255 trials whose probability is drawn from a Beta distribution.
 
-    The decoder has 2 outputs a pixel and channel: the log-odds of the mean p (clipped to +-12) and the logarithm of
-    alpha + beta (clipped to [-7, 10]).
+    The decoder has 2 outputs a pixel and channel, side by side: the log-odds of the mean p (clipped to +-12) and the
+    logarithm of alpha + beta (clipped to [-7, 10]).
 
     Notes
     -----

@@ -12,7 +12,7 @@ from fastvae.distributions.levels import LEVELS, LevelsLikelihood, log_sum_exp
 
 
 class Categorical(LevelsLikelihood):
-    """256 free probabilities a pixel and channel; the decoder's output is their unnormalised logarithms.
+    """256 free probabilities a pixel and channel; the decoder's output is their unnormalised logarithms, side by side.
 
     Notes
     -----

@@ -20,7 +20,8 @@ class DiscretizedLogistic(LevelsLikelihood):
     ----------
     components : int
         Logistics in the mixture. The decoder has 2 outputs a pixel and channel for one (mean, log scale) and 3 for
-        each of several (these, and the unnormalised logarithm of its weight).
+        each of several (these, and the unnormalised logarithm of its weight), those of a channel side by side: first
+        all means, then all log scales, then all weights.
 
     Raises
     ------

@@ -56,11 +56,12 @@ class DiagonalNormal(TriangularNormal):
 
     Parameters
     ----------
-    mean, sd : float32 expressions that broadcast
+    mean, sd : float32 expressions
+        Both (batch, size) for a posterior; for a likelihood's `log_prob` they need only broadcast.
 
     Examples
     --------
-    >>> q = DiagonalNormal(tt.zeros((1, 2), "float32"), np.float32(2))
+    >>> q = DiagonalNormal(tt.zeros((1, 2), "float32"), np.full((1, 2), 2, "float32"))
     >>> q.draw(np.ones((1, 2), "float32")).eval(), q.grad_log_q(np.ones((1, 2), "float32"))
     (array([[2., 2.]], dtype=float32), array([[-0.5, -0.5]], dtype=float32))
     """

@@ -9,13 +9,18 @@ Stage(name='encoder.conv3', kind='Conv2D', output_shape=(64, 24, 24))
 ['encoder.conv1.weight', 'encoder.conv1.bias']
 """
 
+from __future__ import annotations
+
 import math
+import os
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from fastvae import kinds, nn
 from fastvae.arguments import PADDING, RNG, generator
+from fastvae.distributions.likelihood import Likelihood
 from fastvae.errors import ConfigurationError, DataError
 from fastvae.models import persistence
 from fastvae.models.vae import VAE, full_name
@@ -52,7 +57,7 @@ class Stage(NamedTuple):
 
     name: str
     kind: str
-    output_shape: tuple
+    output_shape: tuple[int, ...]
 
 
 class _LayeredVAE(VAE):
@@ -130,14 +135,14 @@ class MLPVAE(_LayeredVAE):
     @memory.explained
     def __init__(
         self,
-        image_shape=(1, 28, 28),
-        n_latent=2,
-        hidden=128,
-        activation="relu",
-        likelihood="normal",
-        posterior="mean-field",
-        seed=None,
-    ):
+        image_shape: tuple[int, int, int] = (1, 28, 28),
+        n_latent: int = 2,
+        hidden: int | Sequence[int] = 128,
+        activation: str = "relu",
+        likelihood: str | dict | Likelihood = "normal",
+        posterior: str = "mean-field",
+        seed: int | np.random.Generator | None = None,
+    ) -> None:
         super().__init__(image_shape, n_latent, likelihood, posterior)
         _check_channels("MLPVAE", self.image_shape)
         layers = hidden if isinstance(hidden, list) else [hidden]
@@ -216,17 +221,17 @@ class ConvVAE(_LayeredVAE):
     @memory.explained
     def __init__(
         self,
-        image_shape=(1, 28, 28),
-        n_latent=2,
-        filters=64,
-        hidden=128,
-        kernels=(3, 1, 3),
-        strides=1,
-        padding=0,
-        likelihood="normal",
-        posterior="mean-field",
-        seed=None,
-    ):
+        image_shape: tuple[int, int, int] = (1, 28, 28),
+        n_latent: int = 2,
+        filters: int = 64,
+        hidden: int = 128,
+        kernels: int | Sequence = (3, 1, 3),
+        strides: int | Sequence = 1,
+        padding: int | str | Sequence = 0,
+        likelihood: str | dict | Likelihood = "normal",
+        posterior: str = "mean-field",
+        seed: int | np.random.Generator | None = None,
+    ) -> None:
         super().__init__(image_shape, n_latent, likelihood, posterior)
         _check_channels("ConvVAE", self.image_shape)
         rng = generator("ConvVAE", seed)
@@ -296,7 +301,7 @@ BUILT_IN = (ConvVAE, MLPVAE)
 
 
 @kinds.checked(path=kinds.path)
-def load(path):
+def load(path: str | os.PathLike) -> ConvVAE | MLPVAE:
     """The ConvVAE or MLPVAE that `vae.save(path)` wrote, bit for bit.
 
     Parameters

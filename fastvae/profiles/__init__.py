@@ -313,9 +313,10 @@ def _parts(expression: str) -> list[str]:
             )
     with_device = [part for part in parts if part == "auto" or "device" in _read(part)]
     if len(with_device) > 1:
+        others = " and ".join(name for name in names() if "device" not in _read(name))
         raise ProfileError(
             f"profile {expression!r} names {len(with_device)} devices ({', '.join(with_device)}): keep one of them; "
-            "only debug and deterministic can be added to another profile"
+            f"only {others} can be added to another profile"
         )
     return parts if with_device else ["auto", *parts]
 

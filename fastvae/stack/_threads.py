@@ -4,7 +4,8 @@ Stock theano keeps one value of a flag for the whole process. A context such as 
 in one thread then affects all threads, and of two contexts that overlap the first to end leaves its flag behind. Here
 what a context sets belongs to its thread; an assignment, `theano.config.cxx = ...`, affects all, as in stock.
 
-Theano's compilation (graph rewrites, cache, lock of the folder) is not made for threads, so they take turns.
+Theano's compilation (graph rewrites, cache, lock of the folder) is not made for threads, so they take turns, and also
+when they make random streams.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from theano.compile.debugmode import _Maker
 from theano.compile.function_module import FunctionMaker
 from theano.configparser import ConfigParam, change_flags
 from theano.gof.cmodule import ModuleCache
+from theano.sandbox.rng_mrg import MRG_RandomStreams
 
 from fastvae import compilation as side_by_side
 from fastvae.stack import _compile_folder
@@ -53,6 +55,8 @@ def install() -> None:
     for owner, name in (
         (FunctionMaker, "__init__"), (FunctionMaker, "create"), (_Maker, "__init__"), (_Maker, "create"),
         (ModuleCache, "module_from_key"),
+        # These call one compiled function for all streams of the process.
+        (MRG_RandomStreams, "inc_rstate"), (MRG_RandomStreams, "get_substream_rstates"),
     ):  # fmt: skip
         setattr(owner, name, _in_turn(getattr(owner, name)))
     side_by_side.help_under(lambda: _given(dict(_here.values)))

@@ -94,7 +94,7 @@ def fit(
     progressbar : bool
         Whether to show progress on the standard error.
     batch_size : int, optional
-        Ours: images in a minibatch, with which progress shows the ELBO per image in place of the loss.
+        Images in a minibatch (`pm.fit` has no such argument): progress then shows the ELBO per image, not the loss.
     fn_kwargs : dict, optional
         Further arguments of `theano.function`.
     held_out : dict, optional
@@ -103,16 +103,17 @@ def fit(
     held_out_every : int
         Steps from one measurement to the next.
     patience : int, optional
-        Ends the fit when so many measurements in a row were no better than the best before them, and gives the
-        parameters back the values that they had at the best; a line says at which step that was. A fit that ends
-        otherwise keeps its last parameters. By default never.
+        Ends the fit when so many measurements in a row were no better than the best before them, and restores the
+        parameters of the best; a line says at which step that was. A fit that ends for another reason keeps its last
+        parameters. By default there is no such end.
     bad_steps : {"stop", "skip"}
         What to do when a loss or a new parameter is not finite: end the fit with an error, or leave parameters and
         optimizer as they were, record NaN as the loss and go on (slower: every step is then checked).
     fetch_every : int, optional
-        Steps from one fetch of the losses to the next, for which the host waits for the device: by default 1 on the
-        CPU and 100 on a GPU. Earlier where something needs them: a held-out ELBO, a checkpoint, a second gone by; with
-        callbacks after every step. A loss that is not finite ends the fit when it is fetched, and names its own step.
+        Steps from one fetch of the losses to the next; each fetch makes the host wait for the device. By default 1 on
+        the CPU and 100 on a GPU. Losses are fetched earlier for a held-out ELBO or a checkpoint, after a second, and
+        with callbacks after every step. A loss that is not finite ends the fit when it is fetched; the error names the
+        step that it belongs to.
     history : path-like, optional
         A CSV file that gets every loss during the run; by default `history.csv` in the folder of the checkpoints.
     checkpoint : path-like, optional
@@ -148,7 +149,7 @@ def fit(
         kl_weight : float, theano scalar or schedule of `fastvae.schedules`
             Factor of log q - log p(z), by default 1. With another the loss is no bound on log p(x).
         estimator : {"pathwise", "dreg"}
-            "dreg" is the doubly reparameterised gradient of the IWAE bound by the encoder.
+            "dreg" is the doubly reparameterised gradient of the IWAE bound with respect to the encoder's parameters.
         fold : bool, optional
             Whether the samples share one batch of n_samples * B rows, or the model is copied for each. By default they
             do where the model provably works row by row (`fastvae.elbo.rowwise`); else a line of the log says why.

@@ -1,4 +1,4 @@
-"""Losses and parameters that are not finite: who is to blame, and steps that are skipped.
+"""Losses and parameters that are not finite: naming the first bad one, and skipping such steps.
 
 Examples
 --------

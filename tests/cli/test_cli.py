@@ -239,7 +239,11 @@ ARGUMENTS = {
     "negative seed": (["train", "--seed", "-1"], {}, "'-1' is not a whole number from 0"),
     "huge seed": (["train", "--seed", str(2**32)], {}, "is not a whole number from 0 to 4294967295"),
     "absurd threads": (["train", "--threads", "100000"], {}, "--threads=100000 is not a number of threads: give"),
-    "splits of two shapes": (["train", "--data", "shapes.npz"], {}, "test images are .1, 5, 5., the model's .1, 4, 4."),
+    "splits of two shapes": (
+        ["train", "--data", "shapes.npz"],
+        {},
+        "test images are .1, 5, 5., but the model's .1, 4, 4.",
+    ),
     "threads of text": (["train"], {"OMP_NUM_THREADS": "all"}, "OMP_NUM_THREADS='all' is not a number of threads"),
     "unknown profile": (["train", "--profile", "cup"], {}, "'cup' is unknown .did you mean 'cpu'"),
     "empty part of a profile": (["train", "--profile", "cpu:"], {}, "'' is unknown; admissible are auto, cpu"),

@@ -15,7 +15,8 @@ from fastvae.errors import ConfigurationError, ProfileError, StackError
 from fastvae.profiles import theanorc
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-NAMES = ["cpu", "cpu-blas", "cuda", "cuda-tf32", "debug", "deterministic", "opencl"]
+NAMES = ["cpu", "cpu-blas", "cuda", "cuda-tf32", "debug", "deterministic", "opencl", "profiling"]
+WITHOUT_DEVICE = ("debug", "deterministic", "profiling")
 # A process that, like the command line, does not start the stack.
 COMMAND = "import sys; sys.argv = ['fastvae']\nfrom fastvae import profiles\n"
 MISSING = Finding("toy driver", False, why="it is not there", remedy="install it")
@@ -46,13 +47,13 @@ def rc(tmp_path, text, name="my.rc"):
 # The files
 
 
-def test_all_seven_are_there_and_say_float32():
+def test_all_are_there_and_say_float32():
     assert profiles.names() == NAMES
     for name in NAMES:
         values = theanorc.read_file(profiles.folder() / f"{name}.theanorc")
         assert (values["floatX"], values["fastvae.name"]) == ("float32", name)
         assert values["fastvae.about"]
-        assert ("device" in values) == (name not in ("debug", "deterministic"))
+        assert ("device" in values) == (name not in WITHOUT_DEVICE)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -293,7 +294,7 @@ def test_folders_of_cuda_libraries_come_from_the_environment_before_the_profile(
 
 def test_listing_names_every_profile_and_what_is_missing(machine):
     lines = profiles.listing().splitlines()
-    assert [line.split()[0] for line in lines[:8]] == [*NAMES, "auto"]
+    assert [line.split()[0] for line in lines[: len(NAMES) + 1]] == [*NAMES, "auto"]
     assert "[not here: toy driver missing]" in lines[2] and "[not here" not in lines[0]
 
 

@@ -8,6 +8,7 @@ import pymc3 as pm
 import pytest
 import theano
 import theano.tensor as tt
+from theano.sandbox.rng_mrg import MRG_RandomStreams
 
 import fastvae
 
@@ -107,6 +108,15 @@ def test_four_threads_end_as_one_after_the_other():
     assert found == [function(seed) for function, seed in jobs]
     step = theano.function([], tt.exp(theano.shared(np.ones(3, "float32"))))
     assert all(hasattr(thunk, "cthunk") for thunk in step.fn.thunks)  # there is still a compiler
+
+
+def test_threads_make_the_random_streams_that_each_makes_alone():
+    def states(seed):
+        return np.array(MRG_RandomStreams(seed).get_substream_rstates(300, "float32"))
+
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(states, range(1, 257)))
+    assert all(np.array_equal(state, states(seed)) for seed, state in enumerate(found, 1))
 
 
 def test_threads_share_a_vae():

@@ -1,7 +1,7 @@
 """Parts of a run, one a file, and the one place that decides their order.
 
     base            the protocol: `Part` and the `Step` that it sees
-    first_step      what a first step that fails fails on
+    first_step      why a first step fails
     finite          a loss or a parameter that is not finite ends the run
     held_out        the held-out ELBO
     best            the parameters of the best held-out ELBO

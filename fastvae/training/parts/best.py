@@ -1,4 +1,4 @@
-"""The parameters of the best held-out ELBO: those that a fit leaves which ends because its patience is over.
+"""The parameters at the best held-out ELBO, which a fit keeps if it ends because its patience is over.
 
 Examples
 --------

@@ -1,7 +1,7 @@
-"""A run that fails before it has learnt anything: whether the data, the model or its gradient is not finite.
+"""A first step that fails: whether the data, the model or its gradient is not finite.
 
-A learning rate has no part in the loss of the first step. So that the step can be looked at again, the values from
-before it are kept until its loss is known.
+The learning rate has no part in the loss of the first step. The values from before the step are kept until its loss is
+known, so that the step can be repeated and looked at.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class FirstStep(Part):
-    """Says what a first step that fails fails on: later, each step has spread it further.
+    """Says why a first step fails. In later steps what is not finite has already spread.
 
     Parameters
     ----------
