@@ -44,14 +44,18 @@ def drafts(home: str) -> Iterator[str]:
     for name in os.listdir(home):
         if name.startswith(PREFIX):
             _remove_unowned(os.path.join(home, name))
-    folder = tempfile.mkdtemp(prefix=PREFIX, dir=home)
-    try:
-        with open(os.path.join(folder, OWNER), "xb") as owner:
-            with contextlib.suppress(OSError):  # a file system without locks, where nobody else removes it
-                fcntl.flock(owner, fcntl.LOCK_EX)
-            yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    is_owned = False
+    while not is_owned:
+        folder = tempfile.mkdtemp(prefix=PREFIX, dir=home)
+        try:
+            with open(os.path.join(folder, OWNER), "xb") as owner:
+                with contextlib.suppress(OSError):  # a file system without locks, where nobody else removes it
+                    fcntl.flock(owner, fcntl.LOCK_EX)
+                is_owned = os.path.exists(owner.name)  # unless another process locked it first, and removed it
+                if is_owned:
+                    yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _remove_unowned(folder: str) -> None:

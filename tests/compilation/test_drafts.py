@@ -1,4 +1,6 @@
+import fcntl
 import os
+import shutil
 import subprocess
 import sys
 
@@ -26,4 +28,19 @@ def test_what_a_killed_process_left_goes_with_the_next_and_what_a_living_one_has
         assert os.listdir(tmp_path) == [theirs]
         with drafts(str(tmp_path)) as mine:
             assert os.listdir(tmp_path) == [os.path.basename(mine)]
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_folder_that_another_process_removed_before_it_was_locked_is_made_again(tmp_path, monkeypatch):
+    lock, removed = fcntl.flock, []
+
+    def late(file, operation):
+        if not removed:
+            removed.append(os.path.dirname(file.name))
+            shutil.rmtree(removed[0])
+        return lock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with drafts(str(tmp_path)) as mine:
+        assert removed and os.listdir(tmp_path) == [os.path.basename(mine)] != [os.path.basename(removed[0])]
     assert os.listdir(tmp_path) == []
