@@ -130,7 +130,7 @@ def seed_convolutions(images):
         ("bernoulli", "full-covariance", "analytic"),
         ("categorical", "mean-field", "monte-carlo"),
         ("beta-binomial", "mean-field", "monte-carlo"),
-        (LowRankNormal(rank=2), "mean-field", "monte-carlo"),
+        (LowRankNormal(rank=1), "mean-field", "monte-carlo"),
         (DiscretizedLogistic(components=2), "mean-field", "analytic"),
     ],
 )
