@@ -16,7 +16,7 @@ SHAPES = [(), (1,), (3,), (2, 3), (4, 1), (5, 2, 3), (3, 4), (7,), (2, 2), (6,),
 
 
 def gradients(vae, images):
-    """The loss of a minibatch and its gradient by every parameter."""
+    """The loss of a minibatch and its gradient with respect to every parameter."""
     pm.set_tt_rng(3)
     model, local_rv, xs = vae_model(vae, 4, len(images))
     objective = pm.ADVI(local_rv=local_rv, model=model).objective

@@ -65,7 +65,8 @@ def fit_stock(
     name = method if isinstance(method, str) else type(method).__name__
     if refused:
         raise ConfigurationError(
-            f"fit: {', '.join(refused)} is not available with method={name!r}, which runs through stock pm.fit"
+            f"fit: method={name!r} runs through stock pm.fit, which does not take {', '.join(refused)}: leave out what "
+            "is fastvae's own, or choose method='advi' or 'fullrank_advi'"
         )
     print(f"fastvae.fit: method {name!r} runs through stock pm.fit", file=sys.stderr)
     seed = None if random_seed is None else stream_seed(random_seed)

@@ -67,8 +67,8 @@ static void size_of_top(const thunk *t, const geometry *g, int *size) {
     }
 }
 
-static const char *names[] = {"convolution", "convolution's gradient by its image",
-                              "convolution's gradient by its weights"};
+static const char *names[] = {"convolution", "gradient of a convolution with respect to its image",
+                              "gradient of a convolution with respect to its weights"};
 
 static int bad_shapes(const thunk *t, const geometry *g) {
     PyErr_Format(PyExc_ValueError,
