@@ -316,7 +316,9 @@ def test_obj_n_mc_is_the_number_of_samples(toy):
 def test_other_methods_refuse_our_options():
     with pm.Model():
         pm.Normal("mu", 0, 1)
-        with pytest.raises(ConfigurationError, match="method='svgd' runs through .*, which does not take kl, n_samples: "):
+        with pytest.raises(
+            ConfigurationError, match="method='svgd' runs through .*, which does not take kl, n_samples: "
+        ):
             fastvae.fit(1, method="svgd", n_samples=2, kl="analytic")
 
 

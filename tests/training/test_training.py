@@ -326,7 +326,10 @@ def test_an_inference_takes_a_seed_and_nothing_that_it_has_already():
         (dict(bad_steps="ignore"), "bad_steps='ignore' must be one of 'stop', 'skip'"),
         (dict(resume=True), "resume=True needs checkpoint=FOLDER"),
         (dict(checkpoint="run", checkpoint_every=0), "checkpoint_every=0 must be an integer of at least 1"),
-        (dict(method="svgd", checkpoint="run"), "method='svgd' runs through stock pm.fit, which does not take checkpoint: "),
+        (
+            dict(method="svgd", checkpoint="run"),
+            "method='svgd' runs through stock pm.fit, which does not take checkpoint: ",
+        ),
     ],
 )
 def test_arguments_of_the_wrong_kind(options, message):
