@@ -30,7 +30,7 @@ import os
 import pathlib
 from typing import Any
 
-from fastvae import kinds
+from fastvae import kinds, renamed
 from fastvae.checkpoint import files as _files
 from fastvae.checkpoint import state as _state
 from fastvae.checkpoint.comparing import MAY_CHANGE
@@ -67,7 +67,7 @@ def read(path: str | os.PathLike) -> dict[str, Any]:
     DataError
         If a newer version of fastvae wrote it.
     """
-    return vars(_state.read(path))
+    return _Contents(vars(_state.read(path)))
 
 
 @kinds.checked(folder=kinds.path)
@@ -82,4 +82,17 @@ def newest(folder: str | os.PathLike) -> dict[str, Any] | None:
         If all are damaged, or the newest whole one is of a newer version of fastvae.
     """
     found = _files.newest(folder)
-    return None if found is None else vars(found)
+    return None if found is None else _Contents(vars(found))
+
+
+class _Contents(dict):
+    """The fields of a state; what the states of two parts were called in format 1 goes on with a warning."""
+
+    def __missing__(self, name: str) -> Any:
+        if name == "held_out":
+            renamed.warn("the field 'held_out' of a checkpoint", "its ['parts']['held_out']['measured']")
+            return self["parts"].get("held_out", {"measured": []})["measured"]
+        if name == "best":
+            renamed.warn("the field 'best' of a checkpoint", "its ['parts']['best']")
+            return self["parts"].get("best")
+        raise KeyError(name)

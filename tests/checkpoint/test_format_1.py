@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import fastvae
-from fastvae import checkpoint, cli
+from fastvae import checkpoint, cli, renamed
 from fastvae.errors import ConfigurationError
 from tests.checkpoint.format_1 import programs
 
@@ -46,6 +46,19 @@ def test_a_parameter_file_holds_what_the_checkpoint_does(name):
     saved = {entry["name"]: entry["value"] for entry in state["variables"]}
     for parameter in model.get_params():
         np.testing.assert_array_equal(parameter.get_value(), saved[parameter.name])
+
+
+@pytest.mark.parametrize("name, measured_at", [("mlp", [3, 6]), ("conv", [])])
+def test_fields_that_are_states_of_parts_now_are_found_by_their_former_names(name, measured_at):
+    state = checkpoint.read(WRITTEN / name / f"checkpoint-{programs.HALF:08d}.ckpt")
+    with pytest.warns(renamed.RenamedWarning, match="field 'held_out' of .* is now its .*'measured'"):
+        measured = state["held_out"]
+    with pytest.warns(renamed.RenamedWarning, match="field 'best' of .* is now its"):
+        best = state["best"]
+    assert [step for step, _ in measured] == measured_at
+    assert best["step"] in measured_at if measured_at else best is None
+    with pytest.raises(KeyError):
+        state["speed"]
 
 
 @pytest.mark.parametrize("folder", ["run"], indirect=True)
