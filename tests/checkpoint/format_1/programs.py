@@ -1,7 +1,8 @@
 """Small runs whose checkpoints and parameter files the last version with checkpoints of format 1 wrote (b5b1be9).
 
 `python -m tests.checkpoint.format_1.programs FOLDER`, in a checkout of that commit with this folder copied into it,
-writes them anew (there `sampler=` is `order=`): of each program the checkpoint after 6 steps, the losses of 12 steps in one go, and its network.
+writes them anew (there `sampler=` is `order=`): of each program the checkpoint after 6 steps, the losses of 12 steps in
+one go, and its network.
 """
 
 import pathlib
