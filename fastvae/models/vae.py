@@ -277,7 +277,10 @@ class VAE(abc.ABC):
             raise ConfigurationError(
                 f"{owner}: {own[0]} is the model's own: leave it out, or give a pm.Model of yours to fastvae.fit"
             )
-        training.check_names(owner, kwargs, [*inspect.signature(VAE.fit).parameters, *training.UNUSED])
+        _, *shown = inspect.signature(VAE.fit).parameters
+        own = inspect.signature(inspect.unwrap(VAE.fit)).parameters
+        passed_on = [name for name in shown if name not in own]
+        training.check_names(owner, kwargs, [*passed_on, *training.UNUSED], shown)
         forgotten = [param.name for param in self.likelihood.get_params() if param not in self.get_params()]
         if forgotten:
             raise ConfigurationError(f"{owner}: get_params lacks {forgotten}: add self.likelihood.get_params() to it")
