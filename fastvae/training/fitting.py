@@ -243,12 +243,25 @@ def _inference(options, kwargs):
     methods.drop_unused(kwargs)
     arguments.check_names("fit", kwargs, arguments.further(), inspect.signature(fit).parameters)
     for latent, params in (local_rv or {}).items():
+        _check_family(latent, params)
         for name, value in params.items():
             elbo.precision.check(f"fit: the {name} of {latent}", value)
     kwargs["more_replacements"] = as_variables(kwargs.get("more_replacements"))
     return methods.make_inference(
         options.method, local_rv, options.model, options.random_seed, options.start, options.inf_kwargs
     )
+
+
+def _check_family(latent, params):
+    """Refuse parameters of which PyMC3 knows no posterior."""
+    try:
+        pm.Group.group_for_params(params)
+    except KeyError:
+        families = [f"dict({', '.join(f'{name}=...' for name in f.parameters)})" for f in posteriors.FAMILIES.values()]
+        raise ConfigurationError(
+            f"fit: local_rv: the parameters of {latent}, {', '.join(map(repr, params)) or 'none'}, are those of no "
+            f"posterior: give {' or '.join(families)}"
+        ) from None
 
 
 def _checkpoints(options, kwargs):
