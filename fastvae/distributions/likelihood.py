@@ -135,10 +135,10 @@ class Likelihood:
         """
         return images
 
-    held_out_images = renamed.Member("as_data")
-
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        if "held_out_images" in vars(cls):  # a user's class from before the method had its present name
-            renamed.warn(f"{cls.__name__}.held_out_images", f"{cls.__name__}.as_data")
-            cls.as_data = cls.held_out_images
+        renamed.method(cls, "held_out_images", "as_data")
+
+    def __new__(cls, *args: Any, **options: Any) -> Likelihood:
+        renamed.method(cls, "held_out_images", "as_data")  # which may have been assigned to the class since
+        return super().__new__(cls)

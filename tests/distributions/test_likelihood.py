@@ -95,6 +95,52 @@ def test_a_users_likelihood_with_the_former_names_goes_on():
         assert Poisson().held_out_images("images", 1) == "images"
 
 
+def test_the_former_name_works_wherever_it_is_defined():
+    def doubled(self, images, seed):
+        return 2 * images
+
+    class Mixin:
+        held_out_images = doubled
+
+    with pytest.warns(renamed.RenamedWarning, match="is now"):
+
+        class Super(Bernoulli):
+            def held_out_images(self, images, seed):
+                return 3 * super().held_out_images(images, seed)
+
+        class Twice(Super):
+            def held_out_images(self, images, seed):
+                return 5 * super().held_out_images(images, seed)
+
+        class Both(Bernoulli):
+            def as_data(self, images, seed):
+                return 7 * super().as_data(images, seed)
+
+            held_out_images = doubled
+
+        class Mixed(Mixin, Bernoulli):
+            pass
+
+        class New(Mixin, Bernoulli):
+            def as_data(self, images, seed):
+                return 11 * super().as_data(images, seed)
+
+        class Later(Bernoulli):
+            pass
+
+        Later.held_out_images = doubled
+        of_instance = Bernoulli()
+        of_instance.held_out_images = lambda images, seed: 13 * images
+        ones = np.ones((1, 1, 1, 1), "float32")
+        found = [
+            of_instance.as_data(ones, 1),
+            *(cls().as_data(ones, 1) for cls in (Super, Twice, Both, Mixed, New, Later)),
+        ]
+        assert [int(value) for value in np.ravel(found)] == [13, 3, 15, 7, 2, 22, 2]
+        former = [cls().held_out_images(ones, 1).item() for cls in (Bernoulli, Twice, Both, Mixed, New)]
+        assert former == [1, 15, 2, 2, 22]
+
+
 def convolutions(step):
     return sum("Conv" in type(node.op).__name__ for node in step.maker.fgraph.toposort())
 
