@@ -89,7 +89,11 @@ class _LayeredVAE(VAE):
     @property
     def _decoded_shape(self):
         """The shape of one output of the decoder, as the likelihood takes it."""
-        return tuple(self.likelihood.output_shape(self.image_shape))
+        shape = self.likelihood.output_shape(self.image_shape)
+        if isinstance(shape, np.ndarray):
+            shape = shape.tolist()
+        owner = f"{type(self).__name__}: the likelihood {self.likelihood!r}"
+        return kinds.shape_of_images.check(owner, f"output_shape({self.image_shape})", shape)
 
 
 class MLPVAE(_LayeredVAE):
