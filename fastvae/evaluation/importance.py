@@ -64,7 +64,7 @@ KINDS = dict(
     k=kinds.integer(),
     n_samples=kinds.integer(),
     seed=RNG,
-    local_rv=kinds.optional(kinds.dictionary("a dict {latent: dict(mu=mean, rho=rho)}")),
+    local_rv=kinds.optional(kinds.dictionary(posteriors.local_rv_words)),
     batch_size=kinds.size,
 )
 

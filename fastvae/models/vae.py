@@ -59,8 +59,9 @@ class VAE(abc.ABC):
         Latent variables of an image.
     likelihood : str or fastvae.likelihoods.Likelihood, optional
         By default ``"normal"`` (sd 0.1). A name from the table in `fastvae.likelihoods`, or an instance.
-    posterior : {"mean-field", "full-covariance"}, optional
-        What `encode` returns beside the mean: rho, or the packed lower triangle of `fastvae.posteriors`.
+    posterior : str or fastvae.posteriors.Posterior, optional
+        What `encode` returns beside the mean, by default rho: a name from the table in `fastvae.posteriors`, or an
+        instance.
 
     Raises
     ------
@@ -102,7 +103,7 @@ class VAE(abc.ABC):
         image_shape: tuple[int, int, int],
         n_latent: int,
         likelihood: Any = "normal",
-        posterior: str = "mean-field",
+        posterior: str | posteriors.Posterior = "mean-field",
     ) -> None:
         owner = type(self).__name__
         self.image_shape = image_shape
