@@ -24,7 +24,8 @@ from fastvae.distributions.likelihood import Likelihood
 from fastvae.distributions.posterior import Posterior
 from fastvae.errors import ConfigurationError, DataError
 from fastvae.models import persistence
-from fastvae.models.vae import VAE, full_name
+from fastvae.models.persistence import full_name
+from fastvae.models.vae import VAE
 from fastvae.profiles import memory
 
 __all__ = ["ConvVAE", "MLPVAE", "VAE", "load"]
