@@ -194,8 +194,9 @@ class Checkpoints:
         except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
             what = f"{type(error).__name__}: {' '.join(str(error).split())}"
             raise DataError(
-                f"{self.last}: its checksum is right, but not its state of the part {part.name!r} ({what}): remove the "
-                "file to go on from the checkpoint before it"
+                f"{self.last}: its checksum is right, but the part {part.name!r} cannot go on from its state there "
+                f"({what}): give the part that wrote it or leave it out; if it is the same, the file is damaged, and "
+                "without it the run goes on from the checkpoint before"
             ) from error
 
     def _matched(self, entries: list[dict[str, Any]]) -> list[Any]:

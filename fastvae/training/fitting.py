@@ -89,8 +89,8 @@ def fit(
     callbacks : list of callable, optional
         Called as `callback(approx, losses so far, step number from 1)` after every step; StopIteration ends the fit.
     parts : list of fastvae.training.parts.Part, optional
-        Further parts of the run, such as ``[fastvae.training.parts.TimeLimit(3600)]`` or your own: what they do around
-        the steps, and a state that the checkpoints keep. Instances serve one fit.
+        Further parts of the run: ``[TimeLimit(3600)]`` of `fastvae.training.parts`, or your own. They act around the
+        steps and may have a state that checkpoints keep. Instances serve one fit.
     progressbar : bool
         Whether to show progress on the standard error.
     batch_size : int, optional

@@ -9,7 +9,7 @@ from typing import Any, Callable, Sequence
 import numpy as np
 import theano
 
-from fastvae.errors import NonFiniteError
+from fastvae.errors import ConfigurationError, NonFiniteError
 from fastvae.interrupts import Interrupted, after_the_step
 from fastvae.training.losses import LATEST, LossBuffer
 from fastvae.training.parts.base import Part, Step
@@ -70,7 +70,10 @@ class Loop:
         return self._losses[: self.done]
 
     def end(self, reason: str) -> None:
-        """Let the fit end after the present step, before the first if there is none yet; the first reason counts."""
+        """Let the fit take no further step; the first reason counts.
+
+        Where losses are fetched for several steps at once, those steps have been taken and still count.
+        """
         self._reason = self._reason or reason
 
     def run(self) -> None:
@@ -97,10 +100,22 @@ class Loop:
                 for part in self.parts:
                     part.enter(self)
                 self.approx.ended_by = self._steps(interrupted)
-                for part in self.parts:
-                    part.finish(self)
+                self._finish()
         finally:
             self.inference.hist = self.approx.hist = np.concatenate([before, self.losses if self.score else []])
+
+    def _finish(self):
+        """Finish every part, also after one that fails, so that a checkpoint is written; then raise its error."""
+        errors = []
+        for part in self.parts:
+            try:
+                part.finish(self)
+            except NonFiniteError:  # there is nothing worth a checkpoint
+                raise
+            except Exception as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
     @contextlib.contextmanager
     def _leaving(self, part):
@@ -127,7 +142,7 @@ class Loop:
                 losses = self._losses_of_steps(interrupted)
                 for i, loss in enumerate(losses, start=1):
                     self._record(loss, newest=i == len(losses))
-        except StopIteration:  # as in pm.fit: the fit ends here, and what was trained is returned
+        except StopIteration:  # of a step that was not taken
             return "callback"
         except Interrupted as error:  # while a step waited for its data: it was not taken
             return error.signal.name
@@ -166,14 +181,24 @@ class Loop:
         """Keep the loss of a step and call the parts; unless it is the newest step, the parameters have moved on."""
         step = Step(self.done + 1, loss, newest)
         for part in self.parts:
-            part.accept(self, step)
+            try:
+                part.accept(self, step)
+            except StopIteration as error:
+                what = f"the part {part.name!r} raised StopIteration in accept: raise it in after_step"
+                raise ConfigurationError(f"fit: {what}, where the step counts") from error
         if self.done == len(self._losses):
             self._losses = np.concatenate([self._losses, np.empty(len(self._losses))])
         self._losses[self.done] = loss
         self.done = step.number
         for part in self.parts:
-            if newest or not part.needs_newest:
+            if not newest and part.needs_newest:
+                continue
+            try:
                 part.after_step(self, step)
+            except StopIteration:  # as in pm.fit: the fit ends here, and what was trained is returned
+                return self.end("callback")
+            except KeyboardInterrupt:
+                return self.end("SIGINT")
 
 
 def _advancing(step, pipelines):

@@ -74,9 +74,10 @@ class Part:
 
     An instance belongs to one fit. `run` is the `fastvae.training.loop.Loop`: `run.approx`, `run.params` (the trained
     shared variables), `run.n` (steps in all), `run.done` (steps taken), `run.losses` (float64, one for each of them),
-    and ``run.end(reason)``, which ends the fit after the present step with `reason` as ``approx.ended_by``.
-    StopIteration raised in `after_step` ends it at once, as PyMC3's callbacks do, and parts later in the order do not
-    see the step.
+    and ``run.end(reason)``, which lets it take no further step and makes `reason` its ``approx.ended_by``.
+    StopIteration raised in `after_step` does the same, as in PyMC3's callbacks, and parts later in the order do not see
+    that step. Where losses are fetched for several steps at once, those steps have been taken and still count: a part
+    that must end the fit at a certain step says so by `due_in`.
 
     Attributes
     ----------

@@ -38,5 +38,5 @@ def test_a_state_that_no_run_writes_is_one_line(run, tmp_path):
     run.train(2, checkpoints=run.checkpoints(tmp_path))
     folder = run.checkpoints(tmp_path, resume=True)
     folder._resumed.parts["held_out"] = {"measured": [1]}
-    with pytest.raises(DataError, match="00000002.ckpt: .*not its state of the part 'held_out'"):
+    with pytest.raises(DataError, match="00000002.ckpt: .*part 'held_out' cannot go on from its state"):
         run.loop(3, checkpoints=folder)

@@ -127,6 +127,46 @@ def test_a_loss_that_is_not_accepted_is_not_recorded(run):
     assert len(running.approx.hist) == 2
 
 
+class Raising(Part):
+    """Raises an error at the third step, or at the end."""
+
+    def __init__(self, error, phase):
+        self.error, self.phase = error, phase
+
+    def accept(self, run, step):
+        if self.phase == "accept" and step.number == 3:
+            raise self.error
+
+    def after_step(self, run, step):
+        if self.phase == "after_step" and step.number == 3:
+            raise self.error
+
+    def finish(self, run):
+        if self.phase == "finish":
+            raise self.error
+
+
+@pytest.mark.parametrize("error, reason", [(StopIteration(), "callback"), (KeyboardInterrupt(), "SIGINT")])
+def test_steps_that_were_taken_count_where_a_part_stops_at_one_before_the_newest(run, tmp_path, error, reason):
+    approx = run.train(9, parts=[Raising(error, "after_step")], checkpoints=run.checkpoints(tmp_path))
+    taken = 3 if run.buffer is None else SIZE
+    assert approx.ended_by == reason and len(approx.hist) == taken
+    in_one_go = run.again().train(9).hist
+    again = run.again().train(9, checkpoints=run.checkpoints(tmp_path, resume=True))
+    np.testing.assert_array_equal(again.hist, in_one_go)
+
+
+def test_stop_iteration_has_no_place_where_a_step_is_accepted(run):
+    with pytest.raises(ConfigurationError, match="'Raising' raised StopIteration in accept: raise it in after_step"):
+        run.train(9, parts=[Raising(StopIteration(), "accept")])
+
+
+def test_a_part_that_fails_at_the_end_does_not_cost_the_last_checkpoint(run, tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        run.train(3, parts=[Raising(ZeroDivisionError(), "finish")], checkpoints=run.checkpoints(tmp_path))
+    assert checkpoint.newest(tmp_path)["step"] == 3
+
+
 def test_stop_iteration_ends_the_fit_at_once(run):
     class Stop(Part):
         needs_newest = True
@@ -178,7 +218,7 @@ def test_a_state_that_a_part_does_not_take_back_is_one_line(run, tmp_path):
     run.train(2, parts=[Odd({"steps": 1})], checkpoints=run.checkpoints(tmp_path))
     recorder = Recorder()
     recorder.__class__ = type("Odd", (Recorder,), {})
-    with pytest.raises(DataError, match="not its state of the part 'Odd' .KeyError: 'numbers'.: remove the file"):
+    with pytest.raises(DataError, match="part 'Odd' cannot go on from its state there .KeyError: 'numbers'.: give"):
         run.loop(3, parts=[recorder], checkpoints=run.checkpoints(tmp_path, resume=True))
 
 
