@@ -51,6 +51,7 @@ class Likelihood:
     binarizes_batches: bool = False  #: whether each minibatch is, in every step
 
     def __init__(self, **options: Any) -> None:
+        renamed.method(type(self), "held_out_images", "as_data")  # the former may have been assigned since
         self.options = options
         self.config = {"name": self.name, **options}
 
@@ -153,7 +154,3 @@ class Likelihood:
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
         renamed.method(cls, "held_out_images", "as_data")
-
-    def __new__(cls, *args: Any, **options: Any) -> Likelihood:
-        renamed.method(cls, "held_out_images", "as_data")  # which may have been assigned to the class since
-        return super().__new__(cls)
