@@ -45,19 +45,24 @@ class Kind(NamedTuple):
     """What a parameter takes.
 
     `standard(value)` returns the value in its standard form, or raises TypeError, ValueError or OverflowError; `says`
-    completes the sentence "it must be ...".
+    completes the sentence "it must be ...", or is a function that returns such words, for what users can add to.
     """
 
     name: str
-    says: str
+    says: str | Callable[[], str]
     standard: Callable[[Any], Any]
+
+    @property
+    def words(self) -> str:
+        """What completes the sentence, as it is now."""
+        return self.says if isinstance(self.says, str) else self.says()
 
     def check(self, owner: str, parameter: str, value: Any) -> Any:
         """`value` in its standard form; raises a ConfigurationError of one line if it is of another kind."""
         try:
             return self.standard(value)
         except (TypeError, ValueError, OverflowError):
-            raise ConfigurationError(f"{owner}: {parameter}={shown(value)} must be {self.says}") from None
+            raise ConfigurationError(f"{owner}: {parameter}={shown(value)} must be {self.words}") from None
 
 
 def checked(*others: Any, **kinds: Kind) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -183,9 +188,8 @@ def choice(*names: str) -> Kind:
 
 def optional(kind: Kind) -> Kind:
     """None, or whatever the other kind takes."""
-    return Kind(
-        f"optional {kind.name}", f"None or {kind.says}", lambda value: None if value is None else kind.standard(value)
-    )
+    says = f"None or {kind.says}" if isinstance(kind.says, str) else lambda: f"None or {kind.words}"
+    return Kind(f"optional {kind.name}", says, lambda value: None if value is None else kind.standard(value))
 
 
 def either(*kinds: Kind) -> Kind:
@@ -199,7 +203,7 @@ def either(*kinds: Kind) -> Kind:
                 pass
         raise TypeError
 
-    return Kind(" or ".join(kind.name for kind in kinds), ", or ".join(kind.says for kind in kinds), standard)
+    return Kind(" or ".join(kind.name for kind in kinds), ", or ".join(kind.words for kind in kinds), standard)
 
 
 def sequence(kind: Kind, of: str, shortest: int = 0) -> Kind:
@@ -213,7 +217,7 @@ def sequence(kind: Kind, of: str, shortest: int = 0) -> Kind:
     return Kind(f"list of {kind.name}", f"a list of {of}", standard)
 
 
-def instance(name: str, says: str, *types: type) -> Kind:
+def instance(name: str, says: str | Callable[[], str], *types: type) -> Kind:
     """An instance of any of the types."""
 
     def standard(value: Any) -> Any:
@@ -246,7 +250,7 @@ def function(says: str) -> Kind:
     return Kind("function", says, standard)
 
 
-def dictionary(says: str) -> Kind:
+def dictionary(says: str | Callable[[], str]) -> Kind:
     """A dict."""
     return instance("dict", says, dict)
 

@@ -57,7 +57,7 @@ def _likelihood(value: Any) -> Any:
 #: What `make` takes.
 LIKELIHOOD = kinds.Kind(
     "likelihood",
-    f"one of {', '.join(map(repr, NAMED))}, or an instance such as fastvae.likelihoods.Normal(learn_sd=True)",
+    lambda: f"one of {', '.join(map(repr, NAMED))}, or an instance such as fastvae.likelihoods.Normal(learn_sd=True)",
     _likelihood,
 )
 

@@ -12,6 +12,9 @@ two it is, is declared by the model's ``posterior=`` and never guessed from shap
 Each lives in a file of its own in `fastvae.distributions`. `of_params` makes one from PyMC3's dict, `of_group` from a
 PyMC3 group; `draw` and the functions after it are short for methods of what `of_params` returns.
 
+One of your own is a subclass of `Posterior`, given to a model as an instance, ``posterior=Mine()``, or by name after
+``FAMILIES[Mine.name] = Mine``, which `fastvae.load` needs too.
+
 Examples
 --------
 >>> import theano, numpy as np, theano.tensor as tt
@@ -31,7 +34,7 @@ from pymc3.variational.opvi import Group
 from fastvae import expressions, kinds, renamed
 from fastvae.distributions.full_covariance_normal import FullCovariance
 from fastvae.distributions.normal import MeanField
-from fastvae.distributions.posterior import Distribution, Posterior
+from fastvae.distributions.posterior import Distribution, Posterior, families, of_parameters, same_family
 from fastvae.errors import ConfigurationError
 
 __all__ = [
@@ -39,42 +42,85 @@ __all__ = [
     *["draw", "grad_log_q", "log_density", "log_scale", "variance"],
 ]
 
+#: By the names that ``posterior=`` and parameter files have. A family of your own may be added.
 FAMILIES: dict[str, type[Posterior]] = {family.name: family for family in (MeanField, FullCovariance)}
-POSTERIOR = kinds.choice(*FAMILIES)
 
 
-def _params(value: Any) -> Any:
-    if not isinstance(value, dict) or _family(value) is None:
+def _posterior(value: Any) -> Any:
+    is_name = isinstance(value, str) and value in FAMILIES
+    if not is_name and not (isinstance(value, Posterior) and isinstance(getattr(value, "name", None), str)):
         raise TypeError
     return value
 
 
-def _family(params: dict[str, Any]) -> type[Posterior] | None:
-    return next((family for family in FAMILIES.values() if params.keys() == set(family.parameters)), None)
+#: What `make` takes.
+POSTERIOR = kinds.Kind(
+    "posterior",
+    lambda: f"one of {', '.join(map(repr, FAMILIES))}, or an instance of a family of yours, which has a name",
+    _posterior,
+)
+
+
+def _params(value: Any) -> Any:
+    if not isinstance(value, dict) or of_parameters(value) is None:
+        raise TypeError
+    return value
 
 
 PARAMS = kinds.Kind(
     "params",
-    " or ".join("dict({}=mean, {}=spread)".format(*family.parameters) for family in FAMILIES.values()),
+    lambda: " or ".join("dict({}=mean, {}=spread)".format(*family.parameters) for family in families()),
     _params,
 )
 
 
-@kinds.checked(owner=kinds.text, name=kinds.anything)
-def make(owner: str, name: str) -> Posterior:
-    """The posterior called `name`, for the model `owner`.
+def local_rv_words() -> str:
+    """What `local_rv=` takes, for an error message."""
+    ways = ["{{latent: dict({0}=mean, {1}={1})}} for {2}".format(*f.parameters, f.name) for f in families()]
+    return (
+        f"what the encoder says of the latent variables; give a dict {' or '.join(ways)}; "
+        "{latent: (mean, rho)} is short for the first"
+    )
+
+
+@kinds.checked(owner=kinds.text, posterior=kinds.anything)
+def make(owner: str, posterior: str | Posterior) -> Posterior:
+    """The posterior of the model `owner`.
+
+    Parameters
+    ----------
+    owner : str
+    posterior : str or Posterior
+        A name of `FAMILIES`, or an instance, which need not be of a family there.
 
     Raises
     ------
     ConfigurationError
-        If there is none of that name.
+        If it is neither, or PyMC3 or a parameter file would take it for another family.
 
     Examples
     --------
     >>> make("MLPVAE", "full-covariance").n_spread(3)
     6
     """
-    return FAMILIES[POSTERIOR.check(owner, "posterior", name)]()
+    posterior = POSTERIOR.check(owner, "posterior", posterior)
+    if isinstance(posterior, str):
+        return FAMILIES[posterior]()
+    what, family = f"{owner}: posterior={kinds.shown(posterior)}", type(posterior)
+    if vars(posterior):
+        raise ConfigurationError(
+            f"{what} has {', '.join(vars(posterior))} of its own, which no parameter file keeps: make it an "
+            "attribute of the class, with a class for each value"
+        )
+    if not same_family(FAMILIES.get(posterior.name, family), family):
+        raise ConfigurationError(f"{what} has the name {posterior.name!r} of another family: give it one of its own")
+    by_parameters = of_parameters(posterior.parameters)
+    if by_parameters is None or by_parameters.distribution is not family.distribution:
+        raise ConfigurationError(
+            f"{what} has a distribution of its own and the parameters {posterior.parameters!r} of another family, by "
+            "which PyMC3 tells families apart: give its class `parameters` of its own"
+        )
+    return posterior
 
 
 @kinds.checked(params=PARAMS, n_latent=kinds.size)
@@ -97,13 +143,13 @@ def of_params(params: dict[str, tt.TensorVariable], n_latent: int) -> Distributi
     >>> q.variance.eval().round(2)  # log(2)^2
     array([[0.48, 0.48]], dtype=float32)
     """
-    family = _family(params)()
+    family = of_parameters(params)()
     return family.distribution(*(params[name] for name in family.parameters), n_latent)
 
 
 @kinds.checked(group=kinds.instance("group", "a group of variables of a PyMC3 approximation", Group))
 def of_group(group: Group) -> Distribution | None:
-    """The distribution of a PyMC3 group of variables, or None where it is of no family of `FAMILIES`.
+    """The distribution of a PyMC3 group of variables, or None where PyMC3 has a family that is none here.
 
     Examples
     --------
@@ -114,7 +160,7 @@ def of_group(group: Group) -> Distribution | None:
     >>> of_group(group).mean.eval()
     array([0., 0.], dtype=float32)
     """
-    family = next((family for family in FAMILIES.values() if type(group) is family.group), None)
+    family = next((family for family in families() if type(group) is family.group), None)
     if family is None or not (group.local or family.takes_global and not group.batched):
         return None
     return of_params(group.params_dict, group.ddim)
@@ -150,13 +196,9 @@ def of_latents(local_rv: dict | None) -> dict | None:
     params = {}
     for latent, given in local_rv.items() if isinstance(local_rv, dict) else ():
         is_pair = isinstance(given, (tuple, list)) and len(given) == 2
-        params[latent] = dict(zip(("mu", "rho"), given)) if is_pair else given
+        params[latent] = dict(zip(MeanField.parameters, given)) if is_pair else given
     if not isinstance(local_rv, dict) or not all(isinstance(given, dict) for given in params.values()):
-        raise ConfigurationError(
-            f"local_rv={local_rv!r} is not what the encoder says of the latent variables; give a dict "
-            "{latent: dict(mu=mean, rho=rho)} or {latent: (mean, rho)}; dict(mu=mean, L_tril=rows) for a full "
-            "covariance"
-        )
+        raise ConfigurationError(f"local_rv={kinds.shown(local_rv)} is not {local_rv_words()}")
     return params
 
 

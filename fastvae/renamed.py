@@ -2,6 +2,7 @@
 
     names       of a module: functions, classes, values and what moved to another module
     Member      of a class: methods, properties and attributes
+    method      of a class: a method that users' subclasses may override under either name
     arguments   of a function: keyword arguments
 
 The warning names the line of the user's program, not one of fastvae's, and Python prints it once for each such line.
@@ -95,6 +96,59 @@ class Member:
     def __get__(self, instance: object, owner: type) -> Any:
         warn(f"{owner.__name__}.{self.old}", f"{owner.__name__}.{self.new}")
         return getattr(owner if instance is None else instance, self.new)
+
+
+class _SameMethod:
+    """The old name of the method `new` of one class, so that `super().old` is the next class's method."""
+
+    def __init__(self, base: type, old: str, new: str) -> None:
+        self.base, self.old, self.new = base, old, new
+
+    def _warn(self, owner: type) -> None:
+        warn(f"{owner.__name__}.{self.old}", f"{owner.__name__}.{self.new}")
+
+    def __get__(self, instance: object, owner: type) -> Any:
+        self._warn(owner)
+        return vars(self.base)[self.new].__get__(instance, owner)
+
+    def __set__(self, instance: object, value: Any) -> None:
+        self._warn(type(instance))
+        setattr(instance, self.new, value)
+
+
+def method(cls: type, old: str, new: str) -> None:
+    """Let a class and those that it inherits from, mixins included, have a method under both its names.
+
+    A class that defines only one of them gets the other; one that defines both, for two versions of fastvae, stays as
+    it is.
+
+    Parameters
+    ----------
+    cls : type
+    old, new : str
+        Names of the method.
+
+    Examples
+    --------
+    >>> class Base:
+    ...     def encode(self, x):
+    ...         return x + 1
+    >>> class Doubled(Base):
+    ...     def encoded(self, x):
+    ...         return 2 * super().encoded(x)
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("ignore")
+    ...     method(Doubled, "encoded", "encode")
+    ...     Doubled().encode(1)
+    4
+    """
+    for base in cls.__mro__:
+        if old in vars(base) and new not in vars(base):
+            warn(f"{base.__name__}.{old}", f"{base.__name__}.{new}")
+            setattr(base, new, vars(base)[old])
+            setattr(base, old, _SameMethod(base, old, new))
+        elif new in vars(base) and old not in vars(base):
+            setattr(base, old, _SameMethod(base, old, new))
 
 
 def arguments(**renamed: str) -> Callable[[F], F]:

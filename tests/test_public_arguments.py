@@ -92,6 +92,7 @@ ADMISSIBLE = {
     "part": set(),
     "device": set(),
     "likelihood": set(),
+    "posterior": set(),
     "shape": set(),
 }
 

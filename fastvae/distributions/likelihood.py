@@ -25,7 +25,7 @@ import theano.tensor as tt
 from fastvae import expressions, kinds, renamed
 from fastvae.arguments import GENERATOR, RNG, generator
 from fastvae.datasets.validation import in_type
-from fastvae.errors import DataError
+from fastvae.errors import ConfigurationError, DataError
 from fastvae.nn.activations import identity
 
 
@@ -51,6 +51,7 @@ class Likelihood:
     binarizes_batches: bool = False  #: whether each minibatch is, in every step
 
     def __init__(self, **options: Any) -> None:
+        renamed.method(type(self), "held_out_images", "as_data")  # the former may have been assigned since
         self.options = options
         self.config = {"name": self.name, **options}
 
@@ -99,7 +100,7 @@ class Likelihood:
         Raises
         ------
         DataError
-            If the outputs are not finite floats of four axes.
+            If the outputs are not finite floats of four axes, or their channels not those of whole images.
 
         Examples
         --------
@@ -111,6 +112,12 @@ class Likelihood:
         output = in_type(output, "float32", f"{owner}: output")
         if output.ndim != 4:
             raise DataError(f"{owner}: output: found shape {output.shape}: give (batch, channels, rows, columns)")
+        by_channel = type(self).output_shape is Likelihood.output_shape
+        if by_channel and output.shape[1] % self.n_outputs:
+            raise DataError(
+                f"{owner}: output: found shape {output.shape}: give {self.n_outputs} channels for each channel of an "
+                f"image, as {self!r}.output_shape(image_shape) says"
+            )
         return self.draw_images(output, generator(owner, seed)).astype(np.float32)
 
     @kinds.checked(output=kinds.anything, rng=GENERATOR)
@@ -121,7 +128,16 @@ class Likelihood:
     @kinds.checked(name=kinds.text, x=expressions.tensor, output=expressions.tensor, total_size=kinds.anything)
     def observe(self, name: str, x: tt.TensorVariable, output: tt.TensorVariable, total_size: int | None) -> Any:
         """The observed variable `name` of the PyMC3 model of the context."""
-        return pm.DensityDist(name, lambda value: self.log_prob(value, output), observed=x, total_size=total_size)
+        return pm.DensityDist(name, lambda value: self._by_image(value, output), observed=x, total_size=total_size)
+
+    def _by_image(self, x, output):
+        log_prob = self.log_prob(x, output)
+        if getattr(log_prob, "ndim", 0) == 0:
+            raise ConfigurationError(
+                f"{type(self).__name__}.log_prob returns one number, {kinds.shown(log_prob)}, for all images together: "
+                "sum over the axes of an image at most, so that the batch stays the first axis"
+            )
+        return log_prob
 
     @kinds.checked(images=kinds.anything, owner=kinds.text)
     def check(self, images: np.ndarray, owner: str) -> None:
@@ -135,10 +151,6 @@ class Likelihood:
         """
         return images
 
-    held_out_images = renamed.Member("as_data")
-
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        if "held_out_images" in vars(cls):  # a user's class from before the method had its present name
-            renamed.warn(f"{cls.__name__}.held_out_images", f"{cls.__name__}.as_data")
-            cls.as_data = cls.held_out_images
+        renamed.method(cls, "held_out_images", "as_data")

@@ -5,12 +5,14 @@ has, makes them from the network's unbounded output, and turns both into a `Dist
 expressions: draws, log q, its gradient, and closed forms.
 
 PyMC3 keeps the parameters of a group of variables in a dict and tells families apart by its keys: a family names its
-two. `fastvae.posteriors.of_params` is the one place where such a dict becomes a `Distribution`.
+two, and `of_parameters` is the family that has them. `fastvae.posteriors.of_params` is the one place where such a dict
+becomes a `Distribution`.
 """
 
 from __future__ import annotations
 
 import abc
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ import theano.tensor as tt
 from pymc3.variational.opvi import Group, node_property
 
 from fastvae import expressions, kinds
+from fastvae.errors import ConfigurationError
 
 
 class Distribution(abc.ABC):
@@ -55,8 +58,14 @@ class Distribution(abc.ABC):
         raise NotImplementedError
 
 
+_BY_PARAMETERS: dict[frozenset[str], type[Posterior]] = {}  # every family that there is, a user's too
+
+
 class Posterior(abc.ABC):
-    """A family of posteriors: what the second output of `encode` is, and the distribution that both outputs make."""
+    """A family of posteriors: what the second output of `encode` is, and the distribution that both outputs make.
+
+    It has neither options nor state, so that its name, which a parameter file keeps, says all of it.
+    """
 
     name: str  #: of ``posterior=``
     parameters: tuple[str, str]  #: names of mean and spread in PyMC3's dict: no other family has these
@@ -65,8 +74,18 @@ class Posterior(abc.ABC):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        if "parameters" in vars(cls) and "group" not in vars(cls):
-            cls.group = _group_of(cls)
+        if "parameters" not in vars(cls):
+            return
+        former = _BY_PARAMETERS.get(frozenset(cls.parameters))
+        if former is None or same_family(former, cls):
+            if "group" not in vars(cls):
+                cls.group = _group_of(cls) if former is None else former.group
+            _BY_PARAMETERS[frozenset(cls.parameters)] = cls
+        elif "group" not in vars(cls):
+            raise ConfigurationError(
+                f"{cls.__name__}: parameters={cls.parameters!r} are those of the posterior {former.__name__}, and by "
+                "them PyMC3 tells families apart: give the spread another name"
+            )
 
     @abc.abstractmethod
     def n_spread(self, n_latent: int) -> int:
@@ -90,15 +109,32 @@ class Posterior(abc.ABC):
         return dict(zip(self.parameters, (mean, spread)))
 
 
+def families() -> list[type[Posterior]]:
+    """Every family that there is, with a name in `fastvae.posteriors.FAMILIES` or without."""
+    return list(_BY_PARAMETERS.values())
+
+
+def of_parameters(names: Collection[str]) -> type[Posterior] | None:
+    """The family whose parameters PyMC3 has under these names, or None."""
+    return _BY_PARAMETERS.get(frozenset(names))
+
+
+def same_family(one: type[Posterior], other: type[Posterior]) -> bool:
+    """Whether two classes are one, or one that was defined once more, as in a notebook."""
+    return (one.__module__, one.__qualname__) == (other.__module__, other.__qualname__)
+
+
 def _group_of(family: type[Posterior]) -> type[Group]:
     """PyMC3's group of a family that only fastvae has: of one local variable, whose parameters are given."""
 
+    parameters = family.parameters
+
     class FamilyGroup(Group):
-        __param_spec__ = dict.fromkeys(family.parameters, ("d",))
-        short_name = family.name
+        __param_spec__ = dict.fromkeys(parameters, ("d",))
+        short_name = f"{family.name} {' '.join(parameters)}"  # PyMC3 wants it unique
 
         def get_param_spec_for(self, d, **kwargs):
-            return dict(zip(family.parameters, ((d,), (family().n_spread(d),))))
+            return dict(zip(parameters, ((d,), (_BY_PARAMETERS[frozenset(parameters)]().n_spread(d),))))
 
         def __init_group__(self, group):
             super().__init_group__(group)
@@ -106,11 +142,13 @@ def _group_of(family: type[Posterior]) -> type[Group]:
             self._finalize_init()
 
         def distribution(self):
-            return family().distribution(*(self.params_dict[name] for name in family.parameters), self.ddim)
+            return _BY_PARAMETERS[frozenset(parameters)]().distribution(
+                *(self.params_dict[name] for name in parameters), self.ddim
+            )
 
         @node_property
         def mean(self):
-            return self.params_dict[family.parameters[0]]
+            return self.params_dict[parameters[0]]
 
         @node_property
         def symbolic_random(self):

@@ -285,7 +285,7 @@ class _Bound:
         for group in self.local_groups:
             if posteriors.of_group(group) is None:
                 raise ConfigurationError(
-                    f"objective='iwae' needs {posteriors.PARAMS.says} for the posterior of {group.group[0].name!r}, "
+                    f"objective='iwae' needs {posteriors.PARAMS.words} for the posterior of {group.group[0].name!r}, "
                     f"got the parameters {sorted(map(str, group.params_dict))}: give these, or objective='elbo'"
                 )
 

@@ -64,7 +64,7 @@ KINDS = dict(
     k=kinds.integer(),
     n_samples=kinds.integer(),
     seed=RNG,
-    local_rv=kinds.optional(kinds.dictionary("a dict {latent: dict(mu=mean, rho=rho)}")),
+    local_rv=kinds.optional(kinds.dictionary(posteriors.local_rv_words)),
     batch_size=kinds.size,
 )
 
@@ -271,7 +271,7 @@ class Amortised:
             z = q.draw(noise).reshape((noise.shape[0], *variable.dshape[1:]))
             latents[variable] = tt.patternbroadcast(z, variable.broadcastable)
             log_q.append(q.log_density(noise))
-        terms = [_per_datum(variable.logp_elemwiset) for variable in model.basic_RVs]
+        terms = [_per_datum(variable) for variable in model.basic_RVs]
         log_joint = theano.clone(sum(terms[1:], terms[0]), latents)
         log_weights = log_joint - sum(log_q[1:], log_q[0])
         self.encode = _function(inputs, encoded)
@@ -289,9 +289,13 @@ def of_vae(vae: Any) -> Amortised:
     return Amortised(model, local_rv, [xs])
 
 
-def _per_datum(log_density):
+def _per_datum(variable):
+    log_density = variable.logp_elemwiset
     if log_density.ndim == 0:
-        raise ConfigurationError(f"{log_density}: a log-density without a first axis has no data to be given apart")
+        raise ConfigurationError(
+            f"the log-density of {variable.name!r} is one number for all data, and log p(x) is estimated datum by "
+            "datum: give the variable the data as its first axis"
+        )
     return log_density.sum(axis=tuple(range(1, log_density.ndim))) if log_density.ndim > 1 else log_density
 
 

@@ -45,7 +45,7 @@ def _or_for_each(kind: kinds.Kind) -> kinds.Kind:
     def standard(value: Any) -> Any:
         return tuple(map(kind.standard, value)) if isinstance(value, tuple) else kind.standard(value)
 
-    return kinds.Kind(f"{kind.name} each", f"{kind.says}, or a tuple of these, one for each array", standard)
+    return kinds.Kind(f"{kind.name} each", f"{kind.words}, or a tuple of these, one for each array", standard)
 
 
 @renamed.arguments(order="sampler")

@@ -21,9 +21,11 @@ import numpy as np
 from fastvae import kinds, nn
 from fastvae.arguments import PADDING, RNG, generator
 from fastvae.distributions.likelihood import Likelihood
+from fastvae.distributions.posterior import Posterior
 from fastvae.errors import ConfigurationError, DataError
 from fastvae.models import persistence
-from fastvae.models.vae import VAE, full_name
+from fastvae.models.persistence import full_name
+from fastvae.models.vae import VAE
 from fastvae.profiles import memory
 
 __all__ = ["ConvVAE", "MLPVAE", "VAE", "load"]
@@ -49,7 +51,7 @@ def _for_convolutions(kind):
             kind.standard(one)
         return value
 
-    return kinds.Kind(f"three of {kind.name}", f"{kind.says}, or three of these, one for each convolution", standard)
+    return kinds.Kind(f"three of {kind.name}", f"{kind.words}, or three of these, one for each convolution", standard)
 
 
 class Stage(NamedTuple):
@@ -89,7 +91,11 @@ class _LayeredVAE(VAE):
     @property
     def _decoded_shape(self):
         """The shape of one output of the decoder, as the likelihood takes it."""
-        return tuple(self.likelihood.output_shape(self.image_shape))
+        shape = self.likelihood.output_shape(self.image_shape)
+        if isinstance(shape, np.ndarray):
+            shape = shape.tolist()
+        owner = f"{type(self).__name__}: the likelihood {self.likelihood!r}"
+        return kinds.shape_of_images.check(owner, f"output_shape({self.image_shape})", shape)
 
 
 class MLPVAE(_LayeredVAE):
@@ -140,7 +146,7 @@ class MLPVAE(_LayeredVAE):
         hidden: int | Sequence[int] = 128,
         activation: str = "relu",
         likelihood: str | dict | Likelihood = "normal",
-        posterior: str = "mean-field",
+        posterior: str | Posterior = "mean-field",
         seed: int | np.random.Generator | None = None,
     ) -> None:
         super().__init__(image_shape, n_latent, likelihood, posterior)
@@ -229,7 +235,7 @@ class ConvVAE(_LayeredVAE):
         strides: int | Sequence = 1,
         padding: int | str | Sequence = 0,
         likelihood: str | dict | Likelihood = "normal",
-        posterior: str = "mean-field",
+        posterior: str | Posterior = "mean-field",
         seed: int | np.random.Generator | None = None,
     ) -> None:
         super().__init__(image_shape, n_latent, likelihood, posterior)
@@ -337,7 +343,10 @@ def load(path: str | os.PathLike) -> ConvVAE | MLPVAE:
     try:
         vae = classes[contents.model_class](**{**contents.config, "seed": _Limited(contents)})
     except (ConfigurationError, TypeError, ValueError, ArithmeticError) as error:
-        raise DataError(f"{path}: its model cannot be built ({error}): save the model again") from error
+        raise DataError(
+            f"{path}: its model cannot be built ({error}): make the instance yourself and call its load_params(path), "
+            "or save the model again"
+        ) from error
     vae.set_params(path, contents)
     return vae
 

@@ -14,10 +14,13 @@ Examples
 ('my.VAE', {'n_latent': 2}, 'weight')
 """
 
+from __future__ import annotations
+
 import json
 import os
 import zipfile
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -37,7 +40,17 @@ class Contents(NamedTuple):
     params: list  # of (name or None, array)
 
 
-def write(path, model_class, config, params):
+def full_name(cls: type) -> str:
+    """The name under which a parameter file keeps a class, for example ``"fastvae.models.ConvVAE"``."""
+    return f"{cls.__module__}.{cls.__qualname__}"
+
+
+def write(
+    path: str | os.PathLike,
+    model_class: str,
+    config: dict[str, Any],
+    params: Sequence[tuple[str | None, np.ndarray]],
+) -> None:
     """Write a parameter file atomically.
 
     Parameters
@@ -73,7 +86,7 @@ def write(path, model_class, config, params):
         raise DataError(f"{path}: cannot be written ({error.strerror}): give a file in a writable folder") from error
 
 
-def read(path):
+def read(path: str | os.PathLike) -> Contents:
     """Read a parameter file.
 
     Returns
@@ -100,6 +113,54 @@ def read(path):
         if value.dtype.kind != "f" or not np.isfinite(value).all():
             raise DataError(f"{path}: parameter {index} ({name}) is not all finite floats: save the model again")
     return Contents(header["class"], header["config"], params)
+
+
+def fill(params: Sequence[Any], cls: type, path: str | os.PathLike, contents: Contents) -> None:
+    """Set a model's parameters to the contents of a parameter file: all of them or, if one does not fit, none.
+
+    Parameters
+    ----------
+    params : list of theano shared variables
+        The model's, in the order of its `get_params()`.
+    cls : type
+        The model's class.
+    path : str or path-like
+        Of the file, for an error message.
+    contents : Contents
+        What `read(path)` returned.
+
+    Raises
+    ------
+    DataError
+        If they are of another class, or of other names, shapes or types.
+    """
+    # By the last name: a class of a script is in the module `__main__` of one process, and in another's it is not.
+    if contents.model_class.split(".")[-1] != cls.__name__:
+        raise DataError(
+            f"{path}: holds the parameters of a {contents.model_class}, not of a {full_name(cls)}: "
+            "load it into a model of its own class"
+        )
+    mine = {_label(index, p.name): p for index, p in enumerate(params)}
+    found = {_label(index, name): value for index, (name, value) in enumerate(contents.params)}
+    missing, unknown = sorted(mine.keys() - found.keys()), sorted(found.keys() - mine.keys())
+    if missing or unknown:
+        raise DataError(
+            f"{path}: lacks parameters {missing} and has unknown ones {unknown}: it was saved by a model built "
+            "differently"
+        )
+    for label, parameter in mine.items():
+        shape = parameter.get_value(borrow=True).shape
+        if found[label].shape != shape or found[label].dtype != parameter.dtype:
+            raise DataError(
+                f"{path}: parameter {label} is {found[label].dtype} {found[label].shape}, the model's is "
+                f"{parameter.dtype} {shape}: it was saved by a model built differently"
+            )
+    for label, parameter in mine.items():
+        parameter.set_value(found[label])
+
+
+def _label(index, name):
+    return f"{index} ({name})"
 
 
 def _unpack(path, file):

@@ -34,18 +34,17 @@ import theano.tensor as tt
 from fastvae import elbo, expressions, kinds, likelihoods, posteriors, training
 from fastvae.arguments import RNG, generator
 from fastvae.compilation import InTurn
-from fastvae.datasets import as_images
-from fastvae.datasets.rows import as_rows, images_on_disk
 from fastvae.datasets.validation import in_type
 from fastvae.errors import ConfigurationError, DataError
 from fastvae.evaluation import importance
 from fastvae.minibatch import Minibatch
 from fastvae.models import persistence
+from fastvae.models.images import as_model_takes, in_chunks, to_train_on
+from fastvae.models.persistence import full_name
 from fastvae.optimizers import adam
 
 #: Arguments of `fastvae.fit` that `VAE.fit` makes itself.
 OF_THE_MODEL = ("local_rv", "model", "random_seed", "configuration", "more_obj_params", "more_replacements")
-CHUNK = 500  # images in one call of a compiled function: bounds the memory that activations take
 
 
 class VAE(abc.ABC):
@@ -59,8 +58,9 @@ class VAE(abc.ABC):
         Latent variables of an image.
     likelihood : str or fastvae.likelihoods.Likelihood, optional
         By default ``"normal"`` (sd 0.1). A name from the table in `fastvae.likelihoods`, or an instance.
-    posterior : {"mean-field", "full-covariance"}, optional
-        What `encode` returns beside the mean: rho, or the packed lower triangle of `fastvae.posteriors`.
+    posterior : str or fastvae.posteriors.Posterior, optional
+        What `encode` returns beside the mean, by default rho: a name from the table in `fastvae.posteriors`, or an
+        instance.
 
     Raises
     ------
@@ -102,7 +102,7 @@ class VAE(abc.ABC):
         image_shape: tuple[int, int, int],
         n_latent: int,
         likelihood: Any = "normal",
-        posterior: str = "mean-field",
+        posterior: str | posteriors.Posterior = "mean-field",
     ) -> None:
         owner = type(self).__name__
         self.image_shape = image_shape
@@ -292,7 +292,7 @@ class VAE(abc.ABC):
         DataError
             If they are not such images, or of another shape than the model's.
         """
-        return _in_chunks(self._encode_mean, self._as_images(images))
+        return in_chunks(self._encode_mean, self._as_images(images))
 
     @kinds.checked(images=kinds.anything)
     def encode_sd(self, images: Any) -> np.ndarray:
@@ -302,7 +302,7 @@ class VAE(abc.ABC):
     @kinds.checked(images=kinds.anything)
     def encode_covariance(self, images: Any) -> np.ndarray:
         """Posterior covariances of the latents, float32 (N, n_latent, n_latent), of images (N, C, H, W)."""
-        return self.posterior.covariance(_in_chunks(self._encode_spread, self._as_images(images)))
+        return self.posterior.covariance(in_chunks(self._encode_spread, self._as_images(images)))
 
     @kinds.checked(z=kinds.anything)
     def decode_mean(self, z: Any) -> np.ndarray:
@@ -317,7 +317,7 @@ class VAE(abc.ABC):
         z = in_type(z, "float32", source)
         if z.shape[1:] != (self.n_latent,):
             raise DataError(f"{source}: found shape {z.shape}, the model takes (N, {self.n_latent})")
-        return _in_chunks(self._decode_mean, z)
+        return in_chunks(self._decode_mean, z)
 
     @kinds.checked(images=kinds.anything)
     def reconstruct(self, images: Any) -> np.ndarray:
@@ -379,32 +379,10 @@ class VAE(abc.ABC):
 
     def set_params(self, path: str | os.PathLike, contents: persistence.Contents) -> None:
         """Set the parameters to the `contents` that `persistence.read(path)` returned."""
-        # By the last name: a class of a script is in the module `__main__` of one process, and in another's it is not.
-        if contents.model_class.split(".")[-1] != type(self).__name__:
-            raise DataError(
-                f"{path}: holds the parameters of a {contents.model_class}, not of a {full_name(type(self))}: "
-                "load it into a model of its own class"
-            )
-        mine = {_label(index, p.name): p for index, p in enumerate(self.get_params())}
-        found = {_label(index, name): value for index, (name, value) in enumerate(contents.params)}
-        missing, unknown = sorted(mine.keys() - found.keys()), sorted(found.keys() - mine.keys())
-        if missing or unknown:
-            raise DataError(
-                f"{path}: lacks parameters {missing} and has unknown ones {unknown}: it was saved by a model built "
-                "differently"
-            )
-        for label, parameter in mine.items():
-            shape = parameter.get_value(borrow=True).shape
-            if found[label].shape != shape or found[label].dtype != parameter.dtype:
-                raise DataError(
-                    f"{path}: parameter {label} is {found[label].dtype} {found[label].shape}, the model's is "
-                    f"{parameter.dtype} {shape}: it was saved by a model built differently"
-                )
-        for label, parameter in mine.items():
-            parameter.set_value(found[label])
+        persistence.fill(self.get_params(), type(self), path, contents)
 
     @cached_property
-    def amortised(self):
+    def amortised(self) -> importance.Amortised:
         """The compiled functions of `fastvae.evaluation.importance`, which see new parameters at once."""
         return importance.of_vae(self)
 
@@ -446,42 +424,13 @@ class VAE(abc.ABC):
         DataError
             If they are not such images, not of the model's shape, or not what the likelihood takes.
         """
-        rows = as_rows(images, images=True)
-        if rows is not None:
-            self._check_shape(rows, f"{owner}: {rows.source}")
-            return images_on_disk(rows, self.likelihood.check, keep_bytes)
-        images = self._as_images(images, owner, keep_bytes)
-        self.likelihood.check(images, owner)
-        return images
+        return to_train_on(images, self.image_shape, self.likelihood, owner, keep_bytes)
 
     def checked_images(self, images: Any, owner: str) -> np.ndarray:
         """Images for judging the model, float32 (N, C, H, W) in [0, 1], as its likelihood takes them."""
-        images = self._as_images(images, owner)
+        images = as_model_takes(images, self.image_shape, owner)
         self.likelihood.check(images, owner)
         return images
 
-    def _as_images(self, images, owner=None, keep_bytes=False):
-        owner = owner or f"{type(self).__name__}: images"
-        images = as_images(images, owner, keep_bytes)
-        self._check_shape(images, owner)
-        return images
-
-    def _check_shape(self, images, source):
-        if images.shape[1:] != self.image_shape:
-            raise DataError(
-                f"{source}: found images of {images.dtype} {images.shape}, the model takes (N, "
-                f"{', '.join(map(str, self.image_shape))}): convert them, or build a model of their shape"
-            )
-
-
-def full_name(cls: type) -> str:
-    """The name under which a parameter file keeps the class, for example ``"fastvae.models.ConvVAE"``."""
-    return f"{cls.__module__}.{cls.__qualname__}"
-
-
-def _label(index, name):
-    return f"{index} ({name})"
-
-
-def _in_chunks(function, values):
-    return np.concatenate([function(values[start : start + CHUNK]) for start in range(0, len(values), CHUNK)])
+    def _as_images(self, images):
+        return as_model_takes(images, self.image_shape, f"{type(self).__name__}: images")

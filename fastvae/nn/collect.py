@@ -47,7 +47,7 @@ def _one_or_more(kind: kinds.Kind, of: str) -> kinds.Kind:
         several = isinstance(values, (list, tuple, set, frozenset))
         return [kind.standard(value) for value in (values if several else [values])]
 
-    return kinds.Kind(f"{kind.name} or several", f"{kind.says}, or a list of {of}", standard)
+    return kinds.Kind(f"{kind.name} or several", f"{kind.words}, or a list of {of}", standard)
 
 
 @kinds.checked(

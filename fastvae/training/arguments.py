@@ -9,7 +9,7 @@ from typing import Any, Callable, Collection, TypeVar
 import pymc3 as pm
 import theano
 
-from fastvae import elbo, kinds, run_options
+from fastvae import elbo, kinds, posteriors, run_options
 from fastvae.checkpoint.description import describe
 from fastvae.errors import ConfigurationError
 from fastvae.training.methods import METHOD
@@ -31,10 +31,7 @@ def _function_options(value):
 
 
 FUNCTION_OPTIONS = "a dict of further arguments of theano.function, such as dict(mode='FAST_COMPILE')"
-LOCAL_RV = (
-    "what the encoder says of the latent variables; give a dict {latent: dict(mu=mean, rho=rho)} or "
-    "{latent: (mean, rho)}; dict(mu=mean, L_tril=rows) for a full covariance"
-)
+LOCAL_RV = posteriors.local_rv_words
 PART = kinds.instance("part", "a fastvae.training.parts.Part", Part)
 #: What the parameters of `fit` take.
 KINDS = dict(

@@ -11,7 +11,7 @@ import fastvae
 from fastvae import renamed
 from fastvae.elbo import step_updates, vae_model
 from fastvae.elbo.rowwise import first_mixing
-from fastvae.errors import DataError
+from fastvae.errors import ConfigurationError, DataError
 from fastvae.likelihoods import Bernoulli, DiscretizedLogistic, Likelihood, LowRankNormal, Normal
 from tests.conftest import runs_in_python
 from tests.distributions.cases import CASES, LEVELS
@@ -68,6 +68,14 @@ def test_outputs_that_are_not_the_decoders_are_refused_by_sample():
         Bernoulli().sample(np.full((1, 1, 1, 1), np.nan, "float32"))
 
 
+@pytest.mark.parametrize("likelihood, channels", [(LowRankNormal(rank=2), 5), (DiscretizedLogistic(), 3)])
+def test_outputs_that_are_not_of_whole_images_are_refused_by_sample(likelihood, channels):
+    with pytest.raises(
+        DataError, match=rf"output: found shape \(1, {channels}, 2, 2\): give {likelihood.n_outputs} chan"
+    ):
+        likelihood.sample(np.zeros((1, channels, 2, 2), "float32"))
+
+
 class Poisson(Likelihood):
     """A user's likelihood from before `as_data` and `output_shape`."""
 
@@ -78,6 +86,24 @@ class Poisson(Likelihood):
 
     def log_prob(self, x, output):
         return x * output - tt.exp(output) - tt.gammaln(x + 1)
+
+
+class Total(Poisson):
+    """Its log-density is that of the whole batch."""
+
+    def log_prob(self, x, output):
+        return super().log_prob(x, output).sum()
+
+
+def test_a_log_density_of_all_images_together_is_refused_in_training_and_evaluation():
+    vae = fastvae.MLPVAE(image_shape=(1, 2, 2), hidden=2, likelihood=Total())
+    images = np.zeros((3, 1, 2, 2), "float32")
+    calls = (lambda: vae.fit(images, n=1, batch_size=2), lambda: fastvae.evaluation.elbo(vae, images))
+    for call in calls:
+        with pytest.raises(
+            ConfigurationError, match="^Total.log_prob returns one number, .* the batch stays the first"
+        ):
+            call()
 
 
 def test_a_users_likelihood_with_the_former_names_goes_on():
@@ -93,6 +119,52 @@ def test_a_users_likelihood_with_the_former_names_goes_on():
     assert fastvae.MLPVAE(image_shape=(1, 2, 2), likelihood=Counts()).stages[-1].output_shape == (2, 2, 2)
     with pytest.warns(renamed.RenamedWarning, match="Poisson.held_out_images is now Poisson.as_data"):
         assert Poisson().held_out_images("images", 1) == "images"
+
+
+def test_the_former_name_works_wherever_it_is_defined():
+    def doubled(self, images, seed):
+        return 2 * images
+
+    class Mixin:
+        held_out_images = doubled
+
+    with pytest.warns(renamed.RenamedWarning, match="is now"):
+
+        class Super(Bernoulli):
+            def held_out_images(self, images, seed):
+                return 3 * super().held_out_images(images, seed)
+
+        class Twice(Super):
+            def held_out_images(self, images, seed):
+                return 5 * super().held_out_images(images, seed)
+
+        class Both(Bernoulli):
+            def as_data(self, images, seed):
+                return 7 * super().as_data(images, seed)
+
+            held_out_images = doubled
+
+        class Mixed(Mixin, Bernoulli):
+            pass
+
+        class New(Mixin, Bernoulli):
+            def as_data(self, images, seed):
+                return 11 * super().as_data(images, seed)
+
+        class Later(Bernoulli):
+            pass
+
+        Later.held_out_images = doubled
+        of_instance = Bernoulli()
+        of_instance.held_out_images = lambda images, seed: 13 * images
+        ones = np.ones((1, 1, 1, 1), "float32")
+        found = [
+            of_instance.as_data(ones, 1),
+            *(cls().as_data(ones, 1) for cls in (Super, Twice, Both, Mixed, New, Later)),
+        ]
+        assert [int(value) for value in np.ravel(found)] == [13, 3, 15, 7, 2, 22, 2]
+        former = [cls().held_out_images(ones, 1).item() for cls in (Bernoulli, Twice, Both, Mixed, New)]
+        assert former == [1, 15, 2, 2, 22]
 
 
 def convolutions(step):

@@ -10,8 +10,10 @@ import theano.tensor as tt
 
 import fastvae
 from fastvae import evaluation, posteriors
+from fastvae.distributions.normal import MeanField
 from fastvae.distributions.posterior import Distribution, Posterior
 from fastvae.elbo import closed_form, step_updates
+from fastvae.errors import ConfigurationError, DataError
 from tests.linear_gaussian import QUICK
 
 B, D = 3, 2
@@ -51,11 +53,6 @@ class Isotropic(Posterior):
 
     def covariance(self, spread):
         return np.exp(2 * spread)[:, :, None] * np.eye(D)
-
-
-@pytest.fixture(autouse=True)
-def registered(monkeypatch):
-    monkeypatch.setitem(posteriors.FAMILIES, Isotropic.name, Isotropic)
 
 
 @pytest.fixture(scope="module")
@@ -110,14 +107,97 @@ def test_pymc3s_own_group_is_of_the_family_and_has_no_closed_form(problem):
     np.testing.assert_allclose(theano.function([], log_q, mode=QUICK)(), expected, rtol=1e-4)
 
 
-def test_a_model_of_it_trains_and_is_judged():
+@pytest.mark.parametrize("by_name", [True, False])
+def test_a_model_of_it_trains_is_judged_and_comes_back(by_name, monkeypatch, tmp_path):
     images = np.random.default_rng(0).random((8, 1, 2, 2), dtype=np.float32)
-    # VAE's own choice of names was made at import; the family itself goes the way of a name.
-    vae = fastvae.MLPVAE(image_shape=(1, 2, 2), n_latent=D, hidden=3, seed=1)
-    vae.posterior = posteriors.FAMILIES["isotropic"]()
-    vae.encoder[-1] = fastvae.nn.Linear(3, D + 1, name="encoder.last")
-    approx = vae.fit(images, n=3, batch_size=4, seed=1, progressbar=False, held_out=images, held_out_every=3)
+    options = dict(image_shape=(1, 2, 2), n_latent=D, hidden=3)
+    if by_name:
+        monkeypatch.setitem(posteriors.FAMILIES, Isotropic.name, Isotropic)
+    posterior = Isotropic.name if by_name else Isotropic()
+    vae = fastvae.MLPVAE(**options, posterior=posterior, seed=1)
+    run = dict(batch_size=4, seed=1, progressbar=False, checkpoint=tmp_path / "run")
+    vae.fit(images, n=2, **run)
+    vae = fastvae.MLPVAE(**options, posterior=posterior, seed=1)
+    approx = vae.fit(images, n=3, **run, resume=True, may_change=["n"], held_out=images, held_out_every=3)
     assert np.isfinite(approx.hist).all() and np.isfinite(approx.held_out_hist).all()
     assert np.isfinite(evaluation.elbo(vae, images, seed=1).nats)
     draws = evaluation.inference_data(vae, images[:1], 3000, seed=1).posterior.zs.values[0, :, 0]
-    np.testing.assert_allclose(np.cov(draws.T), vae.encode_covariance(images[:1])[0], rtol=0.15, atol=0.05)
+    np.testing.assert_allclose(
+        np.cov(draws.T), vae.encode_covariance(images[:1])[0], rtol=0.15, atol=0.3
+    )  # 5 standard errors
+
+    vae.save(tmp_path / "vae.npz")
+    if by_name:
+        other = fastvae.load(tmp_path / "vae.npz")
+    else:
+        with pytest.raises(
+            DataError, match="posterior='isotropic' must be one of 'mean-field', .*call its load_params"
+        ):
+            fastvae.load(tmp_path / "vae.npz")
+        other = fastvae.MLPVAE(**options, posterior=Isotropic())
+        other.load_params(tmp_path / "vae.npz")
+    assert type(other.posterior) is Isotropic and vae.config["posterior"] == "isotropic"
+    assert np.array_equal(other.encode_covariance(images), vae.encode_covariance(images))
+
+
+def test_the_messages_name_it(monkeypatch):
+    monkeypatch.setitem(posteriors.FAMILIES, Isotropic.name, Isotropic)
+    with pytest.raises(ConfigurationError, match="posterior='x' must be one of 'mean-field', 'full-covariance', 'isot"):
+        fastvae.MLPVAE(posterior="x")
+    with pytest.raises(ConfigurationError, match=r"{latent: dict\(mu=mean, log_sd=log_sd\)} for isotropic"):
+        fastvae.fit(1, local_rv=5)
+
+
+class Wide(MeanField):
+    """It takes the network's output otherwise; its distribution is that of `MeanField`."""
+
+    name = "wide"
+
+    def spread(self, raw, n_latent):
+        return raw + np.float32(1)
+
+
+class Wider(Wide):
+    def distribution(self, mean, spread, n_latent):
+        return super().distribution(mean, 2 * spread, n_latent)
+
+
+class Named(Isotropic):
+    name = "mean-field"
+
+
+class Configured(Isotropic):
+    def __init__(self, scale):
+        self.scale = scale
+
+
+def test_an_instance_that_would_be_taken_for_another_family_is_refused():
+    assert fastvae.MLPVAE(posterior=Wide()).config["posterior"] == "wide"
+    for posterior, message in [
+        (Wider(), r"the parameters \('mu', 'rho'\) of another family"),
+        (Named(), "has the name 'mean-field' of another family"),
+        (Configured(2), "has scale of its own, which no parameter file keeps"),
+        (Isotropic, "must be one of 'mean-field', 'full-covariance', or an instance"),
+    ]:
+        with pytest.raises(ConfigurationError, match=f"MLPVAE: posterior=.*{message}"):
+            fastvae.MLPVAE(posterior=posterior)
+    with pytest.raises(ConfigurationError, match=r"parameters=\('mu', 'rho'\) are those of the posterior MeanField"):
+        type("Twin", (Isotropic,), {"parameters": ("mu", "rho")})
+
+
+def test_a_family_that_is_defined_once_more_takes_the_place_of_the_first():
+    for factor in (2, 3):
+
+        class Scaled(Isotropic):
+            name, parameters = "scaled", ("mu", "scaled")
+            by = np.float32(factor)
+
+            def distribution(self, mean, spread, n_latent):
+                return super().distribution(mean, self.by * spread, n_latent)
+
+        with pm.Model():
+            zs = pm.Normal("zs", 0, 1, shape=(1, D), dtype="float32")
+            params = Scaled().params(tt.zeros((1, D)), tt.ones((1, 1)))
+            (group,) = pm.ADVI(local_rv={zs: params}).approx.groups
+        found = posteriors.of_params(params, D).log_sd, posteriors.of_group(group).log_sd, group.distribution().log_sd
+        assert [value.item() for value in theano.function([], found, mode=QUICK)()] == [factor] * 3

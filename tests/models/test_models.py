@@ -362,3 +362,23 @@ def test_images_that_are_no_whole_number_of_blocks_are_refused():
         ConfigurationError, match=r"ConvVAE: the likelihood PairsOfRows\(\) takes 3 x 7 outputs for images"
     ):
         fastvae.ConvVAE((1, 7, 7), likelihood=PairsOfRows())
+
+
+@pytest.mark.parametrize("shape", [(35,), None, 3, (1, 0, 5), (1.0, 3, 5), np.array([1, 2])])
+@pytest.mark.parametrize("cls", [fastvae.ConvVAE, fastvae.MLPVAE])
+def test_an_output_shape_that_is_none_is_refused(cls, shape):
+    class Odd(Likelihood):
+        def output_shape(self, image_shape):
+            return shape
+
+    message = rf"^{cls.__name__}: the likelihood Odd\(\): output_shape\(\(1, 9, 9\)\)=.* must be \(channels, rows, col"
+    with pytest.raises(ConfigurationError, match=message):
+        cls(image_shape=(1, 9, 9), likelihood=Odd())
+
+
+def test_an_output_shape_may_be_an_array():
+    class Double(Likelihood):
+        def output_shape(self, image_shape):
+            return np.array(image_shape) * (2, 1, 1)
+
+    assert fastvae.MLPVAE(image_shape=(1, 2, 2), likelihood=Double()).stages[-1].output_shape == (2, 2, 2)

@@ -7,6 +7,7 @@ import fastvae
 from fastvae import nn
 from fastvae.errors import ConfigurationError, DataError
 from fastvae.models import MLPVAE
+from fastvae.models import images as images_module
 from fastvae.models import vae as vae_module
 
 
@@ -64,7 +65,7 @@ def test_numpy_side_matches_numpy(model, images):
 def test_chunks_change_nothing(model, monkeypatch):
     images = np.random.default_rng(2).random((11, 1, 2, 3), dtype=np.float32)
     whole = model.reconstruct(images)
-    monkeypatch.setattr(vae_module, "CHUNK", 4)
+    monkeypatch.setattr(images_module, "CHUNK", 4)
     calls = []
     monkeypatch.setattr(model, "_decode_mean", lambda z, decode=model._decode_mean: calls.append(len(z)) or decode(z))
     assert np.allclose(model.reconstruct(images), whole, rtol=1e-6) and calls == [4, 4, 3]
