@@ -55,7 +55,7 @@ class Loop:
         pipelines: Sequence[Any] = (),
         buffer: LossBuffer | None = None,
         past: Sequence[float] = (),
-    ):
+    ) -> None:
         self.inference, self.approx, self.n, self.params = inference, inference.approx, n, params
         self.parts, self.score, self.pipelines, self.buffer = parts, score, pipelines, buffer
         self.step = _advancing(step, pipelines) if pipelines else step
