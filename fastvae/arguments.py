@@ -32,7 +32,7 @@ def integer(owner: str, argument: str, value: Any, minimum: int = 1) -> int:
 
 
 def pair(owner: str, argument: str, value: Any, minimum: int = 1) -> tuple[int, int]:
-    """`value`, one integer or a pair (rows, columns), as a pair of ints of at least `minimum`, which is 0 or 1."""
+    """`value`, one integer or a pair (rows, columns), as a pair of ints, each at least `minimum` (0 or 1)."""
     return (kinds.pair if minimum else kinds.pair_from_0).check(owner, argument, value)
 
 

@@ -43,6 +43,7 @@ QUICK = (
     "tests/test_posteriors.py",
     "tests/test_quick.py",
     "tests/test_renamed.py",
+    "tests/test_run_options.py",
     "tests/test_schedules.py",
     "tests/test_shared.py",
     "tests/test_timing.py",

@@ -23,7 +23,7 @@ FLOORS = (
     ("datasets", "nn", "plots"),
     ("backends",),
     ("devices",),
-    ("arguments", "atomic", "expressions", "shared"),
+    ("arguments", "atomic", "expressions", "run_options", "shared"),
     ("files", "kinds", "locks", "renamed"),
     ("compilation", "errors", "interrupts", "timing"),
 )
@@ -32,7 +32,7 @@ BACKENDS = ("fastvae.backends.cpu", "fastvae.backends.gpu")
 # Rooms that may be imported before a device is chosen: they import Theano inside functions at most.
 WITHOUT_THEANO = (
     *("__main__", "arguments", "atomic", "cli", "datasets", "devices", "errors", "files", "interrupts", "kinds"),
-    *("locks", "profiles", "renamed", "timing"),
+    *("locks", "profiles", "renamed", "run_options", "timing"),
 )
 COMMANDS = "fastvae.cli.commands"  # of `cli` the one module that is imported when the device has been chosen
 IMPORT_THEANO = ("theano", "pymc3")

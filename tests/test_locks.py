@@ -20,9 +20,8 @@ lock = Lock(sys.argv[1], "it")
 if not os.fork():
     sys.exit()  # in order, with what is done at the end of a process
 os.wait()
-child = os.fork()
-if child:
-    print(child, flush=True)
+if not os.fork():
+    print(os.getpid(), flush=True)
 time.sleep(600)
 """
 

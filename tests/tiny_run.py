@@ -9,6 +9,7 @@ import theano.tensor as tt
 from theano.sandbox.rng_mrg import MRG_RandomStreams
 
 from fastvae.checkpoint import Checkpoints
+from fastvae.run_options import RunOptions
 from fastvae.training.loop import Loop
 from fastvae.training.losses import LossBuffer
 from fastvae.training.parts import assemble
@@ -42,10 +43,11 @@ class Run:
         checkpoints.bind(self.step, [self.w], list(pipelines))
         return checkpoints
 
-    def loop(self, n, step=None, pipelines=(), checkpoints=None, **options):
-        """A loop of `n` steps, or of what `step` makes of each, its parts as `assemble` has them."""
+    def loop(self, n, step=None, pipelines=(), checkpoints=None, elbo=None, **options):
+        """A loop of `n` steps, or of what `step` makes of each, its parts as `assemble` makes them of `options`."""
         inference = SimpleNamespace(approx=SimpleNamespace(), hist=np.array([]))
-        parts = assemble([self.w], checkpoints=checkpoints, **options)
+        options = RunOptions(**{"progressbar": False, **options})
+        parts = assemble([self.w], options, elbo=elbo, checkpoints=checkpoints)
         past = ()
         if checkpoints is not None:
             checkpoints.bind_parts(parts)

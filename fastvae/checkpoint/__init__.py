@@ -33,9 +33,9 @@ from typing import Any
 from fastvae import kinds, renamed
 from fastvae.checkpoint import files as _files
 from fastvae.checkpoint import state as _state
-from fastvae.checkpoint.comparing import MAY_CHANGE
 from fastvae.checkpoint.container import DamagedError
 from fastvae.checkpoint.run import Checkpoints, updated
+from fastvae.run_options import MAY_CHANGE
 
 __all__ = ["Checkpoints", "DamagedError", "MAY_CHANGE", "newest", "read", "steps", "updated"]
 

@@ -13,12 +13,7 @@ from typing import Any, Collection
 from fastvae import kinds
 from fastvae.checkpoint.state import State
 from fastvae.errors import ConfigurationError, DataError
-
-#: Arguments of `fit` that leave what a step computes as it is.
-MAY_CHANGE = (
-    *("n", "epochs", "score", "callbacks", "parts", "progressbar", "held_out", "held_out_every", "patience"),
-    *("fetch_every", "history", "checkpoint_every"),
-)
+from fastvae.run_options import MAY_CHANGE
 
 
 def compare(

@@ -13,6 +13,7 @@ from typing import Any, Collection, Sequence
 import numpy as np
 import pymc3 as pm
 import theano
+from theano.compile.pfunc import rebuild_collect_shared
 
 import fastvae
 from fastvae import atomic, kinds, locks, profiles
@@ -70,13 +71,14 @@ class Checkpoints:
         resume: bool,
         configuration: dict[str, Any],
         may_change: Collection[str] = (),
-    ):
+    ) -> None:
         self.folder, self.every, self.may_change = pathlib.Path(folder), every, may_change
         self.configuration = json.loads(json.dumps(configuration, default=_plain))
         self.made_by = _made_by()
         self.saved: int | None = None
         self.losses: Sequence[float] | np.ndarray = []
         self.parts: Sequence[Any] = []
+        self._orders: list[list[Any]] = []
         with contextlib.ExitStack() as on_error:
             try:
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -122,6 +124,9 @@ class Checkpoints:
     def describe_step(self, loss: theano.Variable, updates: dict[Any, theano.Variable]) -> None:
         """Take a digest of what a step computes; refuse to resume a run whose steps computed something else.
 
+        The order in which a checkpoint keeps the variables of the step comes from here too, for that of the compiled
+        step depends on whether the step returns its loss or leaves it in a buffer.
+
         Parameters
         ----------
         loss : theano scalar
@@ -144,6 +149,8 @@ class Checkpoints:
         if before != digest:
             print("fastvae: from here on the steps compute something else than before", file=sys.stderr)
         self.configuration["step"] = digest
+        # The second order is that in which earlier versions kept the variables of a step with a buffer.
+        self._orders = [_in_order_of_use(outputs, updates) for outputs in ([loss], [])]
 
     def bind(self, step: theano.compile.Function, params: Sequence[Any], pipelines: Sequence[Any]) -> None:
         """Register what is trained and what it is trained on, and restore it if the run is resumed.
@@ -157,18 +164,18 @@ class Checkpoints:
         pipelines : list
             Of the minibatches: objects with `state() -> dict` and `restore(dict)`.
         """
-        self.variables = list(dict.fromkeys([*updated(step), *params]))
-        self.pipelines = pipelines
-        self._entries()  # raises for what a checkpoint cannot hold
+        orders = [list(dict.fromkeys([*_sorted(updated(step), by), *params])) for by in [*self._orders, []]]
+        self.variables, self.pipelines = orders[0], pipelines
+        self._entries(self.variables)  # raises for what a checkpoint cannot hold
         if self._resumed is None:
             return
-        encoded, states = self._matched(self._resumed.variables), self._resumed.pipelines
+        matched, states = self._matched(self._resumed.variables, orders), self._resumed.pipelines
         if len(states) != len(pipelines):
             raise DataError(
                 f"{self.last}: has the states of {len(states)} minibatches, this run has {len(pipelines)}: "
                 "give the arguments of the first run"
             )
-        for variable, value in zip(self.variables, encoded):
+        for variable, value in matched:
             values.restore(variable, value)
         for pipeline, state_of_one in zip(pipelines, states):
             pipeline.restore(state_of_one)
@@ -199,24 +206,31 @@ class Checkpoints:
                 "without it the run goes on from the checkpoint before"
             ) from error
 
-    def _matched(self, entries: list[dict[str, Any]]) -> list[Any]:
-        """The values of a state, after a check that they belong to this run's variables."""
-        mine = [values.describe(entry["name"], entry["value"]) for entry in self._entries()]
-        found = [values.describe(entry["name"], entry["value"]) for entry in entries]
-        if mine != found:
-            place = next((i for i, (a, b) in enumerate(zip(mine, found)) if a != b), min(len(mine), len(found)))
-            here, there = (names[place] if place < len(names) else "nothing" for names in (mine, found))
-            raise DataError(
-                f"{self.last}: is of another model, batch size or optimizer: its variable {place} is "
-                f"{there}, here it is {here}: give the arguments of the first run, or another folder"
-            )
-        return [entry["value"] for entry in entries]
+    def _matched(self, entries: list[dict[str, Any]], orders: list[list[Any]]) -> list[tuple[Any, Any]]:
+        """This run's variables, each with its value in a state, after a check that they belong together.
 
-    def _entries(self) -> list[dict[str, Any]]:
-        """The variables of a state, by name and encoded value."""
+        The variables are those of one of the orders; which it is depends on the version that wrote the state.
+        """
+        found = [values.describe(entry["name"], entry["value"]) for entry in entries]
+        for order in orders:
+            if found == self._described(order):
+                return [(variable, entry["value"]) for variable, entry in zip(order, entries)]
+        mine = self._described(self.variables)
+        place = next((i for i, (a, b) in enumerate(zip(mine, found)) if a != b), min(len(mine), len(found)))
+        here, there = (names[place] if place < len(names) else "nothing" for names in (mine, found))
+        raise DataError(
+            f"{self.last}: is of another model, batch size or optimizer: its variable {place} is "
+            f"{there}, here it is {here}: give the arguments of the first run, or another folder"
+        )
+
+    def _described(self, variables: list[Any]) -> list[str]:
+        return [values.describe(entry["name"], entry["value"]) for entry in self._entries(variables)]
+
+    def _entries(self, variables: list[Any]) -> list[dict[str, Any]]:
+        """Variables as a state keeps them, by name and encoded value."""
         return [
             {"name": v.name, "value": values.encode(v.get_value(borrow=True), v.name or f"a {v.type}")}
-            for v in self.variables
+            for v in variables
         ]
 
     @property
@@ -256,7 +270,7 @@ class Checkpoints:
         path = files.path_of(self.folder, step)
         now = State(
             step=step,
-            variables=self._entries(),
+            variables=self._entries(self.variables),
             pipelines=[pipeline.state() for pipeline in self.pipelines],
             losses=losses,
             parts={part.name: found for part in self.parts if (found := _state_of(part)) is not None},
@@ -272,6 +286,17 @@ class Checkpoints:
             raise ConfigurationError(f"checkpoint: the state of a part cannot be kept: {error}: {STATES}") from error
         self.saved = step
         files.keep_last(self.folder, step)
+
+
+def _in_order_of_use(outputs: list[theano.Variable], updates: dict[Any, theano.Variable]) -> list[Any]:
+    """The shared variables of a function with these outputs and updates, in the order in which it comes upon them."""
+    *_, (_, _, _, shared) = rebuild_collect_shared(outputs, updates=updates)
+    return shared
+
+
+def _sorted(variables: list[Any], order: list[Any]) -> list[Any]:
+    """Variables in an order; those that are not in it come last."""
+    return [*(v for v in order if v in variables), *(v for v in variables if v not in order)]
 
 
 def _state_of(part: Any) -> dict[str, Any] | None:

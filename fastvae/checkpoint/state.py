@@ -177,5 +177,5 @@ def _from_1(contents: dict[str, Any]) -> dict[str, Any]:
     return contents
 
 
-#: By format: what makes the contents of the next one of it.
+#: For each older format, the function that turns its contents into those of the next format.
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {1: _from_1}

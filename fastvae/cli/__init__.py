@@ -90,13 +90,13 @@ def _train(args: argparse.Namespace) -> int:
         raise
 
 
-def _options_of(args: argparse.Namespace) -> options.RunOptions:
+def _options_of(args: argparse.Namespace) -> options.TrainOptions:
     """The options of a new run, or of one that goes on as it was configured."""
     from fastvae.cli import run_folder
 
     given = options.given(args)
     if args.resume is None:
-        return options.RunOptions(**given)
+        return options.TrainOptions(**given)
     changed = [options.on_command_line(name) for name in given if name not in options.changeable()]
     fixed = changed + ["--out"] * (args.out is not None)
     if fixed:

@@ -11,7 +11,7 @@ import numpy as np
 
 from fastvae import atomic, checkpoint, datasets, evaluation, models, plots, profiles
 from fastvae.cli import run_folder
-from fastvae.cli.options import RunOptions
+from fastvae.cli.options import TrainOptions
 from fastvae.errors import CheckpointError, ConfigurationError, DataError
 from fastvae.training import history
 
@@ -19,7 +19,7 @@ MODELS = {"conv": models.ConvVAE, "mlp": models.MLPVAE}
 SHOWN = 10  # images in the picture of reconstructions
 
 
-def train(folder: pathlib.Path, images: np.ndarray, run: RunOptions, resume: bool = False) -> int:
+def train(folder: pathlib.Path, images: np.ndarray, run: TrainOptions, resume: bool = False) -> int:
     """Train a model, and write what came out into the run's folder, whatever ends the training.
 
     Parameters
@@ -27,7 +27,7 @@ def train(folder: pathlib.Path, images: np.ndarray, run: RunOptions, resume: boo
     folder : pathlib.Path
     images : numpy.ndarray
         Float32 (N, C, H, W) in [0, 1].
-    run : fastvae.cli.options.RunOptions
+    run : fastvae.cli.options.TrainOptions
     resume : bool
         Whether to go on from the folder's newest checkpoint.
 
@@ -96,7 +96,7 @@ def plot(folder: pathlib.Path) -> None:
     print(f"pictures written to {folder}")
 
 
-def draw(folder: pathlib.Path, vae: models.VAE, run: RunOptions, hist: Sequence[float]) -> None:
+def draw(folder: pathlib.Path, vae: models.VAE, run: TrainOptions, hist: Sequence[float]) -> None:
     """Write the pictures of a run: loss curve, latent grid, latent means, reconstructions, model graph."""
     images, labels, _ = _held_out(run, vae)
     means = vae.encode_mean(images)
@@ -118,7 +118,7 @@ def draw(folder: pathlib.Path, vae: models.VAE, run: RunOptions, hist: Sequence[
             raise DataError(f"{str(path)!r} cannot be written: {error.strerror}; make room there") from error
 
 
-def _reconfigure(folder: pathlib.Path, run: RunOptions) -> None:
+def _reconfigure(folder: pathlib.Path, run: TrainOptions) -> None:
     """Bring the configuration of a run that goes on up to date."""
     done = max(checkpoint.steps(folder), default=0)
     if run.iterations < done:
@@ -140,7 +140,7 @@ def _nats(estimate: evaluation.Estimate, vae: models.VAE) -> str:
     )
 
 
-def _held_out(run: RunOptions, vae: models.VAE, labels: bool = True) -> tuple[np.ndarray, np.ndarray | None, str]:
+def _held_out(run: TrainOptions, vae: models.VAE, labels: bool = True) -> tuple[np.ndarray, np.ndarray | None, str]:
     try:
         images, found, split = datasets.held_out(run.data, vae.image_shape, labels)
     except DataError as error:
@@ -160,7 +160,7 @@ def _boxes(vae: Any) -> list[tuple[str, str, str]]:
     return [("images", size(vae.image_shape), "observed"), *layers, ("z ~ Normal(0, 1)", str(vae.n_latent), "latent")]
 
 
-def _describe(run: RunOptions, images: np.ndarray, vae: models.VAE) -> None:
+def _describe(run: TrainOptions, images: np.ndarray, vae: models.VAE) -> None:
     parameters = sum(parameter.get_value(borrow=True).size for parameter in vae.get_params())
     shape = "x".join(map(str, images.shape[1:]))
     print(f"data: {run.data}, {len(images):,} images of {shape}")

@@ -1,13 +1,14 @@
-"""The options of a training run, each declared once: command line, run folder and the call of `fit` derive from here.
+"""The options of `fastvae train`, each declared once: command line, run folder and the call of `fit` derive from here.
 
 Nothing here imports theano: what is wrong with an option is known before the stack starts.
 
-An option is one line of `RunOptions`. One that is added later says with `absent` what runs had before there was any, so
-that folders of theirs go on.
+An option is one line of `TrainOptions`; where it is an option of `fastvae.fit`, the declaration in
+`fastvae.run_options` holds for it too. One that is added later says with `absent` what runs had before there was any,
+so that folders of theirs go on.
 
 Examples
 --------
->>> options = RunOptions(iterations=20, latent=3)
+>>> options = TrainOptions(iterations=20, latent=3)
 >>> options.for_model()["n_latent"], options.for_fit()["n"], options.kl
 (3, 20, 'monte-carlo')
 """
@@ -21,6 +22,7 @@ import math
 from typing import Any, Callable, Iterator, NamedTuple
 
 from fastvae.errors import ConfigurationError
+from fastvae.run_options import MAY_CHANGE, RunOptions
 
 NEEDED = object()  # the `absent` of an option that every run has
 
@@ -87,10 +89,10 @@ def _option(
     *,
     model: str | None = None,
     fit: str | None = None,
-    may_change: bool = False,
+    may_change: bool | None = None,
     absent: Any = NEEDED,
 ) -> Any:
-    """A field of `RunOptions`.
+    """A field of `TrainOptions`.
 
     Parameters
     ----------
@@ -100,17 +102,19 @@ def _option(
         For ``fastvae train --help``.
     model, fit : str, optional
         The argument of the model's class, and of its `fit`, that it is.
-    may_change : bool
-        Whether it may be given anew when a run is resumed.
+    may_change : bool, optional
+        Whether it may be given anew when a run is resumed; by default if it is one of `fastvae.fit` that may.
     absent : object, optional
         Its value in the configurations of runs from before there was this option.
     """
+    if may_change is None:
+        may_change = fit in MAY_CHANGE
     declared = dict(kind=kind, help=help, model=model, fit=fit, may_change=may_change, absent=absent)
     return dataclasses.field(default=default, metadata=declared)
 
 
 @dataclasses.dataclass(kw_only=True)
-class RunOptions:
+class TrainOptions:
     """What a training run is asked for."""
 
     data: str = _option("fashion-mnist-sample", text, DATA)
@@ -129,12 +133,12 @@ class RunOptions:
     )
     kl: str = _option("monte-carlo", one_of(*KLS), "how the elbo takes the KL: monte-carlo or analytic", fit="kl")
     n_samples: int = _option(1, count, "latents drawn for each image in a step", fit="n_samples")
-    iterations: int = _option(1000, count, "gradient steps", fit="n", may_change=True)
+    iterations: int = _option(1000, count, "gradient steps", fit="n")
     batch_size: int = _option(64, count, "images in a minibatch", fit="batch_size")
     learning_rate: float = _option(1e-4, positive, RATE, fit="learning_rate", may_change=True)
     latent: int = _option(2, count, "latent dimensions", model="n_latent")
     seed: int = _option(1, seed, SEED, model="seed", fit="seed")
-    checkpoint_every: int = _option(1000, count, EVERY, fit="checkpoint_every", may_change=True)
+    checkpoint_every: int = _option(RunOptions.checkpoint_every, count, EVERY, fit="checkpoint_every")
 
     def for_model(self) -> dict[str, Any]:
         """The arguments of the model's class among the options."""
@@ -149,7 +153,7 @@ class RunOptions:
 
 def declared() -> Iterator[tuple[str, Any]]:
     """Name and declaration of each option: `kind`, `help`, `model`, `fit`, `may_change`, `absent`, `default`."""
-    for field in dataclasses.fields(RunOptions):
+    for field in dataclasses.fields(TrainOptions):
         yield field.name, {**field.metadata, "default": field.default}
 
 
@@ -181,7 +185,7 @@ def given(args: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(args, name) for name, _ in declared() if getattr(args, name) is not None}
 
 
-def from_configuration(configuration: Any) -> RunOptions:
+def from_configuration(configuration: Any) -> TrainOptions:
     """The options that a run was started with.
 
     Parameters
@@ -208,7 +212,7 @@ def from_configuration(configuration: Any) -> RunOptions:
         close = difflib.get_close_matches(name, options, n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else " (a newer version may have it)"
         raise ConfigurationError(f" holds the unknown option {name!r}{hint}")
-    return RunOptions(**options)
+    return TrainOptions(**options)
 
 
 def _check(name: str, value: Any, d: dict[str, Any]) -> None:

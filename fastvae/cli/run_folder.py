@@ -19,7 +19,7 @@ from typing import Iterator
 
 from fastvae import __version__, atomic, locks
 from fastvae.cli import options
-from fastvae.cli.options import RunOptions
+from fastvae.cli.options import TrainOptions
 from fastvae.errors import ConfigurationError, DataError
 from fastvae.files import open_regular
 
@@ -58,14 +58,14 @@ def locked(folder: pathlib.Path) -> Iterator[None]:
         yield
 
 
-def create(folder: pathlib.Path, run: RunOptions) -> None:
+def create(folder: pathlib.Path, run: TrainOptions) -> None:
     """Write the configuration of a new run.
 
     Parameters
     ----------
     folder : pathlib.Path
         Must not hold anything yet but locks.
-    run : fastvae.cli.options.RunOptions
+    run : fastvae.cli.options.TrainOptions
 
     Raises
     ------
@@ -77,7 +77,7 @@ def create(folder: pathlib.Path, run: RunOptions) -> None:
     configure(folder, run)
 
 
-def configure(folder: str | os.PathLike, run: RunOptions) -> None:
+def configure(folder: str | os.PathLike, run: TrainOptions) -> None:
     """Write the configuration of a run."""
     config = {"fastvae": __version__, **dataclasses.asdict(run)}
     write_text(pathlib.Path(folder, CONFIG), json.dumps(config, indent=2) + "\n")
@@ -112,7 +112,7 @@ def existing(path: str | os.PathLike) -> pathlib.Path:
     return folder
 
 
-def configuration(folder: str | os.PathLike) -> RunOptions:
+def configuration(folder: str | os.PathLike) -> TrainOptions:
     """The options that a run was started with.
 
     Raises

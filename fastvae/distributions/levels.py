@@ -46,4 +46,5 @@ def log_sum_exp(x: tt.TensorVariable) -> tt.TensorVariable:
         return x[..., 0]
     highest = theano.gradient.disconnected_grad(x.max(axis=-1, keepdims=True))
     total = tt.exp(x - highest).sum(axis=-1)
-    return tt.log(tt.maximum(total, np.float32(1))) + highest[..., 0]  # it is at least 1; says theano not to redo this
+    # The total is at least 1; the maximum only keeps theano from rewriting the logarithm of a sum of exp.
+    return tt.log(tt.maximum(total, np.float32(1))) + highest[..., 0]

@@ -194,11 +194,9 @@ class VAE(abc.ABC):
         held_out : array or rows on disk, (M, C, H, W), optional
             Images as the first ones, but not among them, on which to measure the ELBO during the fit.
         **kwargs
-            As in `fastvae.fit`: `epochs` (in place of `n`; images that do not fill a minibatch sit out an epoch),
-            `score`, `callbacks`, `parts`, `progressbar`, `held_out_every`, `patience`, `bad_steps`, `history`,
-            `checkpoint`, `checkpoint_every`, `resume`, `may_change`, `total_grad_norm_constraint`, `objective`, `kl`,
-            `n_samples`, `kl_weight`, `estimator` and the others, but for what the model makes itself. The decoder takes
-            all samples as one batch of n_samples * batch_size latents.
+            The other arguments of `fastvae.fit`, such as `epochs` (in place of `n`; images that do not fill a minibatch
+            sit out an epoch), `checkpoint` and `objective`, but for those that the model makes itself. With `n_samples`
+            the decoder takes all samples as one batch of n_samples * batch_size latents.
 
         Returns
         -------
@@ -277,7 +275,10 @@ class VAE(abc.ABC):
             raise ConfigurationError(
                 f"{owner}: {own[0]} is the model's own: leave it out, or give a pm.Model of yours to fastvae.fit"
             )
-        training.check_names(owner, kwargs, [*inspect.signature(VAE.fit).parameters, *training.UNUSED])
+        _, *shown = inspect.signature(VAE.fit).parameters
+        own = inspect.signature(inspect.unwrap(VAE.fit)).parameters
+        passed_on = [name for name in shown if name not in own]
+        training.check_names(owner, kwargs, [*passed_on, *training.UNUSED], shown)
         forgotten = [param.name for param in self.likelihood.get_params() if param not in self.get_params()]
         if forgotten:
             raise ConfigurationError(f"{owner}: get_params lacks {forgotten}: add self.likelihood.get_params() to it")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import json
 from typing import Any, Callable, Collection, TypeVar
 
 import pymc3 as pm
 import theano
 
-from fastvae import elbo, kinds, posteriors
+from fastvae import elbo, kinds, posteriors, run_options
 from fastvae.checkpoint.description import describe
 from fastvae.errors import ConfigurationError
 from fastvae.training.methods import METHOD
@@ -31,43 +30,17 @@ def _function_options(value):
     return value
 
 
-def _configuration(value):
-    if not isinstance(value, dict):
-        raise TypeError
-    json.dumps(value, default=repr)  # TypeError for a key that is no text, ValueError for a dict within itself
-    return value
-
-
 FUNCTION_OPTIONS = "a dict of further arguments of theano.function, such as dict(mode='FAST_COMPILE')"
 LOCAL_RV = posteriors.local_rv_words
 PART = kinds.instance("part", "a fastvae.training.parts.Part", Part)
 #: What the parameters of `fit` take.
 KINDS = dict(
-    n=kinds.optional(kinds.integer(0)),
+    run_options.KINDS,
     local_rv=kinds.optional(kinds.dictionary(LOCAL_RV)),
     method=METHOD,
     model=kinds.optional(kinds.instance("model", "a pymc3.Model", pm.Model)),
-    random_seed=kinds.optional(kinds.seed),
-    start=kinds.optional(kinds.dictionary("a dict {name of a global variable: value}")),
-    inf_kwargs=kinds.optional(kinds.dictionary("a dict of arguments of the inference")),
-    epochs=kinds.optional(kinds.integer()),
-    score=kinds.optional(kinds.boolean),
-    callbacks=kinds.optional(kinds.sequence(kinds.function("a function"), "functions: callbacks=[...]")),
     parts=kinds.optional(kinds.sequence(PART, "fastvae.training.parts.Part instances, such as parts=[TimeLimit(60)]")),
-    progressbar=kinds.boolean,
-    batch_size=kinds.optional(kinds.size),
     fn_kwargs=kinds.optional(kinds.Kind("dict", FUNCTION_OPTIONS, _function_options)),
-    held_out=kinds.optional(kinds.dictionary("a dict {x: rows} for every x in more_replacements")),
-    held_out_every=kinds.integer(),
-    patience=kinds.optional(kinds.integer()),
-    bad_steps=kinds.choice("stop", "skip"),
-    fetch_every=kinds.optional(kinds.integer(1, 2**24)),
-    history=kinds.optional(kinds.path),
-    checkpoint=kinds.optional(kinds.path),
-    checkpoint_every=kinds.integer(),
-    resume=kinds.boolean,
-    may_change=kinds.sequence(kinds.text, "names of arguments"),
-    configuration=kinds.optional(kinds.Kind("dict", "a dict of JSON values", _configuration)),
 )
 
 

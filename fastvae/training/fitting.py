@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import inspect
 import os
-from types import SimpleNamespace
 from typing import Any, Callable, Collection, Sequence
 
 import pymc3 as pm
 
-from fastvae import elbo, kinds, posteriors
+from fastvae import elbo, kinds, posteriors, run_options
 from fastvae.checkpoint import Checkpoints, updated
-from fastvae.elbo.objective import Options
+from fastvae.elbo.objective import Options as Objective
 from fastvae.errors import ConfigurationError
 from fastvae.minibatch.replacements import as_variables
 from fastvae.profiles import memory
+from fastvae.run_options import RunOptions
 from fastvae.training import arguments, methods
 from fastvae.training.history import HISTORY
 from fastvae.training.loop import Loop
@@ -30,32 +31,32 @@ STEPS = 10_000
 @kinds.checked(elbo.step_updates, **arguments.KINDS)
 @memory.explained
 def fit(
-    n: int | None = None,
-    local_rv: dict | None = None,
-    method: str | pm.variational.inference.Inference = "advi",
-    model: pm.Model | None = None,
-    random_seed: int | None = None,
-    start: dict[str, Any] | None = None,
-    inf_kwargs: dict[str, Any] | None = None,
+    n: int | None = RunOptions.n,
+    local_rv: dict | None = RunOptions.local_rv,
+    method: str | pm.variational.inference.Inference = RunOptions.method,
+    model: pm.Model | None = RunOptions.model,
+    random_seed: int | None = RunOptions.random_seed,
+    start: dict[str, Any] | None = RunOptions.start,
+    inf_kwargs: dict[str, Any] | None = RunOptions.inf_kwargs,
     *,
-    epochs: int | None = None,
-    score: bool | None = None,
-    callbacks: Sequence[Callable] | None = None,
-    parts: Sequence[Part] | None = None,
-    progressbar: bool = True,
-    batch_size: int | None = None,
-    fn_kwargs: dict[str, Any] | None = None,
-    held_out: dict | None = None,
-    held_out_every: int = 1_000,
-    patience: int | None = None,
-    bad_steps: str = "stop",
-    fetch_every: int | None = None,
-    history: str | os.PathLike | None = None,
-    checkpoint: str | os.PathLike | None = None,
-    checkpoint_every: int = 1_000,
-    resume: bool = False,
-    may_change: Collection[str] = (),
-    configuration: dict[str, Any] | None = None,
+    epochs: int | None = RunOptions.epochs,
+    score: bool | None = RunOptions.score,
+    callbacks: Sequence[Callable] | None = RunOptions.callbacks,
+    parts: Sequence[Part] | None = RunOptions.parts,
+    progressbar: bool = RunOptions.progressbar,
+    batch_size: int | None = RunOptions.batch_size,
+    fn_kwargs: dict[str, Any] | None = RunOptions.fn_kwargs,
+    held_out: dict | None = RunOptions.held_out,
+    held_out_every: int = RunOptions.held_out_every,
+    patience: int | None = RunOptions.patience,
+    bad_steps: str = RunOptions.bad_steps,
+    fetch_every: int | None = RunOptions.fetch_every,
+    history: str | os.PathLike | None = RunOptions.history,
+    checkpoint: str | os.PathLike | None = RunOptions.checkpoint,
+    checkpoint_every: int = RunOptions.checkpoint_every,
+    resume: bool = RunOptions.resume,
+    may_change: Collection[str] = RunOptions.may_change,
+    configuration: dict[str, Any] | None = RunOptions.configuration,
     **kwargs: Any,
 ) -> pm.Approximation:
     """Fit a PyMC3 model as `pm.fit` does, on the fast path.
@@ -188,14 +189,15 @@ def fit(
     >>> len(approx.hist), approx.ended_by
     (200, 'steps')
     """
-    given = SimpleNamespace(**locals())
+    given = locals()
+    options = RunOptions(**{name: given[name] for name in run_options.NAMES})
     arguments.check_together(n, epochs, held_out, patience)
     if not methods.is_fast(method):
-        return _fit_stock(given)
-    inference = _inference(given)
-    with _checkpoints(given) as checkpoints:
-        prepared = prepare(inference, given, STEPS, checkpoints)
-        _loop(inference, prepared, given, checkpoints).run()
+        return _fit_stock(options, kwargs)
+    inference = _inference(options, kwargs)
+    with _checkpoints(options, kwargs) as checkpoints:
+        prepared = prepare(inference, options, kwargs, STEPS, checkpoints)
+        _loop(inference, prepared, options, kwargs, checkpoints).run()
     return inference.approx
 
 
@@ -215,75 +217,75 @@ def arguments_of(given: dict[str, Any]) -> dict[str, Any]:
     return arguments.described(given, dict(inspect.signature(fit).parameters))
 
 
-def _fit_stock(given):
-    ours = [name for name in ("epochs", "held_out", "patience", "history", "checkpoint", "fetch_every", "parts")
-            if getattr(given, name) is not None]  # fmt: skip
-    kwargs = dict(given.kwargs)
-    if given.fn_kwargs is not None:
-        kwargs["fn_kwargs"] = given.fn_kwargs
+def _fit_stock(options, kwargs):
+    kwargs = dict(kwargs)
+    if options.fn_kwargs is not None:
+        kwargs["fn_kwargs"] = options.fn_kwargs
     return methods.fit_stock(
-        STEPS if given.n is None else given.n,
-        posteriors.of_latents(given.local_rv),
-        given.method,
-        given.model,
-        given.random_seed,
-        given.start,
-        given.inf_kwargs,
-        refused=ours + [option for option in Options._fields if option in kwargs],
-        score=given.score,
-        callbacks=given.callbacks,
-        progressbar=given.progressbar,
+        STEPS if options.n is None else options.n,
+        posteriors.of_latents(options.local_rv),
+        options.method,
+        options.model,
+        options.random_seed,
+        options.start,
+        options.inf_kwargs,
+        refused=options.given_of_its_own() + [option for option in Objective._fields if option in kwargs],
+        score=options.score,
+        callbacks=options.callbacks,
+        progressbar=options.progressbar,
         **kwargs,
     )
 
 
-def _inference(given):
+def _inference(options, kwargs):
     """The inference that is trained, after a check of what `fit` passes on to its step."""
-    kwargs, local_rv = given.kwargs, posteriors.of_latents(given.local_rv)
+    local_rv = posteriors.of_latents(options.local_rv)
     methods.drop_unused(kwargs)
     arguments.check_names("fit", kwargs, arguments.further(), inspect.signature(fit).parameters)
     for latent, params in (local_rv or {}).items():
+        _check_family(latent, params)
         for name, value in params.items():
             elbo.precision.check(f"fit: the {name} of {latent}", value)
     kwargs["more_replacements"] = as_variables(kwargs.get("more_replacements"))
-    return methods.make_inference(given.method, local_rv, given.model, given.random_seed, given.start, given.inf_kwargs)
+    return methods.make_inference(
+        options.method, local_rv, options.model, options.random_seed, options.start, options.inf_kwargs
+    )
 
 
-def _checkpoints(given):
-    if given.checkpoint is None:
-        if given.resume:
+def _check_family(latent, params):
+    """Refuse parameters of which PyMC3 knows no posterior."""
+    try:
+        pm.Group.group_for_params(params)
+    except KeyError:
+        families = [f"dict({', '.join(f'{name}=...' for name in f.parameters)})" for f in posteriors.FAMILIES.values()]
+        raise ConfigurationError(
+            f"fit: local_rv: the parameters of {latent}, {', '.join(map(repr, params)) or 'none'}, are those of no "
+            f"posterior: give {' or '.join(families)}"
+        ) from None
+
+
+def _checkpoints(options, kwargs):
+    if options.checkpoint is None:
+        if options.resume:
             raise ConfigurationError("fit: resume=True needs checkpoint=FOLDER, the folder of the run to go on with")
         return contextlib.nullcontext()
-    configuration = {"arguments": arguments_of(vars(given)), **(given.configuration or {})}
+    configuration = {"arguments": arguments_of({**vars(options), "kwargs": kwargs}), **(options.configuration or {})}
     known = [*configuration["arguments"], "step"]
-    for name in given.may_change:
+    for name in options.may_change:
         if name not in known:
-            raise ConfigurationError(f"fit: may_change={given.may_change!r}: {name!r} is none of {', '.join(known)}")
-    return Checkpoints(given.checkpoint, given.checkpoint_every, given.resume, configuration, given.may_change)
+            raise ConfigurationError(f"fit: may_change={options.may_change!r}: {name!r} is none of {', '.join(known)}")
+    return Checkpoints(options.checkpoint, options.checkpoint_every, options.resume, configuration, options.may_change)
 
 
-def _loop(inference, prepared, given, checkpoints):
+def _loop(inference, prepared, options, kwargs, checkpoints):
     """The loop of a run, with its parts; what a resumed run had is restored."""
-    trained = inference.approx.params + list(given.kwargs.get("more_obj_params") or [])
-    skip, history, first_step = given.bad_steps == "skip", given.history, None
-    if not skip:
+    trained = inference.approx.params + list(kwargs.get("more_obj_params") or [])
+    first_step = None
+    if options.bad_steps == "stop":
         first_step = FirstStep(updated(prepared.step), trained, prepared.pipelines, prepared.terms)
-    if history is None and checkpoints is not None:
-        history = os.path.join(given.checkpoint, HISTORY)
-    parts = assemble(
-        trained,
-        first_step=first_step,
-        skip=skip,
-        elbo=prepared.held_out_elbo,
-        held_out_every=given.held_out_every,
-        patience=given.patience,
-        batch_size=given.batch_size,
-        history=history,
-        progressbar=given.progressbar,
-        callbacks=given.callbacks,
-        parts=given.parts,
-        checkpoints=checkpoints,
-    )
+    if options.history is None and checkpoints is not None:
+        options = dataclasses.replace(options, history=os.path.join(options.checkpoint, HISTORY))
+    parts = assemble(trained, options, first_step=first_step, elbo=prepared.held_out_elbo, checkpoints=checkpoints)
     if checkpoints is not None:
         checkpoints.bind(prepared.step, trained, prepared.pipelines)
         checkpoints.bind_parts(parts)
@@ -293,7 +295,7 @@ def _loop(inference, prepared, given, checkpoints):
         prepared.n,
         trained,
         parts,
-        score=given.score is None or given.score,
+        score=options.score is None or options.score,
         pipelines=prepared.pipelines,
         buffer=prepared.buffer,
         past=() if checkpoints is None else checkpoints.losses,

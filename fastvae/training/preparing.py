@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from types import SimpleNamespace
 from typing import Any, Callable, NamedTuple
 
 import theano
@@ -15,6 +14,7 @@ from fastvae.checkpoint import Checkpoints
 from fastvae.devices import threads
 from fastvae.errors import ConfigurationError
 from fastvae.minibatch.pipelines import refuse_fixed_batch
+from fastvae.run_options import RunOptions
 from fastvae.training import losses, nonfinite
 from fastvae.training.held_out import HeldOutElbo
 from fastvae.training.progress import compiling
@@ -47,7 +47,11 @@ class Prepared(NamedTuple):
 
 
 def prepare(
-    inference: Any, given: SimpleNamespace, default_steps: int, checkpoints: Checkpoints | None = None
+    inference: Any,
+    options: RunOptions,
+    kwargs: dict[str, Any],
+    default_steps: int,
+    checkpoints: Checkpoints | None = None,
 ) -> Prepared:
     """Build and compile the step of a run.
 
@@ -55,10 +59,11 @@ def prepare(
     ----------
     inference : pymc3.variational.inference.Inference
         ADVI or FullRankADVI.
-    given : types.SimpleNamespace
-        The arguments of `fit`.
+    options : fastvae.run_options.RunOptions
+    kwargs : dict
+        The other arguments of `fit`, those of `fastvae.elbo.step_updates`.
     default_steps : int
-        The number of steps where neither `n` nor `epochs` is given.
+        The number of steps where neither `n` nor `epochs` is options.
     checkpoints : fastvae.checkpoint.Checkpoints, optional
         Takes a digest of the step, and refuses to go on with another one.
 
@@ -66,29 +71,29 @@ def prepare(
     -------
     Prepared
     """
-    fetch_every = losses.interval(given.fetch_every, given.callbacks)
-    replacements = given.kwargs["more_replacements"]
-    with _said_and_explained(inference.approx.model, given.progressbar, fetch_every):
-        loss, updates = elbo.step_updates(inference.objective, **given.kwargs)
+    fetch_every = losses.interval(options.fetch_every, options.callbacks)
+    replacements = kwargs["more_replacements"]
+    with _said_and_explained(inference.approx.model, options.progressbar, fetch_every):
+        loss, updates = elbo.step_updates(inference.objective, **kwargs)
         terms = loss.tag.parts
-        if given.bad_steps == "skip":
+        if options.bad_steps == "skip":
             loss, updates = nonfinite.skip_bad_steps(loss, updates)
         pipelines = _pipelines([loss, *replacements.values()])
         refuse_fixed_batch(pipelines, inference.approx.model)
-        n = _number_of_steps(given.n, given.epochs, pipelines, default_steps)
+        n = _number_of_steps(options.n, options.epochs, pipelines, default_steps)
         if checkpoints is not None:
-            _check_restorable(pipelines, given.checkpoint)
+            _check_restorable(pipelines, options.checkpoint)
             checkpoints.check_length(n)
             checkpoints.describe_step(loss, updates)
         buffer = losses.LossBuffer(loss, fetch_every) if fetch_every > 1 else None
-        options = given.fn_kwargs or {}
+        fn_kwargs = options.fn_kwargs or {}
         if buffer is None:
-            step = theano.function([], loss, updates=updates, **options)
+            step = theano.function([], loss, updates=updates, **fn_kwargs)
         else:
-            step = theano.function([], updates=[*updates.items(), *buffer.updates], **options)
+            step = theano.function([], updates=[*updates.items(), *buffer.updates], **fn_kwargs)
         held_out_elbo = None
-        if given.held_out is not None:
-            held_out_elbo = HeldOutElbo(inference.objective, given.held_out, replacements)
+        if options.held_out is not None:
+            held_out_elbo = HeldOutElbo(inference.objective, options.held_out, replacements)
     return Prepared(step, n, pipelines, buffer, terms, held_out_elbo)
 
 

@@ -8,7 +8,7 @@ import pytest
 import fastvae
 from fastvae import cli, devices
 from fastvae.cli import commands
-from fastvae.cli.options import RunOptions
+from fastvae.cli.options import TrainOptions
 from fastvae.errors import DataError
 
 
@@ -22,13 +22,13 @@ def test_the_folders_of_cuda_libraries_given_as_an_argument_beat_the_environment
 def test_data_that_is_gone_is_said_to_be_the_runs(tmp_path):
     vae = fastvae.MLPVAE(image_shape=(1, 4, 4), hidden=8, seed=1)
     with pytest.raises(DataError, match="the run was trained on is not available any more: no data set"):
-        commands._held_out(RunOptions(data=str(tmp_path / "gone.npy")), vae)
+        commands._held_out(TrainOptions(data=str(tmp_path / "gone.npy")), vae)
 
 
 def test_without_a_test_split_the_training_images_serve(tmp_path, capsys):
     np.save(tmp_path / "a.npy", np.full((3, 4, 4), 0.5))
     vae = fastvae.MLPVAE(image_shape=(1, 4, 4), hidden=8, seed=1)
-    images, labels, split = commands._held_out(RunOptions(data=str(tmp_path / "a.npy")), vae)
+    images, labels, split = commands._held_out(TrainOptions(data=str(tmp_path / "a.npy")), vae)
     assert (images.shape, labels, split) == ((3, 1, 4, 4), None, "train")
     assert "has no test images" in capsys.readouterr().err
 
@@ -43,7 +43,7 @@ def test_labels_that_nobody_uses_block_nothing_and_odd_ones_are_said(tmp_path, c
     images = np.full((3, 4, 4), 0.5)
     odd = dict(y_train=images, labels=np.arange(3), y_test=np.arange(2))
     np.savez(tmp_path / "a.npz", x_train=images, x_test=images, **odd)
-    config, vae = RunOptions(data=str(tmp_path / "a.npz")), fastvae.MLPVAE(image_shape=(1, 4, 4), hidden=8, seed=1)
+    config, vae = TrainOptions(data=str(tmp_path / "a.npz")), fastvae.MLPVAE(image_shape=(1, 4, 4), hidden=8, seed=1)
     assert fastvae.datasets.load(tmp_path / "a.npz").shape == (3, 1, 4, 4)
     assert commands._held_out(config, vae, labels=False)[1] is None and not caplog.records
     assert commands._held_out(config, vae)[1] is None

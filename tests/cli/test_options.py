@@ -6,7 +6,7 @@ import pytest
 import fastvae
 from fastvae import kinds, likelihoods, posteriors
 from fastvae.cli import commands, options, parser
-from fastvae.cli.options import RunOptions
+from fastvae.cli.options import TrainOptions
 from fastvae.errors import ConfigurationError
 
 
@@ -19,7 +19,7 @@ def test_the_choices_are_the_registered_names():
 
 
 def test_every_option_goes_to_the_model_or_its_fit_as_an_argument_that_it_has():
-    run, vae = RunOptions(), fastvae.MLPVAE
+    run, vae = TrainOptions(), fastvae.MLPVAE
     assert run.for_model().keys() <= vae.__init__.kinds.keys() and run.for_fit().keys() <= vae.fit.kinds.keys()
     used = {name for name, d in options.declared() if d["model"] or d["fit"]}
     assert {name for name, _ in options.declared()} - used == {"data", "model"}
@@ -34,22 +34,22 @@ def test_defaults_are_what_the_command_line_takes():
 
 
 def test_what_changed_since_a_run_began_is_what_fit_may_change():
-    run = RunOptions(iterations=7, learning_rate=0.5, checkpoint_every=3)
+    run = TrainOptions(iterations=7, learning_rate=0.5, checkpoint_every=3)
     fit = run.for_fit()
     assert (fit["n"], fit["learning_rate"], fit["checkpoint_every"]) == (7, 0.5, 3)
     assert fit["may_change"] == ["n", "learning_rate", "checkpoint_every"]
 
 
 @dataclasses.dataclass(kw_only=True)
-class Later(RunOptions):
+class Later(TrainOptions):
     """The options of a later version, which has one more."""
 
     clip: float = options._option(None, options.positive, "norm", fit="total_grad_norm_constraint", absent=None)
 
 
 def test_an_option_is_one_line_and_older_runs_go_on(monkeypatch):
-    before = dataclasses.asdict(RunOptions())
-    monkeypatch.setattr(options, "RunOptions", Later)
+    before = dataclasses.asdict(TrainOptions())
+    monkeypatch.setattr(options, "TrainOptions", Later)
     assert options.from_configuration(before) == Later()
     args = parser.make().parse_args(["train", "--clip", "2.5"])
     run = Later(**options.given(args))
@@ -62,7 +62,7 @@ def test_an_option_is_one_line_and_older_runs_go_on(monkeypatch):
 
 @pytest.mark.parametrize("name", [name for name, _ in options.declared()])
 def test_a_configuration_without_an_option_that_every_run_has(name):
-    configuration = dataclasses.asdict(RunOptions())
+    configuration = dataclasses.asdict(TrainOptions())
     del configuration[name]
     with pytest.raises(ConfigurationError, match=f"lacks a valid '{name}'"):
         options.from_configuration(configuration)

@@ -4,10 +4,10 @@ import json
 import pytest
 
 from fastvae.cli import run_folder
-from fastvae.cli.options import RunOptions
+from fastvae.cli.options import TrainOptions
 from fastvae.errors import ConfigurationError, DataError
 
-RUN = RunOptions(
+RUN = TrainOptions(
     data="x", model="mlp", likelihood="normal", posterior="mean-field", objective="elbo", kl="analytic", n_samples=1,
     iterations=3, batch_size=2, learning_rate=0.5, latent=2, seed=1, checkpoint_every=5,
 )  # fmt: skip

@@ -122,7 +122,9 @@ def test_a_model_of_it_trains_is_judged_and_comes_back(by_name, monkeypatch, tmp
     assert np.isfinite(approx.hist).all() and np.isfinite(approx.held_out_hist).all()
     assert np.isfinite(evaluation.elbo(vae, images, seed=1).nats)
     draws = evaluation.inference_data(vae, images[:1], 3000, seed=1).posterior.zs.values[0, :, 0]
-    np.testing.assert_allclose(np.cov(draws.T), vae.encode_covariance(images[:1])[0], rtol=0.15, atol=0.05)
+    np.testing.assert_allclose(
+        np.cov(draws.T), vae.encode_covariance(images[:1])[0], rtol=0.15, atol=0.3
+    )  # 5 standard errors
 
     vae.save(tmp_path / "vae.npz")
     if by_name:

@@ -40,6 +40,16 @@ def test_a_mistyped_argument_of_a_models_fit_is_named_before_anything_is_read(wr
         vae.fit(None, **{wrong: 1})
 
 
+def test_a_models_fit_tells_its_own_arguments_from_those_that_it_passes_on():
+    vae = fastvae.MLPVAE(image_shape=(1, 3, 3), hidden=4, seed=1)
+    with pytest.raises(TypeError) as raised:
+        vae.fit(None, progresbar=False)
+    start, listed = str(raised.value).split("; beside those of its own it takes ")
+    assert start == "MLPVAE.fit: 'progresbar' is no argument (did you mean 'progressbar'?)"
+    own = {"images", "n", "batch_size", "learning_rate", "seed", "obj_optimizer", "held_out"}
+    assert set(listed.split(", ")) == (names(fastvae.VAE.fit) | {*UNUSED}) - own - {"self"}
+
+
 def test_options_of_a_test_function_go_through_a_models_fit(capsys):
     vae = fastvae.MLPVAE(image_shape=(1, 3, 3), hidden=4, seed=1)
     images = np.zeros((4, 1, 3, 3), "float32")

@@ -83,7 +83,7 @@ def test_a_skipped_step_is_recorded_and_not_checkpointed(run, tmp_path):
     loop = run.loop(
         6,
         step,
-        skip=True,
+        bad_steps="skip",
         progressbar=True,
         checkpoints=run.checkpoints(tmp_path),
         callbacks=[lambda *_: saved.append(max(checkpoint.steps(tmp_path)))],

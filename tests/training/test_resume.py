@@ -122,6 +122,18 @@ def test_a_run_on_another_objective_or_on_other_images_is_refused(tmp_path, caps
     assert "with n=6 (it was 3); not bit for bit as in one go: learning_rate=0.001 (it was 0.0001)" in said
 
 
+@pytest.mark.parametrize("first, second", [(1, 7), (7, 1)])
+@pytest.mark.parametrize("earlier_version", [False, True])
+def test_losses_may_be_fetched_at_other_steps(tmp_path, monkeypatch, first, second, earlier_version):
+    in_one_go = small(None, 6).hist
+    with monkeypatch.context() as patched:
+        if earlier_version:  # it kept the variables as they came in the compiled step
+            patched.setattr("fastvae.checkpoint.run._in_order_of_use", lambda outputs, updates: [])
+        small(tmp_path, 3, fetch_every=first)
+    resumed = small(tmp_path, 6, fetch_every=second, resume=True)
+    assert resumed.hist.tobytes() == in_one_go.tobytes()
+
+
 def of_ones_own(folder, n, sd, observed, **options):
     with pm.Model():
         mu = pm.Normal("mu", 0, 1)

@@ -380,7 +380,11 @@ def test_no_step_at_all():
     [
         (dict(start={"mu": "x"}), "PyMC3 cannot set up advi from start: "),
         (dict(start={"nu": 1.0}), "start=.*: 'nu' is no variable of the model, which has mu, sd_log__, sd, x"),
-        (dict(local_rv={"z": dict(mu=1.0)}), "PyMC3 cannot set up advi from local_rv: "),
+        (
+            dict(local_rv={"z": dict(mu=1.0)}),
+            "the parameters of z, 'mu', are those of no posterior: give dict.mu=..., rho=.... or ",
+        ),
+        (dict(local_rv={"z": dict(mu=1.0, rho=1.0)}), "PyMC3 cannot set up advi from local_rv: "),
         (dict(configuration={(1, 2): 3}), r"configuration={\(1, 2\): 3} must be None or a dict of JSON"),
     ],
 )

@@ -87,7 +87,7 @@ def inlined(op, dtypes):
 
 
 def with_inlined(op, dtypes):
-    """A scalar Op, fused or not, in whose graph every function that can be is inlined; None if none can be.
+    """A scalar Op, fused or not, with inlined functions where there are any for it; None where there are none.
 
     Parameters
     ----------

@@ -18,7 +18,7 @@ from fastvae.backends.rewrites import equilibrium, fuse, lift
 
 
 def deferring(engine):
-    """The rewrite of abstract Ops that an engine of the GPU, "gpu" or "cudnn", computes: they wait to be moved."""
+    """The rewrite that lets abstract Ops wait until Theano moves them; the engine, "gpu" or "cudnn", says which Ops."""
 
     @local_optimizer(None)
     def local_defer(node):

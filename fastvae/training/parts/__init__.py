@@ -18,11 +18,11 @@
 from __future__ import annotations
 
 import collections
-import os
 from typing import Any, Callable, Sequence
 
 from fastvae.checkpoint import Checkpoints as Folder
 from fastvae.errors import ConfigurationError
+from fastvae.run_options import RunOptions
 from fastvae.training.parts.base import Part, Step
 from fastvae.training.parts.best import Best
 from fastvae.training.parts.callbacks import Callbacks
@@ -40,17 +40,10 @@ __all__ = ["Part", "Step", "TimeLimit", "assemble"]
 
 def assemble(
     params: Sequence[Any],
+    options: RunOptions,
     *,
     first_step: FirstStep | None = None,
-    skip: bool = False,
     elbo: Callable[[], float] | None = None,
-    held_out_every: int = 1_000,
-    patience: int | None = None,
-    batch_size: int | None = None,
-    history: str | os.PathLike | None = None,
-    progressbar: bool = False,
-    callbacks: Sequence[Callable] | None = None,
-    parts: Sequence[Part] | None = None,
     checkpoints: Folder | None = None,
 ) -> list[Part]:
     """The parts that arguments of `fit` stand for, in the order in which they follow a step.
@@ -62,14 +55,11 @@ def assemble(
     ----------
     params : list of theano.compile.SharedVariable
         What is trained.
+    options : fastvae.run_options.RunOptions
     first_step : FirstStep, optional
-        Not with `skip`, where a step that fails changes nothing.
-    skip : bool
-        Whether steps that are not finite have changed nothing, so that the run goes on.
+        Not with ``bad_steps="skip"``, where a step that fails changes nothing.
     elbo : callable, optional
         Measures the held-out ELBO, in nats per row.
-    held_out_every, patience, batch_size, history, progressbar, callbacks, parts
-        As in `fit`.
     checkpoints : fastvae.checkpoint.Checkpoints, optional
 
     Returns
@@ -81,22 +71,24 @@ def assemble(
     ConfigurationError
         If two parts have one name.
     """
-    finite, held_out = Finite(skip, checkpoints), HeldOut(elbo, held_out_every)
-    best = None if patience is None else Best(params)
+    finite, held_out = Finite(options.bad_steps == "skip", checkpoints), HeldOut(elbo, options.held_out_every)
+    best = None if options.patience is None else Best(params)
     order = [
         first_step,
         finite,
         held_out,
         best,
-        None if history is None else History(history, batch_size, held_out),
-        Progress(batch_size) if progressbar else None,
-        Callbacks(callbacks or ()),
-        *(parts or ()),
+        None if options.history is None else History(options.history, options.batch_size, held_out),
+        Progress(options.batch_size) if options.progressbar else None,
+        Callbacks(options.callbacks or ()),
+        *(options.parts or ()),
         None if checkpoints is None else Checkpoints(checkpoints, finite),
-        None if patience is None else Patience(patience, held_out, best),
+        None if options.patience is None else Patience(options.patience, held_out, best),
     ]
     present = [part for part in order if part is not None]
     name, times = collections.Counter(part.name for part in present).most_common(1)[0]
     if times > 1:
-        raise ConfigurationError(f"fit: parts={parts!r}: {times} parts of the run are named {name!r}: rename yours")
+        raise ConfigurationError(
+            f"fit: parts={options.parts!r}: {times} parts of the run are named {name!r}: rename yours"
+        )
     return present

@@ -69,7 +69,7 @@ class FirstStep(Part):
         if np.isfinite(loss):
             return (
                 f"the step makes {bad} infinite or NaN: its gradient is not finite, such as of the root or "
-                "logarithm of 0, or the learning rate is beyond all measure; the profile `debug` finds the Op"
+                "logarithm of 0, or the learning rate is far too large; the profile `debug` finds the Op"
             )
         bad = self._bad_terms()
         what = f"{', '.join(bad)} {'is' if len(bad) == 1 else 'are'} not finite; " if bad else ""

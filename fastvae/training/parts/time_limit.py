@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class TimeLimit(Part):
-    """Ends a fit as ``"time"`` when it has trained for so long; a resumed run counts all its sittings.
+    """Ends a fit as ``"time"`` when it has trained for so long; for a resumed run, the time before counts too.
 
     The time is that from the first step on, so neither building nor compiling the step counts. It is looked at after a
     step, and where losses stay on the device when they are fetched, which is at least once a second.

@@ -9,6 +9,7 @@ import pytest
 import fastvae
 from fastvae import checkpoint
 from fastvae.errors import ConfigurationError, DataError
+from fastvae.run_options import RunOptions
 from fastvae.training import loop
 from fastvae.training.parts import Part, assemble
 from tests.tiny_run import Run
@@ -224,11 +225,11 @@ def test_a_state_that_a_part_does_not_take_back_is_one_line(run, tmp_path):
 
 def test_two_parts_of_one_name_are_refused():
     with pytest.raises(ConfigurationError, match="2 parts of the run are named 'Part': rename yours"):
-        assemble([], parts=[Part(), Part()])
+        assemble([], RunOptions(parts=[Part(), Part()]))
 
 
 def test_the_order():
-    order = [part.name for part in assemble([], elbo=float, patience=1, history="h", progressbar=True, parts=[Part()])]
+    order = [part.name for part in assemble([], RunOptions(patience=1, history="h", parts=[Part()]), elbo=float)]
     assert order == ["Finite", "held_out", "best", "History", "Progress", "Callbacks", "Part", "Patience"]
 
 

@@ -40,7 +40,7 @@ def test_a_fit_that_is_done_before_is_not_ended_by_time(run, clock):
     assert approx.ended_by == "steps" and len(approx.hist) == 3
 
 
-def test_all_sittings_of_a_resumed_run_count(run, clock, tmp_path):
+def test_the_time_before_a_run_was_resumed_counts(run, clock, tmp_path):
     run.train(4, parts=[TimeLimit(75)], checkpoints=run.checkpoints(tmp_path))
     assert checkpoint.newest(tmp_path)["parts"]["time_limit"] == {"spent": 40.0}
     limit = TimeLimit(75)

@@ -9,7 +9,7 @@ from fastvae.backends.cpu.ops.layout import nchw, nhwc, to_nchw, to_nhwc
 
 @lowers(PixelOp)
 class PixelPass(CpuOp):
-    """A `PixelOp`, whose name its C kind has; with `last` the decoder's outputs have their channels last."""
+    """A `PixelOp`; its C kind has the same name. With `last` the decoder's outputs have their channels last."""
 
     __props__ = ("abstract_op", "last")
 
