@@ -28,7 +28,7 @@ class LinearGaussian:
             self.a, self.c = shared("a", SIZE, LATENT), shared("c", SIZE, LATENT)
             self.params = [self.a, self.c, self.w, self.b]
             self.mean, self.rho = tt.dot(self.xs, self.a), tt.dot(self.xs, self.c)
-        else:  # one posterior a row, all rows equal: gradients by their rows are independent draws
+        else:  # one posterior a row, all rows equal: gradients with respect to rows are independent draws
             self.x[:] = self.x[0]
             self.mean = theano.shared(np.full((rows, LATENT), 0.4, "float32"), "mean")
             self.rho = theano.shared(np.full((rows, LATENT), -0.2, "float32"), "rho")

@@ -9,12 +9,18 @@ Each script of this folder is one row, for example
 
 import argparse
 import os
+import pathlib
 import signal
+import sys
 import time
 
 import fastvae
 
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2]))
+
 from fastvae import datasets, evaluation  # isort: skip  (after fastvae, which picks the profile)
+from fastvae.training.parts import TimeLimit  # isort: skip
+from bench import tables  # noqa: E402  isort: skip
 
 
 def reproduce(make, stages, iterations=None, minutes=None, batch_size=64, published="", argv=None, **fit_options):
@@ -60,7 +66,7 @@ def reproduce(make, stages, iterations=None, minutes=None, batch_size=64, publis
             seed=args.seed + i,
             checkpoint=args.checkpoint and os.path.join(args.checkpoint, f"stage-{i}"),
             resume=args.checkpoint is not None,
-            callbacks=[_stop_after(60 * args.minutes * share)] if args.minutes else None,
+            parts=[TimeLimit(60 * args.minutes * share)] if args.minutes else None,
             **fit_options,
         )
         if approx.ended_by in signal.Signals.__members__:
@@ -78,7 +84,7 @@ def reproduce(make, stages, iterations=None, minutes=None, batch_size=64, publis
         published or "-",
     ]
     print(f"active units: {evaluation.active_units(vae, held_out).count} of {vae.n_latent}")
-    print(f"| {' | '.join(row)} |")
+    print(tables.row(row))
 
 
 def burda(image_shape, seed):
@@ -86,13 +92,3 @@ def burda(image_shape, seed):
     return fastvae.MLPVAE(
         image_shape, n_latent=50, hidden=(200, 200), activation="tanh", likelihood="bernoulli", seed=seed
     )
-
-
-def _stop_after(seconds):
-    started = time.monotonic()
-
-    def callback(approx, losses, step):
-        if time.monotonic() - started > seconds:
-            raise StopIteration
-
-    return callback

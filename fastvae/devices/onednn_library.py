@@ -55,7 +55,7 @@ def locate() -> Location | Missing:
 
 
 def missing() -> Missing | None:
-    """Why this machine cannot run the oneDNN backend.
+    """Why this machine cannot run the backend of CPUs.
 
     Returns
     -------

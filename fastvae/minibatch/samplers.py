@@ -128,7 +128,7 @@ def epochs(n_rows: int, batch_size: int, seed: int | None, last: str = "drop") -
         )
     batches_per_epoch = n_rows // batch_size if last == "drop" else -(-n_rows // batch_size)
     key = np.random.SeedSequence(seed).generate_state(1, np.uint64).view(np.int64)[0]
-    # Checkpoints contain it under this name.
+    # The name was given when samplers were called orders; it stays, since checkpoints find the state by it.
     state = not_trainable(theano.shared(np.array([0, key]), name="minibatch.order"))
     state.default_update = state + np.array([1, 0])
     epoch, batch = state[0] // batches_per_epoch, state[0] % batches_per_epoch

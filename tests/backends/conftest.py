@@ -1,4 +1,4 @@
-"""The oneDNN backend is on in these tests; `stock` compiles without it."""
+"""The backend of CPUs is on in these tests; `stock` compiles without it."""
 
 import numpy as np
 import pytest

@@ -62,7 +62,7 @@ def rows():
 
 
 def gradients_by_row(rows, k, **options):
-    """Gradients by mean and rho, (ROWS, 2 LATENT) in float64, each row from noise of its own."""
+    """Gradients with respect to mean and rho, (ROWS, 2 LATENT) in float64, each row from noise of its own."""
     _, *gradients = evaluate(rows.expressions(noise_of(k, ROWS), **options))
     return np.concatenate(gradients, axis=1).astype("float64")
 

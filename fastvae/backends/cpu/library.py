@@ -27,7 +27,7 @@ _one_at_a_time = threading.Lock()
 def _command():
     found = locate()
     if isinstance(found, Missing):
-        raise StackError(f"the oneDNN backend cannot be compiled: {found}")
+        raise StackError(f"the backend of CPUs cannot be compiled: {found}")
     GCC_compiler.compile_args()  # finds out what -march=native stands for on this processor
     includes = [found.include, np.get_include(), sysconfig.get_path("include")]
     folder = os.path.dirname(found.library)
@@ -51,7 +51,7 @@ def compiled() -> str:
     """
     with _one_at_a_time:
         remedy = "install g++ 9 or later, or take the profile 'cpu-blas'"
-        return c_module.built(NAME, HERE, _command(), "the oneDNN backend", remedy)
+        return c_module.built(NAME, HERE, _command(), "the backend of CPUs", remedy)
 
 
 @functools.lru_cache(maxsize=None)

@@ -69,7 +69,7 @@ def assemble(
     Raises
     ------
     ConfigurationError
-        If two parts have one name.
+        If two parts that may have a state have one name.
     """
     finite, held_out = Finite(options.bad_steps == "skip", checkpoints), HeldOut(elbo, options.held_out_every)
     best = None if options.patience is None else Best(params)
@@ -85,10 +85,12 @@ def assemble(
         None if checkpoints is None else Checkpoints(checkpoints, finite),
         None if options.patience is None else Patience(options.patience, held_out, best),
     ]
-    present = [part for part in order if part is not None]
-    name, times = collections.Counter(part.name for part in present).most_common(1)[0]
+    _check_names([held_out, best, *(options.parts or ())])
+    return [part for part in order if part is not None]
+
+
+def _check_names(with_state: Sequence[Part | None]) -> None:
+    """Refuse two parts of one name among those that may have a state, which checkpoints keep under the name."""
+    name, times = collections.Counter(part.name for part in with_state if part is not None).most_common(1)[0]
     if times > 1:
-        raise ConfigurationError(
-            f"fit: parts={options.parts!r}: {times} parts of the run are named {name!r}: rename yours"
-        )
-    return present
+        raise ConfigurationError(f"fit: parts=[...]: {times} parts are named {name!r}: give each a `name` of its own")

@@ -38,7 +38,7 @@ def log_prob(x, outputs, components):
 
 
 def gradient(x, outputs, components, g):
-    """g times the derivatives of the nats by the outputs, float64 (n, c each, h, w)."""
+    """g times the derivatives of the nats with respect to the outputs, float64 (n, c each, h, w)."""
     n, c, height, width = x.shape
     parts = outputs.astype("complex128").reshape(n, c, -1, height, width)
     slopes = np.empty(parts.shape)

@@ -224,8 +224,20 @@ def test_a_state_that_a_part_does_not_take_back_is_one_line(run, tmp_path):
 
 
 def test_two_parts_of_one_name_are_refused():
-    with pytest.raises(ConfigurationError, match="2 parts of the run are named 'Part': rename yours"):
+    with pytest.raises(
+        ConfigurationError, match=r"parts=\[...\]: 2 parts are named 'Part': give each a `name` of its own$"
+    ):
         assemble([], RunOptions(parts=[Part(), Part()]))
+
+
+@pytest.mark.parametrize("name, refused", [("Progress", False), ("History", False), ("held_out", True)])
+def test_a_users_part_may_be_named_like_one_of_ours_without_a_state(name, refused):
+    mine = type("Mine", (Part,), {"name": name})()
+    if refused:
+        with pytest.raises(ConfigurationError, match=f"2 parts are named '{name}'"):
+            assemble([], RunOptions(parts=[mine]))
+    else:
+        assert mine in assemble([], RunOptions(history="h", parts=[mine]))
 
 
 def test_the_order():
