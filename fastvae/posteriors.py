@@ -83,6 +83,7 @@ def local_rv_words() -> str:
     )
 
 
+@renamed.arguments(name="posterior")
 @kinds.checked(owner=kinds.text, posterior=kinds.anything)
 def make(owner: str, posterior: str | Posterior) -> Posterior:
     """The posterior of the model `owner`.

@@ -29,6 +29,11 @@ def test_the_former_name_of_the_gradient_goes_on():
         assert posteriors.gradient_by_draw is posteriors.grad_log_q
 
 
+def test_the_former_name_of_makes_argument_goes_on():
+    with pytest.warns(renamed.RenamedWarning, match=r"make\(..., name=\) is now posterior="):
+        assert posteriors.make("VAE", name="mean-field").name == "mean-field"
+
+
 def test_parameters_of_no_family_are_refused():
     for wrong in (dict(mu=1), dict(mu=1, rho=1, L_tril=1), dict(mu=1, sd=1)):
         with pytest.raises(

@@ -25,7 +25,7 @@ import theano.tensor as tt
 from fastvae import expressions, kinds, renamed
 from fastvae.arguments import GENERATOR, RNG, generator
 from fastvae.datasets.validation import in_type
-from fastvae.errors import ConfigurationError, DataError
+from fastvae.errors import DataError
 from fastvae.nn.activations import identity
 
 
@@ -128,16 +128,7 @@ class Likelihood:
     @kinds.checked(name=kinds.text, x=expressions.tensor, output=expressions.tensor, total_size=kinds.anything)
     def observe(self, name: str, x: tt.TensorVariable, output: tt.TensorVariable, total_size: int | None) -> Any:
         """The observed variable `name` of the PyMC3 model of the context."""
-        return pm.DensityDist(name, lambda value: self._by_image(value, output), observed=x, total_size=total_size)
-
-    def _by_image(self, x, output):
-        log_prob = self.log_prob(x, output)
-        if getattr(log_prob, "ndim", 0) == 0:
-            raise ConfigurationError(
-                f"{type(self).__name__}.log_prob returns one number, {kinds.shown(log_prob)}, for all images together: "
-                "sum over the axes of an image at most, so that the batch stays the first axis"
-            )
-        return log_prob
+        return pm.DensityDist(name, lambda value: self.log_prob(value, output), observed=x, total_size=total_size)
 
     @kinds.checked(images=kinds.anything, owner=kinds.text)
     def check(self, images: np.ndarray, owner: str) -> None:
