@@ -51,10 +51,10 @@ def adam_beside():
 
 
 def training():
-    """The losses of 50 iterations of the MLP on real images."""
-    images = fastvae.datasets.load("fashion-mnist-sample")
-    vae = fastvae.MLPVAE(hidden=32, seed=1)
-    return {"hist": vae.fit(images, n=50, batch_size=32, learning_rate=1e-3, seed=2, progressbar=False).hist}
+    """The losses of 50 iterations of the MLP on the middle of real images."""
+    images = fastvae.datasets.load("fashion-mnist-sample")[:500, :, 10:18, 10:18]
+    vae = fastvae.MLPVAE((1, 8, 8), hidden=8, seed=1)
+    return {"hist": vae.fit(images, n=50, batch_size=4, learning_rate=1e-2, seed=2, progressbar=False).hist}
 
 
 def main(path):

@@ -71,7 +71,10 @@ def test_a_child_computes_as_the_parent_does(python):
     assert done.stdout.endswith("all right\n"), done.stderr
 
 
-@pytest.mark.parametrize("profile, flags", [("cpu", ""), ("cpu-blas", "openmp=True,openmp_elemwise_minsize=100")])
+OPENMP = pytest.param("cpu-blas", "openmp=True,openmp_elemwise_minsize=100", marks=pytest.mark.exhaustive)
+
+
+@pytest.mark.parametrize("profile, flags", [("cpu", ""), OPENMP])
 def test_four_chains_in_two_and_four_processes_after_a_fit(python, profile, flags):
     done = python(SAMPLE, FASTVAE_PROFILE=profile, OMP_NUM_THREADS="2", flags=flags)
     assert done.stdout.endswith("all right\n"), done.stderr
