@@ -80,12 +80,12 @@ class VAE(abc.ABC):
     ...     def __init__(self):
     ...         super().__init__(image_shape=(1, 4, 4), n_latent=2)
     ...         self.into, self.out = nn.Linear(16, 4, name="into"), nn.Linear(2, 16, name="out")
-    ...     def encode(self, x: Any) -> tuple[Any, Any]:
+    ...     def encode(self, x):
     ...         latent = self.into(x.flatten(2))
     ...         return latent[:, :2], latent[:, 2:]
-    ...     def decode(self, z: Any) -> Any:
+    ...     def decode(self, z):
     ...         return self.out(z).reshape((z.shape[0], 1, 4, 4))
-    ...     def get_params(self) -> list:
+    ...     def get_params(self):
     ...         return self.into.get_params() + self.out.get_params()
     >>> LinearVAE().reconstruct(np.zeros((3, 1, 4, 4), "float32")).shape
     (3, 1, 4, 4)

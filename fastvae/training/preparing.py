@@ -63,7 +63,7 @@ def prepare(
     kwargs : dict
         The other arguments of `fit`, those of `fastvae.elbo.step_updates`.
     default_steps : int
-        The number of steps where neither `n` nor `epochs` is options.
+        The number of steps where neither `n` nor `epochs` is given.
     checkpoints : fastvae.checkpoint.Checkpoints, optional
         Takes a digest of the step, and refuses to go on with another one.
 
