@@ -27,23 +27,17 @@ Examples
 from __future__ import annotations
 
 import os
-import pathlib
 from typing import Any
 
 from fastvae import kinds, renamed
 from fastvae.checkpoint import files as _files
 from fastvae.checkpoint import state as _state
 from fastvae.checkpoint.container import DamagedError
+from fastvae.checkpoint.files import steps
 from fastvae.checkpoint.run import Checkpoints, updated
 from fastvae.run_options import MAY_CHANGE
 
 __all__ = ["Checkpoints", "DamagedError", "MAY_CHANGE", "newest", "read", "steps", "updated"]
-
-
-@kinds.checked(folder=kinds.path)
-def steps(folder: str | os.PathLike) -> dict[int, pathlib.Path]:
-    """The checkpoints of a folder, whole or not: `{step: path}`."""
-    return _files.steps(folder)
 
 
 @kinds.checked(path=kinds.path)

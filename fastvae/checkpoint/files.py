@@ -11,6 +11,7 @@ import pathlib
 import re
 import sys
 
+from fastvae import kinds
 from fastvae.checkpoint import state
 from fastvae.checkpoint.container import DamagedError
 from fastvae.checkpoint.state import State
@@ -25,6 +26,7 @@ def path_of(folder: str | os.PathLike, step: int) -> pathlib.Path:
     return pathlib.Path(folder) / f"checkpoint-{step:08d}.ckpt"
 
 
+@kinds.checked(folder=kinds.path)
 def steps(folder: str | os.PathLike) -> dict[int, pathlib.Path]:
     """The checkpoints of a folder, whole or not: `{step: path}`."""
     names = [(NAME.fullmatch(path.name), path) for path in pathlib.Path(folder).glob("checkpoint-*.ckpt")]

@@ -76,7 +76,7 @@ class Posterior(abc.ABC):
         super().__init_subclass__(**options)
         if "parameters" not in vars(cls):
             return
-        former = _BY_PARAMETERS.get(frozenset(cls.parameters))
+        former = of_parameters(cls.parameters)
         if former is None or same_family(former, cls):
             if "group" not in vars(cls):
                 cls.group = _group_of(cls) if former is None else former.group
@@ -134,7 +134,7 @@ def _group_of(family: type[Posterior]) -> type[Group]:
         short_name = f"{family.name} {' '.join(parameters)}"  # PyMC3 wants it unique
 
         def get_param_spec_for(self, d, **kwargs):
-            return dict(zip(parameters, ((d,), (_BY_PARAMETERS[frozenset(parameters)]().n_spread(d),))))
+            return dict(zip(parameters, ((d,), (of_parameters(parameters)().n_spread(d),))))
 
         def __init_group__(self, group):
             super().__init_group__(group)
@@ -142,9 +142,7 @@ def _group_of(family: type[Posterior]) -> type[Group]:
             self._finalize_init()
 
         def distribution(self):
-            return _BY_PARAMETERS[frozenset(parameters)]().distribution(
-                *(self.params_dict[name] for name in parameters), self.ddim
-            )
+            return of_parameters(parameters)().distribution(*(self.params_dict[name] for name in parameters), self.ddim)
 
         @node_property
         def mean(self):
