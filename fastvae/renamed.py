@@ -1,8 +1,7 @@
 """Old public names: what has a better name now goes on working under the old one, with a warning of one line.
 
     names       of a module: functions, classes, values and what moved to another module
-    Member      of a class: methods, properties and attributes
-    method      of a class: a method that users' subclasses may override under either name
+    method      of a class: a method, which users' subclasses may override under either name
     arguments   of a function: keyword arguments
 
 The warning names the line of the user's program, not one of fastvae's, and Python prints it once for each such line.
@@ -12,7 +11,7 @@ Examples
 >>> class Model:
 ...     def encode(self, x):
 ...         return x + 1
-...     encoded = Member("encode")
+>>> method(Model, "encoded", "encode")
 >>> import warnings
 >>> with warnings.catch_warnings(record=True) as caught:
 ...     warnings.simplefilter("always")
@@ -70,32 +69,6 @@ def names(module: str, **renamed: str) -> Callable[[str], Any]:
         return pkgutil.resolve_name(new)
 
     return getattribute
-
-
-class Member:
-    """The old name of a class's method, property or attribute, to be read only.
-
-    Parameters
-    ----------
-    new : str
-        The name that it has now. Looked up at each use, so a subclass's own method is found.
-
-    Examples
-    --------
-    In the body of a class that has a method `grad_log_q`::
-
-        gradient_by_draw = renamed.Member("grad_log_q")
-    """
-
-    def __init__(self, new: str) -> None:
-        self.new = new
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.old = name
-
-    def __get__(self, instance: object, owner: type) -> Any:
-        warn(f"{owner.__name__}.{self.old}", f"{owner.__name__}.{self.new}")
-        return getattr(owner if instance is None else instance, self.new)
 
 
 class _SameMethod:
