@@ -1,5 +1,7 @@
 /* The Ops of this backend, a line each: KIND(name) for what a C file defines as `const op_kind name_kind`. */
 KIND(adam)
+KIND(bilinear_upsample)
+KIND(bilinear_upsample_gradient)
 KIND(block_sum)
 KIND(categorical_log_prob)
 KIND(categorical_log_prob_gradient)

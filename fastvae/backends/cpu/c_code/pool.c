@@ -1,5 +1,6 @@
 /* Pooling of images, NHWC, and its gradient. */
 #include "fastvae.h"
+#include "channels.h"
 #include <string.h>
 
 enum { MAXIMUM, SUM, AVERAGE_OF_WINDOW, AVERAGE_OF_PIXELS };
@@ -116,16 +117,6 @@ static inline __attribute__((always_inline)) void spread_row(const pooling *p, c
         }
 }
 
-/* Loops over few channels are unrolled. */
-#define FOR_CHANNELS(c, call) \
-    switch (c) { \
-        case 1: call(1); break; \
-        case 2: call(2); break; \
-        case 3: call(3); break; \
-        case 4: call(4); break; \
-        default: call(c); \
-    }
-
 static npy_intp windows(int ignore_border, const axis *a) {
     npy_intp left = a->size + 2 * a->padding - a->window;
     if (ignore_border) return left < 0 ? 0 : left / a->stride + 1;
@@ -162,7 +153,7 @@ static int run_pool(thunk *t) {
     npy_intp shape[] = {p.n, p.y.windows, p.x.windows, p.c}, row = p.x.windows * p.c, image = p.y.size * p.x.size * p.c;
     PyArrayObject *y = fv_output(t, 0, 4, shape);
     const float *from;
-    if (!y || fv_packed(&x, &from, 1)) return -1;
+    if (!y || !fv_packed(&x, &from, 1, 0)) return -1;
     float *to = PyArray_DATA(y);
     Py_BEGIN_ALLOW_THREADS
 #pragma omp parallel for schedule(static) if (p.n * image > PARALLEL_MIN)
@@ -191,8 +182,8 @@ static int run_pool_gradient(thunk *t) {
     PyArrayObject *out = fv_output(t, 0, 4, PyArray_DIMS(a[0]));
     const float *from[3];
     int unread = p.mode != MAXIMUM; /* only the shape of x is looked at */
-    if (!out || fv_packed(a + unread, from + unread, n - unread)) return -1;
-    const float *x = unread ? NULL : from[0], *y = from[1], *g = from[n - 1];
+    if (!out || !fv_packed(a + unread, from + unread, n - unread, 0)) return -1;
+    const float *x = from[unread], *y = from[1], *g = from[n - 1];
     float *to = PyArray_DATA(out);
     npy_intp row = p.x.size * p.c, image = p.y.size * row, pooled = p.y.windows * p.x.windows * p.c;
     Py_BEGIN_ALLOW_THREADS
