@@ -24,6 +24,7 @@ import theano
 from theano.compile import ops as compile_ops
 from theano.tensor import basic, blas, elemwise, opt, subtensor
 from theano.tensor.nnet import abstract_conv, nnet
+from theano.tensor.signal import pool
 
 from fastvae.backends.abstract import AbstractOp
 
@@ -111,6 +112,10 @@ def _declared(node, found):
 def _first_input(node, found):
     """The first input brings the rows, the others (weights, biases, fixed sizes) are the same for all."""
     return ROWS if found[0] is ROWS and set(found[1:]) <= {FREE} else None
+
+
+def _pooling(node, found):
+    return _first_input(node, found) if node.inputs[0].ndim > node.op.ndim else None
 
 
 def _product(node, found):
@@ -205,6 +210,7 @@ _RULES = [
     (basic.Dot, _product),
     (AbstractOp, _declared),
     ((abstract_conv.AbstractConv2d, nnet.Softmax, nnet.LogSoftmax, nnet.SoftmaxWithBias), _first_input),
+    (pool.Pool, _pooling),
     (abstract_conv.AbstractConv2d_gradInputs, _transposed_convolution),
     (compile_ops.Shape, _shape),
     (compile_ops.Shape_i, _one_size),

@@ -9,6 +9,7 @@ expression, `layer.get_params()` its parameters, and `layer.output_shape(input_s
     conv.py             Conv2D
     conv_transpose.py   ConvTranspose2D
     flatten.py          Flatten, Reshape
+    pool.py             MaxPool2D, AveragePool2D, GlobalAveragePool2D
     upsample.py         Upsample2D
     activations.py      relu, sigmoid, tanh, softplus, identity
     initializers.py     glorot_uniform, he_normal, normal, constant, zeros
@@ -33,6 +34,7 @@ from fastvae.nn.flatten import Flatten, Reshape
 from fastvae.nn.initializers import constant, glorot_uniform, he_normal, normal, zeros
 from fastvae.nn.layer import Layer
 from fastvae.nn.linear import Linear
+from fastvae.nn.pool import AveragePool2D, GlobalAveragePool2D, MaxPool2D
 from fastvae.nn.upsample import Upsample2D
 
 __all__ = [
@@ -41,6 +43,9 @@ __all__ = [
     "ConvTranspose2D",
     "Flatten",
     "Reshape",
+    "MaxPool2D",
+    "AveragePool2D",
+    "GlobalAveragePool2D",
     "Upsample2D",
     "Layer",
     "relu",
