@@ -1,5 +1,8 @@
 /* The Ops of this backend, a line each: KIND(name) for what a C file defines as `const op_kind name_kind`. */
 KIND(adam)
+KIND(batch_norm_gradient)
+KIND(batch_norm_inference)
+KIND(batch_norm_train)
 KIND(block_sum)
 KIND(categorical_log_prob)
 KIND(categorical_log_prob_gradient)
