@@ -1,8 +1,8 @@
 """Batch normalisation, by the statistics of the batch or by given ones, and its gradient, in threaded passes.
 
-Theano's own abstract Ops are lowered where what shares a mean and a variance is the rows of a matrix: images (N, C, H, W)
-normalised by channel (axes 0, 2, 3) or by pixel (axis 0), which become NHWC, and other tensors normalised along their
-first axes. What is normalised along others stays stock.
+Theano's own abstract Ops are lowered where the tensor can be read as a matrix whose columns are normalised: images
+(N, C, H, W) along the axes (0, 2, 3) or (0,), which become NHWC, and other tensors along their first axes. What is
+normalised along others stays stock.
 """
 
 from __future__ import annotations
