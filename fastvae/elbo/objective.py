@@ -39,6 +39,7 @@ from theano.gof.graph import ancestors
 from theano.gradient import disconnected_grad
 
 from fastvae import posteriors
+from fastvae.backends.rewrites.recognise import recognise
 from fastvae.elbo import closed_form, draws
 from fastvae.elbo.merge import merge_equal_nodes
 from fastvae.errors import ConfigurationError
@@ -103,7 +104,7 @@ def build(
         size = n_local if group.local else n_global
         noise = group.make_size_and_deterministic_replacements(size, 0, more_replacements)
         replacements = {**noise, **replacements}
-    loss, *pieces = merge_equal_nodes(theano.clone([loss, *pieces], replacements))
+    (loss, *pieces), _ = recognise(merge_equal_nodes(theano.clone([loss, *pieces], replacements)))
     loss.tag.parts = lambda: _cloned(bound.parts(), replacements)
     of_groups = zip(*[iter(pieces)] * 3)
     return loss, {draw: factor * (tt.grad(loss, draw) + of_log_q) for draw, factor, of_log_q in of_groups}
