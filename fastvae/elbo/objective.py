@@ -40,6 +40,7 @@ from theano.gof.graph import inputs as graph_inputs
 from theano.gradient import disconnected_grad
 
 from fastvae import nn, posteriors
+from fastvae.backends.rewrites.recognise import recognise
 from fastvae.elbo import closed_form, draws
 from fastvae.elbo.merge import merge_equal_nodes
 from fastvae.errors import ConfigurationError
@@ -112,7 +113,7 @@ def build(
         size = n_local if group.local else n_global
         noise = group.make_size_and_deterministic_replacements(size, 0, more_replacements)
         replacements = {**noise, **replacements}
-    loss, *merged = merge_equal_nodes(theano.clone([loss, *pieces, *values], replacements))
+    (loss, *merged), _ = recognise(merge_equal_nodes(theano.clone([loss, *pieces, *values], replacements)))
     loss.tag.parts = lambda: _cloned(bound.parts(), replacements)
     pieces, values = merged[: len(pieces)], merged[len(pieces) :]
     of_groups = zip(*[iter(pieces)] * 3)

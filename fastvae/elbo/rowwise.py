@@ -168,7 +168,7 @@ def _normalised(node, found):
     return None if trained and 0 in node.op.axes else _first_input(node, found)
 
 
-def _pooled(node, found):
+def _pooling(node, found):
     return _first_input(node, found) if node.inputs[0].ndim > node.op.ndim else None
 
 
@@ -264,9 +264,9 @@ _RULES = [
     (basic.Dot, _product),
     (AbstractOp, _declared),
     ((abstract_conv.AbstractConv2d, nnet.Softmax, nnet.LogSoftmax, nnet.SoftmaxWithBias), _first_input),
+    (pool.Pool, _pooling),
     (abstract_conv.AbstractConv2d_gradInputs, _transposed_convolution),
     ((bn.AbstractBatchNormTrain, bn.AbstractBatchNormInference), _normalised),
-    (pool.Pool, _pooled),
     (compile_ops.Shape, _shape),
     (compile_ops.Shape_i, _one_size),
     (opt.MakeVector, _made_vector),

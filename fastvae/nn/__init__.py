@@ -10,6 +10,7 @@ training form, of which `for_evaluation` makes the evaluation form.
     conv.py             Conv2D
     conv_transpose.py   ConvTranspose2D
     flatten.py          Flatten, Reshape
+    pool.py             MaxPool2D, AveragePool2D, GlobalAveragePool2D
     upsample.py         Upsample2D
     batch_norm.py       BatchNorm
     dropout.py          Dropout
@@ -40,6 +41,7 @@ from fastvae.nn.initializers import constant, glorot_uniform, he_normal, normal,
 from fastvae.nn.layer import Layer
 from fastvae.nn.linear import Linear
 from fastvae.nn.modes import for_evaluation, running_statistics, running_updates
+from fastvae.nn.pool import AveragePool2D, GlobalAveragePool2D, MaxPool2D
 from fastvae.nn.upsample import Upsample2D
 
 __all__ = [
@@ -48,6 +50,9 @@ __all__ = [
     "ConvTranspose2D",
     "Flatten",
     "Reshape",
+    "MaxPool2D",
+    "AveragePool2D",
+    "GlobalAveragePool2D",
     "Upsample2D",
     "BatchNorm",
     "Dropout",

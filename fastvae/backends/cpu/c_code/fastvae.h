@@ -41,6 +41,7 @@ void fv_share(npy_intp n, npy_intp *from, npy_intp *to);
 
 /* pack.c */
 void fv_pack(float *to, PyArrayObject *from);
+char *fv_packed(PyArrayObject **arrays, const float **data, int n, size_t more);
 
 /* sums.c */
 size_t fv_column_sum_scratch(npy_intp columns);
