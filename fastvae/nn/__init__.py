@@ -2,7 +2,8 @@
 
 A layer is a small object. Its constructor makes the parameters (float32 `theano.shared`), `layer(x)` returns a Theano
 expression, `layer.get_params()` its parameters, and `layer.output_shape(input_shape)` the static shape of one output
-(without the batch axis).
+(without the batch axis). `layer.get_state()` is what a training changes without training it. A call returns the
+training form, of which `for_evaluation` makes the evaluation form.
 
     layer.py            Layer: what all layers share
     linear.py           Linear
@@ -11,8 +12,11 @@ expression, `layer.get_params()` its parameters, and `layer.output_shape(input_s
     flatten.py          Flatten, Reshape
     pool.py             MaxPool2D, AveragePool2D, GlobalAveragePool2D
     upsample.py         Upsample2D
+    batch_norm.py       BatchNorm
+    dropout.py          Dropout
+    modes.py            for_evaluation, running_updates, running_statistics
     activations.py      relu, sigmoid, tanh, softplus, identity
-    initializers.py     glorot_uniform, he_normal, normal, constant, zeros
+    initializers.py     glorot_uniform, he_normal, normal, constant, zeros, ones
     collect.py          collect_params, not_trainable
 
 Examples
@@ -27,13 +31,16 @@ Examples
 """
 
 from fastvae.nn.activations import identity, relu, sigmoid, softplus, tanh
+from fastvae.nn.batch_norm import BatchNorm
 from fastvae.nn.collect import collect_params, not_trainable
 from fastvae.nn.conv import Conv2D
 from fastvae.nn.conv_transpose import ConvTranspose2D
+from fastvae.nn.dropout import Dropout
 from fastvae.nn.flatten import Flatten, Reshape
-from fastvae.nn.initializers import constant, glorot_uniform, he_normal, normal, zeros
+from fastvae.nn.initializers import constant, glorot_uniform, he_normal, normal, ones, zeros
 from fastvae.nn.layer import Layer
 from fastvae.nn.linear import Linear
+from fastvae.nn.modes import for_evaluation, running_statistics, running_updates
 from fastvae.nn.pool import AveragePool2D, GlobalAveragePool2D, MaxPool2D
 from fastvae.nn.upsample import Upsample2D
 
@@ -47,7 +54,12 @@ __all__ = [
     "AveragePool2D",
     "GlobalAveragePool2D",
     "Upsample2D",
+    "BatchNorm",
+    "Dropout",
     "Layer",
+    "for_evaluation",
+    "running_statistics",
+    "running_updates",
     "relu",
     "sigmoid",
     "tanh",
@@ -58,6 +70,7 @@ __all__ = [
     "normal",
     "constant",
     "zeros",
+    "ones",
     "collect_params",
     "not_trainable",
 ]
