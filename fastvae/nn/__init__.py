@@ -10,7 +10,9 @@ expression, `layer.get_params()` its parameters, and `layer.output_shape(input_s
     conv_transpose.py   ConvTranspose2D
     flatten.py          Flatten, Reshape
     upsample.py         Upsample2D
-    activations.py      relu, sigmoid, tanh, softplus, identity
+    leaky_relu.py       LeakyReLU
+    prelu.py            PReLU
+    activations.py      relu, leaky_relu, elu, selu, gelu, swish, sigmoid, tanh, softplus, clip, identity, ACTIVATIONS
     initializers.py     glorot_uniform, he_normal, normal, constant, zeros
     collect.py          collect_params, not_trainable
 
@@ -25,14 +27,29 @@ Examples
 [conv1.weight, conv1.bias]
 """
 
-from fastvae.nn.activations import identity, relu, sigmoid, softplus, tanh
+from fastvae.nn.activations import (
+    ACTIVATIONS,
+    clip,
+    elu,
+    gelu,
+    identity,
+    leaky_relu,
+    relu,
+    selu,
+    sigmoid,
+    softplus,
+    swish,
+    tanh,
+)
 from fastvae.nn.collect import collect_params, not_trainable
 from fastvae.nn.conv import Conv2D
 from fastvae.nn.conv_transpose import ConvTranspose2D
 from fastvae.nn.flatten import Flatten, Reshape
 from fastvae.nn.initializers import constant, glorot_uniform, he_normal, normal, zeros
 from fastvae.nn.layer import Layer
+from fastvae.nn.leaky_relu import LeakyReLU
 from fastvae.nn.linear import Linear
+from fastvae.nn.prelu import PReLU
 from fastvae.nn.upsample import Upsample2D
 
 __all__ = [
@@ -42,11 +59,20 @@ __all__ = [
     "Flatten",
     "Reshape",
     "Upsample2D",
+    "LeakyReLU",
+    "PReLU",
     "Layer",
+    "ACTIVATIONS",
     "relu",
+    "leaky_relu",
+    "elu",
+    "selu",
+    "gelu",
+    "swish",
     "sigmoid",
     "tanh",
     "softplus",
+    "clip",
     "identity",
     "glorot_uniform",
     "he_normal",
