@@ -22,7 +22,7 @@ int fv_enter(void);
 dnnl_engine_t fv_engine(void);
 dnnl_stream_t fv_stream(void);
 int fv_is_post_op(const fv_activation *a);
-dnnl_status_t fv_append_post_op(dnnl_primitive_attr_t attr, const fv_activation *a);
+dnnl_status_t fv_append_activation(dnnl_primitive_attr_t attr, const fv_activation *a);
 int fv_post_op_argument(const fv_activation *a, dnnl_exec_arg_t *argument);
 char *fv_scratch(size_t bytes);
 void fv_scratch_release(void);

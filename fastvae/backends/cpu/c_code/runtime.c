@@ -58,7 +58,7 @@ int fv_is_post_op(const fv_activation *a) {
 
 /* Let a primitive end with an activation. ReLU as x > 0 ? x : 0 x, a parametric ReLU, which keeps NaN; oneDNN's own makes
  * it 0. FV_SIGNED_RELU wants the sign of 0 x to be that of x and no -0 in x: 1 x + 0 has none. */
-dnnl_status_t fv_append_post_op(dnnl_primitive_attr_t attr, const fv_activation *a) {
+dnnl_status_t fv_append_activation(dnnl_primitive_attr_t attr, const fv_activation *a) {
     dnnl_post_ops_t post;
     dnnl_status_t status = dnnl_post_ops_create(&post);
     if (status) return status;
