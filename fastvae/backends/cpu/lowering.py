@@ -13,7 +13,7 @@ from fastvae.backends.compiled_op import import_modules, local_inplace
 from fastvae.backends.cpu import layout, ops, reshape, vectorize
 from fastvae.backends.cpu.op import lowering
 from fastvae.backends.cpu.ops.convolution import local_winograd
-from fastvae.backends.rewrites import equilibrium, fuse, lift
+from fastvae.backends.rewrites import equilibrium, fuse, lift, recognise
 
 
 def register(winograd):
@@ -28,9 +28,10 @@ def register(winograd):
     add("lift", 0.05, in2out(lift.local_lift_convolution, lowering("lift"), name="fastvae_onednn_lift"))
     # Once on the graph as its author wrote it (later Theano moves a ReLU behind the reshape that follows it), once
     # where simplification has removed what else looked at a product.
-    add("fuse_early", 0.06, equilibrium(fuse.local_fuse_bias, fuse.local_fuse_relu))
-    # A sigmoid only then: until simplification is done its logarithm may still become a softplus.
-    late = (fuse.local_fuse_bias, fuse.local_fuse_relu, fuse.local_fuse_sigmoid, fuse.local_fuse_bias_gradient)
+    early = (fuse.local_fuse_bias, fuse.local_fuse_relu, fuse.local_fuse_activation)
+    add("fuse_early", 0.06, equilibrium(recognise.local_recognise, *early))
+    # Stock ones only then: until simplification is done the logarithm of a sigmoid may still become a softplus.
+    late = (*early, fuse.local_fuse_stock_activation, fuse.local_fuse_bias_gradient)
     add("fuse", 1.610, equilibrium(*late))
     add("lower", 1.620, in2out(lowering("lower"), name="fastvae_onednn_lower"))
     if winograd:
