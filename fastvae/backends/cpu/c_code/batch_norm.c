@@ -296,7 +296,7 @@ static float *vector_output(thunk *t, call *c, int i) {
 
 typedef struct {
     const float *scale, *bias, *running_mean, *running_variance;
-    float *mean, *inverse, *new_mean, *new_variance; /* running_mean and what follows it: NULL if there are none */
+    float *mean, *inverse, *variance, *new_mean, *new_variance; /* the running and new ones: NULL if there are none */
     float epsilon, rate;
 } training;
 
@@ -311,34 +311,34 @@ static void statistics(const matrix *m, const training *v, const double *partial
         float inverse = (float)(1 / sqrt(variance[c - from] + v->epsilon));
         v->mean[c] = mean_of[c] = (float)exact;
         v->inverse[c] = inverse;
+        v->variance[c] = (float)variance[c - from];
         factor[c] = v->scale[c] * inverse;
         shift[c] = (float)(v->bias[c] - (exact - mean_of[c]) * factor[c]); /* what rounding the mean has lost */
         if (!v->running_mean) continue;
         v->new_mean[c] = v->running_mean[c] * (1.f - v->rate) + mean_of[c] * v->rate;
-        v->new_variance[c] =
-            v->running_variance[c] * (1.f - v->rate) + unbiased * (float)variance[c - from] * v->rate;
+        v->new_variance[c] = v->running_variance[c] * (1.f - v->rate) + unbiased * v->variance[c] * v->rate;
     }
     repeat(m, mean_of, from, to);
     repeat(m, factor, from, to);
     repeat(m, shift, from, to);
 }
 
-/* BatchNormTrain: inputs x, scale, bias, epsilon, rate [, running mean, running variance] -> the normalised x, mean,
- * 1 / sqrt(variance + epsilon) [, new running mean, new running variance]. Settings: axes of x, of a number for each
- * column, in place of x, and bit i if input i has one number for all columns. */
+/* BatchNormTrain: inputs x, scale, bias, epsilon [, rate, running mean, running variance] -> the normalised x, mean,
+ * 1 / sqrt(variance + epsilon), variance [, new running mean, new running variance]. Settings: axes of x, of a number
+ * for each column, in place of x, and bit i if input i has one number for all columns. */
 static int run_train(thunk *t) {
     call c;
-    int running = t->n_inputs > 5;
+    int running = t->n_inputs > 4;
     if (start(t, &c, 1, 4, 3, 2)) return -1;
     const float *x = array_of(t, &c, 0);
-    PyArrayObject *epsilon = fv_input(t, 3, 0), *rate = epsilon ? fv_input(t, 4, 0) : NULL;
-    if (!x || !rate) return -1;
+    PyArrayObject *epsilon = x ? fv_input(t, 3, 0) : NULL, *rate = epsilon && running ? fv_input(t, 4, 0) : epsilon;
+    if (!rate) return -1;
     training v = {.epsilon = *(float *)PyArray_DATA(epsilon), .rate = *(float *)PyArray_DATA(rate)};
     if (!(v.scale = vector_of(t, &c, 1)) || !(v.bias = vector_of(t, &c, 2)) || !(v.mean = vector_output(t, &c, 1)) ||
-        !(v.inverse = vector_output(t, &c, 2)))
+        !(v.inverse = vector_output(t, &c, 2)) || !(v.variance = vector_output(t, &c, 3)))
         return -1;
     if (running && (!(v.running_mean = vector_of(t, &c, 5)) || !(v.running_variance = vector_of(t, &c, 6)) ||
-                    !(v.new_mean = vector_output(t, &c, 3)) || !(v.new_variance = vector_output(t, &c, 4))))
+                    !(v.new_mean = vector_output(t, &c, 4)) || !(v.new_variance = vector_output(t, &c, 5))))
         return -1;
     PyArrayObject *out = fv_destination(t, 0, c.x, (int)t->settings[2]);
     if (!out) return -1;

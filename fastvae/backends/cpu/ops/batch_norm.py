@@ -9,9 +9,16 @@ from __future__ import annotations
 
 import numpy as np
 import theano.tensor as tt
+from theano import scalar
 from theano.gof import Apply
-from theano.tensor.nnet.bn import AbstractBatchNormInference, AbstractBatchNormTrain, AbstractBatchNormTrainGrad
+from theano.tensor.nnet.bn import (
+    AbstractBatchNormInference,
+    AbstractBatchNormTrain,
+    AbstractBatchNormTrainGrad,
+    BNComposite,
+)
 
+from fastvae.backends.abstract.batch_norm import BatchNorm, averaged, variance
 from fastvae.backends.cpu.op import CpuOp, all_float32, lowers
 from fastvae.backends.cpu.ops.layout import to_nchw, to_nhwc
 
@@ -82,37 +89,44 @@ class _BatchNorm(CpuOp):
         return tuple(range(inputs[0].ndim - self.axes_of_statistics(inputs)))
 
 
-@lowers(AbstractBatchNormTrain)
+@lowers(AbstractBatchNormTrain, BatchNorm)
 class BatchNormTrain(_BatchNorm):
-    """Inputs x, scale, bias, epsilon, rate [, running mean, running variance] -> the normalised x, mean,
-    1 / sqrt(variance + epsilon) [, new running mean, new running variance]."""
+    """Inputs x, scale, bias, epsilon [, rate, running mean, running variance] -> the normalised x, mean,
+    1 / sqrt(variance + epsilon), variance [, new running mean, new running variance]."""
 
     overwrites = {0: 0}
 
     @classmethod
     def lower(cls, node):
-        x, scale, bias, epsilon, rate, *running = node.inputs
-        epsilon, rate = _number(epsilon), _number(rate)
+        x, scale, bias, epsilon, *rate_and_running = node.inputs
+        rate, running = rate_and_running[:1], rate_and_running[1:]
         found = _Arrangement.of(x, node.op.axes, [scale, bias, *running])
-        if found is None or epsilon is None or rate is None or not all_float32([x, scale, bias, *running]):
+        numbers = [_number(v) for v in (epsilon, *rate)]
+        if found is None or None in numbers or not all_float32([x, scale, bias, *running]):
             return None
         given = [found.statistic(v) for v in (scale, bias, *running)]
-        y, *statistics = cls()(found.arranged(x), *given[:2], epsilon, rate, *given[2:], return_list=True)
+        if running:
+            given[2:2] = numbers
+        else:
+            given.append(numbers[0])
+        y, mean, inverse, variance, *new = cls()(found.arranged(x), *given, return_list=True)
+        statistics = (mean, inverse, variance) if isinstance(node.op, BatchNorm) else (mean, inverse, *new)
         return [found.as_before(y), *map(found.statistic_as_before, statistics)]
 
     def n_statistics(self, inputs):
-        return len(inputs) - 3
+        return 5 if len(inputs) > 4 else 3
 
     def perform(self, node, inputs, outputs):
-        x, scale, bias, epsilon, rate, *running = (a.astype("float64") for a in inputs)
+        x, scale, bias, epsilon, *rate_and_running = (a.astype("float64") for a in inputs)
         axes, rows = self.summed(inputs), np.float64(x.size) / scale.size
         mean, variance = x.mean(axes), x.var(axes)
         inverse = 1 / np.sqrt(variance + epsilon)
-        results = [(x - mean) * inverse * scale + bias, mean, inverse]
-        if running:
+        results = [(x - mean) * inverse * scale + bias, mean, inverse, variance]
+        if rate_and_running:
+            rate, *running = rate_and_running
             with np.errstate(all="ignore"):  # of one row
-                now = (mean, variance * (rows / (rows - 1)))
-            results += [old * (1 - rate) + new * rate for old, new in zip(running, now)]
+                unbiased = variance * (rows / (rows - 1))
+            results += [old * (1 - rate) + new * rate for old, new in zip(running, (mean, unbiased))]
         for cell, result in zip(outputs, results):
             cell[0] = result.astype("float32")
 
@@ -167,3 +181,33 @@ class BatchNormInference(_BatchNorm):
     def perform(self, node, inputs, outputs):
         x, mean, factor, shift = (a.astype("float64") for a in inputs)
         outputs[0][0] = ((x - mean) * factor + shift).astype("float32")
+
+
+@lowers(tt.Elemwise)
+def lower_by_deviation(node):
+    """`theano.tensor.nnet.bn.batch_normalization` in its mode "low_mem" by given means and deviations."""
+    if not isinstance(node.op.scalar_op, BNComposite) or not all_float32(node.inputs):
+        return None
+    x, *statistics = node.inputs
+    axes = tuple(a for a in range(x.ndim) if all(v.broadcastable[a] for v in statistics))
+    found = _Arrangement.of(x, axes, statistics) if axes else None
+    if found is None:
+        return None
+    mean, deviation, scale, bias = map(found.statistic, statistics)
+    return [found.as_before(BatchNormInference()(found.arranged(x), mean, scale / deviation, bias))]
+
+
+@lowers(tt.Elemwise, stage="lift")
+def take_statistics(node):
+    """The mean or variance of what a `BatchNorm` normalises, as for moving averages -> the one that it has."""
+    if len(node.outputs) != 1 or not isinstance(node.op.scalar_op, (scalar.TrueDiv, scalar.Sub)):
+        return None
+    (y,) = node.outputs
+    for place, found in ((1, averaged(y)), (3, variance(y))):
+        x, axes = found or (None, ())
+        for client, _ in getattr(x, "clients", ()):
+            if client != "output" and isinstance(client.op, BatchNorm) and client.op.axes == axes:
+                value = client.outputs[place]
+                kept = [a for a in range(x.ndim) if a not in axes]
+                return [value if y.ndim == x.ndim else value.dimshuffle(kept)]
+    return None
