@@ -253,8 +253,8 @@ def _is_filled(v, value):
 
 def _is_zero(bias):
     """Whether a bias is nothing but zeros and what is added zero times."""
-    terms = operands(bias, scalar.Add)
-    return all(_is_zero(v) for v in terms) if terms else _is_filled(bias, 0) or factors(bias)[0] == 0
+    terms = operands(_inside(bias), scalar.Add)
+    return all(_is_zero(v) for v in terms) if terms else _is_filled(bias, 0) or factors(_inside(bias))[0] == 0
 
 
 def _normalised(x, axes, epsilon, scale=None, bias=None):
@@ -280,7 +280,7 @@ def batch_norm(node):
     for centred, deviation in ((a, b) for a in parts for b in parts if a is not b and a[1] == 1):
         of_x = _centred(centred[0])
         spread = of_x and _deviation(*deviation)
-        if not spread or spread[0] is not of_x[0] or spread[1] != of_x[1]:
+        if not spread or spread[0] is not of_x[0] or spread[1] != of_x[1] or 0 not in spread[1]:
             continue
         x, axes, epsilon, zeros = spread
         rest = [part for part in parts if part is not centred and part is not deviation]
@@ -303,7 +303,7 @@ def batch_norm_of_theano(node):
     """`theano.tensor.nnet.bn.batch_normalization` in its mode "low_mem", by the batch's own mean and deviation."""
     x, mean, deviation, scale, bias = node.inputs
     spread = _deviation(deviation, -1)
-    if not spread or averaged(mean) != spread[:2] or spread[0] is not x:
+    if not spread or averaged(mean) != spread[:2] or spread[0] is not x or 0 not in spread[1]:
         return None
     if not all(_is_statistic(v, spread[1]) for v in (scale, bias)):
         return None
