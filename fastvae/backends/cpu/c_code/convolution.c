@@ -212,7 +212,7 @@ static convolution_plan *make_plan(const convolution *c, const geometry *g, dnnl
     TRY("set attributes", dnnl_primitive_attr_create(&reorder_attr));
     TRY("set attributes", dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user));
     TRY("set attributes", dnnl_primitive_attr_set_scratchpad_mode(reorder_attr, dnnl_scratchpad_mode_user));
-    if (c->activation) TRY("set attributes", fv_activation(attr, c->activation));
+    if (c->activation) TRY("set attributes", fv_append_activation(attr, c->activation));
     TRY("choose a kernel", choose(c, &d, attr, &pd));
     TRY("build a kernel", dnnl_primitive_create(&p->compute, pd));
     const_dnnl_memory_desc_t chosen = dnnl_primitive_desc_query_md(

@@ -21,7 +21,7 @@
 int fv_enter(void);
 dnnl_engine_t fv_engine(void);
 dnnl_stream_t fv_stream(void);
-dnnl_status_t fv_activation(dnnl_primitive_attr_t attr, int activation);
+dnnl_status_t fv_append_activation(dnnl_primitive_attr_t attr, int activation);
 dnnl_exec_arg_t fv_relu_argument(void);
 char *fv_scratch(size_t bytes);
 void fv_scratch_release(void);

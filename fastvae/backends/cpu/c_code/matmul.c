@@ -99,7 +99,7 @@ static dnnl_status_t make_part(part *p, npy_intp m, npy_intp n, npy_intp k, npy_
         TRY("describe the bias", dnnl_memory_desc_create_with_strides(&bias, 2, bias_dims, dnnl_f32, y_strides));
     TRY("set attributes", dnnl_primitive_attr_create(&attr));
     TRY("set attributes", dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user));
-    if (activation) TRY("set attributes", fv_activation(attr, activation));
+    if (activation) TRY("set attributes", fv_append_activation(attr, activation));
     TRY("choose a kernel", dnnl_matmul_primitive_desc_create(&pd, engine, x, w, bias, y, attr));
     TRY("build a kernel", dnnl_primitive_create(&p->compute, pd));
     TRY("create a stream", dnnl_stream_create(&p->stream, engine, dnnl_stream_default_flags));
