@@ -12,6 +12,7 @@ from theano.tensor.opt import InplaceElemwiseOptimizer
 from fastvae.backends.compiled_op import import_modules, local_inplace
 from fastvae.backends.cpu import layout, ops, reshape, vectorize
 from fastvae.backends.cpu.op import lowering
+from fastvae.backends.cpu.ops.batch_norm import local_fuse_activation
 from fastvae.backends.cpu.ops.convolution import local_winograd
 from fastvae.backends.rewrites import equilibrium, fuse, lift, recognise
 
@@ -40,6 +41,7 @@ def register(winograd):
     add("layout", 1.630, equilibrium(*layouts, layout.local_column_sum))
     views = (reshape.local_sink_unflatten, reshape.local_cancel_unflatten, reshape.local_sum_unflatten)
     add("reshape", 1.635, equilibrium(*views))
+    add("batch_norm", 1.637, in2out(local_fuse_activation, name="fastvae_onednn_batch_norm"))
     add("passes", 1.640, in2out(lowering("passes"), name="fastvae_onednn_passes"))
     add("product", 1.720, in2out(lowering("product"), name="fastvae_onednn_product"))
     # After Theano's fusion of element-wise Ops (49).
