@@ -36,8 +36,8 @@ def pair(owner: str, argument: str, value: Any, minimum: int = 1) -> tuple[int, 
     return (kinds.pair if minimum else kinds.pair_from_0).check(owner, argument, value)
 
 
-def resolve_padding(owner: str, padding: Any, kernel: tuple[int, int]) -> tuple[int, int]:
-    """`padding` ("valid", "same", an integer or a pair) as a pair of ints, for a kernel (rows, columns).
+def resolve_padding(owner: str, padding: Any, kernel: tuple[int, int], name: str = "kernel") -> tuple[int, int]:
+    """`padding` ("valid", "same", an integer or a pair) as a pair of ints, for a kernel (rows, columns) of that name.
 
     "valid" is no padding; "same" is (kernel - 1) / 2 on each side, which keeps the size if the stride is 1.
     """
@@ -47,13 +47,13 @@ def resolve_padding(owner: str, padding: Any, kernel: tuple[int, int]) -> tuple[
     if resolved == "same":
         if any(size % 2 == 0 for size in kernel):
             raise ConfigurationError(
-                f'{owner}: padding="same" needs an odd kernel, got {kernel[0]}x{kernel[1]}; give the padding as numbers'
+                f'{owner}: padding="same" needs an odd {name}, got {kernel[0]}x{kernel[1]}; give the padding as numbers'
             )
         return (kernel[0] - 1) // 2, (kernel[1] - 1) // 2
     rows, columns = resolved
     if rows >= kernel[0] or columns >= kernel[1]:
         raise ConfigurationError(
-            f"{owner}: padding={padding!r} must be smaller than the kernel {kernel[0]}x{kernel[1]}, since more only "
+            f"{owner}: padding={padding!r} must be smaller than the {name} {kernel[0]}x{kernel[1]}, since more only "
             'adds outputs that see no input; padding="same" keeps the size'
         )
     return rows, columns

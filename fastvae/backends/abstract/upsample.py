@@ -18,7 +18,7 @@ from theano.gof import Apply
 from fastvae.backends.abstract.op import AbstractOp
 
 
-class _OfBlocks(AbstractOp):
+class OfBlocks(AbstractOp):
     """An Op of images (N, C, H, W) and blocks of so many rows and columns of pixels."""
 
     __props__ = ("factors",)
@@ -31,8 +31,26 @@ class _OfBlocks(AbstractOp):
         x = tt.as_tensor_variable(x)
         return Apply(self, [x], [tt.TensorType(x.dtype, [*x.broadcastable[:2], False, False])()])
 
+    def larger(self, shape):
+        """The shape of images, each pixel of which becomes a block."""
+        (n, c, h, w), (rows, columns) = shape, self.factors
+        return n, c, h * rows, w * columns
 
-class Upsample(_OfBlocks):
+    def smaller(self, shape):
+        """The shape of images, each block of which becomes a pixel."""
+        (n, c, h, w), (rows, columns) = shape, self.factors
+        return n, c, h // rows, w // columns
+
+    def check(self, shape):
+        """Raise ValueError unless images of this shape consist of whole blocks."""
+        (h, w), (rows, columns) = shape[2:], self.factors
+        if h % rows or w % columns:
+            raise ValueError(
+                f"{type(self).__name__}: images of {h} x {w} pixels do not consist of blocks of {rows} x {columns}"
+            )
+
+
+class Upsample(OfBlocks):
     """Each pixel as a block of equal ones: (N, C, H, W) -> (N, C, rows * H, columns * W)."""
 
     def perform(self, node, inputs, outputs):
@@ -48,17 +66,15 @@ class Upsample(_OfBlocks):
         return [tt.patternbroadcast(BlockSum(self.factors)(gradients[0]), inputs[0].broadcastable)]
 
     def infer_shape(self, node, shapes):
-        (n, c, h, w), (rows, columns) = shapes[0], self.factors
-        return [(n, c, h * rows, w * columns)]
+        return [self.larger(shapes[0])]
 
 
-class BlockSum(_OfBlocks):
+class BlockSum(OfBlocks):
     """The sum over each block of pixels: (N, C, rows * H, columns * W) -> (N, C, H, W)."""
 
     def perform(self, node, inputs, outputs):
+        self.check(inputs[0].shape)
         (n, c, h, w), (rows, columns) = inputs[0].shape, self.factors
-        if h % rows or w % columns:
-            raise ValueError(f"BlockSum: images of {h} x {w} pixels do not consist of blocks of {rows} x {columns}")
         blocks = inputs[0].reshape((n, c, h // rows, rows, w // columns, columns))
         outputs[0][0] = np.asarray(blocks.sum(axis=(3, 5)), inputs[0].dtype)
 
@@ -70,5 +86,4 @@ class BlockSum(_OfBlocks):
         return [tt.patternbroadcast(Upsample(self.factors)(gradients[0]), inputs[0].broadcastable)]
 
     def infer_shape(self, node, shapes):
-        (n, c, h, w), (rows, columns) = shapes[0], self.factors
-        return [(n, c, h // rows, w // columns)]
+        return [self.smaller(shapes[0])]

@@ -107,3 +107,24 @@ void fv_pack(float *to, PyArrayObject *from) {
             }
         }
 }
+
+/* The elements of n float32 arrays in C order: their own memory, or a copy in this thread's scratch. Returns more bytes
+ * of that, NULL without memory, and an exception. GIL held. */
+char *fv_packed(PyArrayObject **arrays, const float **data, int n, size_t more) {
+    size_t bytes = fv_round(more);
+    for (int i = 0; i < n; i++)
+        if (!fv_is_contiguous(arrays[i])) bytes += fv_round(PyArray_NBYTES(arrays[i]));
+    char *scratch = fv_scratch(bytes), *to = scratch + fv_round(more);
+    if (!scratch) {
+        fv_oom(bytes);
+        return NULL;
+    }
+    for (int i = 0; i < n; i++) {
+        data[i] = PyArray_DATA(arrays[i]);
+        if (fv_is_contiguous(arrays[i])) continue;
+        Py_BEGIN_ALLOW_THREADS fv_pack((float *)to, arrays[i]);
+        Py_END_ALLOW_THREADS data[i] = (float *)to;
+        to += fv_round(PyArray_NBYTES(arrays[i]));
+    }
+    return scratch;
+}

@@ -8,7 +8,9 @@ from fastvae.backends.cpu.op import CpuOp, all_float32, lowers
 from fastvae.backends.cpu.ops.layout import nchw, nhwc, to_nchw, to_nhwc
 
 
-class _OfBlocks(CpuOp):
+class OfBlocks(CpuOp):
+    """An abstract Op of images and blocks of pixels, on NHWC."""
+
     __props__ = ("abstract_op",)
 
     def __init__(self, abstract_op):
@@ -34,10 +36,10 @@ class _OfBlocks(CpuOp):
 
 
 @lowers(upsample.Upsample)
-class Upsample(_OfBlocks):
+class Upsample(OfBlocks):
     """An abstract `Upsample` of images in NHWC."""
 
 
 @lowers(upsample.BlockSum)
-class BlockSum(_OfBlocks):
+class BlockSum(OfBlocks):
     """An abstract `BlockSum` of images in NHWC."""

@@ -1,0 +1,59 @@
+import numpy as np
+import pytest
+import theano
+import theano.tensor as tt
+from theano.tensor.signal.pool import pool_2d
+
+from fastvae import nn
+from fastvae.elbo.rowwise import first_mixing
+from fastvae.errors import ConfigurationError
+
+SHAPE = (2, 9, 8)  # channels, rows, columns
+CASES = [
+    (nn.MaxPool2D(2), dict(ws=(2, 2), mode="max")),
+    (nn.MaxPool2D((3, 2), stride=(2, 3), padding=(1, 0)), dict(ws=(3, 2), stride=(2, 3), pad=(1, 0), mode="max")),
+    (nn.AveragePool2D(3, 1, "same"), dict(ws=(3, 3), stride=(1, 1), pad=(1, 1), mode="average_inc_pad")),
+    (nn.AveragePool2D(3, 2, 2, False), dict(ws=(3, 3), stride=(2, 2), pad=(2, 2), mode="average_exc_pad")),
+]
+
+
+@pytest.mark.parametrize("layer, arguments", CASES, ids=lambda case: str(getattr(case, "owner", "")))
+def test_values_and_shapes_are_those_of_theanos_pooling(layer, arguments):
+    images = np.random.default_rng(0).normal(size=(4, *SHAPE)).astype("float32")
+    x = tt.tensor4("x", dtype="float32")
+    expected = pool_2d(x, ignore_border=True, **arguments)
+    y, expected = theano.function([x], [layer(x), expected], mode=theano.Mode("cvm", None))(images)
+    np.testing.assert_allclose(y, expected, rtol=1e-6, atol=1e-6)
+    assert y.dtype == "float32" and layer.output_shape(SHAPE) == y.shape[1:] and layer.get_params() == []
+    assert first_mixing([layer(x)], [x]) is None
+
+
+def test_an_average_without_the_padding_has_the_gradient_that_theano_lacks(assert_close):
+    x = tt.tensor4("x", dtype="float32")
+    y = nn.AveragePool2D((1, 3), 1, (0, 1), count_include_pad=False)(x)
+    gradient = theano.function([x], tt.grad(tt.sum(y * np.arange(1, 4, dtype="float32")), x))
+    expected = [1 / 2 + 2 / 3, 1 / 2 + 2 / 3 + 3 / 2, 2 / 3 + 3 / 2]
+    assert_close(gradient(np.zeros((1, 1, 1, 3), "float32")), np.array([[[expected]]]))
+
+
+def test_global_average(assert_close):
+    x = tt.tensor4("x", dtype="float32")
+    images = np.random.default_rng(0).normal(size=(4, *SHAPE)).astype("float32")
+    layer = nn.GlobalAveragePool2D()
+    assert_close(theano.function([x], layer(x))(images), images.astype(float).mean((2, 3)))
+    assert layer.output_shape(SHAPE) == (2,) and first_mixing([layer(x)], [x]) is None
+
+
+def test_what_is_not_admissible():
+    with pytest.raises(ConfigurationError, match="MaxPool2D: window=0 must be"):
+        nn.MaxPool2D(0)
+    with pytest.raises(ConfigurationError, match="AveragePool2D: count_include_pad=2 must be"):
+        nn.AveragePool2D(2, count_include_pad=2)
+    with pytest.raises(
+        ConfigurationError, match="AveragePool2D 'p': padding=.2, 2. must be smaller than the window 2x3"
+    ):
+        nn.AveragePool2D((2, 3), padding=2, name="p")
+    with pytest.raises(ConfigurationError, match=r"'max_pool': the input shape \(2, 9, 8\) with .* than the window"):
+        nn.MaxPool2D(9).output_shape(SHAPE)
+    with pytest.raises(ConfigurationError, match="MaxPool2D 'max_pool': the input .* not float32 of 4"):
+        nn.MaxPool2D(2)(tt.fmatrix())
