@@ -72,8 +72,7 @@ def register(profile: Settings) -> None:
                                           one threaded pass each
     (fastvae_stock)                 1.65  what is left of the abstract Ops becomes stock; always there
     fastvae_onednn_product          1.72  matrix products that BlasOpt (1.7) found become the CPU's
-    fastvae_onednn_vectorize       49.10  element-wise passes that call exp, log, ... or take a scalar from the graph
-                                          become threaded vector code
+    fastvae_onednn_vectorize       49.10  element-wise passes of float32 become threaded vector code
     fastvae_onednn_inplace         70.10  Ops that can, such as Gemm and Adam, overwrite inputs that nobody else needs
     fastvae_onednn_overwrite       75.10  so do the vector passes
     ==========================  ========  ==================================================================
