@@ -1,6 +1,6 @@
-"""Time the seed models in fastvae, stock PyMC3, PyTorch, JAX and NumPyro, in turn, and write a table and a chart.
+"""Time the seed models and users' networks in fastvae, stock PyMC3 and their peers, in turn: a table and a chart.
 
-    python bench/compare.py [--quick] [--works conv mlp conv64] [--python torch=/path/to/python]
+    python bench/compare.py [--quick] [--works conv mlp pooled-bn ...] [--python torch=/path/to/python]
 
 Environments of peers that are missing are built first, as `bench/.venv-NAME`; a peer that is not available is reported
 in the table. All programs start from one file of weights, batches and noise, and nothing is timed before all agree on
@@ -40,7 +40,12 @@ WORKS = {
     "conv": "ConvVAE 28x28x1, batch 64",
     "mlp": "MLP VAE 784-128-2, batch 64",
     "conv64": "ConvVAE 64x64x3, stride 2, batch 32",
+    "pooled": "pooling, upsampling, 28x28x1, batch 64",
+    "pooled-bn": "the same with batch norm",
+    "residual": "residual, batch norm, 64x64x3, batch 32",
+    "notebook": "PyMC3's notebook, 28x28x1, batch 100",
 }
+SEED_MODELS, NETWORKS = ("conv", "mlp", "conv64"), ("pooled", "pooled-bn", "residual", "notebook")
 REQUIREMENTS = {
     "torch": ["torch==2.13.0", "numpy"],
     "jax": ["jax==0.10.2"],
@@ -58,11 +63,11 @@ class Peer(NamedTuple):
 
 
 PEERS = [
-    Peer("PyTorch eager", "torch", ("eager",), ("conv", "mlp", "conv64")),
-    Peer("PyTorch channels_last", "torch", ("channels_last",), ("conv", "conv64")),
-    Peer("PyTorch torch.compile", "torch", ("compile",), ("conv", "mlp", "conv64")),
-    Peer("JAX jit", "jax", (), ("conv", "mlp", "conv64")),
-    Peer("NumPyro SVI", "numpyro", (), ("conv", "mlp", "conv64")),
+    Peer("PyTorch eager", "torch", ("eager",), (*SEED_MODELS, *NETWORKS)),
+    Peer("PyTorch channels_last", "torch", ("channels_last",), ("conv", "conv64", *NETWORKS)),
+    Peer("PyTorch torch.compile", "torch", ("compile",), (*SEED_MODELS, *NETWORKS)),
+    Peer("JAX jit", "jax", (), SEED_MODELS),
+    Peer("NumPyro SVI", "numpyro", (), SEED_MODELS),
 ]
 
 
@@ -122,7 +127,8 @@ def measure(work: str, pythons: dict, args: argparse.Namespace) -> tuple[dict, s
     with tempfile.TemporaryDirectory() as folder, closing([]) as workers:
         path = pathlib.Path(folder, "problem.npz")
         environ = write_problem(path, work, args.quick)
-        workers += theano_workers(path, "seed", "seed", args.threads, environ)
+        program = "user" if work in NETWORKS else "seed"
+        workers += theano_workers(path, program, program, args.threads, environ)
         for peer in PEERS:
             python = pythons[peer.environment]
             if isinstance(python, Missing):

@@ -1,7 +1,7 @@
 """fastvae on the same problems, in one of three ways:
 
     python -m bench.fastvae_worker PROBLEM.npz seed       a seed model of its own classes
-    python -m bench.fastvae_worker PROBLEM.npz user       the user's program through fastvae.fit's step
+    python -m bench.fastvae_worker PROBLEM.npz user       a user's program through fastvae.fit's step
     python -m bench.fastvae_worker PROBLEM.npz user-pm    the user's program through stock pm.fit's step
 
 On a GPU the losses stay there and are fetched every 100 steps.

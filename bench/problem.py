@@ -16,6 +16,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bench.networks import NETWORKS, initial_weights
+
 SEED = {
     "conv": dict(image_shape=(1, 28, 28), filters=64, hidden=128),
     "conv64": dict(
@@ -32,9 +34,10 @@ CHECKED_STEPS = 21  # the loss at step 0, and after 20 steps
 class Problem(NamedTuple):
     """What a program trains and on what.
 
-    `kind` is "conv" or "mlp"; `config` the arguments of fastvae's model; `weights` weight and bias of every layer,
-    encoder first, a dense weight (in, out), a convolution's (out, in, rows, columns), a transposed one's (in, out,
-    rows, columns); `images` (N, C, H, W); `batches` row numbers (steps, batch); `noise` (steps, batch, n_latent).
+    `kind` is "conv" or "mlp", and `config` the arguments of fastvae's model, or "network", a name of
+    `bench/networks.py`; `weights` weight and bias of every layer, encoder first, a dense weight (in, out), a
+    convolution's (out, in, rows, columns), a transposed one's (in, out, rows, columns); `images` (N, C, H, W);
+    `batches` row numbers (steps, batch); `noise` (steps, batch, n_latent).
     """
 
     kind: str
@@ -59,30 +62,65 @@ def load(path: str | os.PathLike) -> Problem:
         return Problem(about["kind"], about["config"], tuple(about["maps"]), *arrays)
 
 
-def write(path: str | os.PathLike, model: str, quick: bool = False, steps: int = CHECKED_STEPS) -> None:
-    """Write a problem of one of the models of `SEED`, at toy size if `quick`."""
+def write(
+    path: str | os.PathLike,
+    model: str,
+    quick: bool = False,
+    steps: int = CHECKED_STEPS,
+    batch_size: int | None = None,
+) -> None:
+    """Write a problem of one of the models of `SEED` or of `bench/networks.py`, at toy size if `quick`."""
+    sizes = BATCH_SIZES | {name: network.batch_size for name, network in NETWORKS.items()}
+    batch_size = batch_size or (QUICK_BATCH if quick else sizes[model])
+    if model in NETWORKS:
+        _write_network(path, model, batch_size, steps)
+    else:
+        _write_seed(path, model, quick, batch_size, steps)
+
+
+def _write_network(path, model, batch_size, steps):
+    network, rng = NETWORKS[model], np.random.default_rng(1)
+    _save(
+        path,
+        dict(kind="network", config={"name": model}, maps=()),
+        initial_weights(network, rng),
+        _images(network.image_shape, rng),
+        rng,
+        (steps, batch_size, network.n_latent),
+    )
+
+
+def _write_seed(path, model, quick, batch_size, steps):
     import fastvae
 
-    arguments, batch_size = dict(SEED[model], n_latent=N_LATENT), BATCH_SIZES[model]
+    arguments = dict(SEED[model], n_latent=N_LATENT)
     if quick:
         arguments |= {name: QUICK_WIDTH for name in ("filters", "hidden") if name in arguments}
-        batch_size = QUICK_BATCH
     kind = "mlp" if model == "mlp" else "conv"
     vae = {"conv": fastvae.ConvVAE, "mlp": fastvae.MLPVAE}[kind](**arguments, seed=1)
     rng = np.random.default_rng(1)
     weights = [param.get_value() for param in vae.get_params()]
     weights = [w if w.ndim > 1 else rng.normal(0, 0.01, w.shape).astype("float32") for w in weights]
-    images = fastvae.datasets.load("fashion-mnist-sample")
-    if vae.image_shape == (3, 64, 64):
-        images = in_colour(images, rng)
+    images = _images(vae.image_shape, rng)
     maps = next((stage.output_shape for stage in vae.stages if stage.kind == "Reshape"), ())
-    about = dict(kind=kind, config=vae.config, maps=maps, n_weights=len(weights))
+    about = dict(kind=kind, config=vae.config, maps=maps)
+    _save(path, about, weights, images, rng, (steps, batch_size, N_LATENT))
+
+
+def _images(shape, rng):
+    import fastvae
+
+    images = fastvae.datasets.load("fashion-mnist-sample")
+    return in_colour(images, rng) if shape == (3, 64, 64) else images
+
+
+def _save(path, about, weights, images, rng, noise_shape):
     np.savez(
         path,
-        about=json.dumps(about),
+        about=json.dumps(dict(about, n_weights=len(weights))),
         images=images,
-        batches=rng.integers(len(images), size=(steps, batch_size)),
-        noise=rng.standard_normal((steps, batch_size, N_LATENT), dtype="float32"),
+        batches=rng.integers(len(images), size=noise_shape[:2]),
+        noise=rng.standard_normal(noise_shape, dtype="float32"),
         **{f"weight{i}": weight for i, weight in enumerate(weights)},
     )
 
@@ -96,7 +134,7 @@ def in_colour(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("model", choices=sorted(SEED))
+    parser.add_argument("model", choices=sorted([*SEED, *NETWORKS]))
     parser.add_argument("path")
     parser.add_argument("--quick", action="store_true", help="toy size")
     parser.add_argument("--steps", type=int, default=CHECKED_STEPS, help="batches and noise for so many steps")

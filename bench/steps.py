@@ -38,15 +38,20 @@ def with_given(inference, problem, more_replacements, **options) -> dict:
 
 
 def users_step(problem: Problem, given: bool, take: Callable) -> Callable:
-    """The step of the user's program (`user_vae.py`), as `take(inference, **options)` makes it."""
+    """The step of a program that knows nothing of fastvae, as `take(inference, **options)` makes it.
+
+    Of a seed model that is `user_vae.py`, else the network in plain Theano.
+    """
     import pymc3 as pm
 
-    from bench import user_vae
+    from bench import theano_network, user_vae
 
     def fit(n, local_rv, **options):
         inference = pm.ADVI(local_rv=local_rv)
         return take(inference, **(with_given(inference, problem, **options) if given else options))
 
+    if problem.kind == "network":
+        return theano_network.train(problem, fit)
     return user_vae.train(problem.images, problem.weights, problem.batch_size, fit)
 
 

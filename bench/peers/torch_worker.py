@@ -1,4 +1,4 @@
-"""The seed models in PyTorch.
+"""The seed models, and the networks of `bench/networks.py`, in PyTorch.
 
     python -m bench.peers.torch_worker PROBLEM.npz eager|channels_last|compile|graphs [cpu|cuda|cuda-tf32]
 
@@ -14,6 +14,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from bench.networks import NETWORKS
+from bench.peers.torch_network import Stack
 from bench.problem import load
 from bench.worker import serve
 
@@ -22,7 +24,31 @@ LOG_SD = -2.302585092994046  # of a pixel, whose sd is 0.1
 
 
 class VAE(nn.Module):
-    """A seed model; its forward pass is the loss of a minibatch: nats, summed over the batch."""
+    """`encode` and `decode`; the forward pass is the loss of a minibatch: nats, summed over the batch."""
+
+    def forward(self, x, noise):
+        mean, rho = self.encode(x).chunk(2, dim=1)
+        sd = functional.softplus(rho)
+        z = mean + sd * noise
+        x_mean = self.decode(z).reshape(x.shape)
+        log_likelihood = (-0.5 * ((x - x_mean) / 0.1) ** 2 - LOG_SD - HALF_LOG_TAU).sum()
+        log_prior = (-0.5 * z**2 - HALF_LOG_TAU).sum()
+        log_posterior = (-0.5 * ((z - mean) / sd) ** 2 - torch.log(sd) - HALF_LOG_TAU).sum()
+        return -(log_likelihood + log_prior - log_posterior)
+
+
+class NetworkVAE(VAE):
+    """A network of `bench/networks.py`."""
+
+    def __init__(self, problem, memory_format):
+        super().__init__()
+        network, weights = NETWORKS[problem.config["name"]], iter(problem.weights)
+        self.encode = Stack(network.encoder, weights, memory_format)
+        self.decode = Stack(network.decoder, weights, memory_format)
+
+
+class SeedVAE(VAE):
+    """A seed model."""
 
     def __init__(self, problem, memory_format):
         super().__init__()
@@ -35,16 +61,6 @@ class VAE(nn.Module):
         self.transposed = nn.ModuleList(
             convolution(nn.ConvTranspose2d, *p, *s) for p, s in zip(pairs[n + 4 :], reversed(steps))
         )
-
-    def forward(self, x, noise):
-        mean, rho = self.encode(x).chunk(2, dim=1)
-        sd = functional.softplus(rho)
-        z = mean + sd * noise
-        x_mean = self.decode(z).reshape(x.shape)
-        log_likelihood = (-0.5 * ((x - x_mean) / 0.1) ** 2 - LOG_SD - HALF_LOG_TAU).sum()
-        log_prior = (-0.5 * z**2 - HALF_LOG_TAU).sum()
-        log_posterior = (-0.5 * ((z - mean) / sd) ** 2 - torch.log(sd) - HALF_LOG_TAU).sum()
-        return -(log_likelihood + log_prior - log_posterior)
 
     def encode(self, x):
         for layer in self.convs:
@@ -123,7 +139,9 @@ def main(path, variant, where="cpu"):
     batches, noises = torch.from_numpy(problem.batches).to(device), torch.from_numpy(problem.noise).to(device)
 
     def make_step(given):
-        vae = VAE(problem, memory_format).to(device, memory_format=memory_format)
+        vae = (NetworkVAE if problem.kind == "network" else SeedVAE)(problem, memory_format).to(
+            device, memory_format=memory_format
+        )
         options = dict(fused=True, capturable=True) if on_gpu else {}
         optimizer = torch.optim.Adam(vae.parameters(), lr=1e-4, **options)
         loss_of = torch.compile(vae) if variant in ("compile", "graphs") else vae

@@ -42,6 +42,7 @@ from theano.gof.graph import io_toposort
 
 from fastvae.checkpoint import op_names
 from fastvae.datasets.rows import Rows, as_rows
+from fastvae.nn import running_statistics
 
 WHOLE = 2**24  # bytes of an array of which every one is read
 PARTS = 256  # parts of a larger one that are
@@ -121,16 +122,17 @@ def graph_digest(outputs: Sequence[theano.Variable], changing: Collection[Any] |
     outputs : list of theano variables
     changing : collection of theano.compile.SharedVariable, optional
         What a run changes, so that its values do not count. By default everything except what is marked as data:
-        minibatches, `pymc3.Data`, and what `fastvae.not_trainable` marked. Values of scalars, which are schedules,
-        never count.
+        minibatches, `pymc3.Data`, and what `fastvae.not_trainable` marked. Values of scalars, which are schedules, and
+        of running means and variances never count.
     """
+    statistics = running_statistics(outputs)
     names: dict[theano.Variable, int] = {}
     parts: list[str] = []
 
     def name_of(variable: theano.Variable) -> int:
         if variable not in names:
             names[variable] = len(names)
-            parts.append(_leaf(variable, changing))
+            parts.append(f"shared {variable.type}" if variable in statistics else _leaf(variable, changing))
         return names[variable]
 
     for node in io_toposort(graph_inputs(outputs), outputs):

@@ -134,7 +134,7 @@ def step_updates(
     pm_objective : pymc3.variational.opvi.ObjectiveFunction
         `inference.objective` of ADVI or FullRankADVI.
     obj_n_mc, obj_optimizer, more_obj_params, more_updates, more_replacements, total_grad_norm_constraint
-        As `pm.fit` takes them.
+        As `pm.fit` takes them, but for `more_updates`, which may be in terms of the model's variables.
     objective, kl, n_samples, kl_weight, estimator, fold
         As `fastvae.fit` takes them.
 
@@ -144,7 +144,9 @@ def step_updates(
         Float32 scalar, in nats per minibatch. `loss.tag.parts()` returns the data and log densities that it is made
         of, by name: expressions, to say which of them is not finite.
     updates : dict
-        New value of every trained parameter and every state variable of the optimizer.
+        New value of every trained parameter, every state variable of the optimizer, every running mean and variance of
+        a batch normalisation, and of what `more_updates` and a `default_update` change in terms of the model's
+        variables; minibatch and draws are in the place of these.
 
     Raises
     ------
@@ -163,7 +165,7 @@ def step_updates(
         )
     n_samples = next((number for number in (n_samples, obj_n_mc) if number is not None), 1)
     options = Options(objective, kl, n_samples, kl_weight, estimator, fold)
-    loss, known_gradients = build(pm_objective.op, options, more_replacements)
+    loss, known_gradients, others = build(pm_objective.op, options, more_replacements, more_updates)
     precision.warn(loss)
     try:
         gradients = tt.grad(loss, params, known_grads=known_gradients)
@@ -178,5 +180,5 @@ def step_updates(
         raise ConfigurationError(
             f"obj_optimizer={kinds.shown(obj_optimizer)} returned {kinds.shown(updates)}, not updates; give {OPTIMIZER}"
         )
-    updates.update(more_updates or {})
+    updates.update(others)
     return loss, updates

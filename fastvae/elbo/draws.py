@@ -3,8 +3,9 @@
     Unrolled   one copy of the expression a sample; all copies use one draw expression, hence one encoder
     Folded     one copy, whose local variables and data have k * B rows, sample after sample
 
-Both have the methods `sums`, `outside`, `per_datum` and `first`. Neither is a `theano.scan`, which PyMC3 takes for more
-than one sample. Noise is not drawn here: `group.symbolic_initial` stays in the expressions, to be replaced.
+Both have the methods `sums`, `outside`, `per_datum`, `first` and `averages`. Neither is a `theano.scan`, which PyMC3
+takes for more than one sample. Noise is not drawn here: `group.symbolic_initial` stays in the expressions, to be
+replaced.
 
 Examples
 --------
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 import functools
 import operator
+from collections.abc import Sequence
 
 import pymc3 as pm
 import theano
@@ -28,14 +30,28 @@ import theano.tensor as tt
 from pymc3.data import Minibatch
 from theano.compile import SharedVariable
 from theano.gof.graph import ancestors
+from theano.gof.graph import inputs as graph_inputs
 
-from fastvae.elbo.rowwise import first_mixing
+from fastvae.elbo.rowwise import first_mixing, first_shared
 
 
 class _Draws:
-    def __init__(self, approx: pm.Approximation, n_samples: int, global_draws: int) -> None:
+    """What both have in common.
+
+    Attributes
+    ----------
+    states : dict
+        The states of the random streams after all samples.
+    """
+
+    def __init__(self, approx: pm.Approximation, n_samples: int, global_draws: int, streams: Sequence = ()) -> None:
         self.approx, self.n_samples = approx, n_samples
         self._global_draws = global_draws
+        self._states: list[dict] = [{}]  # before each sample, where they are not as before the first
+        for s in range(n_samples if streams else 0):
+            new = self._copy([stream.default_update for stream in streams], s)
+            self._states.append(dict(zip(streams, new)))
+        self.states = self._states[-1]
 
     def outside(self, expressions: list) -> list[tt.TensorVariable]:
         """Sums of expressions in which no local variable occurs, averaged over the draws of the global ones."""
@@ -49,10 +65,23 @@ class _Draws:
         """The expressions at the first draw of every random variable."""
         return self._copy(expressions, 0)
 
+    def averages(self, expressions: list) -> list[theano.Variable]:
+        """Expressions of any shape averaged over the samples; one that is not a float, or is the same for all, once."""
+        varying = {*self.approx.replacements, *self.states}
+        numbers = [
+            1 if varying.isdisjoint(ancestors([e])) or "float" not in getattr(e, "dtype", "") else self.n_samples
+            for e in expressions
+        ]
+        copies = list(zip(*(self._copy(expressions, s) for s in range(max(numbers, default=1)))))
+        return [_mean(copy[:number]) for copy, number in zip(copies, numbers)]
+
     def _copy(self, expressions, s):
         places = [s if group.local or self._global_draws > 1 else 0 for group in self.approx.groups]
         draws = [values[place] for values, place in zip(self.approx.symbolic_randoms, places)]
-        return _replaced(self.approx, draws, expressions)
+        states = self._states[min(s, len(self._states) - 1)]
+        before = {state: state.type() for state in states}  # a new state depends on the old one
+        copies = _replaced(self.approx, draws, expressions, before)
+        return theano.clone(copies, {before[state]: new for state, new in states.items()}) if states else copies
 
 
 class Unrolled(_Draws):
@@ -64,10 +93,14 @@ class Unrolled(_Draws):
     n_samples : int
     one_global_draw : bool
         Whether all samples share one draw of the global variables.
+    streams : sequence of theano shared variables
+        The `random_streams` of the expressions, from which each sample draws its own numbers.
     """
 
-    def __init__(self, approx: pm.Approximation, n_samples: int, one_global_draw: bool = False) -> None:
-        super().__init__(approx, n_samples, 1 if one_global_draw else n_samples)
+    def __init__(
+        self, approx: pm.Approximation, n_samples: int, one_global_draw: bool = False, streams: Sequence = ()
+    ) -> None:
+        super().__init__(approx, n_samples, 1 if one_global_draw else n_samples, streams)
 
     def sums(self, expressions: list) -> list[tt.TensorVariable]:
         """The sum of each expression, averaged over the samples: a list of scalars."""
@@ -131,6 +164,22 @@ def data_of(model: pm.Model, expressions: list, replacements: dict | None) -> li
     return [v for v in used if v in observed or v in stand_ins or _is_minibatch(v)]
 
 
+def random_streams(approx: pm.Approximation, expressions: list, data: list) -> list[SharedVariable]:
+    """The states from which expressions draw random numbers, such as the masks of dropout.
+
+    Those of minibatches and encoders are not among them: all samples share these.
+
+    Parameters
+    ----------
+    approx : pymc3.Approximation
+    expressions, data : list of theano variables
+        `data` is `data_of` the expressions.
+    """
+    common = set(graph_inputs([*approx.symbolic_randoms, *data]))
+    found = [v for v in graph_inputs(expressions) if getattr(v.tag, "is_rng", False) and hasattr(v, "default_update")]
+    return [state for state in dict.fromkeys(found) if state not in common]
+
+
 def obstacle(expressions: list, local_rvs: list, data: list) -> str | None:
     """Why the samples of `expressions` cannot be folded into the batch axis: the Op in the way, or None.
 
@@ -141,6 +190,17 @@ def obstacle(expressions: list, local_rvs: list, data: list) -> str | None:
         The local random variables and `data_of` the expressions.
     """
     return first_mixing(expressions, [*local_rvs, *data])
+
+
+def shared_by_samples(expressions: list, local_rvs: list, data: list) -> str | None:
+    """An Op by which samples that are folded into the batch axis would affect each other, or None if none is known to.
+
+    Parameters
+    ----------
+    expressions, local_rvs, data : list of theano variables
+        As of `obstacle`.
+    """
+    return first_shared(expressions, [*local_rvs, *data])
 
 
 def _replaced(approx, draws, expressions, data=()):

@@ -36,9 +36,10 @@ import numpy as np
 import theano
 import theano.tensor as tt
 from theano.gof.graph import ancestors
+from theano.gof.graph import inputs as graph_inputs
 from theano.gradient import disconnected_grad
 
-from fastvae import posteriors
+from fastvae import nn, posteriors
 from fastvae.backends.rewrites.recognise import recognise
 from fastvae.elbo import closed_form, draws
 from fastvae.elbo.merge import merge_equal_nodes
@@ -69,9 +70,9 @@ class _Term(NamedTuple):
 
 
 def build(
-    operator: Any, options: Options, more_replacements: dict | None = None
-) -> tuple[tt.TensorVariable, dict[theano.Variable, theano.Variable]]:
-    """The loss of an approximation, its noise drawn and its equal nodes merged.
+    operator: Any, options: Options, more_replacements: dict | None = None, more_updates: dict | None = None
+) -> tuple[tt.TensorVariable, dict[theano.Variable, theano.Variable], dict]:
+    """The loss of an approximation and what a step changes beside parameters, its noise drawn, equal nodes merged.
 
     Parameters
     ----------
@@ -80,6 +81,8 @@ def build(
     options : Options
     more_replacements : dict, optional
         As `pm.fit` takes it.
+    more_updates : dict, optional
+        New values of shared variables, in terms of the model's variables.
 
     Returns
     -------
@@ -87,6 +90,9 @@ def build(
         Float32 scalar, in nats per minibatch. `loss.tag.parts()` gives what it is made of, see `_Bound.parts`.
     known_gradients : dict
         Gradients of the loss with respect to some of its inner variables, for `theano.grad`'s ``known_grads=``.
+    updates : dict
+        `more_updates`, the states of random streams, and what `_Bound.default_updates` and
+        `fastvae.nn.running_updates` find: minibatch and draws in the place of the model's variables.
 
     Raises
     ------
@@ -99,15 +105,20 @@ def build(
     loss = -(total + bound.outside()) / operator.approx.symbolic_normalizing_constant
     n_local = options.n_samples
     n_global = 1 if options.objective == "iwae" else n_local
+    states, updates = bound.draws.states, {**bound.default_updates(more_updates or {}), **(more_updates or {})}
+    symbolic = [shared for shared, new in updates.items() if isinstance(new, theano.Variable)]
+    values = [*states.values(), *bound.draws.averages([updates[shared] for shared in symbolic])]
     replacements = dict(more_replacements or {})
     for group in operator.approx.groups:
         size = n_local if group.local else n_global
         noise = group.make_size_and_deterministic_replacements(size, 0, more_replacements)
         replacements = {**noise, **replacements}
-    (loss, *pieces), _ = recognise(merge_equal_nodes(theano.clone([loss, *pieces], replacements)))
+    (loss, *merged), _ = recognise(merge_equal_nodes(theano.clone([loss, *pieces, *values], replacements)))
     loss.tag.parts = lambda: _cloned(bound.parts(), replacements)
+    pieces, values = merged[: len(pieces)], merged[len(pieces) :]
     of_groups = zip(*[iter(pieces)] * 3)
-    return loss, {draw: factor * (tt.grad(loss, draw) + of_log_q) for draw, factor, of_log_q in of_groups}
+    known_gradients = {draw: factor * (tt.grad(loss, draw) + of_log_q) for draw, factor, of_log_q in of_groups}
+    return loss, known_gradients, {**nn.running_updates(loss), **updates, **dict(zip([*states, *symbolic], values))}
 
 
 class _Bound:
@@ -164,16 +175,48 @@ class _Bound:
         densities = [term.density for term in self.local_terms]
         data = draws.data_of(self.approx.model, densities, more_replacements)
         if fold is None and n > 1 and densities:
-            local = [variable for group in self.local_groups for variable in group.group]
-            obstacle = "global variables" if own_globals else draws.obstacle(densities, local, data)
+            obstacle = "global variables" if own_globals else draws.obstacle(densities, self._local(), data)
             if obstacle:
                 logging.getLogger("fastvae").warning(
                     "the model is copied for each of the %d samples, they cannot share its batch axis: %s", n, obstacle
                 )
             fold = obstacle is None
+        elif fold and n > 1:
+            self._check_fold(n, densities, data)
         if fold and n > 1 and densities:
             return draws.Folded(self.approx, n, data)
-        return draws.Unrolled(self.approx, n, one_global_draw=iwae)
+        everything = [term.density for term in [*self.local_terms, *self.outside_terms]]
+        data = draws.data_of(self.approx.model, everything, more_replacements)
+        streams = draws.random_streams(self.approx, everything, data) if n > 1 else []
+        return draws.Unrolled(self.approx, n, iwae, streams)
+
+    def _local(self):
+        return [variable for group in self.local_groups for variable in group.group]
+
+    def _check_fold(self, n, densities, data):
+        shared = draws.shared_by_samples(densities, self._local(), data)
+        if shared is not None:
+            raise ConfigurationError(
+                f"fold=True: the {n} samples would share one batch's statistics or random numbers, of {shared}; leave "
+                "fold out, and each sample takes its own pass"
+            )
+
+    def default_updates(self, more_updates):
+        """The `default_update` of what the loss and `more_updates` depend on, where it is in the model's variables.
+
+        Theano would take it as it is, and look for the value of a minibatch or of a latent that has none.
+        """
+        replaced = {*self.approx.replacements, *self.replaced}
+        found: dict = {}
+        pending = [term.density for term in [*self.local_terms, *self.outside_terms]] + [*self.approx.symbolic_randoms]
+        pending += [new for new in more_updates.values() if isinstance(new, theano.Variable)]
+        while pending:
+            known = {*found, *more_updates, *self.draws.states}
+            shared = [v for v in graph_inputs(pending) if hasattr(v, "default_update") and v not in known]
+            new = {v: v.default_update for v in shared if not replaced.isdisjoint(ancestors([v.default_update]))}
+            found.update(new)
+            pending = list(new.values())
+        return found
 
     def outside(self):
         """What does not depend on local variables, nor belongs to them: scaled log densities, averaged over draws."""

@@ -6,6 +6,9 @@ known are followed, so a model that mixes rows (a batch normalisation) or fixes 
 never taken for one that does not; a model of which nothing is known is not row-wise either. An abstract Op declares
 its behaviour itself (`fastvae.backends.abstract.AbstractOp.row_inputs`); the rules below are those of Theano's own Ops.
 
+`first_shared(outputs, rows)` is the opposite: an Op that is known to make one row depend on the others, such as batch
+statistics, or on a random mask.
+
 Examples
 --------
 >>> import theano.tensor as tt
@@ -23,10 +26,11 @@ import enum
 import theano
 from theano.compile import ops as compile_ops
 from theano.tensor import basic, blas, elemwise, opt, subtensor
-from theano.tensor.nnet import abstract_conv, nnet
+from theano.tensor.nnet import abstract_conv, bn, nnet
 from theano.tensor.signal import pool
 
 from fastvae.backends.abstract import AbstractOp
+from fastvae.nn import dropout
 
 
 class _Role(enum.Enum):
@@ -71,6 +75,50 @@ def first_mixing(outputs: list, rows: list) -> str | None:
     return next((_describe(output, roles) for output in outputs if roles.get(output, FREE) is not ROWS), None)
 
 
+def first_shared(outputs: list, rows: list) -> str | None:
+    """The first Op that lets the rows of the outputs share something, as text, or None if none is known to.
+
+    That is a statistic of all rows that comes back to each of them, as in a batch normalisation, or random numbers,
+    which an expression with more rows would draw differently.
+
+    Parameters
+    ----------
+    outputs, rows : list of theano variables
+        As of `first_mixing`.
+
+    Examples
+    --------
+    >>> import theano.tensor as tt
+    >>> z = tt.fmatrix("z")
+    >>> first_shared([z - z.mean(axis=0)], [z])
+    'Sum{axis=[0], acc_dtype=float64}'
+    >>> first_shared([tt.sum(z**2)], [z]) is None
+    True
+    """
+    depending, statistics = set(rows), {}
+    nodes = theano.gof.graph.io_toposort(rows, outputs)
+    for node in sorted(nodes, key=lambda node: not dropout.is_dropout(node)):  # better named than its random numbers
+        if dropout.is_dropout(node) or any(getattr(v.tag, "is_rng", False) for v in node.inputs):
+            return str(node.op)
+    for node in nodes:
+        found = [v for v in node.inputs if v in depending]
+        if not found:
+            continue
+        depending.update(node.outputs)
+        of_rows = [v for v in found if v not in statistics]
+        if isinstance(node.op, bn.AbstractBatchNormTrain) and 0 in node.op.axes and node.inputs[0] in of_rows:
+            return str(node.op)
+        if len(of_rows) < len(found) and of_rows:
+            return next(statistics[v] for v in found if v in statistics)
+        if not of_rows:
+            statistics.update(dict.fromkeys(node.outputs, statistics[found[0]]))
+        elif isinstance(node.op, (elemwise.CAReduce, basic.MaxAndArgmax)) and of_rows[0].ndim:
+            axis = node.op.axis
+            if axis is None or 0 in axis:
+                statistics.update(dict.fromkeys(node.outputs, str(node.op)))
+    return None
+
+
 def _describe(output, roles):
     if roles.get(output, FREE) is not None:
         return f"{output}, which is not one row a datum"
@@ -112,6 +160,12 @@ def _declared(node, found):
 def _first_input(node, found):
     """The first input brings the rows, the others (weights, biases, fixed sizes) are the same for all."""
     return ROWS if found[0] is ROWS and set(found[1:]) <= {FREE} else None
+
+
+def _normalised(node, found):
+    """Statistics that are given, or those of each row by itself."""
+    trained = isinstance(node.op, bn.AbstractBatchNormTrain)
+    return None if trained and 0 in node.op.axes else _first_input(node, found)
 
 
 def _pooling(node, found):
@@ -212,6 +266,7 @@ _RULES = [
     ((abstract_conv.AbstractConv2d, nnet.Softmax, nnet.LogSoftmax, nnet.SoftmaxWithBias), _first_input),
     (pool.Pool, _pooling),
     (abstract_conv.AbstractConv2d_gradInputs, _transposed_convolution),
+    ((bn.AbstractBatchNormTrain, bn.AbstractBatchNormInference), _normalised),
     (compile_ops.Shape, _shape),
     (compile_ops.Shape_i, _one_size),
     (opt.MakeVector, _made_vector),

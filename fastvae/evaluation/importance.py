@@ -11,7 +11,7 @@ image batch by image batch, so that memory depends on neither k nor the number o
 
 The model is a `fastvae.VAE`, or a `pymc3.Model` with the `local_rv` that `pm.fit` takes, its data a dict from the
 model's inputs to arrays. Observed and local variables have the datum as their first axis; a log-density is summed over
-the other axes, and `total_size` plays no part.
+the other axes, and `total_size` plays no part. Networks are taken in evaluation form (`fastvae.nn.for_evaluation`).
 
 Examples
 --------
@@ -40,6 +40,7 @@ from fastvae.compilation import InTurn
 from fastvae.datasets.validation import in_type
 from fastvae.elbo import vae_model
 from fastvae.errors import ConfigurationError, DataError
+from fastvae.nn import for_evaluation
 
 
 class Estimate(NamedTuple):
@@ -300,7 +301,7 @@ def _per_datum(variable):
 
 
 def _function(inputs, outputs):
-    return InTurn(theano.function(inputs, outputs, on_unused_input="ignore"))
+    return InTurn(theano.function(inputs, for_evaluation(outputs), on_unused_input="ignore"))
 
 
 def _prepared(owner, model, data, seed, local_rv, batch_size):

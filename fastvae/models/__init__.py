@@ -32,6 +32,10 @@ __all__ = ["ConvVAE", "MLPVAE", "VAE", "load"]
 
 
 ACTIVATIONS = {"relu": nn.relu, "tanh": nn.tanh}
+NORMALIZATIONS = ("batch",)
+POOLINGS = ("max", "average")
+#: What both models take beside the rest.
+HIDDEN = dict(activation=kinds.choice(*ACTIVATIONS), normalization=kinds.optional(kinds.choice(*NORMALIZATIONS)))
 
 
 def _three(value):
@@ -69,6 +73,18 @@ class _LayeredVAE(VAE):
         self.encoder, self.decoder = encoder, decoder
         self.stages = _stages(encoder, self.image_shape) + _stages(decoder, (self.n_latent,))
 
+    def _set_hidden(self, activation, normalization):
+        self._activation, self._normalization = ACTIVATIONS[activation], normalization
+        if normalization is not None:  # a file without it is of a network without it
+            self.config["normalization"] = normalization
+
+    def _hidden(self, kind, *args, name, **options):
+        """A hidden layer with its activation; where it is normalised, that comes in between and shifts in its place."""
+        if self._normalization is None:
+            return [kind(*args, activation=self._activation, name=name, **options)]
+        layer = kind(*args, bias=None, name=name, **options)
+        return [layer, nn.BatchNorm(layer.n_out, self._activation, name=f"{name}.norm")]
+
     def encode(self, x):
         latent = _chain(self.encoder, x)
         return latent[:, : self.n_latent], self.posterior.spread(latent[:, self.n_latent :], self.n_latent)
@@ -82,6 +98,9 @@ class _LayeredVAE(VAE):
     def get_params(self):
         parts = [*self.encoder, *self.decoder, self.likelihood]
         return [parameter for part in parts for parameter in part.get_params()]
+
+    def get_state(self):
+        return [state for layer in [*self.encoder, *self.decoder] for state in layer.get_state()]
 
     @property
     def _n_encoded(self):
@@ -115,6 +134,8 @@ class MLPVAE(_LayeredVAE):
         See `fastvae.VAE`: the last layer of the decoder is made for the one, of the encoder for the other.
     seed : int, optional
         Seed of the initial parameters; by default fresh entropy.
+    normalization : {None, "batch"}, optional
+        ``"batch"`` puts a `fastvae.nn.BatchNorm` before every activation, in place of the layer's bias.
 
     Attributes
     ----------
@@ -135,8 +156,8 @@ class MLPVAE(_LayeredVAE):
     @kinds.checked(
         VAE.__init__,
         hidden=kinds.either(kinds.size, kinds.sequence(kinds.size, "these, one for each hidden layer", 1)),
-        activation=kinds.choice(*ACTIVATIONS),
         seed=RNG,
+        **HIDDEN,
     )
     @memory.explained
     def __init__(
@@ -148,17 +169,20 @@ class MLPVAE(_LayeredVAE):
         likelihood: str | dict | Likelihood = "normal",
         posterior: str | Posterior = "mean-field",
         seed: int | np.random.Generator | None = None,
+        normalization: str | None = None,
     ) -> None:
         super().__init__(image_shape, n_latent, likelihood, posterior)
         _check_channels("MLPVAE", self.image_shape)
         layers = hidden if isinstance(hidden, list) else [hidden]
         self.config.update(hidden=layers if len(layers) > 1 else layers[0], activation=activation)
+        self._set_hidden(activation, normalization)
         rng = generator("MLPVAE", seed)
 
         def dense(half, sizes, last):
-            inner = [ACTIVATIONS[activation]] * (len(sizes) - 2)
-            steps = enumerate(zip(sizes, sizes[1:], [*inner, last]), 1)
-            return [nn.Linear(i, o, act, name=f"{half}.dense{k}", rng=rng) for k, (i, o, act) in steps]
+            names = [f"{half}.dense{k}" for k in range(1, len(sizes))]
+            inner = zip(sizes[:-2], sizes[1:], names)
+            made = [layer for i, o, name in inner for layer in self._hidden(nn.Linear, i, o, name=name, rng=rng)]
+            return [*made, nn.Linear(*sizes[-2:], last, name=names[-1], rng=rng)]
 
         encoded = dense("encoder", [math.prod(self.image_shape), *layers, self._n_encoded], nn.identity)
         outputs = math.prod(self._decoded_shape)
@@ -173,8 +197,8 @@ class ConvVAE(_LayeredVAE):
     """The convolutional VAE of the PyMC3 blog post; the decoder mirrors the encoder.
 
     Encoder: three convolutions (3x3, 1x1, 3x3), flatten, dense, dense (mean, rho). Decoder: dense, dense,
-    reshape, three transposed convolutions, and for a Normal likelihood a sigmoid. ReLU after every layer but the last
-    of each half.
+    reshape, three transposed convolutions, and for a Normal likelihood a sigmoid. An activation after every layer but
+    the last of each half.
 
     Parameters
     ----------
@@ -189,13 +213,22 @@ class ConvVAE(_LayeredVAE):
     kernels : int, (int, int), or three of these, optional
         Rows and columns of the kernels of the three convolutions: one for all, or one each.
     strides : int, (int, int), or three of these, optional
-        Stride of the three convolutions: one for all, or one each.
+        Stride of the three convolutions: one for all, or one each. By default 1, with `pooling` (2, 1, 2).
     padding : {"valid", "same"}, int, (int, int), or three of these, optional
-        Padding of the three convolutions (see `fastvae.nn.Conv2D`): one for all, or one each.
+        Padding of the three convolutions (see `fastvae.nn.Conv2D`): one for all, or one each. By default 0, with
+        `pooling` ``"same"``.
     likelihood, posterior : optional
         See `fastvae.VAE`: the last layer of the decoder is made for the one, of the encoder for the other.
     seed : int, optional
         Seed of the initial parameters; by default fresh entropy.
+    activation : {"relu", "tanh"}, optional
+        After every layer but the last of each half.
+    normalization : {None, "batch"}, optional
+        ``"batch"`` puts a `fastvae.nn.BatchNorm` before every activation, in place of the layer's bias.
+    pooling : {None, "max", "average"}, optional
+        What takes the place of the strides: the convolutions have stride 1, a pooling whose windows are as large as the
+        stride follows each of those with a stride, and in the decoder nearest-neighbour upsampling comes before the
+        transposed convolution.
 
     Attributes
     ----------
@@ -206,13 +239,17 @@ class ConvVAE(_LayeredVAE):
     ------
     ConfigurationError
         If an argument is out of its domain, the images are too small, or the strides leave a
-        remainder, so that the decoder would return another size than the encoder takes.
+        remainder, so that the decoder would return another size than the encoder takes; with `pooling` also if all
+        strides are 1.
 
     Examples
     --------
     >>> vae = ConvVAE((3, 64, 64), filters=8, hidden=32, kernels=(4, 1, 4), strides=(2, 1, 2), padding=(1, 0, 1))
     >>> [stage.output_shape for stage in vae.stages[:4]]
     [(8, 32, 32), (8, 32, 32), (8, 16, 16), (2048,)]
+    >>> vae = ConvVAE(filters=8, hidden=32, normalization="batch", pooling="max")
+    >>> [stage.kind for stage in vae.stages[:4]], vae.stages[7].output_shape
+    (['Conv2D', 'BatchNorm', 'MaxPool2D', 'Conv2D'], (8, 7, 7))
     """
 
     @kinds.checked(
@@ -220,9 +257,11 @@ class ConvVAE(_LayeredVAE):
         filters=kinds.size,
         hidden=kinds.size,
         kernels=_for_convolutions(kinds.pair),
-        strides=_for_convolutions(kinds.pair),
-        padding=_for_convolutions(PADDING),
+        strides=kinds.optional(_for_convolutions(kinds.pair)),
+        padding=kinds.optional(_for_convolutions(PADDING)),
         seed=RNG,
+        pooling=kinds.optional(kinds.choice(*POOLINGS)),
+        **HIDDEN,
     )
     @memory.explained
     def __init__(
@@ -232,53 +271,83 @@ class ConvVAE(_LayeredVAE):
         filters: int = 64,
         hidden: int = 128,
         kernels: int | Sequence = (3, 1, 3),
-        strides: int | Sequence = 1,
-        padding: int | str | Sequence = 0,
+        strides: int | Sequence | None = None,
+        padding: int | str | Sequence | None = None,
         likelihood: str | dict | Likelihood = "normal",
         posterior: str | Posterior = "mean-field",
         seed: int | np.random.Generator | None = None,
+        activation: str = "relu",
+        normalization: str | None = None,
+        pooling: str | None = None,
     ) -> None:
         super().__init__(image_shape, n_latent, likelihood, posterior)
         _check_channels("ConvVAE", self.image_shape)
         rng = generator("ConvVAE", seed)
-        steps = list(zip(_three(kernels), _three(strides), _three(padding)))
+        if strides is None:
+            strides = 1 if pooling is None else (2, 1, 2)
+        if padding is None:
+            padding = 0 if pooling is None else "same"
+        steps = [
+            (*map(kinds.pair.standard, sizes), pad)
+            for *sizes, pad in zip(_three(kernels), _three(strides), _three(padding))
+        ]
+        self._set_hidden(activation, normalization)
+        self._set_pooling(pooling, steps)
 
         encoder = self._convolutions(steps, filters, rng)
+        convolutions = [layer for layer in encoder if isinstance(layer, nn.Conv2D)]
         self.config.update(
             filters=filters,
             hidden=hidden,
-            kernels=[layer.kernel for layer in encoder],
-            strides=[layer.stride for layer in encoder],
-            padding=[layer.padding for layer in encoder],
+            kernels=[layer.kernel for layer in convolutions],
+            strides=[stride for _, stride, _ in steps],
+            padding=[layer.padding for layer in convolutions],
         )
+        if activation != "relu":
+            self.config["activation"] = activation
         maps = _stages(encoder, self.image_shape)[-1].output_shape
         encoder += [
             nn.Flatten(name="encoder.flatten"),
-            nn.Linear(math.prod(maps), hidden, nn.relu, name="encoder.dense1", rng=rng),
+            *self._hidden(nn.Linear, math.prod(maps), hidden, name="encoder.dense1", rng=rng),
             nn.Linear(hidden, self._n_encoded, name="encoder.dense2", rng=rng),
         ]
         decoder = [
-            nn.Linear(self.n_latent, hidden, nn.relu, name="decoder.dense1", rng=rng),
-            nn.Linear(hidden, math.prod(maps), nn.relu, name="decoder.dense2", rng=rng),
+            *self._hidden(nn.Linear, self.n_latent, hidden, name="decoder.dense1", rng=rng),
+            *self._hidden(nn.Linear, hidden, math.prod(maps), name="decoder.dense2", rng=rng),
             nn.Reshape(maps, name="decoder.reshape"),
             *self._transposed_convolutions(steps, filters, rng),
         ]
         self._set_layers(encoder, decoder)
         decoded = self.stages[-1].output_shape
         if decoded != self._decoded_shape:
+            one = "" if pooling is None else " + 1"
             raise ConfigurationError(
                 f"ConvVAE: with kernels={kernels!r}, strides={strides!r} and padding={padding!r} images of shape "
                 f"{self.image_shape} become feature maps {maps}, which the decoder takes back to {decoded}: choose "
-                "sizes for which (size + 2 padding - kernel) is a multiple of the stride at each convolution"
+                f"sizes for which (size + 2 padding - kernel{one}) is a multiple of the stride at each convolution"
             )
 
+    def _set_pooling(self, pooling, steps):
+        self._pooling = {None: None, "max": nn.MaxPool2D, "average": nn.AveragePool2D}[pooling]
+        if pooling is not None:
+            self.config["pooling"] = pooling
+            if all(stride == (1, 1) for _, stride, _ in steps):
+                raise ConfigurationError(
+                    f"ConvVAE: pooling={pooling!r} takes the place of strides, and all are 1: give some, such as "
+                    "strides=(2, 1, 2)"
+                )
+
     def _convolutions(self, steps, filters, rng):
-        """The encoder's, for kernel, stride and padding of each."""
+        """The encoder's, for kernel, stride and padding of each, with poolings in place of strides if there are any."""
+        layers = []
         n_in = [self.image_shape[0], *[filters] * len(steps)]
-        return [
-            nn.Conv2D(n, filters, kernel, nn.relu, stride, pad, name=f"encoder.conv{i}", rng=rng)
-            for i, (n, (kernel, stride, pad)) in enumerate(zip(n_in, steps), 1)
-        ]
+        for i, (n, (kernel, stride, pad)) in enumerate(zip(n_in, steps), 1):
+            taken = stride if self._pooling is None else 1
+            name = f"encoder.conv{i}"
+            layers += self._hidden(nn.Conv2D, n, filters, kernel, stride=taken, padding=pad, name=name, rng=rng)
+            if self._pooling is not None and stride != (1, 1):
+                layers.append(self._pooling(stride, name=f"encoder.pool{i}"))
+        return layers
 
     def _transposed_convolutions(self, steps, filters, rng):
         """The decoder's, in the opposite order, the last of them with as many channels as the likelihood takes.
@@ -295,9 +364,14 @@ class ConvVAE(_LayeredVAE):
             )
         layers = []
         for i, (kernel, stride, pad) in enumerate(reversed(steps), 1):
-            n_out, activation = last if i == len(steps) and block == (1, 1) else (filters, nn.relu)
-            name = f"decoder.conv_transpose{i}"
-            layers.append(nn.ConvTranspose2D(filters, n_out, kernel, activation, stride, pad, name=name, rng=rng))
+            if self._pooling is not None and stride != (1, 1):
+                layers.append(nn.Upsample2D(stride, name=f"decoder.upsample{i}"))
+                stride = 1
+            common = dict(stride=stride, padding=pad, name=f"decoder.conv_transpose{i}", rng=rng)
+            if i == len(steps) and block == (1, 1):
+                layers.append(nn.ConvTranspose2D(filters, last[0], kernel, last[1], **common))
+            else:
+                layers += self._hidden(nn.ConvTranspose2D, filters, filters, kernel, **common)
         if block != (1, 1):
             layers.append(nn.Conv2D(filters, channels, block, last[1], block, name="decoder.blocks", rng=rng))
         return layers

@@ -3,6 +3,7 @@
     encode(x) -> (mean, rho)   images to the posterior of the latents; its sd is softplus(rho), as in PyMC3
     decode(z) -> x_mean        latents to the mean image
     get_params()               every parameter, in a stable order
+    get_state()                running statistics, found in encode and decode
 
 The likelihood says how an image scatters around the decoder's output (`fastvae.likelihoods`), the posterior what the
 second output of `encode` is (`fastvae.posteriors`). On top of these `VAE` has the numpy side: encode_mean, encode_sd,
@@ -22,6 +23,7 @@ from __future__ import annotations
 
 import abc
 import inspect
+import logging
 import os
 from functools import cached_property
 from typing import Any, Callable
@@ -31,7 +33,7 @@ import pymc3 as pm
 import theano
 import theano.tensor as tt
 
-from fastvae import elbo, expressions, kinds, likelihoods, posteriors, training
+from fastvae import elbo, expressions, kinds, likelihoods, nn, posteriors, training
 from fastvae.arguments import RNG, generator
 from fastvae.compilation import InTurn
 from fastvae.datasets.validation import in_type
@@ -150,6 +152,14 @@ class VAE(abc.ABC):
     def get_params(self) -> list:
         """Every parameter (shared variable), in a stable order."""
 
+    def get_state(self) -> list:
+        """What a training changes without training it: the running statistics of `encode` and `decode_output`.
+
+        Shared variables, in a stable order; `save` keeps them with the parameters.
+        """
+        x, z = tt.tensor4("x", dtype="float32"), tt.matrix("z", dtype="float32")
+        return nn.running_statistics([*self.encode(x), self.decode_output(z)])
+
     @training.forwarding(inspect.signature(training.fit).parameters, without=OF_THE_MODEL)
     @kinds.checked(
         training.fit,
@@ -196,7 +206,8 @@ class VAE(abc.ABC):
         **kwargs
             The other arguments of `fastvae.fit`, such as `epochs` (in place of `n`; images that do not fill a minibatch
             sit out an epoch), `checkpoint` and `objective`, but for those that the model makes itself. With `n_samples`
-            the decoder takes all samples as one batch of n_samples * batch_size latents.
+            the decoder takes all samples as one batch of n_samples * batch_size latents, or with batch normalisation or
+            dropout one pass a sample, so that none affects another.
 
         Returns
         -------
@@ -254,7 +265,7 @@ class VAE(abc.ABC):
             obj_optimizer=adam(learning_rate=learning_rate) if obj_optimizer is None else obj_optimizer,
             more_obj_params=self.get_params(),
             more_replacements={xs: batch},
-            **{"fold": True, **kwargs},
+            **kwargs,
         )
 
     def _minibatch(self, owner, images, batch_size, seed, scale, epochs):
@@ -356,14 +367,14 @@ class VAE(abc.ABC):
 
     @kinds.checked(path=kinds.path)
     def save(self, path: str | os.PathLike) -> None:
-        """Write the parameters to `path` (.npz, no pickle), replacing the file at once or not at all.
+        """Write parameters and state to `path` (.npz, no pickle), replacing the file at once or not at all.
 
         Raises
         ------
         DataError
             If a parameter is not finite or the path cannot be written.
         """
-        params = [(parameter.name, parameter.get_value()) for parameter in self.get_params()]
+        params = [(variable.name, variable.get_value()) for variable in [*self.get_params(), *self.get_state()]]
         persistence.write(path, full_name(type(self)), self.config, params)
 
     @kinds.checked(path=kinds.path)
@@ -379,7 +390,13 @@ class VAE(abc.ABC):
 
     def set_params(self, path: str | os.PathLike, contents: persistence.Contents) -> None:
         """Set the parameters to the `contents` that `persistence.read(path)` returned."""
-        persistence.fill(self.get_params(), type(self), path, contents)
+        params, state = self.get_params(), self.get_state()
+        if state and len(contents.params) == len(params):
+            logging.getLogger("fastvae").warning(
+                "%s holds no running statistics, which an older version did not save: %s keep their values", path, state
+            )
+            state = []
+        persistence.fill([*params, *state], type(self), path, contents)
 
     @cached_property
     def amortised(self) -> importance.Amortised:
@@ -389,17 +406,17 @@ class VAE(abc.ABC):
     @cached_property
     def _encode_mean(self):
         x = tt.tensor4("images", dtype="float32")
-        return InTurn(theano.function([x], self.encode(x)[0]))
+        return InTurn(theano.function([x], nn.for_evaluation(self.encode(x)[0])))
 
     @cached_property
     def _encode_spread(self):
         x = tt.tensor4("images", dtype="float32")
-        return InTurn(theano.function([x], self.encode(x)[1]))
+        return InTurn(theano.function([x], nn.for_evaluation(self.encode(x)[1])))
 
     @cached_property
     def _decode_mean(self):
         z = tt.matrix("z", dtype="float32")
-        return InTurn(theano.function([z], self.decode(z)))
+        return InTurn(theano.function([z], nn.for_evaluation(self.decode(z))))
 
     @kinds.checked(images=kinds.anything, owner=kinds.text, keep_bytes=kinds.boolean)
     def training_images(self, images: Any, owner: str, keep_bytes: bool = True) -> Any:

@@ -21,6 +21,7 @@ from theano.tensor.subtensor import AdvancedSubtensor, AdvancedSubtensor1
 
 from fastvae import expressions, kinds
 from fastvae.errors import ConfigurationError
+from fastvae.nn.modes import running_statistics
 
 FLOATS = ("float16", "float32", "float64")
 
@@ -61,10 +62,10 @@ def collect_params(expressions: Any, exclude: Any = ()) -> list[SharedVariable]:
     comes before its bias and the first layer before the second.
 
     Left out are integers; states of random number generators and any other variable that the graph itself updates (it
-    has a `default_update`); the data of `fastvae.Minibatch`, `pymc3.Minibatch` (also in a cloned graph) and
-    `pymc3.Data`; what `not_trainable` marked; and 0-d scalars, which is what schedules (a KL weight, a learning rate)
-    are. Add a scalar to be learned, such as a standard deviation, by hand: `collect_params(...) + [sd]`. Scalars that
-    are not marked are named in a warning of the log.
+    has a `default_update`); running means and variances of batch normalisations; the data of `fastvae.Minibatch`,
+    `pymc3.Minibatch` (also in a cloned graph) and `pymc3.Data`; what `not_trainable` marked; and 0-d scalars, which is
+    what schedules (a KL weight, a learning rate) are. Add a scalar to be learned, such as a standard deviation, by
+    hand: `collect_params(...) + [sd]`. Scalars that are not marked are named in a warning of the log.
 
     Parameters
     ----------
@@ -92,6 +93,7 @@ def collect_params(expressions: Any, exclude: Any = ()) -> list[SharedVariable]:
     variables = _ancestors(_as_list(expressions))
     shared = [variable for variable in variables if isinstance(variable, SharedVariable)]
     left_out = _excluded(shared, _as_list(exclude)) | _minibatch_data(variables)
+    left_out |= set(running_statistics(_as_list(expressions)))
     trainable = [variable for variable in shared if _is_trainable(variable) and variable not in left_out]
     scalars = [str(variable) for variable in trainable if variable.ndim == 0]
     if scalars:

@@ -50,7 +50,7 @@ class Convolutional(Layer):
         stride=kinds.pair,
         padding=PADDING,
         weight=INITIALIZER,
-        bias=INITIALIZER,
+        bias=kinds.optional(INITIALIZER),
         name=kinds.optional(kinds.text),
         rng=RNG,
     )
@@ -63,7 +63,7 @@ class Convolutional(Layer):
         stride: int | tuple[int, int] = 1,
         padding: str | int | tuple[int, int] = "valid",
         weight: Callable[..., Any] = glorot_uniform,
-        bias: Callable[..., Any] = zeros,
+        bias: Callable[..., Any] | None = zeros,
         name: str | None = None,
         rng: Any = None,
     ) -> None:
@@ -75,7 +75,7 @@ class Convolutional(Layer):
         fans = self.n_in * area, self.n_out * area
         rng = generator(self.owner, rng)
         self.weight = self.add_parameter("weight", (*self.weight_channels(), *self.kernel), *fans, weight, rng)
-        self.bias = self.add_parameter("bias", (self.n_out,), *fans, bias, rng)
+        self.bias = None if bias is None else self.add_parameter("bias", (self.n_out,), *fans, bias, rng)
 
 
 class Conv2D(Convolutional):
@@ -94,7 +94,8 @@ class Conv2D(Convolutional):
     padding : {"valid", "same"}, int or (int, int), optional
         Zeros on each side of the image: none, (kernel - 1) / 2, or as given (less than the kernel).
     weight, bias : callable, optional
-        Initialisers of the weight (n_out, n_in, rows, columns) and the bias (n_out,).
+        Initialisers of the weight (n_out, n_in, rows, columns) and the bias (n_out,). ``bias=None`` is a layer without
+        one, as before a `BatchNorm`.
     name : str, optional
         Prefix of the parameters' names.
     rng : numpy.random.Generator or int, optional

@@ -45,6 +45,7 @@ class ConvTranspose2D(Convolutional):
         Those of the convolution whose adjoint this is (see `Conv2D`).
     weight, bias : callable, optional
         Initialisers of the weight (n_in, n_out, rows, columns), which is that convolution's, and the bias (n_out,).
+        ``bias=None`` is a layer without one, as before a `BatchNorm`.
     name : str, optional
         Prefix of the parameters' names.
     rng : numpy.random.Generator or int, optional

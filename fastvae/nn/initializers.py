@@ -106,3 +106,15 @@ def zeros(shape: int | Sequence[int], fan_in: float, fan_out: float, rng: object
     array([0., 0.], dtype=float32)
     """
     return np.zeros(shape, dtype=np.float32)
+
+
+@kinds.checked(**{**PARAMETER, "rng": kinds.anything})
+def ones(shape: int | Sequence[int], fan_in: float, fan_out: float, rng: object) -> np.ndarray:
+    """All ones, as the scale of a `BatchNorm` usually starts.
+
+    Examples
+    --------
+    >>> ones((2,), 1, 1, None)
+    array([1., 1.], dtype=float32)
+    """
+    return np.ones(shape, dtype=np.float32)

@@ -50,10 +50,15 @@ class Layer:
         self.owner = f"{type(self).__name__} {name!r}"
         self.activation = activation
         self._params: list[SharedVariable] = []
+        self._state: list[SharedVariable] = []
 
     def get_params(self) -> list[SharedVariable]:
         """The parameters (shared variables), in the order in which they were made."""
         return list(self._params)
+
+    def get_state(self) -> list[SharedVariable]:
+        """What a training changes without training it (shared variables), such as running means."""
+        return list(self._state)
 
     @kinds.checked(
         role=kinds.text,
@@ -82,6 +87,13 @@ class Layer:
         parameter = theano.shared(value, name=f"{self.name}.{role}")
         self._params.append(parameter)
         return parameter
+
+    @kinds.checked(role=kinds.text, value=kinds.anything)
+    def add_state(self, role: str, value: np.ndarray) -> SharedVariable:
+        """Make the shared variable ``<name>.<role>`` of a value; it is no parameter."""
+        state = theano.shared(value, name=f"{self.name}.{role}")
+        self._state.append(state)
+        return state
 
     @kinds.checked(x=expressions.tensor, ndim=kinds.size)
     def checked_input(self, x: Any, ndim: int) -> tt.TensorVariable:

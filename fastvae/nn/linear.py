@@ -37,7 +37,8 @@ class Linear(Layer):
     activation : callable, optional
         By default the identity.
     weight, bias : callable, optional
-        Initialisers (`fastvae.nn.initializers`) of the weight (n_in, n_out) and the bias (n_out,).
+        Initialisers (`fastvae.nn.initializers`) of the weight (n_in, n_out) and the bias (n_out,). ``bias=None`` is a
+        layer without one, as before a `BatchNorm`.
     name : str, optional
         Prefix of the parameters' names.
     rng : numpy.random.Generator or int, optional
@@ -56,14 +57,16 @@ class Linear(Layer):
     array([[5., 6.]], dtype=float32)
     """
 
-    @kinds.checked(Layer.__init__, n_in=kinds.size, n_out=kinds.size, weight=INITIALIZER, bias=INITIALIZER, rng=RNG)
+    @kinds.checked(
+        Layer.__init__, n_in=kinds.size, n_out=kinds.size, weight=INITIALIZER, bias=kinds.optional(INITIALIZER), rng=RNG
+    )
     def __init__(
         self,
         n_in: int,
         n_out: int,
         activation: Callable[[Any], Any] | None = identity,
         weight: Callable[..., Any] = glorot_uniform,
-        bias: Callable[..., Any] = zeros,
+        bias: Callable[..., Any] | None = zeros,
         name: str = "linear",
         rng: Any = None,
     ) -> None:
@@ -72,7 +75,7 @@ class Linear(Layer):
         fans = self.n_in, self.n_out
         rng = generator(self.owner, rng)
         self.weight = self.add_parameter("weight", fans, *fans, weight, rng)
-        self.bias = self.add_parameter("bias", (self.n_out,), *fans, bias, rng)
+        self.bias = None if bias is None else self.add_parameter("bias", (self.n_out,), *fans, bias, rng)
 
     @kinds.checked(x=expressions.tensor)
     def __call__(self, x: Any) -> tt.TensorVariable:

@@ -137,7 +137,10 @@ def fit(
         `obj_optimizer` (PyMC3's `pm.adam` and `pm.adagrad_window` become those of `fastvae.optimizers`),
         `more_obj_params`, `more_updates`, `more_replacements` (arrays and lists too) and `total_grad_norm_constraint`
         (the largest 2-norm of the whole gradient, to which it is scaled down) of `pm.fit`, and what
-        `fastvae.elbo.objective` is about:
+        `fastvae.elbo.objective` is about. New values in `more_updates`, and those of a shared variable's
+        `default_update`, may be in terms of the model's inputs and latents: minibatch and draw take their places (where
+        `pm.fit` finds no value for them), averaged over the draws. The running means and variances of batch
+        normalisations that are shared variables are updated without being named (see `fastvae.nn.BatchNorm`).
 
         objective : {"elbo", "iwae"}
             The bound on log p(x) that is maximised. "iwae" needs local variables, and a `total_size` on all that
@@ -146,14 +149,17 @@ def fit(
             "analytic" takes the KL of each Normal posterior (mean-field or `L_tril`) to a Normal prior in closed form;
             one line of the log names the variables that have none. The local ones have none in the IWAE bound.
         n_samples : int
-            Draws of the posterior a step, by default 1; `obj_n_mc` is the same. They share the encoder.
+            Draws of the posterior a step, by default 1; `obj_n_mc` is the same. They share the encoder. In the decoder
+            each has its own dropout masks, and in batch normalisations its own statistics, of which the running ones
+            take the average.
         kl_weight : float, theano scalar or schedule of `fastvae.schedules`
             Factor of log q - log p(z), by default 1. With another the loss is no bound on log p(x).
         estimator : {"pathwise", "dreg"}
             "dreg" is the doubly reparameterised gradient of the IWAE bound with respect to the encoder's parameters.
         fold : bool, optional
             Whether the samples share one batch of n_samples * B rows, or the model is copied for each. By default they
-            do where the model provably works row by row (`fastvae.elbo.rowwise`); else a line of the log says why.
+            do where the model provably works row by row (`fastvae.elbo.rowwise`); else a line of the log says why. True
+            is refused where they would share batch statistics or a random mask.
 
     Returns
     -------
@@ -282,10 +288,17 @@ def _loop(inference, prepared, options, kwargs, checkpoints):
     trained = inference.approx.params + list(kwargs.get("more_obj_params") or [])
     first_step = None
     if options.bad_steps == "stop":
-        first_step = FirstStep(updated(prepared.step), trained, prepared.pipelines, prepared.terms)
+        first_step = FirstStep(updated(prepared.step), trained, prepared.pipelines, prepared.terms, prepared.statistics)
     if options.history is None and checkpoints is not None:
         options = dataclasses.replace(options, history=os.path.join(options.checkpoint, HISTORY))
-    parts = assemble(trained, options, first_step=first_step, elbo=prepared.held_out_elbo, checkpoints=checkpoints)
+    parts = assemble(
+        trained,
+        options,
+        first_step=first_step,
+        elbo=prepared.held_out_elbo,
+        checkpoints=checkpoints,
+        statistics=prepared.statistics,
+    )
     if checkpoints is not None:
         checkpoints.bind(prepared.step, trained, prepared.pipelines)
         checkpoints.bind_parts(parts)

@@ -1,6 +1,7 @@
 """The ELBO of images that are not trained on, of any model that `fit` takes.
 
-It is PyMC3's objective, one sample of each latent, with the minibatch replaced by held-out rows. Each evaluation
+It is PyMC3's objective in evaluation form (`fastvae.nn.for_evaluation`), one sample of each latent, with the minibatch
+replaced by held-out rows. Each evaluation
 draws the same noise, so that two of them differ by the parameters alone, and none changes the noise of the training.
 """
 
@@ -17,6 +18,7 @@ from fastvae.datasets.rows import ConvertedRows, as_rows
 from fastvae.datasets.validation import as_batch, in_type
 from fastvae.elbo.merge import merge_equal_nodes
 from fastvae.errors import ConfigurationError, DataError
+from fastvae.nn import for_evaluation
 
 
 class HeldOutElbo:
@@ -56,7 +58,7 @@ class HeldOutElbo:
         inputs = {x: x.type() for x in data}
         with change_flags(compute_test_value="off"):
             loss = objective(None, more_replacements=inputs)
-            (loss,) = merge_equal_nodes([loss])
+            (loss,) = merge_equal_nodes(for_evaluation([loss]))
             self._loss = theano.function(list(inputs.values()), loss)
         self._streams = updated(self._loss)
 

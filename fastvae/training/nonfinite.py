@@ -64,8 +64,8 @@ def skip_bad_steps(loss: theano.Variable, updates: dict) -> tuple[theano.Variabl
     ----------
     loss : theano scalar
     updates : dict
-        New value of every parameter and state of the optimizer. Random streams and minibatches, which the graph
-        updates by itself, move on, so that the next step is another one.
+        New value of every parameter and state of the optimizer. Random streams and minibatches move on, so that the
+        next step is another one.
 
     Returns
     -------
@@ -86,7 +86,9 @@ def skip_bad_steps(loss: theano.Variable, updates: dict) -> tuple[theano.Variabl
     floats = [new for new in updates.values() if new.dtype.startswith("float")]
     good = tt.all(tt.stack([_is_finite(value) for value in (loss, *floats)]))
     guarded = {
-        shared: tt.patternbroadcast(tt.switch(good, new, shared), shared.broadcastable)
+        shared: new
+        if getattr(shared.tag, "is_rng", False)
+        else tt.patternbroadcast(tt.switch(good, new, shared), shared.broadcastable)
         for shared, new in updates.items()
     }
     return tt.switch(good, loss, np.array(np.nan, loss.dtype)), type(updates)(guarded)

@@ -14,6 +14,7 @@ from fastvae.checkpoint import Checkpoints
 from fastvae.devices import threads
 from fastvae.errors import ConfigurationError
 from fastvae.minibatch.pipelines import refuse_fixed_batch
+from fastvae.nn import dropout, running_statistics
 from fastvae.run_options import RunOptions
 from fastvae.training import losses, nonfinite
 from fastvae.training.held_out import HeldOutElbo
@@ -36,6 +37,8 @@ class Prepared(NamedTuple):
         Returns what the loss is made of, see `fastvae.elbo.step_updates`.
     held_out_elbo : callable or None
         Measures the held-out ELBO.
+    statistics : list of theano.compile.SharedVariable
+        Running means and variances of batch normalisations.
     """
 
     step: theano.compile.Function
@@ -44,6 +47,7 @@ class Prepared(NamedTuple):
     buffer: losses.LossBuffer | None
     terms: Callable[[], dict]
     held_out_elbo: Callable[[], float] | None
+    statistics: list
 
 
 def prepare(
@@ -75,7 +79,9 @@ def prepare(
     replacements = kwargs["more_replacements"]
     with _said_and_explained(inference.approx.model, options.progressbar, fetch_every):
         loss, updates = elbo.step_updates(inference.objective, **kwargs)
-        terms = loss.tag.parts
+        if options.random_seed is not None:
+            dropout.seed([loss], options.random_seed)
+        terms, statistics = loss.tag.parts, running_statistics(loss)
         if options.bad_steps == "skip":
             loss, updates = nonfinite.skip_bad_steps(loss, updates)
         pipelines = _pipelines([loss, *replacements.values()])
@@ -94,7 +100,7 @@ def prepare(
         held_out_elbo = None
         if options.held_out is not None:
             held_out_elbo = HeldOutElbo(inference.objective, options.held_out, replacements)
-    return Prepared(step, n, pipelines, buffer, terms, held_out_elbo)
+    return Prepared(step, n, pipelines, buffer, terms, held_out_elbo, statistics)
 
 
 @contextlib.contextmanager

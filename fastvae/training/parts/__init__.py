@@ -45,6 +45,7 @@ def assemble(
     first_step: FirstStep | None = None,
     elbo: Callable[[], float] | None = None,
     checkpoints: Folder | None = None,
+    statistics: Sequence[Any] = (),
 ) -> list[Part]:
     """The parts that arguments of `fit` stand for, in the order in which they follow a step.
 
@@ -61,6 +62,8 @@ def assemble(
     elbo : callable, optional
         Measures the held-out ELBO, in nats per row.
     checkpoints : fastvae.checkpoint.Checkpoints, optional
+    statistics : list of theano.compile.SharedVariable
+        Running means and variances, which belong to the parameters at which they were measured.
 
     Returns
     -------
@@ -72,7 +75,7 @@ def assemble(
         If two parts that may have a state have one name.
     """
     finite, held_out = Finite(options.bad_steps == "skip", checkpoints), HeldOut(elbo, options.held_out_every)
-    best = None if options.patience is None else Best(params)
+    best = None if options.patience is None else Best([*params, *statistics])
     order = [
         first_step,
         finite,

@@ -32,12 +32,20 @@ class FirstStep(Part):
         Of the minibatches.
     terms : callable
         Returns `{name: expression}` of what the loss is made of, data first; called only after a failure.
+    statistics : list of theano.compile.SharedVariable
+        Running means and variances of batch normalisations.
     """
 
     def __init__(
-        self, variables: Sequence[Any], params: Sequence[Any], pipelines: Sequence[Any], terms: Callable[[], dict]
+        self,
+        variables: Sequence[Any],
+        params: Sequence[Any],
+        pipelines: Sequence[Any],
+        terms: Callable[[], dict],
+        statistics: Sequence[Any] = (),
     ) -> None:
         self.variables, self.params, self.pipelines, self.terms = variables, params, pipelines, terms
+        self.statistics = statistics
         self._before = None
 
     def enter(self, run: Loop) -> None:
@@ -51,6 +59,13 @@ class FirstStep(Part):
         if not np.isfinite(step.loss) or (step.newest and nonfinite.first_bad(self.params) is not None):
             cause = self.cause(step.loss)
             raise NonFiniteError(f"the first step fails, its loss is {step.loss}: {cause}", run.approx)
+        bad = nonfinite.first_bad(self.statistics) if step.newest else None
+        if bad is not None:
+            raise NonFiniteError(
+                f"the first step makes {bad} infinite or NaN: its batch normalisation is of a single value, which has "
+                "no variance: give minibatches of at least 2",
+                run.approx,
+            )
         self._before = None  # the memory is free again
 
     def cause(self, loss: float) -> str:
@@ -82,7 +97,7 @@ class FirstStep(Part):
         for pipeline in self.pipelines:
             pipeline.advance()
         terms = self.terms()
-        values = theano.function([], list(terms.values()), on_unused_input="ignore")()
+        values = theano.function([], list(terms.values()), on_unused_input="ignore", no_default_updates=True)()
         self._take_back()
         bad = [name for name, value in zip(terms, values) if not np.isfinite(value).all()]
         return [name for name in bad if not name.startswith("log ")] or bad

@@ -1,0 +1,201 @@
+"""Training form and evaluation form of a network.
+
+Layers and users build the training form: batch normalisation by the statistics of the minibatch, dropout with a random
+mask. `for_evaluation` makes the evaluation form of any such graph, and `running_updates` the updates that keep the
+running statistics, by which it normalises. Nothing is marked: a running statistic is what enters a node of Theano's own
+`batch_normalization_train` as `running_mean` or `running_var`.
+
+Examples
+--------
+>>> import fastvae
+>>> from fastvae import nn
+>>> norm, x = nn.BatchNorm(2, momentum=1.0), tt.matrix("x", dtype="float32")
+>>> step = theano.function([x], norm(x), updates=running_updates(norm(x)))
+>>> evaluate = theano.function([x], for_evaluation(norm(x)))
+>>> _ = step([[1, 10], [3, 10]])
+>>> evaluate([[2, 10]])
+array([[0., 0.]], dtype=float32)
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import theano
+import theano.tensor as tt
+from theano.compile import SharedVariable, ViewOp
+from theano.gof.graph import inputs as graph_inputs
+from theano.gof.graph import io_toposort
+from theano.tensor.nnet.bn import AbstractBatchNormInference, AbstractBatchNormTrain
+
+from fastvae import expressions, kinds
+from fastvae.nn.dropout import is_dropout
+
+EXPRESSIONS = kinds.either(expressions.variable, kinds.sequence(expressions.variable, "theano variables"))
+REMEDY = "give batch_normalization_train its running_mean= and running_var=, or take fastvae.nn.BatchNorm"
+
+
+@kinds.checked(outputs=EXPRESSIONS)
+def for_evaluation(outputs: Any) -> Any:
+    """The evaluation form of expressions in training form.
+
+    Parameters
+    ----------
+    outputs : theano variable or sequence of them
+        Of any Theano graph, whoever built it.
+
+    Returns
+    -------
+    theano variable or list of them
+        The same with every batch normalisation by its running mean and variance in place of those of the minibatch, and
+        every `fastvae.nn.Dropout` left out. Inputs, parameters and all other parts are the same objects as before. A
+        running statistic with a `default_update` is not updated by a function of the evaluation form.
+
+    Notes
+    -----
+    A batch normalisation without running statistics stays as it is, and a line of the log names it: what it returns for
+    an image depends on the rest of the batch. So does one that is written out in means and variances, which is not
+    recognised, and random numbers other than those of `fastvae.nn.Dropout` stay random.
+
+    Examples
+    --------
+    >>> from fastvae import nn
+    >>> x = tt.matrix("x", dtype="float32")
+    >>> for_evaluation(2 * nn.Dropout(0.5)(x)).eval({x: [[1, 2]]})
+    array([[2., 4.]], dtype=float32)
+    """
+    several = isinstance(outputs, (list, tuple))
+    outputs = list(outputs) if several else [outputs]
+    new: dict[Any, Any] = {
+        shared: shared.clone() for shared in running_statistics(outputs) if hasattr(shared, "default_update")
+    }  # the same value, without the update
+    for node in io_toposort(graph_inputs(outputs), outputs):
+        inputs = [new.get(v, v) for v in node.inputs]
+        if any(changed is not v for changed, v in zip(inputs, node.inputs)):
+            kept = node.clone_with_new_inputs(inputs).outputs
+        else:
+            kept = node.outputs
+        evaluated = _evaluated(node, inputs)
+        new.update(zip(node.outputs, kept if evaluated is None else evaluated))
+    found = [new.get(v, v) for v in outputs]
+    return found if several else found[0]
+
+
+@kinds.checked(outputs=EXPRESSIONS)
+def running_statistics(outputs: Any) -> list[SharedVariable]:
+    """The running means and variances of the batch normalisations in expressions.
+
+    Parameters
+    ----------
+    outputs : theano variable or sequence of them
+
+    Returns
+    -------
+    list of theano shared variables
+        In the order in which the nodes use them.
+
+    Examples
+    --------
+    >>> from fastvae import nn
+    >>> running_statistics(nn.BatchNorm(3, name="norm")(tt.matrix("x", dtype="float32")))
+    [norm.running_mean, norm.running_var]
+    """
+    return list(dict.fromkeys(shared for shared, _ in _running(outputs)))
+
+
+@kinds.checked(outputs=EXPRESSIONS)
+def running_updates(outputs: Any) -> dict[SharedVariable, theano.Variable]:
+    """The updates that the batch normalisations in expressions make to their running means and variances.
+
+    `fastvae.fit` takes them by itself; they are for a step of your own.
+
+    Parameters
+    ----------
+    outputs : theano variable or sequence of them
+        In training form.
+
+    Returns
+    -------
+    dict
+        For `theano.function(updates=...)`. Of a statistic that enters several nodes, the average of their updates.
+
+    Examples
+    --------
+    >>> from fastvae import nn
+    >>> x = tt.matrix("x", dtype="float32")
+    >>> loss = (nn.BatchNorm(3, name="norm")(x) ** 4).sum()
+    >>> list(running_updates(loss))
+    [norm.running_mean, norm.running_var]
+    """
+    found: dict[SharedVariable, list[theano.Variable]] = {}
+    for shared, new in _running(outputs):
+        found.setdefault(shared, []).append(new)
+    return {shared: _mean(values) for shared, values in found.items()}
+
+
+def _mean(values):
+    return values[0] if len(values) == 1 else sum(values[1:], values[0]) / np.array(len(values), values[0].dtype)
+
+
+def _running(outputs: Any) -> Iterator[tuple[SharedVariable, theano.Variable]]:
+    """Each running statistic that is a shared variable, and its new value in its own shape, node by node."""
+    outputs = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
+    for node in io_toposort(graph_inputs(outputs), outputs):
+        if isinstance(node.op, AbstractBatchNormTrain):
+            for taken, new in zip(node.inputs[5:], node.outputs[3:]):
+                shared, value = _in_own_shape(taken, new)
+                if shared is not None:
+                    yield shared, value
+
+
+def _in_own_shape(taken: theano.Variable, value: theano.Variable) -> tuple[SharedVariable | None, theano.Variable]:
+    """The shared variable that a node takes as `taken`, in another shape, and a value in the shared one's shape."""
+    if isinstance(taken, SharedVariable):
+        return taken, tt.patternbroadcast(value, taken.broadcastable)
+    op = taken.owner.op if taken.owner is not None else None
+    if isinstance(op, tt.DimShuffle):
+        axes = [axis for axis, source in enumerate(op.new_order) if source != "x"]
+        if [op.new_order[axis] for axis in axes] != list(range(taken.owner.inputs[0].ndim)):
+            return None, value
+        added = [axis for axis in range(value.ndim) if axis not in axes]
+        value = tt.addbroadcast(value, *added).dimshuffle(axes)
+    elif not isinstance(op, (tt.Rebroadcast, ViewOp)) and type(op).__name__ != "HostFromGpu":
+        return None, value
+    return _in_own_shape(taken.owner.inputs[0], value)
+
+
+def _evaluated(node: theano.Apply, inputs: list[theano.Variable]) -> list[theano.Variable] | None:
+    """What a node's outputs are in the evaluation form, None if the same as in the training form."""
+    if is_dropout(node):
+        return [inputs[0]]
+    if not isinstance(node.op, AbstractBatchNormTrain):
+        inner = [v for v in getattr(node.op, "outputs", ()) if isinstance(v, theano.Variable)]
+        if any(map(_is_training, io_toposort(graph_inputs(inner), inner) if inner else ())):
+            _warn(f"{node.op}: batch normalisation and dropout within it stay in training form: move them out of it")
+        return None
+    if len(inputs) < 7:
+        _warn(
+            f"the batch normalisation by {_name(node.inputs[1])} has no running mean and variance, so that what it "
+            f"returns for an image depends on the rest of the batch: {REMEDY}"
+        )
+        return None
+    x, gamma, beta, epsilon, _, mean, variance = inputs
+    normalised = AbstractBatchNormInference(node.op.axes)(x, gamma, beta, mean, variance, epsilon)
+    evaluated = [normalised, mean, tt.inv(tt.sqrt(variance + epsilon)), mean, variance]
+    return [tt.patternbroadcast(new, old.broadcastable) for new, old in zip(evaluated, node.outputs)]
+
+
+def _is_training(node: theano.Apply) -> bool:
+    return is_dropout(node) or isinstance(node.op, AbstractBatchNormTrain)
+
+
+def _name(variable: theano.Variable) -> str:
+    names = [v.name for v in graph_inputs([variable]) if v.name]
+    return names[0] if names else f"an unnamed gamma of {variable.type}"
+
+
+def _warn(what: str) -> None:
+    logging.getLogger("fastvae").warning("evaluation: %s", what)
