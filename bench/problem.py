@@ -62,17 +62,24 @@ def load(path: str | os.PathLike) -> Problem:
         return Problem(about["kind"], about["config"], tuple(about["maps"]), *arrays)
 
 
-def write(path: str | os.PathLike, model: str, quick: bool = False, steps: int = CHECKED_STEPS) -> None:
+def write(
+    path: str | os.PathLike,
+    model: str,
+    quick: bool = False,
+    steps: int = CHECKED_STEPS,
+    batch_size: int | None = None,
+) -> None:
     """Write a problem of one of the models of `SEED` or of `bench/networks.py`, at toy size if `quick`."""
+    sizes = BATCH_SIZES | {name: network.batch_size for name, network in NETWORKS.items()}
+    batch_size = batch_size or (QUICK_BATCH if quick else sizes[model])
     if model in NETWORKS:
-        _write_network(path, model, quick, steps)
+        _write_network(path, model, batch_size, steps)
     else:
-        _write_seed(path, model, quick, steps)
+        _write_seed(path, model, quick, batch_size, steps)
 
 
-def _write_network(path, model, quick, steps):
+def _write_network(path, model, batch_size, steps):
     network, rng = NETWORKS[model], np.random.default_rng(1)
-    batch_size = QUICK_BATCH if quick else network.batch_size
     _save(
         path,
         dict(kind="network", config={"name": model}, maps=()),
@@ -83,13 +90,12 @@ def _write_network(path, model, quick, steps):
     )
 
 
-def _write_seed(path, model, quick, steps):
+def _write_seed(path, model, quick, batch_size, steps):
     import fastvae
 
-    arguments, batch_size = dict(SEED[model], n_latent=N_LATENT), BATCH_SIZES[model]
+    arguments = dict(SEED[model], n_latent=N_LATENT)
     if quick:
         arguments |= {name: QUICK_WIDTH for name in ("filters", "hidden") if name in arguments}
-        batch_size = QUICK_BATCH
     kind = "mlp" if model == "mlp" else "conv"
     vae = {"conv": fastvae.ConvVAE, "mlp": fastvae.MLPVAE}[kind](**arguments, seed=1)
     rng = np.random.default_rng(1)

@@ -12,14 +12,14 @@ from .common import ROUNDS, SECONDS, THREADS, TOY, Measured, if_available
 TF32_AGREEMENT = 1e-2  # of losses whose products had factors of 11 bits
 
 
-def measured(model):
-    """Figures of a model's step; the peak of the memory is of a process that does nothing else."""
+def measured(model, program="seed"):
+    """Figures of the step of a "seed" model or a "user" network; the peak of the memory is of a process on its own."""
     from bench.pairing import INSTALLED, closing, difference, fastest, in_turn, ratio, theano_workers, write_problem
 
     with tempfile.TemporaryDirectory() as folder, closing([]) as workers:
         path = pathlib.Path(folder, "problem.npz")
         environ = write_problem(path, model, TOY, how=INSTALLED)
-        workers += theano_workers(path, "seed", "seed", THREADS, environ, how=INSTALLED)
+        workers += theano_workers(path, program, program, THREADS, environ, how=INSTALLED)
         for worker in workers:
             worker.start()
         in_turn(workers, ROUNDS, SECONDS)
@@ -84,3 +84,31 @@ class ConvVAE64(_Step):
 
     def setup_cache(self):
         return if_available(measured, "conv64")
+
+
+class Pooled(_Step):
+    """A user's network of max-pooling, nearest upsampling, leaky ReLU and ELU, 28x28x1, batch 64."""
+
+    def setup_cache(self):
+        return if_available(measured, "pooled", "user")
+
+
+class PooledBatchNorm(_Step):
+    """The same with batch norm."""
+
+    def setup_cache(self):
+        return if_available(measured, "pooled-bn", "user")
+
+
+class Residual(_Step):
+    """Residual blocks with batch norm, average pooling and bilinear upsampling, 64x64x3, batch 32."""
+
+    def setup_cache(self):
+        return if_available(measured, "residual", "user")
+
+
+class Notebook(_Step):
+    """The network of PyMC3's notebook on convolutional VAEs, 28x28x1, batch 100."""
+
+    def setup_cache(self):
+        return if_available(measured, "notebook", "user")

@@ -15,7 +15,9 @@ training form, of which `for_evaluation` makes the evaluation form.
     batch_norm.py       BatchNorm
     dropout.py          Dropout
     modes.py            for_evaluation, running_updates, running_statistics
-    activations.py      relu, sigmoid, tanh, softplus, identity
+    leaky_relu.py       LeakyReLU
+    prelu.py            PReLU
+    activations.py      relu, leaky_relu, elu, selu, gelu, swish, sigmoid, tanh, softplus, clip, identity, ACTIVATIONS
     initializers.py     glorot_uniform, he_normal, normal, constant, zeros, ones
     collect.py          collect_params, not_trainable
 
@@ -30,7 +32,20 @@ Examples
 [conv1.weight, conv1.bias]
 """
 
-from fastvae.nn.activations import identity, relu, sigmoid, softplus, tanh
+from fastvae.nn.activations import (
+    ACTIVATIONS,
+    clip,
+    elu,
+    gelu,
+    identity,
+    leaky_relu,
+    relu,
+    selu,
+    sigmoid,
+    softplus,
+    swish,
+    tanh,
+)
 from fastvae.nn.batch_norm import BatchNorm
 from fastvae.nn.collect import collect_params, not_trainable
 from fastvae.nn.conv import Conv2D
@@ -39,9 +54,11 @@ from fastvae.nn.dropout import Dropout
 from fastvae.nn.flatten import Flatten, Reshape
 from fastvae.nn.initializers import constant, glorot_uniform, he_normal, normal, ones, zeros
 from fastvae.nn.layer import Layer
+from fastvae.nn.leaky_relu import LeakyReLU
 from fastvae.nn.linear import Linear
 from fastvae.nn.modes import for_evaluation, running_statistics, running_updates
 from fastvae.nn.pool import AveragePool2D, GlobalAveragePool2D, MaxPool2D
+from fastvae.nn.prelu import PReLU
 from fastvae.nn.upsample import Upsample2D
 
 __all__ = [
@@ -56,14 +73,23 @@ __all__ = [
     "Upsample2D",
     "BatchNorm",
     "Dropout",
-    "Layer",
     "for_evaluation",
     "running_statistics",
     "running_updates",
+    "LeakyReLU",
+    "PReLU",
+    "Layer",
+    "ACTIVATIONS",
     "relu",
+    "leaky_relu",
+    "elu",
+    "selu",
+    "gelu",
+    "swish",
     "sigmoid",
     "tanh",
     "softplus",
+    "clip",
     "identity",
     "glorot_uniform",
     "he_normal",

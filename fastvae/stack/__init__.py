@@ -13,7 +13,7 @@ from fastvae import backends, kinds, profiles
 from fastvae.devices import forks
 from fastvae.devices.threads import MOST, limit, requested
 from fastvae.errors import ProfileError, StackError
-from fastvae.stack import _compile_folder, _legacy
+from fastvae.stack import _compile_folder, _deferred, _legacy
 
 
 @kinds.checked(profile=kinds.optional(kinds.text), threads=kinds.optional(kinds.integer(1, MOST)))
@@ -70,7 +70,8 @@ def start(profile: str | None = None, threads: int | None = None) -> profiles.Pr
         _compile_folder.private(),
     ):
         importlib.import_module("theano")
-        importlib.import_module("pymc3")
+        with _deferred.deferred():
+            importlib.import_module("pymc3")
     _legacy.after_pymc3()
     importlib.import_module("fastvae.compilation.precompiled").install()
     importlib.import_module("fastvae.compilation").install(min(request.count, request.available))

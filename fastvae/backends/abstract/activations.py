@@ -1,28 +1,38 @@
-"""Activations with parameters, each an element-wise Op whose gradient is one further pass.
+"""Activations, each an element-wise Op whose gradient is one further pass.
 
-The gradient comes from the output y where y tells the slope exactly, so that nobody needs the argument x any more: an
-activation can then be part of the product before it. Else it comes from x.
+The gradient comes from the output y where y tells the slope, so that nobody needs the argument x any more: such an
+activation can be part of the product before it, in training too. Else it comes from x.
 
-    LeakyRelu         x above 0, else alpha x                                    from y
-    activation        the tensor Op of one of these
+    LeakyRelu     x above 0, else alpha x                                                    from y
+    SignedRelu    max(x, 0) with any slope at exactly 0, such as 0.5 in `tt.nnet.relu`       from y
+    Elu           scale x above 0, else scale alpha (exp(x) - 1); SELU too                   from y
+    Gelu          x times the standard Normal distribution function, GeluTanh the usual approximation of it
+    Swish         x sigmoid(beta x)
+    Clip          x between two bounds
+    ParametricRelu    LeakyRelu with a variable alpha, of x and alpha
+
+ReLU with slope 0 at 0 is `relu.Relu`. Sigmoid, tanh and softplus are Theano's own; `KINDS` numbers all of them, for
+compiled code.
 
 Examples
 --------
->>> activation(LeakyRelu(0.5))(tt.constant(np.float32([-2, 0, 3]))).eval()
-array([-1.,  0.,  3.], dtype=float32)
+>>> x = tt.constant(np.float32([-2, 0, 3]))
+>>> tt.Elemwise(LeakyRelu(0.5))(x).eval(), tt.Elemwise(Elu())(x).eval().round(4)
+(array([-1.,  0.,  3.], dtype=float32), array([-0.8647,  0.    ,  3.    ], dtype=float32))
 """
 
 from __future__ import annotations
 
 import copy
+import math
 from typing import Any
 
 import numpy as np
 import theano
-import theano.tensor as tt
 from theano import scalar
+from theano.tensor.nnet.sigm import ScalarSigmoid, ScalarSoftplus, scalar_sigmoid
 
-from fastvae.backends.abstract.spellings import inside, recognises, terms
+from fastvae.backends.abstract.relu import Relu
 
 NAN = None  # a slope that is NaN, as a parameter: NaN itself is not equal to itself
 
@@ -105,8 +115,13 @@ class ActivationGradient(_OfExpression, scalar.BinaryScalarOp):
         return [curvature, self(source, gradients[0])]
 
 
-def _constant(value, like):
-    return scalar.constant(np.array(value, like.dtype))
+def _constants(like, *values):
+    return [scalar.constant(np.array(value, like.dtype)) for value in values]
+
+
+def _at_zero_or_nan(y, at_zero, at_nan):
+    zero, at_zero = _constants(y, 0, at_zero)
+    return scalar.switch(scalar.eq(y, zero), at_zero, y if at_nan is NAN else _constants(y, at_nan)[0])
 
 
 class LeakyRelu(Activation):
@@ -123,29 +138,208 @@ class LeakyRelu(Activation):
         self.alpha, self.at_zero, self.at_nan = alpha, alpha if at_zero is None else at_zero, at_nan
 
     def expression(self, x):
-        return scalar.switch(x > _constant(0, x), x, _constant(self.alpha, x) * x)
+        zero, alpha = _constants(x, 0, self.alpha)
+        return scalar.switch(x > zero, x, alpha * x)
 
     def slope(self, source):
-        zero, one, alpha, at_zero = (_constant(value, source) for value in (0, 1, self.alpha, self.at_zero))
-        at_nan = source if self.at_nan is NAN else _constant(self.at_nan, source)
-        at_zero_or_nan = scalar.switch(scalar.eq(source, zero), at_zero, at_nan)
-        return scalar.switch(source > zero, one, scalar.switch(source < zero, alpha, at_zero_or_nan))
+        zero, one, alpha = _constants(source, 0, 1, self.alpha)
+        below = scalar.switch(source < zero, alpha, _at_zero_or_nan(source, self.at_zero, self.at_nan))
+        return scalar.switch(source > zero, one, below)
 
 
-def activation(op: Activation) -> tt.Elemwise:
-    """The tensor Op of an activation."""
-    return tt.Elemwise(op)
+class _Sign(scalar.UnaryScalarOp):
+    """1 where the sign bit is set (also of -0), else 0."""
+
+    def impl(self, x):
+        return np.asarray(np.signbit(x), np.asarray(x).dtype)[()]
+
+    def c_code(self, node, name, inputs, outputs, sub):
+        return f"{outputs[0]} = signbit({inputs[0]}) ? 1 : 0;"
+
+    def c_code_cache_version(self):
+        return (1,)
+
+    def L_op(self, inputs, outputs, gradients):
+        return [inputs[0].zeros_like()]
 
 
-@recognises(scalar.Add)
-def leaky_relu_by_magnitude(node):
-    """`tt.nnet.relu(x, alpha)`: (1 + alpha) / 2 x + (1 - alpha) / 2 abs(x)."""
-    for size in inside(node.outputs[0], scalar.Abs, depth=3):
-        x = size.owner.inputs[0]
-        constant, found = terms(node.outputs[0], x, size)
-        slopes = {product[0]: weight for weight, product in found if len(product) == 1}
-        if constant == 0 and len(found) == 2 and slopes.keys() == {x, size}:
-            alpha, at_zero = slopes[x] - slopes[size], slopes[x]
-            if alpha > 0 and abs(slopes[x] + slopes[size] - 1) < 1e-6:
-                return activation(LeakyRelu(alpha, at_zero))(x)
-    return None
+class _SignOfZero(scalar.UnaryScalarOp):
+    """-0 where x is below 0, else 0, whatever the compiler's flags say of the sign of 0."""
+
+    def impl(self, x):
+        return np.copysign(np.zeros_like(x), -1 if x < 0 else 1)
+
+    def c_code(self, node, name, inputs, outputs, sub):
+        return f"{outputs[0]} = copysign(0., {inputs[0]} < 0 ? -1. : 1.);"
+
+    def c_code_cache_version(self):
+        return (1,)
+
+    def L_op(self, inputs, outputs, gradients):
+        return [inputs[0].zeros_like()]
+
+
+_sign = _Sign(scalar.transfer_type(0), name="sign_bit")
+_sign_of_zero = _SignOfZero(scalar.transfer_type(0), name="sign_of_zero")
+
+
+class SignedRelu(Activation):
+    """max(x, 0) with any slope at exactly 0, and at NaN: `tt.nnet.relu` has 0.5 and NaN there.
+
+    The output is -0 where x is below 0 and +0 where it is 0: the sign tells them apart.
+    """
+
+    __props__ = ("at_zero", "at_nan")
+    from_output = True
+
+    def __init__(self, at_zero: float = 0.5, at_nan: float | None = NAN) -> None:
+        super().__init__()
+        self.at_zero, self.at_nan = at_zero, at_nan
+
+    def expression(self, x):
+        (zero,) = _constants(x, 0)
+        return scalar.switch(x > zero, x, scalar.switch(scalar.isnan(x), x, _sign_of_zero(x)))
+
+    def slope(self, source):
+        zero, one = _constants(source, 0, 1)
+        is_below = _sign(source) * scalar.eq(source, zero)
+        at_most_0 = scalar.switch(is_below, zero, _at_zero_or_nan(source, self.at_zero, self.at_nan))
+        return scalar.switch(source > zero, one, at_most_0)
+
+
+class Elu(Activation):
+    """scale x where x is above 0, else scale alpha (exp(x) - 1), for alpha and scale above 0.
+
+    Clevert et al., 2015, arXiv:1511.07289, equation 15; with a scale Klambauer et al., 2017, arXiv:1706.02515,
+    equation 2.
+    """
+
+    __props__ = ("alpha", "scale")
+    from_output = True
+
+    def __init__(self, alpha: float = 1.0, scale: float = 1.0) -> None:
+        super().__init__()
+        self.alpha, self.scale = alpha, scale
+
+    def expression(self, x):
+        zero, scale, lowest = _constants(x, 0, self.scale, self.scale * self.alpha)
+        return scalar.switch(x > zero, scale * x, lowest * scalar.expm1(x))
+
+    def slope(self, source):
+        zero, scale, lowest = _constants(source, 0, self.scale, self.scale * self.alpha)
+        return scalar.switch(source > zero, scale, source + lowest)
+
+
+class Gelu(Activation):
+    """x times the standard Normal distribution function of x (Hendrycks and Gimpel, 2016, arXiv:1606.08415)."""
+
+    __props__ = ()
+
+    @staticmethod
+    def _cdf(x):
+        half, one, root = _constants(x, 0.5, 1, math.sqrt(0.5))
+        return half * (one + scalar.erf(root * x))
+
+    def expression(self, x):
+        return x * self._cdf(x)
+
+    def slope(self, source):
+        minus_half, density = _constants(source, -0.5, 1 / math.sqrt(2 * math.pi))
+        return self._cdf(source) + density * source * scalar.exp(minus_half * source * source)
+
+
+class GeluTanh(Activation):
+    """x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2, Hendrycks and Gimpel's approximation of Gelu."""
+
+    __props__ = ()
+
+    @staticmethod
+    def _tanh(x):
+        root, cube = _constants(x, math.sqrt(2 / math.pi), 0.044715)
+        return scalar.tanh(root * (x + cube * x * x * x))
+
+    def expression(self, x):
+        half, one = _constants(x, 0.5, 1)
+        return half * x * (one + self._tanh(x))
+
+    def slope(self, source):
+        half, one, root, cubes = _constants(source, 0.5, 1, math.sqrt(2 / math.pi), 3 * 0.044715)
+        t = self._tanh(source)
+        return half * (one + t) + half * source * (one - scalar.sqr(t)) * root * (one + cubes * source * source)
+
+
+class Swish(Activation):
+    """x sigmoid(beta x) (Ramachandran et al., 2017, arXiv:1710.05941); with beta = 1 also called SiLU."""
+
+    __props__ = ("beta",)
+
+    def __init__(self, beta: float = 1.0) -> None:
+        super().__init__()
+        self.beta = beta
+
+    def expression(self, x):
+        (beta,) = _constants(x, self.beta)
+        return x * scalar_sigmoid(beta * x)
+
+    def slope(self, source):
+        one, beta = _constants(source, 1, self.beta)
+        s = scalar_sigmoid(beta * source)
+        return s + beta * source * s * (one - s)
+
+
+class Clip(Activation):
+    """x, but at least the lower and at most the upper bound; its slope is 1 at the bounds."""
+
+    __props__ = ("lower", "upper")
+
+    def __init__(self, lower: float, upper: float) -> None:
+        super().__init__()
+        self.lower, self.upper = lower, upper
+
+    def expression(self, x):
+        return scalar.clip(x, *_constants(x, self.lower, self.upper))
+
+    def slope(self, source):
+        zero, one, lower, upper = _constants(source, 0, 1, self.lower, self.upper)
+        return scalar.switch(source >= lower, scalar.switch(source <= upper, one, zero), zero)
+
+
+class ParametricRelu(_OfExpression, scalar.BinaryScalarOp):
+    """(x, alpha) -> x where it is above 0, else alpha x (He et al., 2015, arXiv:1502.01852, equation 1).
+
+    Its slope at exactly 0 is the mean of both sides', as in `tt.nnet.relu(x, alpha)`, if `mean_at_zero`, else alpha.
+    """
+
+    __props__ = ("mean_at_zero",)
+
+    def __init__(self, mean_at_zero: bool = False) -> None:
+        super().__init__()
+        self.mean_at_zero = mean_at_zero
+
+    def expression(self, x, alpha):
+        (zero,) = _constants(x, 0)
+        return scalar.switch(x > zero, x, alpha * x)
+
+    def L_op(self, inputs, outputs, gradients):
+        (x, alpha), (g,) = inputs, gradients
+        zero, one, half = _constants(x, 0, 1, 0.5)
+        slope = scalar.switch(x > zero, one, alpha)
+        if self.mean_at_zero:
+            slope = scalar.switch(scalar.eq(x, zero), half * (one + alpha), slope)
+        return [g * slope, g * scalar.switch(x > zero, zero, x)]
+
+
+#: The kinds of activations in the order of their numbers in compiled code, from 1 on; 0 stands for none.
+KINDS = (Relu, ScalarSigmoid, scalar.Tanh, ScalarSoftplus, LeakyRelu, SignedRelu, Elu, Gelu, GeluTanh, Swish, Clip)
+
+
+def settings(op: Any) -> tuple[float, ...]:
+    """An activation for compiled code: the number of its kind, and three parameters.
+
+    Examples
+    --------
+    >>> settings(Elu(2.0)), settings(Gelu())
+    ((7, 2.0, 1.0, 0.0), (8, 0.0, 0.0, 0.0))
+    """
+    parameters = [math.nan if value is NAN else value for value in getattr(op, "__props__", {}) and op._props()]
+    return (1 + KINDS.index(type(op)), *parameters, *[0.0] * (3 - len(parameters)))

@@ -4,6 +4,7 @@
     operands             the inputs of an element-wise Op of one kind
     number               the value of a constant expression
     inside               what an expression has of some kinds of Ops
+    scaled               an expression without the number that multiplies it
     factors, terms       a product or a sum, however it is nested
 
 `fastvae.backends.rewrites.recognise` applies them, and says what a pattern may return. Every module of this folder is
@@ -26,12 +27,13 @@ It is declared by ``@recognises(scalar.Mul)``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import theano.tensor as tt
 from theano import scalar
-from theano.tensor.basic import NotScalarConstantError, get_scalar_constant_value
 
 from fastvae.backends.compiled_op import Lowerings
 
@@ -75,18 +77,52 @@ def operands(variable: Any, *kinds: type) -> list:
     return node.inputs if found else []
 
 
-def number(variable: Any) -> float | None:
-    """The value of an expression of constants that is the same everywhere, None for any other.
+def number(variable: Any, depth: int = 8) -> float | None:
+    """The value of an element-wise expression of constants that is the same everywhere, None for any other.
 
     Examples
     --------
     >>> number(0.5 * (1 + tt.as_tensor_variable(3.0)).dimshuffle("x", "x")), number(tt.fscalar())
     (2.0, None)
     """
-    try:
-        return float(get_scalar_constant_value(variable))
-    except (NotScalarConstantError, TypeError):
+    if isinstance(variable, tt.Constant):
+        values = np.unique(variable.data)
+        return float(values[0]) if values.size == 1 and values.dtype.kind in "biuf" else None
+    node = variable.owner
+    if depth == 0 or node is None or not isinstance(node.op, (tt.Elemwise, tt.DimShuffle)):
         return None
+    values = []
+    for v in node.inputs:  # stops at the first that is no number
+        values.append(number(v, depth - 1))
+        if values[-1] is None:
+            return None
+    if isinstance(node.op, tt.DimShuffle):
+        return values[0]
+    arguments = [np.asarray(value, v.dtype)[()] for value, v in zip(values, node.inputs)]
+    return float(np.asarray(node.op.scalar_op.impl(*arguments), variable.dtype))
+
+
+def scaled(variable: Any) -> tuple[float, Any]:
+    """A number and what it multiplies: any sign, factor or divisor that is a number is taken off, no more.
+
+    Examples
+    --------
+    >>> x, y = tt.fvectors("xy")
+    >>> scaled(-(x / 4)), scaled(x * y)
+    ((-0.25, x), (1.0, Elemwise{mul,no_inplace}.0))
+    """
+    factor = 1.0
+    while True:
+        inputs = operands(variable, scalar.Mul, scalar.Neg, scalar.TrueDiv)
+        values = [number(v) for v in inputs]
+        is_quotient = bool(operands(variable, scalar.TrueDiv))
+        if values.count(None) != 1 or (is_quotient and not values[1]):
+            return factor, variable
+        rest = math.prod(value for value in values if value is not None)
+        if operands(variable, scalar.Neg):
+            rest = -1.0
+        factor = factor / rest if is_quotient else factor * rest
+        variable = inputs[values.index(None)]
 
 
 def inside(variable: Any, *kinds: type, depth: int = 4) -> list:

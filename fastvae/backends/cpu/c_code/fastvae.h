@@ -14,13 +14,14 @@
 
 #define PARALLEL_MIN 32768 /* elements below which a second thread costs more than it brings */
 
-enum { RELU = 1, SIGMOID = 2 }; /* activations; 0 is none */
+#include "elementary.h"
+#include "activations.h"
 
 /* runtime.c */
 int fv_enter(void);
 dnnl_engine_t fv_engine(void);
 dnnl_stream_t fv_stream(void);
-dnnl_status_t fv_activation(dnnl_primitive_attr_t attr, int activation);
+dnnl_status_t fv_append_activation(dnnl_primitive_attr_t attr, int activation);
 dnnl_exec_arg_t fv_relu_argument(void);
 char *fv_scratch(size_t bytes);
 void fv_scratch_release(void);
@@ -38,6 +39,10 @@ size_t fv_round(size_t bytes);
 int fv_verbose(void);
 void fv_share_of(npy_intp me, npy_intp threads, npy_intp n, npy_intp *from, npy_intp *to);
 void fv_share(npy_intp n, npy_intp *from, npy_intp *to);
+
+/* activations.c */
+void fv_activate_all(const fv_activation *a, float *x, npy_intp n);
+void fv_multiply_by_slope(const fv_activation *a, const float *source, const float *g, float *to, npy_intp n);
 
 /* pack.c */
 void fv_pack(float *to, PyArrayObject *from);

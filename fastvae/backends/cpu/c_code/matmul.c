@@ -99,7 +99,7 @@ static dnnl_status_t make_part(part *p, npy_intp m, npy_intp n, npy_intp k, npy_
         TRY("describe the bias", dnnl_memory_desc_create_with_strides(&bias, 2, bias_dims, dnnl_f32, y_strides));
     TRY("set attributes", dnnl_primitive_attr_create(&attr));
     TRY("set attributes", dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user));
-    if (activation) TRY("set attributes", fv_activation(attr, activation));
+    if (activation) TRY("set attributes", fv_append_activation(attr, activation));
     TRY("choose a kernel", dnnl_matmul_primitive_desc_create(&pd, engine, x, w, bias, y, attr));
     TRY("build a kernel", dnnl_primitive_create(&p->compute, pd));
     TRY("create a stream", dnnl_stream_create(&p->stream, engine, dnnl_stream_default_flags));
@@ -126,7 +126,7 @@ static matmul_plan *make_plan(npy_intp m, npy_intp n, npy_intp k, const matrix *
     npy_intp sizes[] = {m, n, k};
     if (!serial && threads > 1) {
         axis = n >= m ? COLUMNS : ROWS;
-        if (k > sizes[axis] && activation != SIGMOID) axis = TERMS; /* ReLU can be done after the sum */
+        if (k > sizes[axis] && activation != FV_SIGMOID) axis = TERMS; /* ReLU can be done after the sum */
         if (sizes[axis] < SHARE_MIN * threads) axis = NONE;
     }
     int n_parts = axis == NONE ? 1 : threads;
@@ -185,7 +185,7 @@ static void add_up(const matmul_plan *p, float *y, const float *partial, size_t 
     for (int i = 0; i < p->n_parts - 1; i++)
 #pragma omp simd
         for (npy_intp j = from; j < to; j++) y[j] += partial[i * stretch + j];
-    if (p->activation == RELU)
+    if (p->activation == FV_RELU)
 #pragma omp simd
         for (npy_intp j = from; j < to; j++) y[j] = y[j] < 0.f ? 0.f : y[j];
 }
@@ -198,7 +198,7 @@ static dnnl_status_t execute(matmul_plan *p, const matrix *a, const matrix *b, f
     size_t stretch = fv_round(p->m * p->n * sizeof(float)) / sizeof(float);
     at = scratch + (p->axis == TERMS ? (p->n_parts - 1) * stretch * sizeof(float) : 0);
     for (int i = 0; i < p->n_parts; at += p->parts[i++].scratchpad_bytes) pads[i] = at;
-    if (p->axis == NONE) return execute_part(p->parts, p->activation == RELU, x, w, bias, y, scratch, step);
+    if (p->axis == NONE) return execute_part(p->parts, p->activation == FV_RELU, x, w, bias, y, scratch, step);
     dnnl_status_t status = dnnl_success;
 #pragma omp parallel num_threads(p->n_parts)
     {
@@ -210,7 +210,7 @@ static dnnl_status_t execute(matmul_plan *p, const matrix *a, const matrix *b, f
             float *out = p->axis == TERMS && i ? partial + (i - 1) * stretch : y + row * p->n + column;
             const char *my_step = "";
             float *my_x = x + row * a->row + term * a->column, *my_w = w + term * b->row + column * b->column;
-            dnnl_status_t mine = execute_part(q, p->axis != TERMS && p->activation == RELU, my_x, my_w,
+            dnnl_status_t mine = execute_part(q, p->axis != TERMS && p->activation == FV_RELU, my_x, my_w,
                                               bias ? bias + column : NULL, out, pads[i], &my_step);
             if (mine)
 #pragma omp critical

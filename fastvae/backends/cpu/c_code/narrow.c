@@ -90,7 +90,7 @@ static npy_intp reached(const fv_narrow *g, int axis) {
 }
 
 static float activated(float x, int activation) {
-    return activation == RELU ? (x > 0 ? x : 0 * x) : activation == SIGMOID ? fv_sigmoid(x) : x;
+    return activation == FV_RELU ? (x > 0 ? x : 0 * x) : activation == FV_SIGMOID ? fv_sigmoid(x) : x;
 }
 
 /* The image inside its borders, plus a bias (or NULL), activated. */

@@ -47,11 +47,11 @@ static dnnl_status_t make_slope(void) {
 
 /* Let a primitive end with ReLU or sigmoid. ReLU as x > 0 ? x : 0 x, a parametric ReLU, which keeps NaN; oneDNN's own
  * makes it 0. */
-dnnl_status_t fv_activation(dnnl_primitive_attr_t attr, int activation) {
+dnnl_status_t fv_append_activation(dnnl_primitive_attr_t attr, int activation) {
     dnnl_post_ops_t post;
     dnnl_status_t status = dnnl_post_ops_create(&post);
     if (status) return status;
-    status = activation == RELU ? dnnl_post_ops_append_prelu(post, 0)
+    status = activation == FV_RELU ? dnnl_post_ops_append_prelu(post, 0)
                                 : dnnl_post_ops_append_eltwise(post, dnnl_eltwise_logistic, 0.f, 0.f);
     if (!status) status = dnnl_primitive_attr_set_post_ops(attr, post);
     dnnl_post_ops_destroy(post);
