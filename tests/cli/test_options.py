@@ -4,7 +4,7 @@ import dataclasses
 import pytest
 
 import fastvae
-from fastvae import kinds, likelihoods, models, posteriors
+from fastvae import kinds, likelihoods, models, nn, posteriors
 from fastvae.cli import commands, options, parser
 from fastvae.cli.options import TrainOptions
 from fastvae.errors import ConfigurationError
@@ -15,7 +15,7 @@ def test_the_choices_are_the_registered_names():
     assert set(options.POSTERIORS) == set(posteriors.FAMILIES)
     assert set(options.MODELS) == set(commands.MODELS)
     assert (options.NORMALIZATIONS, options.POOLINGS) == (models.NORMALIZATIONS, models.POOLINGS)
-    assert set(options.ACTIVATIONS) == set(models.ACTIVATIONS)
+    assert set(options.ACTIVATIONS) == set(nn.ACTIVATIONS)
     for name, choices in (("objective", options.OBJECTIVES), ("kl", options.KLS)):
         assert fastvae.fit.kinds[name].says == kinds.choice(*choices).says
 
