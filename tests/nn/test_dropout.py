@@ -58,7 +58,7 @@ def test_the_op_is_its_stock_expression():
     x, u = rng.normal(size=(30, 20)).astype("float32"), rng.random((30, 20), dtype="float32")
     x[0, 0], u[0, 0] = np.nan, 0.1  # dropped all the same
     expected = np.where(u >= np.float32(P), x * np.float32(1 / (1 - P)), np.float32(0))
-    np.testing.assert_array_equal(Op(P)(x, u).eval(), expected)
+    np.testing.assert_allclose(Op(P)(x, u).eval(), expected, rtol=1e-6)
     node = Op(P)(x, u).owner
     storage = [[None]]
     node.op.perform(node, [x, u], storage)
@@ -93,3 +93,13 @@ def test_output_shape_and_wrong_arguments():
             nn.Dropout(p)
     with pytest.raises(ConfigurationError, match="Dropout 'dropout': the input x is float64"):
         layer(tt.dmatrix("x"))
+
+
+def test_masks_of_images_are_drawn_in_the_layout_of_the_activations():
+    rng = np.random.default_rng(0)
+    first, last = (nn.Conv2D(*n, 3, padding="same", name=f"conv{n}", rng=rng) for n in ((1, 4), (4, 2)))
+    x = theano.shared(rng.random((3, 1, 6, 6), dtype="float32"), name="x")
+    loss = (last(nn.relu(nn.Dropout(P)(first(x)))) ** 2).sum()
+    step = theano.function([], [loss, *theano.grad(loss, first.get_params() + last.get_params())])
+    changes = [node for node in step.maker.fgraph.toposort() if type(node.op).__name__ in ("Layout", "DimShuffle")]
+    assert [str(node.inputs[0]) for node in changes if node.inputs[0].ndim == 4] == ["x"]
