@@ -59,6 +59,7 @@ def register(profile: Settings) -> None:
     ==========================  ========  ==================================================================
     name                        position  what it does
     ==========================  ========  ==================================================================
+    fastvae_onednn_recognise        0.04  upsampling and padding that are spelled out become abstract Ops
     fastvae_onednn_lift             0.05  stock convolutions become abstract ones; a reshape takes the variable whose
                                           shape it names
     fastvae_onednn_fuse_early       0.06  a bias and a ReLU behind a product become part of its Op
@@ -72,8 +73,7 @@ def register(profile: Settings) -> None:
                                           one threaded pass each
     (fastvae_stock)                 1.65  what is left of the abstract Ops becomes stock; always there
     fastvae_onednn_product          1.72  matrix products that BlasOpt (1.7) found become the CPU's
-    fastvae_onednn_vectorize       49.10  element-wise passes that call exp, log, ... or take a scalar from the graph
-                                          become threaded vector code
+    fastvae_onednn_vectorize       49.10  element-wise passes of float32 become threaded vector code
     fastvae_onednn_inplace         70.10  Ops that can, such as Gemm and Adam, overwrite inputs that nobody else needs
     fastvae_onednn_overwrite       75.10  so do the vector passes
     ==========================  ========  ==================================================================
