@@ -20,7 +20,11 @@ Examples
 
 import numpy as np
 import theano.tensor as tt
+from theano.scan_module.scan_utils import equal_computations
+from theano.tensor.nnet import abstract_conv
 
+from fastvae.backends.abstract.sizes import as_size, entries
+from fastvae.backends.abstract.spellings import recognises
 from fastvae.backends.abstract.upsample import OfBlocks
 
 
@@ -85,3 +89,29 @@ class BilinearUpsampleGradient(_Bilinear):
 
     def infer_shape(self, node, shapes):
         return [self.smaller(shapes[0])]
+
+
+@recognises(tt.Reshape)
+def of_bilinear_upsampling(node):
+    """Theano's `bilinear_upsampling` by a whole ratio -> `BilinearUpsample`; it ends in a reshape of a convolution."""
+    enlarged = node.inputs[0].owner
+    if enlarged is None or not isinstance(enlarged.op, abstract_conv.AbstractConv2d_gradInputs):
+        return None
+    ratio, one_axis = max(enlarged.op.subsample), 1 in enlarged.op.subsample
+    for x in _images(node.inputs[1]):
+        # The same graph, made anew, says that nothing else was written; its two sizes are known by their product only.
+        images = enlarged.op.imshp[0]
+        same = abstract_conv.bilinear_upsampling(
+            x, ratio, batch_size=images, num_input_channels=None if images is None else 1, use_1D_kernel=one_axis
+        )
+        if equal_computations([same], node.outputs):
+            return BilinearUpsample((ratio, ratio), centred=False)(x)
+    return None
+
+
+def _images(shape):
+    """The images whose sizes a shape begins with."""
+    first = (entries(shape) or [shape])[0].owner
+    made = first.inputs[0].owner if first is not None and first.inputs else None
+    x = made.inputs[0] if made is not None and made.inputs else None
+    return [x] if x is not None and x.ndim == 4 and as_size(first.outputs[0], x, 0) == (1, 0) else []

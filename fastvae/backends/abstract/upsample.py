@@ -16,6 +16,8 @@ import theano.tensor as tt
 from theano.gof import Apply
 
 from fastvae.backends.abstract.op import AbstractOp
+from fastvae.backends.abstract.sizes import as_size, entries
+from fastvae.backends.abstract.spellings import number, recognises
 
 
 class OfBlocks(AbstractOp):
@@ -87,3 +89,54 @@ class BlockSum(OfBlocks):
 
     def infer_shape(self, node, shapes):
         return [self.smaller(shapes[0])]
+
+
+@recognises(tt.Reshape)
+def of_alloc(node):
+    """``alloc(x.dimshuffle(0, 1, 2, "x", 3, "x"), n, c, h, a, w, b).reshape((n, c, a * h, b * w))`` -> `Upsample`.
+
+    `repeat` writes one axis so, and Keras's `repeat_elements` and Lasagne's upscaling repeat both, one after the other.
+    """
+    blocks, shape = node.inputs
+    found, sizes = blocks_of(blocks), entries(shape)
+    if found is None or sizes is None or len(sizes) != 4:
+        return None
+    x, factors = found
+    known = [as_size(size, x, axis) == (factor, 0) for axis, (size, factor) in enumerate(zip(sizes, (1, 1, *factors)))]
+    return upsampled(x, factors) if sum(known) >= 3 else None  # the fourth follows, also where it is given as -1
+
+
+def upsampled(x, factors):
+    """`Upsample`, one for all repetitions of repetitions."""
+    while x.owner is not None and isinstance(x.owner.op, Upsample):
+        (x,), factors = x.owner.inputs, [a * b for a, b in zip(factors, x.owner.op.factors)]
+    return Upsample(factors)(x)
+
+
+def blocks_of(variable):
+    """(x, factors) of an `alloc` that repeats images' pixels along axes of their own; None if it is none."""
+    node = variable.owner
+    spread = node.inputs[0].owner if node is not None and isinstance(node.op, tt.Alloc) else None
+    if spread is None or not isinstance(spread.op, tt.DimShuffle) or spread.inputs[0].ndim != 4:
+        return None
+    (x,), order, sizes = spread.inputs, spread.op.new_order, node.inputs[1:]
+    if len(sizes) != len(order) or [i for i in order if i != "x"] != [0, 1, 2, 3] or order[0] == "x":
+        return None
+    factors = [1, 1, 1, 1]
+    for place, (i, size) in enumerate(zip(order, sizes)):
+        last = order[place - 1]
+        if i == "x" and last != "x" and last > 1 and _whole(size):
+            factors[last] = _whole(size)
+        elif i == "x" or as_size(size, x, i) != (1, 0):
+            return None
+    return x, factors[2:]
+
+
+def repeating_axes(blocks):
+    """The axes along which the alloc of `blocks_of` repeats."""
+    return tuple(axis for axis, i in enumerate(blocks.owner.inputs[0].owner.op.new_order) if i == "x")
+
+
+def _whole(size):
+    value = number(size)
+    return int(value) if value is not None and value >= 1 else None

@@ -8,6 +8,8 @@ import theano.tensor as tt
 from theano.tensor.nnet.abstract_conv import bilinear_upsampling
 
 from fastvae.backends.abstract.bilinear import BilinearUpsample, BilinearUpsampleGradient
+from fastvae.backends.rewrites.recognise import recognise
+from fastvae.elbo.merge import merge_equal_nodes
 from fastvae.elbo.rowwise import first_mixing
 
 PYTHON = theano.Mode(linker="py", optimizer=None)  # `perform`
@@ -51,3 +53,26 @@ def test_shapes_are_known_without_the_images_and_rows_stay_apart():
     assert shape(np.zeros((5, 1, 2, 4), "float32")).tolist() == [5, 1, 2, 4]
     assert not any(isinstance(node.op, BilinearUpsample) for node in shape.maker.fgraph.apply_nodes)
     assert first_mixing([y], [x]) is None
+
+
+SPELLINGS = {
+    "by 2": dict(ratio=2),
+    "by 3, one kernel": dict(ratio=3, use_1D_kernel=False),
+    "of known images": dict(ratio=2, batch_size=2, num_input_channels=3),
+    "by a fraction": dict(frac_ratio=(3, 2), use_1D_kernel=False),
+}
+
+
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_theanos_function_is_recognised(name):
+    arguments = SPELLINGS[name]
+    x = tt.tensor4("x", dtype="float32")
+    y = bilinear_upsampling(x, **arguments)
+    (new,), _ = recognise(merge_equal_nodes([y]))
+    assert isinstance(new.owner.op, BilinearUpsample) == ("ratio" in arguments)
+    if "ratio" in arguments:
+        images = np.random.default_rng(0).normal(size=(2, 3, 3, 4)).astype("float32")
+        outputs = [v for z in (y, new) for v in (z, tt.grad(tt.sum(z**3), x))]
+        expected, of_expected, value, of_value = theano.function([x], outputs, mode=STOCK)(images)
+        np.testing.assert_allclose(value, expected, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(of_value, of_expected, rtol=1e-4, atol=1e-5)

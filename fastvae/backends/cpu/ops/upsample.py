@@ -1,6 +1,7 @@
 """Nearest-neighbour upsampling, and its gradient, in one threaded pass each, on NHWC."""
 
 import theano.tensor as tt
+from theano.compile.ops import Shape
 from theano.gof import Apply
 
 from fastvae.backends.abstract import upsample
@@ -43,3 +44,24 @@ class Upsample(OfBlocks):
 @lowers(upsample.BlockSum)
 class BlockSum(OfBlocks):
     """An abstract `BlockSum` of images in NHWC."""
+
+
+@lowers(tt.Reshape, stage="recognise")
+def repeated(node):
+    """Repetition along axes of its own, as `upsample.of_alloc` finds it."""
+    new = upsample.of_alloc(node)
+    return None if new is None or new.dtype != "float32" else [new]
+
+
+@lowers(tt.elemwise.Sum, stage="recognise")
+def gradient_of_repeated(node):
+    """The gradient that Theano makes of it: sums along these axes -> `BlockSum`."""
+    inner = node.inputs[0].owner
+    if node.outputs[0].ndim != 4 or not all_float32(node.inputs) or not inner or not isinstance(inner.op, tt.Reshape):
+        return None
+    g, shape = inner.inputs
+    blocks = shape.owner.inputs[0] if shape.owner is not None and isinstance(shape.owner.op, Shape) else None
+    found = upsample.blocks_of(blocks) if blocks is not None and g.ndim == 4 else None
+    if found is None or node.op.axis != upsample.repeating_axes(blocks):
+        return None
+    return [upsample.BlockSum(found[1])(g)]

@@ -6,6 +6,7 @@ import theano
 import theano.tensor as tt
 from hypothesis import given
 from hypothesis import strategies as st
+from theano.tensor.nnet.abstract_conv import bilinear_upsampling
 
 from fastvae.backends import abstract
 from fastvae.backends.abstract import bilinear
@@ -77,3 +78,13 @@ def test_between_convolutions_no_layout_changes_and_the_gradient_is_stocks(stock
     assert computed == [last.owner]  # what the function returns is NCHW, and nothing within it
     for value, expected in zip(function(), theano.function([], outputs, mode=stock)()):
         close(value, expected)
+
+
+def test_theanos_function_becomes_one_pass(stock, close):
+    x = tt.tensor4("x", dtype="float32")
+    y = bilinear_upsampling(x, 2)
+    ours, stocks = (theano.function([x], y, mode=mode) for mode in (None, stock))
+    kinds = [type(node.op) for node in ours.maker.fgraph.apply_nodes]
+    assert BilinearUpsample in kinds and len(kinds) == 3  # and two changes of layout
+    images = drawn(np.random.default_rng(0), 2, 3, 4, 5)
+    close(ours(images), stocks(images), 1e-6)

@@ -41,3 +41,14 @@ def test_between_convolutions_no_layout_changes_and_the_gradient_is_stocks(stock
     assert computed == [last.owner]  # what the function returns is NCHW, and nothing within it
     for value, expected in zip(function(), theano.function([], outputs, mode=stock)()):
         close(value, expected)
+
+
+def test_a_graph_that_spells_it_out_and_its_gradient(stock, close):
+    x = tt.tensor4("x", dtype="float32")
+    y = tt.repeat(tt.repeat(x, 2, axis=2), 3, axis=3)
+    outputs = [y, tt.grad(tt.sum(y**3), x)]
+    ours, stocks = (theano.function([x], outputs, mode=mode) for mode in (None, stock))
+    ops = [type(node.op) for node in ours.maker.fgraph.apply_nodes]
+    assert Upsample in ops and BlockSum in ops and tt.Alloc not in ops
+    for value, expected in zip(*(function(drawn(np.random.default_rng(0), 2, 3, 4, 5)) for function in (ours, stocks))):
+        close(value, expected)
