@@ -10,13 +10,16 @@ import theano.tensor as tt
 
 from fastvae.backends.abstract import AdamStep
 from fastvae.elbo import vae_model
+from fastvae.training.parts import Part
 from tests.dry_run import without_host_code
 
 SHAPES = [(), (1,), (3,), (2, 3), (4, 1), (5, 2, 3), (3, 4), (7,), (2, 2), (6,), (1, 5), (300, 7), (11,), (13,), (2, 9)]
 
 
-def gradients(vae, images):
-    """The loss of a minibatch and its gradient with respect to every parameter."""
+def gradients():
+    """The loss of a minibatch of the convolutional model and its gradient with respect to every parameter."""
+    images = np.random.default_rng(0).random((20, 1, 8, 8)).astype("float32")
+    vae = fastvae.ConvVAE((1, 8, 8), filters=3, hidden=8, seed=1)
     pm.set_tt_rng(3)
     model, local_rv, xs = vae_model(vae, 4, len(images))
     objective = pm.ADVI(local_rv=local_rv, model=model).objective
@@ -51,21 +54,39 @@ def adam_beside():
 
 
 def training():
-    """The losses of 50 iterations of the MLP on the middle of real images."""
+    """50 iterations of the MLP on the middle of real images: the losses, and every gradient of the first step."""
     images = fastvae.datasets.load("fashion-mnist-sample")[:500, :, 10:18, 10:18]
     vae = fastvae.MLPVAE((1, 8, 8), hidden=8, seed=1)
-    return {"hist": vae.fit(images, n=50, batch_size=4, learning_rate=1e-2, seed=2, progressbar=False).hist}
+    pulls = {param.name: theano.shared(np.zeros_like(param.get_value())) for param in vae.get_params()}
+
+    def adam_that_shows_gradients(gradients, params):
+        updates = fastvae.adam(gradients, params, learning_rate=1e-2)
+        updates.update((pulls[param.name], gradient) for param, gradient in zip(params, gradients))
+        return updates
+
+    class AfterTheFirst(Part):
+        gradients = {}
+        needs_newest = True
+
+        def due_in(self, done):
+            return None if done else 1
+
+        def after_step(self, run, step):
+            if step.number == 1:
+                self.gradients.update((name, pull.get_value()) for name, pull in pulls.items())
+
+    options = dict(obj_optimizer=adam_that_shows_gradients, parts=[AfterTheFirst()], progressbar=False)
+    hist = vae.fit(images, n=50, batch_size=4, seed=2, **options).hist
+    return {"hist": hist, "loss": hist[0], **AfterTheFirst.gradients}
 
 
 def main(path):
     without_host_code()
-    images = np.random.default_rng(0).random((20, 1, 8, 8)).astype("float32")
     report = {
-        "MLPVAE": gradients(fastvae.MLPVAE((1, 8, 8), hidden=8, seed=1), images),
-        "ConvVAE": gradients(fastvae.ConvVAE((1, 8, 8), filters=3, hidden=8, seed=1), images),
+        "ConvVAE": gradients(),
         "Adam in place": adam_in_place(),
         "Adam beside": adam_beside(),
-        "training": training(),
+        "MLPVAE": training(),
     }
     flat = {f"{part}: {name}": value for part, values in report.items() for name, value in values.items()}
     np.savez(path, device=theano.config.device, **flat)

@@ -39,7 +39,8 @@ def test_it_ran_on_the_device(reports):
 @pytest.mark.parametrize("model", ["MLPVAE", "ConvVAE"])
 def test_the_loss_and_every_gradient_are_the_cpus(reports, model):
     parameters = len(getattr(fastvae, model)((1, 8, 8), hidden=8).get_params())
-    errors = {name: error(reports, name) for name in reports["cpu"] if name.startswith(model)}
+    named = [name for name in reports["cpu"] if name.startswith(model) and not name.endswith(": hist")]
+    errors = {name: error(reports, name) for name in named}
     print(errors)
     assert len(errors) == parameters + 1
     assert max(errors.values()) < 1e-4
@@ -52,7 +53,7 @@ def test_adam_does_what_it_does_on_the_cpu_in_place_and_beside(reports):
 
 
 def test_fifty_iterations_learn(reports):
-    ours, reference = (reports[profile]["training: hist"] for profile in ("opencl", "cpu"))
+    ours, reference = (reports[profile]["MLPVAE: hist"] for profile in ("opencl", "cpu"))
     assert len(ours) == 50 and ours[-10:].mean() < 0.8 * ours[:10].mean()
     np.testing.assert_allclose(ours[:10], reference[:10], rtol=1e-4)
     np.testing.assert_allclose(ours, reference, rtol=1e-2)

@@ -74,6 +74,10 @@ positive = _number(float, lambda value: 0 < value < math.inf, "a number above 0"
 MODELS = ("conv", "mlp")
 LIKELIHOODS = ("normal", "bernoulli", "categorical", "discretized-logistic", "beta-binomial", "low-rank-normal")
 POSTERIORS = ("mean-field", "full-covariance")
+NONE = "none"  # of an option that the model is then not given
+NORMALIZATIONS = ("batch",)
+POOLINGS = ("max", "average")
+ACTIVATIONS = ("relu", "leaky_relu", "elu", "selu", "gelu", "swish", "sigmoid", "tanh", "softplus", "identity")
 OBJECTIVES = ("elbo", "iwae")
 KLS = ("monte-carlo", "analytic")
 DATA = "a data set's name, an IDX, .npy, .npz or HDF5 file, or a folder of images"
@@ -125,6 +129,23 @@ class TrainOptions:
     posterior: str = _option(
         "mean-field", one_of(*POSTERIORS), f"of an image's latents: {', '.join(POSTERIORS)}", model="posterior"
     )
+    normalization: str = _option(
+        NONE,
+        one_of(NONE, *NORMALIZATIONS),
+        "before every activation: none, or batch",
+        model="normalization",
+        absent=NONE,
+    )
+    pooling: str = _option(
+        NONE,
+        one_of(NONE, *POOLINGS),
+        "of the model conv, in place of strides: none, max or average",
+        model="pooling",
+        absent=NONE,
+    )
+    activation: str = _option(
+        "relu", one_of(*ACTIVATIONS), f"of hidden layers: {', '.join(ACTIVATIONS)}", model="activation", absent="relu"
+    )
     objective: str = _option(
         "elbo",
         one_of(*OBJECTIVES),
@@ -140,9 +161,17 @@ class TrainOptions:
     seed: int = _option(1, seed, SEED, model="seed", fit="seed")
     checkpoint_every: int = _option(RunOptions.checkpoint_every, count, EVERY, fit="checkpoint_every")
 
+    def __post_init__(self) -> None:
+        if self.pooling != NONE and self.model != "conv":
+            raise ConfigurationError(
+                f"--pooling {self.pooling} is for the convolutions of the model conv, not for {self.model}: leave it "
+                "out, or give --model conv"
+            )
+
     def for_model(self) -> dict[str, Any]:
         """The arguments of the model's class among the options."""
-        return {d["model"]: getattr(self, name) for name, d in declared() if d["model"] is not None}
+        given = {d["model"]: getattr(self, name) for name, d in declared() if d["model"] is not None}
+        return {argument: value for argument, value in given.items() if value != NONE}
 
     def for_fit(self) -> dict[str, Any]:
         """The arguments of the model's `fit` among the options, and which of them a resumed run may have changed."""
@@ -212,7 +241,10 @@ def from_configuration(configuration: Any) -> TrainOptions:
         close = difflib.get_close_matches(name, options, n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else " (a newer version may have it)"
         raise ConfigurationError(f" holds the unknown option {name!r}{hint}")
-    return TrainOptions(**options)
+    try:
+        return TrainOptions(**options)
+    except ConfigurationError as error:
+        raise ConfigurationError(f": {error}") from error
 
 
 def _check(name: str, value: Any, d: dict[str, Any]) -> None:

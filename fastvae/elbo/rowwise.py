@@ -127,7 +127,7 @@ def _describe(output, roles):
         return f"{output}, which is not one row a datum"
     while output.owner is not None:
         worse = [variable for variable in output.owner.inputs if roles.get(variable, FREE) is None]
-        if not worse:
+        if not worse or dropout.is_dropout(output.owner):
             return str(output.owner.op)
         output = worse[0]
     return str(output)

@@ -31,11 +31,10 @@ from fastvae.profiles import memory
 __all__ = ["ConvVAE", "MLPVAE", "VAE", "load"]
 
 
-ACTIVATIONS = {"relu": nn.relu, "tanh": nn.tanh}
 NORMALIZATIONS = ("batch",)
 POOLINGS = ("max", "average")
 #: What both models take beside the rest.
-HIDDEN = dict(activation=kinds.choice(*ACTIVATIONS), normalization=kinds.optional(kinds.choice(*NORMALIZATIONS)))
+HIDDEN = dict(activation=kinds.choice(*nn.ACTIVATIONS), normalization=kinds.optional(kinds.choice(*NORMALIZATIONS)))
 
 
 def _three(value):
@@ -74,7 +73,7 @@ class _LayeredVAE(VAE):
         self.stages = _stages(encoder, self.image_shape) + _stages(decoder, (self.n_latent,))
 
     def _set_hidden(self, activation, normalization):
-        self._activation, self._normalization = ACTIVATIONS[activation], normalization
+        self._activation, self._normalization = nn.ACTIVATIONS[activation], normalization
         if normalization is not None:  # a file without it is of a network without it
             self.config["normalization"] = normalization
 
@@ -128,8 +127,9 @@ class MLPVAE(_LayeredVAE):
         Latent variables of an image.
     hidden : int or tuple of int, optional
         Units of the hidden layer of each half, or of its several, from the images to the latents.
-    activation : {"relu", "tanh"}, optional
-        After every layer but the last of each half.
+    activation : str, optional
+        After every layer but the last of each half, a name of `fastvae.nn.ACTIVATIONS`: ``"relu"``, ``"leaky_relu"``,
+        ``"elu"``, ...
     likelihood, posterior : optional
         See `fastvae.VAE`: the last layer of the decoder is made for the one, of the encoder for the other.
     seed : int, optional
@@ -221,8 +221,9 @@ class ConvVAE(_LayeredVAE):
         See `fastvae.VAE`: the last layer of the decoder is made for the one, of the encoder for the other.
     seed : int, optional
         Seed of the initial parameters; by default fresh entropy.
-    activation : {"relu", "tanh"}, optional
-        After every layer but the last of each half.
+    activation : str, optional
+        After every layer but the last of each half, a name of `fastvae.nn.ACTIVATIONS`: ``"relu"``, ``"leaky_relu"``,
+        ``"elu"``, ...
     normalization : {None, "batch"}, optional
         ``"batch"`` puts a `fastvae.nn.BatchNorm` before every activation, in place of the layer's bias.
     pooling : {None, "max", "average"}, optional

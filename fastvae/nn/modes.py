@@ -20,6 +20,7 @@ array([[0., 0.]], dtype=float32)
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Any
 
@@ -119,7 +120,7 @@ def running_updates(outputs: Any) -> dict[SharedVariable, theano.Variable]:
 
     Returns
     -------
-    dict
+    OrderedDict
         For `theano.function(updates=...)`. Of a statistic that enters several nodes, the average of their updates.
 
     Examples
@@ -133,7 +134,7 @@ def running_updates(outputs: Any) -> dict[SharedVariable, theano.Variable]:
     found: dict[SharedVariable, list[theano.Variable]] = {}
     for shared, new in _running(outputs):
         found.setdefault(shared, []).append(new)
-    return {shared: _mean(values) for shared, values in found.items()}
+    return OrderedDict((shared, _mean(values)) for shared, values in found.items())  # Theano warns of a plain dict
 
 
 def _mean(values):

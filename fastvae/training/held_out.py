@@ -16,9 +16,11 @@ from theano.configparser import change_flags
 from fastvae.checkpoint import updated
 from fastvae.datasets.rows import ConvertedRows, as_rows
 from fastvae.datasets.validation import as_batch, in_type
-from fastvae.elbo.merge import merge_equal_nodes
+from fastvae.elbo.objective import Options, build
 from fastvae.errors import ConfigurationError, DataError
 from fastvae.nn import for_evaluation
+
+ONE_SAMPLE = Options("elbo", "monte-carlo", n_samples=1, kl_weight=1.0, estimator="pathwise", fold=None)
 
 
 class HeldOutElbo:
@@ -57,9 +59,9 @@ class HeldOutElbo:
             raise DataError(f"held_out: the arrays hold {sorted(lengths)} rows; rows used together need one length")
         inputs = {x: x.type() for x in data}
         with change_flags(compute_test_value="off"):
-            loss = objective(None, more_replacements=inputs)
-            (loss,) = merge_equal_nodes(for_evaluation([loss]))
-            self._loss = theano.function(list(inputs.values()), loss)
+            loss, _, updates = build(objective.op, ONE_SAMPLE, inputs)
+            given = [shared for shared in updates if hasattr(shared, "default_update")]  # of the training
+            self._loss = theano.function(list(inputs.values()), for_evaluation(loss), no_default_updates=given)
         self._streams = updated(self._loss)
 
     def __call__(self) -> float:

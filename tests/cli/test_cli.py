@@ -40,7 +40,7 @@ def test_answers_without_the_stack_come_at_once(cli, arguments):
     assert time.monotonic() - started < 1
 
 
-def test_train_evaluate_plot(cli, images, tmp_path):
+def test_train_evaluate_plot_and_a_run_in_parts_is_the_run_in_one_go(cli, images, tmp_path):
     out = tmp_path / "run"
     done = cli("train", "--data", images, *TINY, "--out", out, FASTVAE_PROFILE="cpu")
     assert done.returncode == 0, done.stderr
@@ -69,10 +69,21 @@ def test_train_evaluate_plot(cli, images, tmp_path):
     assert cli("plot", out).returncode == 0
     assert (out / "latent_grid.png").is_file()
 
+    assert cli("train", "--data", images, *TINY, "--iterations", 3, "--out", "parts").returncode == 0
+    damaged = tmp_path / "parts" / "checkpoint-00000003.ckpt"
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    done = cli("train", "--resume", "parts", "--iterations", 5)
+    assert done.returncode == 0 and "its checksum is wrong" in done.stderr and "resuming after step 0" in done.stderr
+    assert json.loads((tmp_path / "parts" / "config.json").read_text())["iterations"] == 5
+    assert (tmp_path / "parts" / "latent_grid.png").is_file()
+    for name in ("vae.npz", "history.csv"):
+        assert (out / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
 
-def test_likelihood_posterior_and_objective_are_the_runs(cli, images, tmp_path):
+
+def test_likelihood_posterior_and_objective_are_the_runs_and_data_without_a_test_split_is_evaluated(cli, tmp_path):
+    np.save(tmp_path / "images.npy", np.random.default_rng(0).random((9, 5, 5)))
     options = ("--likelihood", "bernoulli", "--posterior", "full-covariance", "--objective", "iwae", "--n-samples", 3)
-    assert cli("train", "--data", images, *TINY, *options, "--out", "run").returncode == 0
+    assert cli("train", "--data", "images.npy", *TINY, *options, "--out", "run").returncode == 0
     assert cli("train", "--resume", "run", "--iterations", 7).returncode == 0
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     kept = ["bernoulli", "full-covariance", "iwae", 3]
@@ -83,23 +94,17 @@ def test_likelihood_posterior_and_objective_are_the_runs(cli, images, tmp_path):
     done = cli("evaluate", "run", "--samples", 3)
     assert done.returncode == 0 and "log p(x) (3 importance samples)" in done.stdout
     assert "density of pixels" not in done.stdout  # these are probabilities
-
-
-def test_data_without_a_test_split_is_evaluated_on_itself_and_says_so(cli, tmp_path):
-    np.save(tmp_path / "images.npy", np.random.default_rng(0).random((9, 5, 5)))
-    assert cli("train", "--data", "images.npy", *TINY, "--out", "run").returncode == 0
-    done = cli("evaluate", "run")
     assert "no test images: using the training images" in done.stderr and "9 training images" in done.stdout
 
 
 @pytest.fixture
 def endless(clean_environ, images, tmp_path):
-    """A training in the folder `run` that has shown its first line of progress."""
+    """Start a training that has shown its first line of progress, and return it with what it said until then."""
     processes = []
 
-    def start():
+    def start(*arguments):
         process = subprocess.Popen(
-            [*CLI, "train", "--data", str(images), "--model", "mlp", "--iterations", "100000000", "--out", "run"],
+            [*CLI, "train", *arguments, "--iterations", "100000000"],
             cwd=tmp_path,
             env=clean_environ,
             stdout=subprocess.PIPE,
@@ -107,9 +112,11 @@ def endless(clean_environ, images, tmp_path):
             text=True,
         )
         processes.append(process)
+        said = []
         for line in process.stderr:
+            said.append(line)
             if "it/s" in line:
-                return process
+                return process, "".join(said)
         raise AssertionError("the training ended by itself")
 
     yield start
@@ -117,35 +124,24 @@ def endless(clean_environ, images, tmp_path):
         process.kill()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_with_everything_written(cli, endless, tmp_path, number):
-    process = endless()
-    process.send_signal(number)
-    out, err = process.communicate(timeout=120)
-    assert process.returncode == 128 + number, err
-    done = int(re.search(rf"fastvae: {number.name} after ([\d,]+) of 100,000,000 iterations", err)[1].replace(",", ""))
-    assert "Traceback" not in err
-    written = set(os.listdir(tmp_path / "run"))
-    assert {"config.json", "vae.npz", "history.csv", f"checkpoint-{done:08d}.ckpt"} <= written
-    if number == signal.SIGINT:
-        resumed = cli("train", "--resume", "run", "--iterations", done + 5)
-        assert resumed.returncode == 0, resumed.stderr
-        assert f"resuming after step {done:,}" in resumed.stderr and "Traceback" not in resumed.stderr
-        assert len((tmp_path / "run" / "history.csv").read_text().splitlines()) == 1 + done + 5
-        assert (tmp_path / "run" / "latent_grid.png").is_file()
-        assert json.loads((tmp_path / "run" / "config.json").read_text())["iterations"] == done + 5
+def test_a_signal_ends_with_everything_written_and_the_run_is_resumed(endless, images, tmp_path):
+    def end(process, number):
+        """Send the signal, and return the steps that the run has then taken."""
+        process.send_signal(number)
+        _, err = process.communicate(timeout=120)
+        assert process.returncode == 128 + number, err
+        assert "Traceback" not in err
+        done = re.search(rf"fastvae: {number.name} after ([\d,]+) of 100,000,000 iterations", err)[1].replace(",", "")
+        written = set(os.listdir(tmp_path / "run"))
+        assert {"config.json", "vae.npz", "history.csv", f"checkpoint-{int(done):08d}.ckpt"} <= written
+        assert len((tmp_path / "run" / "history.csv").read_text().splitlines()) == 1 + int(done)
+        return int(done)
 
-
-def test_a_run_in_parts_is_the_run_in_one_go(cli, images, tmp_path):
-    tiny = ("--data", images, "--model", "mlp", "--batch-size", 4)
-    assert cli("train", *tiny, "--iterations", 9, "--out", "whole").returncode == 0
-    assert cli("train", *tiny, "--iterations", 4, "--out", "parts").returncode == 0
-    damaged = tmp_path / "parts" / "checkpoint-00000004.ckpt"
-    damaged.write_bytes(damaged.read_bytes()[:-1])
-    done = cli("train", "--resume", "parts", "--iterations", 9)
-    assert done.returncode == 0 and "its checksum is wrong" in done.stderr and "resuming after step 0" in done.stderr
-    for name in ("vae.npz", "history.csv"):
-        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+    process, _ = endless("--data", images, "--model", "mlp", "--out", "run")
+    done = end(process, signal.SIGINT)
+    process, said = endless("--resume", "run")
+    assert f"resuming after step {done:,}" in said and "Traceback" not in said
+    assert end(process, signal.SIGTERM) > done
 
 
 def test_a_loss_that_is_not_finite_exits_with_3_and_the_last_good_state_loads(cli, images, tmp_path):

@@ -4,7 +4,7 @@ import dataclasses
 import pytest
 
 import fastvae
-from fastvae import kinds, likelihoods, posteriors
+from fastvae import kinds, likelihoods, models, nn, posteriors
 from fastvae.cli import commands, options, parser
 from fastvae.cli.options import TrainOptions
 from fastvae.errors import ConfigurationError
@@ -14,6 +14,8 @@ def test_the_choices_are_the_registered_names():
     assert set(options.LIKELIHOODS) == set(likelihoods.NAMED)
     assert set(options.POSTERIORS) == set(posteriors.FAMILIES)
     assert set(options.MODELS) == set(commands.MODELS)
+    assert (options.NORMALIZATIONS, options.POOLINGS) == (models.NORMALIZATIONS, models.POOLINGS)
+    assert set(options.ACTIVATIONS) == set(nn.ACTIVATIONS)
     for name, choices in (("objective", options.OBJECTIVES), ("kl", options.KLS)):
         assert fastvae.fit.kinds[name].says == kinds.choice(*choices).says
 
@@ -49,6 +51,8 @@ class Later(TrainOptions):
 
 def test_an_option_is_one_line_and_older_runs_go_on(monkeypatch):
     before = dataclasses.asdict(TrainOptions())
+    for name in ("normalization", "pooling", "activation"):  # were such options too
+        del before[name]
     monkeypatch.setattr(options, "TrainOptions", Later)
     assert options.from_configuration(before) == Later()
     args = parser.make().parse_args(["train", "--clip", "2.5"])
@@ -60,7 +64,18 @@ def test_an_option_is_one_line_and_older_runs_go_on(monkeypatch):
         options.from_configuration({**before, "clip": -1.0})
 
 
-@pytest.mark.parametrize("name", [name for name, _ in options.declared()])
+def test_none_is_not_given_to_the_model_and_pooling_only_to_one_that_has_images():
+    given = TrainOptions(normalization="batch", pooling="max", activation="tanh").for_model()
+    assert given == {**TrainOptions().for_model(), "normalization": "batch", "pooling": "max", "activation": "tanh"}
+    assert given.keys() <= fastvae.ConvVAE.__init__.kinds.keys()
+    with pytest.raises(ConfigurationError, match="^--pooling max is for the convolutions .* give --model conv$"):
+        TrainOptions(model="mlp", pooling="max")
+    configuration = {**dataclasses.asdict(TrainOptions(model="mlp")), "pooling": "max"}
+    with pytest.raises(ConfigurationError, match="^: --pooling max"):
+        options.from_configuration(configuration)
+
+
+@pytest.mark.parametrize("name", [name for name, d in options.declared() if d["absent"] is options.NEEDED])
 def test_a_configuration_without_an_option_that_every_run_has(name):
     configuration = dataclasses.asdict(TrainOptions())
     del configuration[name]

@@ -75,7 +75,8 @@ def plus(*numbers):
 
 
 def test_a_cold_start_of_the_seed_step_compiles_few_modules_and_a_warm_one_none(python, tmp_path):
-    options = dict(THEANO_FLAGS=f"base_compiledir={tmp_path / 'empty'}", FASTVAE_PROFILE="cpu", OMP_NUM_THREADS="2")
+    flags = f"base_compiledir={tmp_path / 'empty'},gcc.cxxflags=-O0"  # quicker, and no fewer modules
+    options = dict(THEANO_FLAGS=flags, FASTVAE_PROFILE="cpu", OMP_NUM_THREADS="2")
     cold, warm = (python(SEED_STEP, **options) for _ in range(2))
     assert cold.returncode == 0 and warm.returncode == 0, cold.stderr + warm.stderr
     first, second = (json.loads(done.stdout) for done in (cold, warm))

@@ -92,6 +92,7 @@ def main():
     dry_run.cudnn().dry_run_compute(1)
     report["differences"] = differences()
     dry_run.cudnn().dry_run_compute(0)
+    dry_run.without_host_code()
     function = step()
     report.update(step=counted(function), nodes=len(function.maker.fgraph.apply_nodes), device=theano.config.device)
     print(json.dumps(report))

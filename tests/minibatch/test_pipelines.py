@@ -88,9 +88,13 @@ def test_a_state_continues_exactly(tmp_path, kind, taken):
     other.pipeline.close()
 
 
-def test_a_new_process_continues(tmp_path, python):
+SOME = ["resident, replacement", "resident, epochs, keep", "streamed, epochs, drop", "function"]
+
+
+@pytest.mark.parametrize("kinds", [SOME, pytest.param(KINDS, marks=pytest.mark.exhaustive)])
+def test_a_new_process_continues(tmp_path, python, kinds):
     states, expected = {}, {}
-    for kind in KINDS:
+    for kind in kinds:
         run = Run(minibatch(kind, tmp_path))
         run.take(4)
         states[kind], expected[kind] = run.state(), run.take(5)
@@ -98,10 +102,10 @@ def test_a_new_process_continues(tmp_path, python):
     (tmp_path / "states").write_bytes(pickle.dumps(states))
     done = python(
         "import fastvae, json, pathlib, pickle\n"
-        "from tests.minibatch.test_pipelines import KINDS, Run, minibatch\n"
+        "from tests.minibatch.test_pipelines import Run, minibatch\n"
         f"folder, found = pathlib.Path({str(tmp_path)!r}), {{}}\n"
         "states = pickle.loads((folder / 'states').read_bytes())\n"
-        "for kind in KINDS:\n"
+        f"for kind in {kinds}:\n"
         "    run = Run(minibatch(kind, folder))\n"
         "    run.restore(states[kind])\n"
         "    found[kind] = run.take(5)\n"

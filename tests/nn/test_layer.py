@@ -23,7 +23,7 @@ def test_name_must_be_a_string(name):
 def test_activation_and_initialisers_must_be_functions():
     with pytest.raises(ConfigurationError, match="Linear 'd': activation='relu' must be None or a function"):
         nn.Linear(2, 3, activation="relu", name="d")
-    with pytest.raises(ConfigurationError, match="Linear 'd': bias=0 must be an initialiser"):
+    with pytest.raises(ConfigurationError, match="Linear 'd': bias=0 must be None or an initialiser"):
         nn.Linear(2, 3, bias=0, name="d")
 
 

@@ -32,7 +32,7 @@ import theano
 from theano import scalar
 from theano.tensor.nnet.sigm import ScalarSigmoid, ScalarSoftplus, scalar_sigmoid
 
-from fastvae.backends.abstract.relu import Relu
+from fastvae.backends.abstract.relu import Relu, relu_scalar
 
 NAN = None  # a slope that is NaN, as a parameter: NaN itself is not equal to itself
 
@@ -170,7 +170,8 @@ class _SignOfZero(scalar.UnaryScalarOp):
         return np.copysign(np.zeros_like(x), -1 if x < 0 else 1)
 
     def c_code(self, node, name, inputs, outputs, sub):
-        return f"{outputs[0]} = copysign(0., {inputs[0]} < 0 ? -1. : 1.);"
+        suffix = "f" if node.inputs[0].dtype == "float32" else ""
+        return f"{outputs[0]} = copysign(0.{suffix}, {inputs[0]} < 0 ? -1.{suffix} : 1.{suffix});"
 
     def c_code_cache_version(self):
         return (1,)
@@ -333,13 +334,23 @@ class ParametricRelu(_OfExpression, scalar.BinaryScalarOp):
 KINDS = (Relu, ScalarSigmoid, scalar.Tanh, ScalarSoftplus, LeakyRelu, SignedRelu, Elu, Gelu, GeluTanh, Swish, Clip)
 
 
-def settings(op: Any) -> tuple[float, ...]:
-    """An activation for compiled code: the number of its kind, and three parameters.
+_NAMED = {"relu": relu_scalar, "sigmoid": scalar_sigmoid}
+
+
+def scalar_op(activation: Any) -> Any:
+    """The scalar Op of an activation that a product has: it may be the name of one."""
+    return _NAMED.get(activation, activation)
+
+
+def settings(activation: Any) -> tuple[float, ...]:
+    """The activation of a product for compiled code: the number of its kind, 0 for none, and three parameters.
 
     Examples
     --------
-    >>> settings(Elu(2.0)), settings(Gelu())
-    ((7, 2.0, 1.0, 0.0), (8, 0.0, 0.0, 0.0))
+    >>> settings(Elu(2.0)), settings("sigmoid"), settings(None)
+    ((7, 2.0, 1.0, 0.0), (2, 0.0, 0.0, 0.0), (0, 0.0, 0.0, 0.0))
     """
-    parameters = [math.nan if value is NAN else value for value in getattr(op, "__props__", {}) and op._props()]
-    return (1 + KINDS.index(type(op)), *parameters, *[0.0] * (3 - len(parameters)))
+    op = scalar_op(activation)
+    kind = 0 if op is None else 1 + KINDS.index(type(op))
+    given = [math.nan if value is NAN else value for value in op._props()] if isinstance(op, Activation) else []
+    return (kind, *given, *[0.0] * (3 - len(given)))

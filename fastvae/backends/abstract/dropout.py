@@ -11,6 +11,7 @@ array([0., 4., 6.], dtype=float32)
 
 import numpy as np
 import theano.tensor as tt
+from theano import scalar
 from theano.compile import optdb
 from theano.gof import Apply, local_optimizer
 from theano.gof.opt import copy_stack_trace, in2out
@@ -38,7 +39,9 @@ class Dropout(AbstractOp):
 
     def stock(self, x, u):
         scale, p = self._numbers(x.dtype)
-        return tt.switch(tt.ge(u, p), x * scale, np.zeros((), x.dtype))
+        a, b = (scalar.get_scalar_type(v.dtype)() for v in (x, u))
+        # One function of floats: a comparison by itself would be a pass of booleans, which keep their layout.
+        return tt.Elemwise(scalar.Composite([a, b], [scalar.switch(b >= p, a * scale, np.zeros((), x.dtype))]))(x, u)
 
     def _numbers(self, dtype):
         return np.array(1 / (1 - self.p), dtype), np.array(self.p, dtype)

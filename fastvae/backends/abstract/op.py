@@ -27,14 +27,15 @@ from theano.compile import optdb
 from theano.gof import Op, local_optimizer
 from theano.gof.opt import copy_stack_trace, in2out
 
-from fastvae.backends.abstract.relu import elementwise_relu, relu_gradient
+from fastvae.backends.abstract import activations
+from fastvae.backends.abstract.relu import relu_gradient
 
 ACTIVATIONS = (None, "relu", "sigmoid")
 
 
-def activate(y: Any, activation: str | None) -> Any:
-    """The activation of y, one of ACTIVATIONS."""
-    return {None: lambda y: y, "relu": elementwise_relu, "sigmoid": tt.nnet.sigmoid}[activation](y)
+def activate(y: Any, activation: str | Op | None) -> Any:
+    """The activation of y, as a `Product` has it."""
+    return y if activation is None else tt.Elemwise(activations.scalar_op(activation))(y)
 
 
 class AbstractOp(Op):
@@ -58,12 +59,13 @@ class Product(AbstractOp):
 
     Attributes
     ----------
-    activation : None, "relu" or "sigmoid"
+    activation : None, "relu", "sigmoid" or a scalar Op
+        One of `fastvae.backends.abstract.activations.KINDS`.
     """
 
-    activation: str | None
+    activation: str | Op | None
 
-    def with_activation(self, activation: str | None) -> Product:
+    def with_activation(self, activation: str | Op | None) -> Product:
         """The same Op with this activation."""
         raise NotImplementedError
 
@@ -75,7 +77,12 @@ class Product(AbstractOp):
         if self.activation is None:
             return g
         y = self(*inputs)
-        return relu_gradient(y, g) if self.activation == "relu" else g * y * (np.array(1, y.dtype) - y)
+        if self.activation == "relu":
+            return relu_gradient(y, g)
+        if self.activation == "sigmoid":
+            return g * y * (np.array(1, y.dtype) - y)
+        op = tt.Elemwise(activations.scalar_op(self.activation))
+        return op.L_op([self.with_activation(None)(*inputs)], [y], [g])[0]
 
 
 @local_optimizer(None)

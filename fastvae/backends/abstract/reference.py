@@ -15,11 +15,16 @@ Sizes: TypeAlias = tuple[int, ...]
 Padding: TypeAlias = tuple[tuple[int, int], ...] | str
 
 
-def activate(y: np.ndarray, activation: str | None) -> np.ndarray:
-    """y, or in its place its ReLU or sigmoid."""
+def activate(y: np.ndarray, activation: Any) -> np.ndarray:
+    """y, or in its place its ReLU, its sigmoid, or what another scalar Op makes of each element."""
     if activation is None:
         return y
-    return np.maximum(y, 0, out=y) if activation == "relu" else expit(y, out=y)
+    if activation == "relu":
+        return np.maximum(y, 0, out=y)
+    if activation == "sigmoid":
+        return expit(y, out=y)
+    y.flat = [activation.impl(value) for value in y.flat]
+    return y
 
 
 def pads(padding: Padding, kernel: Sizes, dilation: Sizes) -> Any:

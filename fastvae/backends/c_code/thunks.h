@@ -6,7 +6,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
-#define MAX_SETTINGS 16
+#define MAX_SETTINGS 24
 #define MAX_KEY 128  /* bytes */
 #define MAX_PLANS 16 /* shapes that one Op instance keeps prepared; the least recently used one goes */
 

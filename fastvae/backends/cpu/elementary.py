@@ -14,9 +14,11 @@ True
 import functools
 import os
 
+import numpy as np
 from theano import scalar
 from theano.tensor.nnet import sigm
 
+from fastvae.backends.abstract.activations import Activation, ActivationGradient, settings
 from fastvae.backends.cpu import library
 
 
@@ -68,6 +70,38 @@ class Softplus(_Inlined, sigm.ScalarSoftplus):
     function = "fv_softplus"
 
 
+class _InlinedActivation(scalar.ScalarOp):
+    """An activation, or its gradient, by c_code/activations.h."""
+
+    __props__ = ("op",)
+
+    def __init__(self, op):
+        super().__init__(scalar.transfer_type(0))
+        self.op, self.nin = op, op.nin
+
+    def c_code(self, node, name, inputs, outputs, sub):
+        is_gradient = isinstance(self.op, ActivationGradient)
+        kind, *parameters = settings(self.op.activation if is_gradient else self.op)
+        values = ", ".join(_literal(value) for value in parameters)
+        result = f"{'fv_slope' if is_gradient else 'fv_activate'}({kind}, p, {inputs[0]})"
+        product = f"{inputs[1]} * {result}" if is_gradient else result
+        return f"{{ const float p[] = {{ {values} }}; {outputs[0]} = {product}; }}"
+
+    def c_support_code(self):
+        return source("elementary.h") + source("activations.h")
+
+    def c_code_cache_version(self):
+        return (1, source("elementary.h"), source("activations.h"))
+
+
+def _literal(value):
+    """A number as C code of a float32."""
+    value = np.float32(value)
+    if np.isfinite(value):
+        return f"{value:.9e}f"
+    return "NAN" if np.isnan(value) else "INFINITY" if value > 0 else "-INFINITY"
+
+
 INLINED = {cls.__mro__[2]: cls for cls in (Exp, Expm1, Log, Log1p, Tanh, Sigmoid, Softplus)}
 
 
@@ -80,10 +114,12 @@ def inlined(op, dtypes):
     dtypes : iterable of str
         Of its inputs.
     """
-    cls = INLINED.get(type(op))
-    if cls is None or any(dtype != "float32" for dtype in dtypes):
+    if any(dtype != "float32" for dtype in dtypes):
         return None
-    return cls(scalar.upgrade_to_float, name=f"inlined_{op}")
+    if isinstance(op, (Activation, ActivationGradient)):
+        return _InlinedActivation(op)
+    cls = INLINED.get(type(op))
+    return cls and cls(scalar.upgrade_to_float, name=f"inlined_{op}")
 
 
 def with_inlined(op, dtypes):

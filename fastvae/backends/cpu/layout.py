@@ -20,9 +20,10 @@ def _source(variable):
 
 @local_optimizer([Layout])
 def local_cancel_layouts(node):
-    """to_nhwc(to_nchw(x)) -> x, and the other way round"""
+    """to_nhwc(to_nchw(x)) -> x, and the other way round; as well where the inner one is a DimShuffle"""
     inner = node.inputs[0].owner
-    if inner and isinstance(inner.op, Layout) and [inner.op.order[i] for i in node.op.order] == [0, 1, 2, 3]:
+    order = {Layout: "order", tt.DimShuffle: "new_order"}.get(type(inner.op)) if inner else None
+    if order is not None and [getattr(inner.op, order)[i] for i in node.op.order] == [0, 1, 2, 3]:
         return [inner.inputs[0]]
     return False
 

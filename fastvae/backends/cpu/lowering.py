@@ -13,8 +13,9 @@ from fastvae.backends.compiled_op import import_modules, local_inplace
 from fastvae.backends.cpu import layout, ops, reshape, vectorize
 from fastvae.backends.cpu.op import lowering
 from fastvae.backends.cpu.ops import concatenate
+from fastvae.backends.cpu.ops.batch_norm import local_fuse_activation
 from fastvae.backends.cpu.ops.convolution import local_winograd
-from fastvae.backends.rewrites import equilibrium, fuse, lift
+from fastvae.backends.rewrites import equilibrium, fuse, lift, recognise
 
 
 def register(winograd):
@@ -30,9 +31,10 @@ def register(winograd):
     add("lift", 0.05, in2out(lift.local_lift_convolution, lowering("lift"), name="fastvae_onednn_lift"))
     # Once on the graph as its author wrote it (later Theano moves a ReLU behind the reshape that follows it), once
     # where simplification has removed what else looked at a product.
-    add("fuse_early", 0.06, equilibrium(fuse.local_fuse_bias, fuse.local_fuse_relu))
-    # A sigmoid only then: until simplification is done its logarithm may still become a softplus.
-    late = (fuse.local_fuse_bias, fuse.local_fuse_relu, fuse.local_fuse_sigmoid, fuse.local_fuse_bias_gradient)
+    early = (fuse.local_fuse_bias, fuse.local_fuse_relu, fuse.local_fuse_activation)
+    add("fuse_early", 0.06, equilibrium(recognise.local_recognise, *early))
+    # Stock ones only then: until simplification is done the logarithm of a sigmoid may still become a softplus.
+    late = (*early, fuse.local_fuse_stock_activation, fuse.local_fuse_bias_gradient)
     add("fuse", 1.610, equilibrium(*late))
     add("lower", 1.620, in2out(lowering("lower"), name="fastvae_onednn_lower"))
     if winograd:
@@ -41,6 +43,7 @@ def register(winograd):
     add("layout", 1.630, equilibrium(*layouts, layout.local_column_sum, *concatenate.LAYOUTS))
     views = (reshape.local_sink_unflatten, reshape.local_cancel_unflatten, reshape.local_sum_unflatten)
     add("reshape", 1.635, equilibrium(*views))
+    add("batch_norm", 1.637, in2out(local_fuse_activation, name="fastvae_onednn_batch_norm"))
     add("passes", 1.640, in2out(lowering("passes"), name="fastvae_onednn_passes"))
     add("product", 1.720, in2out(lowering("product"), name="fastvae_onednn_product"))
     # After Theano's fusion of element-wise Ops (49).

@@ -1,34 +1,40 @@
 """Fused element-wise passes become threaded vector code.
 
-Theano's own loops have one thread, also for an optimizer's pass over a large parameter. They stay scalar where a pass
-calls the C library (`exp`, `log`, ...), where it takes a scalar from the graph, which the compiler must expect the pass
-to overwrite, and where operands are broadcast or strided. Here the functions are inlined
-(`fastvae.backends.cpu.elementary`), scalars are read once before the loop, and axes along which all operands have
-regular steps are merged into one loop.
+Theano's own loops have one thread. They stay scalar where a pass calls the C library (`exp`, `log`, ...), where it
+takes a scalar from the graph, which the compiler must expect the pass to overwrite, and where operands are broadcast or
+strided. Here the functions are inlined (`fastvae.backends.cpu.elementary`), constant powers are products
+(`fastvae.backends.cpu.powers`), scalars are read once before the loop, and operands that do not lie as the result does
+come through a buffer (c_code/elementwise_loop.h), so that the loop always runs over neighbours.
 
 An element's value depends neither on its place in memory nor on the number of threads: every operation rounds as
 written, in the vector loop and in its remainder.
 """
 
-import theano
+import math
+
 import theano.tensor as tt
+from theano import scalar
 from theano.gof import local_optimizer
 from theano.gof.opt import copy_stack_trace
 from theano.gof.utils import MethodNotDefined, uniq
 
 from fastvae.backends.cpu.elementary import source, with_inlined
+from fastvae.backends.cpu.powers import with_products
 
-FLAGS = ["-fopenmp", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
+FLAGS = ["-fopenmp", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-fno-strict-aliasing"]
 NOT_FLAGS = ["-ffast-math", "-Ofast", "-funsafe-math-optimizations", "-fassociative-math", "-freciprocal-math"]
 NOT_FLAGS += ["-ffinite-math-only"]
-PARALLEL_MIN = 32768  # elements below which a second thread costs more than it brings, as in c_code/
+RESULTS = ("float32", "bool", "int8", "uint8")
+DISCRETE = tuple(kind.dtype for kind in scalar.discrete_types)
+OPERANDS = ("float32", *DISCRETE)
+SMALL = 4096  # elements up to which Theano's loop is as fast
 
 
 class VectorElemwise(tt.Elemwise):
     """An Elemwise of one output of at least one axis, in one threaded loop of vector code."""
 
     def c_headers(self):
-        return [*super().c_headers(), "<stdlib.h>", "<omp.h>"]
+        return [*super().c_headers(), "<stdlib.h>", "<string.h>", "<omp.h>"]
 
     def c_compile_args(self):
         return FLAGS
@@ -45,7 +51,7 @@ class VectorElemwise(tt.Elemwise):
 
     def c_code_cache_version_apply(self, node):
         version = super().c_code_cache_version_apply(node)
-        return version and (*version, 1, source("elementwise_loop.h"))
+        return version and (*version, 2, source("elementwise_loop.h"))
 
     def _c_all(self, node, nodename, inames, onames, sub):
         """Theano's declarations, checks and output, and a loop of our own."""
@@ -59,122 +65,83 @@ class VectorElemwise(tt.Elemwise):
         return declarations, checks, output, _loop(operands, result, body)
 
 
+def _loop(operands, result, body):
+    """C code of the pass `body` over the elements of `result`."""
+    arrays = [operand for operand in operands if not operand.is_scalar] + [result]
+    scalars = [operand for operand in operands if operand.is_scalar]
+    inside = [f"const dtype_{o.name} {o.name}_i = (({o.type}) at[{i}])[j];" for i, o in enumerate(arrays[:-1])]
+    inside += [f"dtype_{result.name} result; {body}", f"(({result.type}) at[{len(arrays) - 1}])[j] = result;"]
+    return f"""
+    {{
+        fv_pass<{len(arrays)}, {len(result.pattern)}> pass = {{
+            {{}}, {{ {", ".join(f"{{ {a.strides()} }}" for a in arrays)} }},
+            {{ {", ".join(f"(char*) PyArray_DATA({a.name})" for a in arrays)} }},
+            {{ {", ".join(f"(int) sizeof(dtype_{a.name})" for a in arrays)} }} }};
+        for (int i = 0; i < {len(result.pattern)}; i++) pass.shape[i] = PyArray_DIMS({result.name})[i];
+        pass.prepare();
+        pass.run([&](char *const *at, npy_intp n) {{
+            {" ".join(f"const dtype_{o.name} {o.name}_i = *({o.type}) PyArray_DATA({o.name});" for o in scalars)}
+            #pragma GCC ivdep
+            for (npy_intp j = 0; j < n; j++) {{ {" ".join(inside)} }}
+        }});
+    }}
+    """
+
+
 class _Operand:
     """What the generated code says of an array."""
 
     def __init__(self, name, variable):
-        self.name, self.pattern = name, variable.broadcastable
+        self.name, self.pattern, self.type = name, variable.broadcastable, f"dtype_{name}*"
         self.is_scalar = all(self.pattern)
-        self.is_broadcast = any(self.pattern)
 
     def strides(self):
         """Its strides, 0 on axes where it is broadcast."""
         return ", ".join("0" if b else f"PyArray_STRIDES({self.name})[{i}]" for i, b in enumerate(self.pattern))
 
 
-def _loop(operands, result, body):
-    """C code of the pass `body` over the elements of `result`."""
-    arrays = [operand for operand in operands if not operand.is_scalar] + [result]
-    broadcast = [array for array in arrays[:-1] if array.is_broadcast]
-    full = [array for array in arrays if array not in broadcast]
-    n, axes = len(arrays), len(result.pattern)
-    scalars = [
-        f"const dtype_{o.name} {o.name}_i = *(dtype_{o.name}*) PyArray_DATA({o.name});" for o in operands if o.is_scalar
-    ]
-    hoisted = f"""
-        else if ({_steps_are(arrays, full, _size_of)} && {_steps_are(arrays, broadcast, lambda array: 0)}) {{
-            {_rows(arrays, body, lambda array: "none" if array in broadcast else "unit")}
-        }}""" if broadcast else ""  # fmt: skip
-    return f"""
-    {{
-        npy_intp shape[{axes}], strides[{n}][{axes}] = {{ {", ".join(f"{{ {a.strides()} }}" for a in arrays)} }};
-        char *const data[{n}] = {{ {", ".join(f"(char*) PyArray_DATA({array.name})" for array in arrays)} }};
-        const npy_intp size = PyArray_SIZE({result.name});
-        for (int i = 0; i < {axes}; i++) shape[i] = PyArray_DIMS({result.name})[i];
-        const int left = fv_merge_axes({n}, {axes}, shape, strides[0]), threads = fv_threads(size);
-        npy_intp step[{n}];
-        for (int a = 0; a < {n}; a++) step[a] = strides[a][left - 1];
-        {" ".join(scalars)}
-        #pragma omp parallel num_threads(threads) if (threads > 1)
-        {{
-            npy_intp me = omp_get_thread_num(), all = omp_get_num_threads();
-            npy_intp i = size * me / all / 16 * 16, end = me + 1 == all ? size : size * (me + 1) / all / 16 * 16;
-            while (i < end) {{
-                char* at[{n}];
-                npy_intp column = fv_seek({n}, {axes}, left, shape, strides[0], data, i, at);
-                const npy_intp rest = shape[left - 1] - column, some = rest < end - i ? rest : end - i;
-                if ({_steps_are(arrays, arrays, _size_of)}) {{
-                    {_rows(arrays, body, lambda array: "unit")}
-                }}{hoisted}
-                else {{
-                    {_rows(arrays, body, lambda array: "any")}
-                }}
-                i += some;
-            }}
-        }}
-    }}
-    """
+def _scalar_nodes(node):
+    """The scalar nodes that an Elemwise is fused from, or one for its Op."""
+    op = node.op.scalar_op
+    if isinstance(op, scalar.Composite):
+        return op.fgraph.apply_nodes
+    return [op.make_node(*(scalar.get_scalar_type(v.dtype).make_variable() for v in node.inputs))]
 
 
-def _size_of(array):
-    return f"(npy_intp) sizeof(dtype_{array.name})"
+def _is_plain(node):
+    """Whether a scalar node may run on any thread: a user's own may not, nor what raises an error."""
+    raises = isinstance(node.op, (scalar.IntDiv, scalar.Mod)) and all(v.dtype in DISCRETE for v in node.inputs)
+    return type(node.op).__module__.startswith(("theano.", "fastvae.")) and not raises
 
 
-def _steps_are(arrays, chosen, step_of):
-    """C code that asks whether the step of each of the chosen arrays is `step_of(array)`."""
-    tests = [f"step[{i}] == {step_of(array)}" for i, array in enumerate(arrays) if array in chosen]
-    return " && ".join(tests) or "1"
-
-
-def _rows(arrays, body, step_of):
-    """A loop along the innermost axis, array by array as `step_of(array)` says: "unit", "none" or "any"."""
-    before, inside, result = [], [], arrays[-1]
-    for i, array in enumerate(arrays):
-        kind, step = f"dtype_{array.name}", step_of(array)
-        if step == "none":
-            before.append(f"const {kind} {array.name}_i = *({kind}*) at[{i}];")
-            continue
-        place = f"at[{i}] + j * step[{i}]" if step == "any" else f"at[{i}] + j * (npy_intp) sizeof({kind})"
-        if array is result:
-            inside.append(f"*({kind}*) ({place}) = result;")
-        else:
-            inside.insert(0, f"const {kind} {array.name}_i = *({kind}*) ({place});")
-    inside.insert(-1, f"dtype_{result.name} result; {body}")
-    return f"{' '.join(before)}\n#pragma GCC ivdep\nfor (npy_intp j = 0; j < some; j++) {{ {' '.join(inside)} }}"
-
-
-def _reads_scalars(node):
-    """Whether scalars of the graph are among the operands, and no operand is broadcast but they."""
-    pattern = node.outputs[0].broadcastable
-    if not all(v.broadcastable == pattern or all(v.broadcastable) for v in node.inputs):
+def _suits(node):
+    """Whether a node is a pass of one result of at least one axis, over numbers of types that vector code takes."""
+    (out, *more), is_elemwise = node.outputs, type(node.op) is tt.Elemwise
+    if not is_elemwise or more or all(out.broadcastable) or out.dtype not in RESULTS:
         return False
-    return any(all(v.broadcastable) and not isinstance(v, tt.Constant) for v in node.inputs)
+    return all(v.dtype in OPERANDS for v in node.inputs) and all(map(_is_plain, _scalar_nodes(node)))
 
 
-def _reads_large_variable(node):
-    """Whether a float32 shared variable that is worth a second thread is an operand, as in an optimizer's updates."""
-    return all(v.dtype == "float32" for v in node.inputs + node.outputs) and any(
-        isinstance(v, theano.compile.SharedVariable) and v.get_value(borrow=True).size > PARALLEL_MIN
-        for v in node.inputs
-    )
+def _is_small(variable):
+    """Whether the shape is known and small enough for Theano's own loop."""
+    feature = getattr(variable.owner.fgraph, "shape_feature", None)
+    shape = feature.shape_of.get(variable) if feature else None
+    if shape is None or not all(isinstance(length, tt.Constant) for length in shape):
+        return False
+    return math.prod(int(length.data) for length in shape) <= SMALL
 
 
 @local_optimizer([tt.Elemwise])
 def local_vectorize(node):
-    """An Elemwise that calls elementary functions, takes scalars of the graph or updates a large variable, in float32
-    -> a VectorElemwise"""
-    op = node.op
-    if type(op) is not tt.Elemwise or op.inplace_pattern or len(node.outputs) > 1:
+    """An Elemwise of float32, or of comparisons and casts to or from it -> a VectorElemwise"""
+    if not _suits(node):
         return False
-    if all(node.outputs[0].broadcastable):
+    scalar_op, inputs = with_products(node.op.scalar_op, node.inputs)
+    inlined = with_inlined(scalar_op, [v.dtype for v in inputs])
+    if inlined is None and scalar_op is node.op.scalar_op and _is_small(node.outputs[0]):
         return False
-    scalar_op = with_inlined(op.scalar_op, [v.dtype for v in node.inputs])
-    if scalar_op is None and type(op.scalar_op) is theano.scalar.Composite and _reads_scalars(node):
-        scalar_op = op.scalar_op
-    if scalar_op is None and _reads_large_variable(node):
-        scalar_op = op.scalar_op
-    if scalar_op is None:
+    new = VectorElemwise(inlined or scalar_op, node.op.inplace_pattern)(*inputs)
+    if new.type != node.outputs[0].type:
         return False
-    new = VectorElemwise(scalar_op)(*node.inputs)
     copy_stack_trace(node.outputs[0], new)
     return [new]

@@ -1,7 +1,8 @@
-"""A bias and a ReLU or sigmoid that follow a convolution or a matrix product become part of its Op.
+"""A bias and an activation that follow a convolution or a matrix product become part of its Op.
 
-They do so only if nothing else uses the value in between. The gradient of stock's `tt.nnet.relu`, 0.5 at exactly 0,
-uses it, so in a training graph a user's ReLU stays as it is and keeps its gradient.
+They do so only if nothing else uses the value in between. The gradient of an activation that is spelled in stock Ops
+uses it; so where somebody takes the gradient of such an expression himself the activation stays as it is.
+`fastvae.backends.rewrites.recognise` comes before the gradient, which then comes from the output if it can.
 """
 
 import numpy as np
@@ -10,9 +11,10 @@ from theano.gof import local_optimizer
 from theano.gof.opt import copy_stack_trace
 from theano.scalar import basic as scalar
 from theano.tensor.basic import NotScalarConstantError, get_scalar_constant_value
-from theano.tensor.nnet.sigm import ScalarSigmoid
+from theano.tensor.nnet.sigm import ScalarSigmoid, ScalarSoftplus
 
 from fastvae.backends import abstract
+from fastvae.backends.abstract.activations import Activation, ActivationGradient, SignedRelu
 from fastvae.backends.abstract.op import Product
 from fastvae.backends.abstract.relu import Relu
 
@@ -144,22 +146,41 @@ def local_fuse_relu(node):
     return {node.outputs[0]: new, positive: tt.gt(new, np.float32(0))}
 
 
-@local_optimizer([tt.Elemwise])
-def local_fuse_sigmoid(node):
-    """sigmoid(product), or sigmoid(reshaped product) -> product with sigmoid, where nothing else uses the product."""
-    if not _is(node.outputs[0], ScalarSigmoid):
-        return False
+def _fuse(node, activation):
+    """activation(product), or activation(reshaped product) -> product with it, where nothing else uses the product."""
     (x,) = node.inputs
     reshape = x.owner if x.owner and isinstance(x.owner.op, tt.Reshape) and _only_for(x, [node]) else None
     product = x if reshape is None else reshape.inputs[0]
     if _product(product) is None or not _only_for(product, [reshape or node]):
         return False
-    new = tt.patternbroadcast(_activated(product.owner, "sigmoid"), product.broadcastable)
+    new = tt.patternbroadcast(_activated(product.owner, activation), product.broadcastable)
     result = new if reshape is None else reshape.op(new, *reshape.inputs[1:])
     if result.type != node.outputs[0].type:
         return False
     copy_stack_trace(node.outputs[0], [new, result])
     return [result]
+
+
+@local_optimizer([tt.Elemwise])
+def local_fuse_activation(node):
+    """An activation with parameters behind a product -> part of it."""
+    y = node.outputs[0]
+    if not _is(y, Activation):
+        return False
+    is_plain = _is(y, SignedRelu) and not any(_is_gradient(client) for client, _ in y.clients)
+    return _fuse(node, "relu" if is_plain else node.op.scalar_op)
+
+
+def _is_gradient(client):
+    return client != "output" and _is(client.outputs[0], ActivationGradient)
+
+
+@local_optimizer([tt.Elemwise])
+def local_fuse_stock_activation(node):
+    """A sigmoid, tanh or softplus behind a product -> part of it."""
+    if not _is(node.outputs[0], (ScalarSigmoid, scalar.Tanh, ScalarSoftplus)):
+        return False
+    return _fuse(node, "sigmoid" if _is(node.outputs[0], ScalarSigmoid) else node.op.scalar_op)
 
 
 def _sums_over_images(variable):

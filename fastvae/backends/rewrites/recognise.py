@@ -25,6 +25,7 @@ from typing import Any
 
 import theano.tensor as tt
 from theano import Variable
+from theano.gof import local_optimizer
 from theano.gof.graph import inputs as graph_inputs
 from theano.gof.graph import io_toposort
 from theano.gof.opt import copy_stack_trace
@@ -32,6 +33,8 @@ from theano.gof.opt import copy_stack_trace
 from fastvae.backends import abstract
 from fastvae.backends.abstract.spellings import patterns
 from fastvae.backends.compiled_op import import_modules
+
+import_modules(abstract)
 
 
 def recognise(outputs: list[Variable]) -> tuple[list[Variable], dict[Variable, Variable]]:
@@ -58,7 +61,6 @@ def recognise(outputs: list[Variable]) -> tuple[list[Variable], dict[Variable, V
     >>> recognise([x + 1])[1]
     {}
     """
-    import_modules(abstract)
     replaced, inner = _rebuilt(outputs, {}, _spelled)
     new = [replaced.get(v, v) for v in outputs]
     if inner:
@@ -114,3 +116,31 @@ def _as_typed(old: Any, new: Any) -> Any:
         return None
     copy_stack_trace(old, new)
     return new
+
+
+@local_optimizer(None)
+def local_recognise(node):
+    """A spelling in a graph that Theano compiles -> what its pattern makes of it, where nothing else uses its parts."""
+    found = _spelled(node)
+    if found is None or found.keys() != set(node.outputs) or not _is_private(node, found.values()):
+        return False
+    return [found[v] for v in node.outputs]
+
+
+def _is_private(node, new):
+    """Whether what a node is computed from is used for it only, up to the variables that its new outputs start from."""
+    starts, waiting = set(), list(new)
+    while waiting:
+        v = waiting.pop()
+        if getattr(v, "fgraph", None) is node.fgraph:
+            starts.add(v)
+        elif v.owner:
+            waiting += v.owner.inputs
+    nodes, between, waiting = {node}, [], list(node.inputs)
+    while waiting:
+        v = waiting.pop()
+        if v not in starts and v.owner:
+            between.append(v)
+            waiting += v.owner.inputs if v.owner not in nodes else []
+            nodes.add(v.owner)
+    return all(client in nodes for v in between for client, _ in v.clients)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import theano
 import theano.tensor as tt
+from theano.tensor.inplace import add_inplace
 
 from fastvae.backends.cpu.vectorize import VectorElemwise
 
@@ -61,10 +62,79 @@ def test_many_elements_are_those_of_their_parts(scaled, rng):
     np.testing.assert_array_equal(whole, np.concatenate(parts))
 
 
-def test_what_gains_nothing_stays():
-    x, row, double, scalar = tt.fmatrix("x"), tt.frow("row"), tt.dvector("double"), tt.fscalar("scalar")
+@pytest.fixture(scope="module")
+def masked():
+    """Comparisons, casts and switches of bytes, masks and float32, and what they are; masks lie on images' channels."""
+    pixels, images, channel = (
+        tt.TensorType("uint8", (False,) * 4)("pixels"),
+        tt.ftensor4("images"),
+        tt.fvector("channel"),
+    )
+    channels, maxima = (
+        channel.dimshuffle("x", "x", "x", 0),
+        tt.TensorType("float32", (False, True, True, False))("maxima"),
+    )
+    above = tt.gt(images, channels)
+    results = [
+        above,
+        tt.switch(above, pixels / np.float32(255), tt.clip(images, -1, maxima)),
+        tt.maximum(pixels, images),
+    ]
+    function = theano.function([pixels, images, channel, maxima], results)
+    assert len(vectorized(function)) == 3
+
+    def expected(pixels, images, channel, maxima):
+        clipped = np.maximum(np.minimum(images, maxima), -1)
+        return [
+            images > channel,
+            np.where(images > channel, pixels / np.float32(255), clipped),
+            np.maximum(pixels, images),
+        ]
+
+    return function, expected
+
+
+@pytest.mark.parametrize(
+    "shape", [(5, 7, 6, 3), (40, 30, 30, 3), (3, 20, 20, 32), (2, 3, 3, 600), (9, 40, 1, 1), (2, 3, 3, 2)]
+)
+def test_masks_bytes_and_operands_along_channels_or_images(masked, shape, rng):
+    function, expected = masked
+    pixels = rng.randint(0, 256, shape).astype("uint8")
+    images, channel, maxima = (rng.randn(*s).astype("float32") for s in (shape, shape[3:], (shape[0], 1, 1, shape[3])))
+    for like in (
+        np.ascontiguousarray,
+        lambda a: a.transpose(0, 3, 1, 2).copy().transpose(0, 2, 3, 1),
+        lambda a: a[::-1],
+    ):
+        given = like(pixels), like(images), channel, like(np.abs(maxima))
+        for value, exact in zip(function(*given), expected(*given)):
+            np.testing.assert_allclose(value, exact, rtol=1e-6)
+
+
+def test_a_users_pass_in_place_stays_in_place():
+    x, y = tt.fmatrix("x"), tt.fmatrix("y")
+    function = theano.function([theano.In(x, mutable=True), y], add_inplace(x, y), accept_inplace=True)
+    (node,) = vectorized(function)
+    assert node.op.inplace_pattern == {0: 0}
+    a, b = np.ones((2, 3, 4), "float32")[:, :, ::2]
+    function(a, b)
+    np.testing.assert_array_equal(a, np.full((3, 2), 2, "float32"))
+
+
+class Own(theano.scalar.UnaryScalarOp):
+    """A user's scalar Op, which may not work on several threads."""
+
+    def c_code(self, node, name, inputs, outputs, sub):
+        return f"{outputs[0]} = {inputs[0]};"
+
+
+def test_what_stays_theanos():
+    x, double, scalar, whole = tt.fmatrix("x"), tt.dvector("double"), tt.fscalar("scalar"), tt.lmatrix("whole")
+    known = tt.alloc(scalar, 3, 4) * tt.alloc(scalar, 1, 4) + tt.zeros((3, 4), "float32")
     rewritten = theano.Mode(linker="py", optimizer="fast_run")  # compiles nothing
-    for result in (x * row + x * x, tt.sin(x) + row, tt.exp(double), tt.exp(scalar)):
-        function = theano.function([x, row, double, scalar], result, mode=rewritten, on_unused_input="ignore")
+    own = tt.Elemwise(Own(theano.scalar.same_out))(x)
+    for result in (tt.exp(double), tt.exp(scalar), (whole // whole).astype("float32"), own, known):
+        function = theano.function([x, double, scalar, whole], result, mode=rewritten, on_unused_input="ignore")
         assert not vectorized(function)
-    assert vectorized(theano.function([x], tt.exp(x), mode=rewritten))
+    for result in (tt.exp(x), tt.sin(x) + x, x + x[0]):
+        assert vectorized(theano.function([x], result, mode=rewritten))

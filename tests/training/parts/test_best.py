@@ -27,7 +27,7 @@ def test_none_of_them_a_number(capsys):
 
 def trained(folder=None, **options):
     images = np.random.default_rng(0).random((40, 1, 3, 3))
-    vae = fastvae.MLPVAE(image_shape=(1, 3, 3), hidden=8, seed=1)
+    vae = fastvae.MLPVAE(image_shape=(1, 3, 3), hidden=8, normalization="batch", seed=1)
     approx = vae.fit(
         images[:8],
         batch_size=4,
@@ -40,7 +40,7 @@ def trained(folder=None, **options):
         checkpoint=folder,
         **options,
     )
-    return approx, [param.get_value() for param in vae.get_params()]
+    return approx, [variable.get_value() for variable in [*vae.get_params(), *vae.get_state()]]
 
 
 def test_a_fit_that_ends_by_patience_has_the_parameters_of_its_best_step_resumed_or_not(tmp_path, capsys):

@@ -18,6 +18,11 @@
         default: break;                                      \
     }
 
+/* The four numbers that `activations.settings` of Python gives. */
+fv_activation fv_activation_from(const double *settings) {
+    return (fv_activation){settings[0], {settings[1], settings[2], settings[3]}};
+}
+
 /* The activation of n numbers, in their place. */
 void fv_activate_all(const fv_activation *a, float *x, npy_intp n) {
     const float p[] = {a->p[0], a->p[1], a->p[2]};
@@ -25,6 +30,16 @@ void fv_activate_all(const fv_activation *a, float *x, npy_intp n) {
     _Pragma("omp simd") for (npy_intp i = 0; i < n; i++) x[i] = fv_activate(kind, p, x[i]);
     FOR_KIND(a->kind, LOOP)
 #undef LOOP
+}
+
+/* The same by all threads, where that pays. */
+void fv_activate_threaded(const fv_activation *a, float *x, npy_intp n) {
+#pragma omp parallel if (n > PARALLEL_MIN)
+    {
+        npy_intp from, to;
+        fv_share(n, &from, &to);
+        fv_activate_all(a, x + from, to - from);
+    }
 }
 
 /* to = g times the slope, for n numbers; the source is the output where `fv_from_output(a->kind)`, else the argument.

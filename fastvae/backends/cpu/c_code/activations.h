@@ -1,8 +1,8 @@
 /* Activations and their slopes, for vector code; elementary.h comes first. `kind` is to be a constant where they are
  * inlined: activations.c has loops for a kind that is known at run time only.
  *
- * At most 4 units in the last place from the exact value (FV_GELU_TANH below -1 is as exact as its argument). NaN stays
- * NaN. */
+ * At most 8 units in the last place from the exact value; FV_GELU_TANH and FV_SWISH below 0, where they are an
+ * exponential of a rounded number, by as many as that number is large. NaN stays NaN. */
 #ifndef FASTVAE_ACTIVATIONS_H
 #define FASTVAE_ACTIVATIONS_H
 
@@ -93,7 +93,10 @@ FV_INLINE float fv_slope(int kind, const float *p, float source) {
             s = s > 50.f ? 50.f : s < -50.f ? -50.f : s; /* t is 0 or 1 beyond, and s^3 would overflow */
             u = 2.f * FV_GELU_SLOPE * fv_fma(3.f * FV_GELU_CUBE * s, s, 1.f);
             return fv_fma(s * u, t * (1.f - t), t);
-        case FV_SWISH: t = fv_sigmoid(p[0] * s); return fv_fma(p[0] * s, t * (1.f - t), t);
+        case FV_SWISH:
+            s *= p[0], t = fv_sigmoid(s);
+            s = s > 200.f ? 200.f : s < -200.f ? -200.f : s; /* t is 0 or 1 beyond, and s may be infinite */
+            return fv_fma(s, t * (1.f - t), t);
         case FV_CLIP: return s >= p[0] && s <= p[1] ? 1.f : 0.f;
         default: return 1.f;
     }

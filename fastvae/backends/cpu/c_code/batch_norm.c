@@ -140,17 +140,37 @@ static void normalise(const float *x, float *y, npy_intp width, npy_intp rows, n
         for (npy_intp j = 0; j < columns; j++) y[r * width + j] = fmaf(x[r * width + j] - mean[j], factor[j], shift[j]);
 }
 
-static void normalise_pieces(const matrix *m, const float *x, float *y, const float *mean, const float *factor,
-                             const float *shift) {
-    npy_intp first, end;
+static void normalise_pieces(const matrix *m, const fv_activation *activation, const float *x, float *y,
+                             const float *mean, const float *factor, const float *shift) {
+    npy_intp first, end, rest = m->wide_rows * m->width;
     pieces_of_thread(m, &first, &end);
     for (npy_intp i = end; i-- > first;) { /* what was read last is still in cache */
         piece p = piece_of(m, i);
-        normalise(x + p.start, y + p.start, m->width, p.rows, p.columns, mean + p.column, factor + p.column,
-                  shift + p.column);
+        for (npy_intp r = 0, rows; r < p.rows; r += rows) {
+            rows = p.rows - r < 4 ? p.rows - r : 4;
+            npy_intp at = p.start + r * m->width;
+            normalise(x + at, y + at, m->width, rows, p.columns, mean + p.column, factor + p.column, shift + p.column);
+            if (!activation->kind) continue;
+            for (npy_intp k = 0; k < rows; k++) fv_activate_all(activation, y + at + k * m->width, p.columns);
+        }
     }
 #pragma omp single
-    normalise(x + m->wide_rows * m->width, y + m->wide_rows * m->width, 0, 1, m->rest, mean, factor, shift);
+    {
+        normalise(x + rest, y + rest, 0, 1, m->rest, mean, factor, shift);
+        fv_activate_all(activation, y + rest, m->rest);
+    }
+}
+
+/* to = g times the slope of the activation behind the normalised x, in a row. `to` may be g. */
+static void before_activation(const fv_activation *activation, const float *x, const float *g, float *to,
+                              npy_intp columns, const float *mean, const float *factor, const float *shift) {
+    float source[TILE];
+    for (npy_intp from = 0; from < columns; from += TILE) {
+        npy_intp n = columns - from < TILE ? columns - from : TILE;
+        normalise(x + from, source, 0, 1, n, mean + from, factor + from, shift + from);
+        if (fv_from_output(activation->kind)) fv_activate_all(activation, source, n);
+        fv_multiply_by_slope(activation, source, g + from, to + from, n);
+    }
 }
 
 /* Of each column of a piece: the sums of g, of g (x - mean) and of x - mean. */
@@ -233,6 +253,7 @@ typedef struct {
     PyArrayObject *x;
     matrix m;
     int axes; /* of a number for each column */
+    fv_activation activation;
     char *scratch;
 } call;
 
@@ -240,6 +261,8 @@ typedef struct {
  * `tables` floats and `sums` doubles a column are needed beside; NULL without them. */
 static int start(thunk *t, call *c, int arrays, int vectors, int tables, int sums) {
     c->axes = (int)t->settings[1];
+    c->activation.kind = (int)t->settings[4];
+    for (int i = 0; i < 3; i++) c->activation.p[i] = (float)t->settings[5 + i];
     int axes = (int)t->settings[0], summed = axes - c->axes;
     if (!(c->x = fv_input(t, 0, axes))) return -1;
     npy_intp *shape = PyArray_DIMS(c->x);
@@ -296,7 +319,8 @@ static float *vector_output(thunk *t, call *c, int i) {
 
 typedef struct {
     const float *scale, *bias, *running_mean, *running_variance;
-    float *mean, *inverse, *new_mean, *new_variance; /* running_mean and what follows it: NULL if there are none */
+    float *mean, *inverse, *variance, *shift;
+    float *new_mean, *new_variance; /* with the running ones: NULL if there are none */
     float epsilon, rate;
 } training;
 
@@ -311,34 +335,36 @@ static void statistics(const matrix *m, const training *v, const double *partial
         float inverse = (float)(1 / sqrt(variance[c - from] + v->epsilon));
         v->mean[c] = mean_of[c] = (float)exact;
         v->inverse[c] = inverse;
+        v->variance[c] = (float)variance[c - from];
         factor[c] = v->scale[c] * inverse;
-        shift[c] = (float)(v->bias[c] - (exact - mean_of[c]) * factor[c]); /* what rounding the mean has lost */
+        v->shift[c] = shift[c] = (float)(v->bias[c] - (exact - mean_of[c]) * factor[c]); /* lost by rounding the mean */
         if (!v->running_mean) continue;
         v->new_mean[c] = v->running_mean[c] * (1.f - v->rate) + mean_of[c] * v->rate;
-        v->new_variance[c] =
-            v->running_variance[c] * (1.f - v->rate) + unbiased * (float)variance[c - from] * v->rate;
+        v->new_variance[c] = v->running_variance[c] * (1.f - v->rate) + unbiased * v->variance[c] * v->rate;
     }
     repeat(m, mean_of, from, to);
     repeat(m, factor, from, to);
     repeat(m, shift, from, to);
 }
 
-/* BatchNormTrain: inputs x, scale, bias, epsilon, rate [, running mean, running variance] -> the normalised x, mean,
- * 1 / sqrt(variance + epsilon) [, new running mean, new running variance]. Settings: axes of x, of a number for each
- * column, in place of x, and bit i if input i has one number for all columns. */
+/* BatchNormTrain: inputs x, scale, bias, epsilon [, rate, running mean, running variance] -> the normalised x, mean,
+ * 1 / sqrt(variance + epsilon), variance, shift [, new running mean, new running variance]. Settings: axes of x, of a
+ * number for each column, in place of x, bit i if input i has one number for all columns, an activation's kind and three
+ * parameters. */
 static int run_train(thunk *t) {
     call c;
-    int running = t->n_inputs > 5;
+    int running = t->n_inputs > 4;
     if (start(t, &c, 1, 4, 3, 2)) return -1;
     const float *x = array_of(t, &c, 0);
-    PyArrayObject *epsilon = fv_input(t, 3, 0), *rate = epsilon ? fv_input(t, 4, 0) : NULL;
-    if (!x || !rate) return -1;
+    PyArrayObject *epsilon = x ? fv_input(t, 3, 0) : NULL, *rate = epsilon && running ? fv_input(t, 4, 0) : epsilon;
+    if (!rate) return -1;
     training v = {.epsilon = *(float *)PyArray_DATA(epsilon), .rate = *(float *)PyArray_DATA(rate)};
     if (!(v.scale = vector_of(t, &c, 1)) || !(v.bias = vector_of(t, &c, 2)) || !(v.mean = vector_output(t, &c, 1)) ||
-        !(v.inverse = vector_output(t, &c, 2)))
+        !(v.inverse = vector_output(t, &c, 2)) || !(v.variance = vector_output(t, &c, 3)) ||
+        !(v.shift = vector_output(t, &c, 4)))
         return -1;
     if (running && (!(v.running_mean = vector_of(t, &c, 5)) || !(v.running_variance = vector_of(t, &c, 6)) ||
-                    !(v.new_mean = vector_output(t, &c, 3)) || !(v.new_variance = vector_output(t, &c, 4))))
+                    !(v.new_mean = vector_output(t, &c, 5)) || !(v.new_variance = vector_output(t, &c, 6))))
         return -1;
     PyArrayObject *out = fv_destination(t, 0, c.x, (int)t->settings[2]);
     if (!out) return -1;
@@ -360,7 +386,7 @@ static int run_train(thunk *t) {
         for (npy_intp from = 0; from < m->columns; from += TILE)
             statistics(m, &v, partial, x + m->wide_rows * m->width, from,
                        from + TILE < m->columns ? from + TILE : m->columns, mean, factor, shift);
-        normalise_pieces(m, x, y, mean, factor, shift);
+        normalise_pieces(m, &c.activation, x, y, mean, factor, shift);
     }
     Py_END_ALLOW_THREADS return 0;
 }
@@ -384,7 +410,7 @@ static int run_inference(thunk *t) {
     float *y = PyArray_DATA(out);
     Py_BEGIN_ALLOW_THREADS
 #pragma omp parallel if (c.m.rows * c.m.columns > PARALLEL_MIN)
-    normalise_pieces(&c.m, x, y, table[0], table[1], table[2]);
+    normalise_pieces(&c.m, &c.activation, x, y, table[0], table[1], table[2]);
     Py_END_ALLOW_THREADS return 0;
 }
 
@@ -412,47 +438,68 @@ static void coefficients(const matrix *m, const backward *v, const double *parti
     repeat(m, c, from, to);
 }
 
-/* BatchNormGradient: inputs x, g, scale, mean, 1 / sqrt(variance + epsilon) -> the gradients by x, scale and bias.
- * Settings: as above, in place of g. */
+/* The sums over this thread's pieces. With an activation, `to` becomes the gradient before it first. */
+static void products_of_pieces(const matrix *m, const fv_activation *activation, const float *x, const float *g,
+                               float *to, const float *mean, const float *factor, const float *shift,
+                               double *partial) {
+    npy_intp first, end, rest = m->wide_rows * m->width;
+    pieces_of_thread(m, &first, &end);
+    for (npy_intp i = first; i < end; i++) {
+        piece p = piece_of(m, i);
+        double *sums = partial + 3 * p.chunk * m->width + p.column;
+        for (npy_intp r = 0; activation->kind && r < p.rows; r++) {
+            npy_intp at = p.start + r * m->width;
+            before_activation(activation, x + at, g + at, to + at, p.columns, mean + p.column, factor + p.column,
+                              shift + p.column);
+        }
+        products(x + p.start, (activation->kind ? to : g) + p.start, m->width, p, mean + p.column, sums,
+                 sums + m->width, sums + 2 * m->width);
+    }
+    if (activation->kind)
+#pragma omp single
+        before_activation(activation, x + rest, g + rest, to + rest, m->rest, mean, factor, shift);
+}
+
+/* BatchNormGradient: inputs x, g, scale, mean, 1 / sqrt(variance + epsilon) [, shift, with an activation] -> the
+ * gradients by x, scale and bias. Settings: as above, in place of g. */
 static int run_gradient(thunk *t) {
     call c;
-    if (start(t, &c, 2, 3, 4, 3)) return -1;
-    const float *x = array_of(t, &c, 0), *g = x ? array_of(t, &c, 1) : NULL;
+    if (start(t, &c, 2, 4, 6, 3)) return -1;
+    const float *x = array_of(t, &c, 0), *g = x ? array_of(t, &c, 1) : NULL, *vector_shift = NULL;
     backward v;
     if (!g || !(v.scale = vector_of(t, &c, 2)) || !(v.mean = vector_of(t, &c, 3)) ||
         !(v.inverse = vector_of(t, &c, 4)) || !(v.by_scale = vector_output(t, &c, 1)) ||
-        !(v.by_bias = vector_output(t, &c, 2)))
+        !(v.by_bias = vector_output(t, &c, 2)) || (c.activation.kind && !(vector_shift = vector_of(t, &c, 5))))
         return -1;
     PyArrayObject *top = fv_input(t, 1, PyArray_NDIM(c.x)), *out = fv_destination(t, 0, top, (int)t->settings[2]);
     if (!out) return -1;
     const matrix *m = &c.m;
     float *to = PyArray_DATA(out), *mean = take_table(&c), *of_g = take_table(&c), *of_d = take_table(&c),
-          *constant = take_table(&c);
+          *constant = take_table(&c), *factor = take_table(&c), *shift = take_table(&c);
     double *partial = take(&c, 3 * m->chunks * m->width * sizeof *partial);
     npy_intp rest = m->wide_rows * m->width;
     memcpy(mean, v.mean, m->columns * sizeof *mean);
     repeat(m, mean, 0, m->columns);
+    if (vector_shift) {
+        for (npy_intp j = 0; j < m->columns; j++) factor[j] = v.scale[j] * v.inverse[j], shift[j] = vector_shift[j];
+        repeat(m, factor, 0, m->columns);
+        repeat(m, shift, 0, m->columns);
+    }
     Py_BEGIN_ALLOW_THREADS
 #pragma omp parallel if (m->rows * m->columns > PARALLEL_MIN)
     {
-        npy_intp first, end;
-        pieces_of_thread(m, &first, &end);
-        for (npy_intp i = first; i < end; i++) {
-            piece p = piece_of(m, i);
-            double *sums = partial + 3 * p.chunk * m->width + p.column;
-            products(x + p.start, g + p.start, m->width, p, mean + p.column, sums, sums + m->width,
-                     sums + 2 * m->width);
-        }
+        const float *top = vector_shift ? to : g;
+        products_of_pieces(m, &c.activation, x, g, to, mean, factor, shift, partial);
 #pragma omp barrier
 #pragma omp for schedule(static)
         for (npy_intp from = 0; from < m->columns; from += TILE)
-            coefficients(m, &v, partial, x + rest, g + rest, from,
-                         from + TILE < m->columns ? from + TILE : m->columns, of_g, of_d, constant);
-        by_input_pieces(m, x, g, to, mean, of_g, of_d, constant);
+            coefficients(m, &v, partial, x + rest, top + rest, from, from + TILE < m->columns ? from + TILE : m->columns,
+                         of_g, of_d, constant);
+        by_input_pieces(m, x, top, to, mean, of_g, of_d, constant);
     }
     Py_END_ALLOW_THREADS return 0;
 }
 
-const op_kind batch_norm_train_kind = {"BatchNormTrain", 4, run_train, NULL};
-const op_kind batch_norm_inference_kind = {"BatchNormInference", 4, run_inference, NULL};
-const op_kind batch_norm_gradient_kind = {"BatchNormGradient", 4, run_gradient, NULL};
+const op_kind batch_norm_train_kind = {"BatchNormTrain", 8, run_train, NULL};
+const op_kind batch_norm_inference_kind = {"BatchNormInference", 8, run_inference, NULL};
+const op_kind batch_norm_gradient_kind = {"BatchNormGradient", 8, run_gradient, NULL};

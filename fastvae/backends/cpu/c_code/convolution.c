@@ -19,7 +19,8 @@ enum { SUM_NONE, SUM_TOP, SUM_IMAGE };
 enum { HALF = -1, FULL = -2 };
 
 typedef struct {
-    int direction, groups, flip, activation, bias, like, sum_of, winograd; /* winograd: allowed */
+    int direction, groups, flip, bias, like, sum_of, winograd; /* winograd: allowed */
+    fv_activation activation;
     npy_intp stride[2], dilation[2], pad[2][2];
 } convolution;
 
@@ -57,11 +58,11 @@ static void read_settings(const thunk *t, convolution *c) {
                        .groups = s[5],
                        .pad = {{s[6], s[7]}, {s[8], s[9]}},
                        .flip = s[10],
-                       .activation = s[11],
-                       .bias = s[12],
-                       .like = s[13],
-                       .sum_of = s[14],
-                       .winograd = s[15]};
+                       .bias = s[11],
+                       .like = s[12],
+                       .sum_of = s[13],
+                       .winograd = s[14],
+                       .activation = fv_activation_from(s + 15)};
 }
 
 /* The two sizes that an operand's shape, or the values of a vector, prescribe. */
@@ -212,7 +213,7 @@ static convolution_plan *make_plan(const convolution *c, const geometry *g, dnnl
     TRY("set attributes", dnnl_primitive_attr_create(&reorder_attr));
     TRY("set attributes", dnnl_primitive_attr_set_scratchpad_mode(attr, dnnl_scratchpad_mode_user));
     TRY("set attributes", dnnl_primitive_attr_set_scratchpad_mode(reorder_attr, dnnl_scratchpad_mode_user));
-    if (c->activation) TRY("set attributes", fv_append_activation(attr, c->activation));
+    if (fv_is_post_op(&c->activation)) TRY("set attributes", fv_append_activation(attr, &c->activation));
     TRY("choose a kernel", choose(c, &d, attr, &pd));
     TRY("build a kernel", dnnl_primitive_create(&p->compute, pd));
     const_dnnl_memory_desc_t chosen = dnnl_primitive_desc_query_md(
@@ -288,7 +289,7 @@ static float *packed(PyArrayObject *a, char **at) {
 /* Whether Winograd's kernel takes this convolution, and how it sees it. A transposed one is a convolution of the top by
  * the weights read backwards, their two channels exchanged. */
 static int suits_winograd(const convolution *c, const geometry *g, fv_winograd *w) {
-    if (!c->winograd || c->activation == FV_SIGMOID || g->kh != 3 || g->kw != 3 || c->groups != 1) return 0;
+    if (!c->winograd || c->activation.kind == FV_SIGMOID || g->kh != 3 || g->kw != 3 || c->groups != 1) return 0;
     for (int i = 0; i < 2; i++)
         if (c->stride[i] != 1 || c->dilation[i] != 1 || c->pad[i][0] > 2) return 0;
     if (c->direction == DATA)
@@ -329,9 +330,9 @@ static void execute_winograd(const convolution *c, const geometry *g, const fv_w
     char *at = scratch, *room = carve(&at, winograd_scratch(c, w));
     float *image = packed(x->image, &at), *top = packed(x->top, &at), *weights = packed(x->weights, &at);
     if (c->direction == FORWARD)
-        fv_winograd_convolve(w, image, weights, x->bias, c->activation == FV_RELU, top, room);
+        fv_winograd_convolve(w, image, weights, x->bias, &c->activation, top, room);
     else if (c->direction == DATA)
-        fv_winograd_convolve(w, top, weights, x->bias, c->activation == FV_RELU, image, room);
+        fv_winograd_convolve(w, top, weights, x->bias, &c->activation, image, room);
     else {
         fv_winograd_weights_gradient(w, image, top, weights, c->sum_of == SUM_TOP ? x->sum : NULL, room);
         if (c->sum_of == SUM_IMAGE) fv_column_sum(x->sum, image, g->n * g->h * g->w, g->c, at);
@@ -402,10 +403,15 @@ static dnnl_status_t execute(const convolution *c, const geometry *g, convolutio
                                    {DNNL_ARG_SCRATCHPAD, p->scratchpad}};
         int n = 4;
         if (p->bias) args[n++] = (dnnl_exec_arg_t){DNNL_ARG_BIAS, p->bias};
-        if (c->activation == FV_RELU) args[n++] = fv_relu_argument();
+        n += fv_post_op_argument(&c->activation, args + n);
         TRY("compute", dnnl_primitive_execute(p->compute, stream, n, args));
     }
     TRY("finish", dnnl_stream_wait(stream));
+    if (c->activation.kind && !fv_is_post_op(&c->activation)) {
+        int forward = c->direction == FORWARD;
+        npy_intp pixels = forward ? g->oh * g->ow * g->o : g->h * g->w * g->c;
+        fv_activate_threaded(&c->activation, forward ? top : image, g->n * pixels);
+    }
 done:
     return status;
 }
@@ -483,4 +489,4 @@ static int run_convolution(thunk *t) {
     return status ? fv_fail(t, step, status, sizes, N_SIZES) : 0;
 }
 
-const op_kind convolution_kind = {"Convolution", 16, run_convolution, free_plan};
+const op_kind convolution_kind = {"Convolution", 19, run_convolution, free_plan};

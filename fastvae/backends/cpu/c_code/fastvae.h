@@ -21,8 +21,9 @@
 int fv_enter(void);
 dnnl_engine_t fv_engine(void);
 dnnl_stream_t fv_stream(void);
-dnnl_status_t fv_append_activation(dnnl_primitive_attr_t attr, int activation);
-dnnl_exec_arg_t fv_relu_argument(void);
+int fv_is_post_op(const fv_activation *a);
+dnnl_status_t fv_append_activation(dnnl_primitive_attr_t attr, const fv_activation *a);
+int fv_post_op_argument(const fv_activation *a, dnnl_exec_arg_t *argument);
 char *fv_scratch(size_t bytes);
 void fv_scratch_release(void);
 int fv_oom(size_t bytes);
@@ -41,7 +42,9 @@ void fv_share_of(npy_intp me, npy_intp threads, npy_intp n, npy_intp *from, npy_
 void fv_share(npy_intp n, npy_intp *from, npy_intp *to);
 
 /* activations.c */
+fv_activation fv_activation_from(const double *settings);
 void fv_activate_all(const fv_activation *a, float *x, npy_intp n);
+void fv_activate_threaded(const fv_activation *a, float *x, npy_intp n);
 void fv_multiply_by_slope(const fv_activation *a, const float *source, const float *g, float *to, npy_intp n);
 
 /* pack.c */
@@ -55,7 +58,8 @@ void fv_column_sum(float *to, const float *from, npy_intp rows, npy_intp columns
 /* narrow.c: sizes of a transposed convolution to an image of few channels, and the padding before it */
 typedef struct {
     npy_intp n, c, h, w, o, oh, ow, kh, kw, stride[2], dilation[2], pad[2];
-    int flip, activation;
+    int flip;
+    fv_activation activation;
 } fv_narrow;
 int fv_narrow_suits(const fv_narrow *g);
 size_t fv_narrow_scratch(const fv_narrow *g);
@@ -71,8 +75,8 @@ typedef struct {
 int fv_winograd_suits(const fv_winograd *g);
 size_t fv_winograd_scratch(const fv_winograd *g);
 size_t fv_winograd_weights_scratch(const fv_winograd *g);
-void fv_winograd_convolve(const fv_winograd *g, const float *images, const float *weights, const float *bias, int relu,
-                          float *to, char *scratch);
+void fv_winograd_convolve(const fv_winograd *g, const float *images, const float *weights, const float *bias,
+                          const fv_activation *activation, float *to, char *scratch);
 void fv_winograd_weights_gradient(const fv_winograd *g, const float *images, const float *top, float *gradient,
                                   float *sums, char *scratch);
 

@@ -21,7 +21,8 @@ typedef struct {
 typedef struct {
     plan base;
     npy_intp m, n, k;
-    int axis, activation, n_parts;
+    int axis, n_parts, late; /* late: activated by us, after the product */
+    fv_activation activation;
     part parts[];
 } matmul_plan;
 
@@ -84,7 +85,7 @@ static int bad_shapes(const thunk *t, PyArrayObject *x, PyArrayObject *w, const 
     } while (0)
 
 static dnnl_status_t make_part(part *p, npy_intp m, npy_intp n, npy_intp k, npy_intp y_row, const matrix *a,
-                               const matrix *b, int with_bias, int activation, const char **step) {
+                               const matrix *b, int with_bias, const fv_activation *activation, const char **step) {
     dnnl_status_t status = dnnl_success;
     dnnl_memory_desc_t x = NULL, w = NULL, bias = NULL, y = NULL;
     dnnl_primitive_attr_t attr = NULL;
@@ -121,12 +122,12 @@ done:
 }
 
 static matmul_plan *make_plan(npy_intp m, npy_intp n, npy_intp k, const matrix *a, const matrix *b, int with_bias,
-                              int activation, dnnl_status_t *status, const char **step) {
+                              fv_activation activation, dnnl_status_t *status, const char **step) {
     int threads = omp_get_max_threads(), serial = m * n * k <= SERIAL_MAX, axis = NONE;
     npy_intp sizes[] = {m, n, k};
     if (!serial && threads > 1) {
         axis = n >= m ? COLUMNS : ROWS;
-        if (k > sizes[axis] && activation != FV_SIGMOID) axis = TERMS; /* ReLU can be done after the sum */
+        if (k > sizes[axis] && activation.kind != FV_SIGMOID) axis = TERMS;
         if (sizes[axis] < SHARE_MIN * threads) axis = NONE;
     }
     int n_parts = axis == NONE ? 1 : threads;
@@ -135,6 +136,7 @@ static matmul_plan *make_plan(npy_intp m, npy_intp n, npy_intp k, const matrix *
     *status = dnnl_out_of_memory;
     if (!p) return NULL;
     p->m = m, p->n = n, p->k = k, p->axis = axis, p->activation = activation, p->n_parts = n_parts;
+    p->late = activation.kind && (axis == TERMS || !fv_is_post_op(&activation));
     if (serial || axis != NONE) omp_set_num_threads(1); /* oneDNN plans for the threads that it sees */
     for (int i = 0; i < n_parts; i++) {
         part *q = &p->parts[i];
@@ -142,7 +144,7 @@ static matmul_plan *make_plan(npy_intp m, npy_intp n, npy_intp k, const matrix *
         npy_intp size[] = {m, n, k};
         if (axis != NONE) size[axis] = q->to - q->from;
         *status = make_part(q, size[0], size[1], size[2], n, a, b, with_bias && (axis != TERMS || i == 0),
-                            axis == TERMS ? 0 : activation, step);
+                            p->late || !activation.kind ? NULL : &p->activation, step);
         if (*status) break;
     }
     omp_set_num_threads(threads);
@@ -159,7 +161,7 @@ static size_t scratch_bytes(const matmul_plan *p) {
     return bytes;
 }
 
-static dnnl_status_t execute_part(part *p, int has_relu, float *x, float *w, float *bias, float *y, char *scratchpad,
+static dnnl_status_t execute_part(part *p, const fv_activation *activation, float *x, float *w, float *bias, float *y, char *scratchpad,
                                   const char **step) {
     dnnl_status_t status = dnnl_success;
     TRY("set memory", dnnl_memory_set_data_handle(p->scratchpad, scratchpad));
@@ -171,23 +173,21 @@ static dnnl_status_t execute_part(part *p, int has_relu, float *x, float *w, flo
         {DNNL_ARG_SRC, p->x}, {DNNL_ARG_WEIGHTS, p->w}, {DNNL_ARG_DST, p->y}, {DNNL_ARG_SCRATCHPAD, p->scratchpad}};
     int n = 4;
     if (p->bias) args[n++] = (dnnl_exec_arg_t){DNNL_ARG_BIAS, p->bias};
-    if (has_relu) args[n++] = fv_relu_argument();
+    if (activation) n += fv_post_op_argument(activation, args + n);
     TRY("compute", dnnl_primitive_execute(p->compute, p->stream, n, args));
     TRY("finish", dnnl_stream_wait(p->stream));
 done:
     return status;
 }
 
-/* y = relu or nothing of the sum of y and the further partial sums, this thread's share of it. */
-static void add_up(const matmul_plan *p, float *y, const float *partial, size_t stretch) {
+/* y and the further partial sums added up and activated, where that is left to do: this thread's share of it. */
+static void finish(const matmul_plan *p, float *y, const float *partial, size_t stretch) {
     npy_intp from, to;
     fv_share(p->m * p->n, &from, &to);
-    for (int i = 0; i < p->n_parts - 1; i++)
+    for (int i = 0; p->axis == TERMS && i < p->n_parts - 1; i++)
 #pragma omp simd
         for (npy_intp j = from; j < to; j++) y[j] += partial[i * stretch + j];
-    if (p->activation == FV_RELU)
-#pragma omp simd
-        for (npy_intp j = from; j < to; j++) y[j] = y[j] < 0.f ? 0.f : y[j];
+    if (p->late) fv_activate_all(&p->activation, y + from, to - from);
 }
 
 /* Runs without the GIL. */
@@ -198,7 +198,12 @@ static dnnl_status_t execute(matmul_plan *p, const matrix *a, const matrix *b, f
     size_t stretch = fv_round(p->m * p->n * sizeof(float)) / sizeof(float);
     at = scratch + (p->axis == TERMS ? (p->n_parts - 1) * stretch * sizeof(float) : 0);
     for (int i = 0; i < p->n_parts; at += p->parts[i++].scratchpad_bytes) pads[i] = at;
-    if (p->axis == NONE) return execute_part(p->parts, p->activation == FV_RELU, x, w, bias, y, scratch, step);
+    const fv_activation *early = p->late ? NULL : &p->activation;
+    if (p->axis == NONE) {
+        dnnl_status_t status = execute_part(p->parts, early, x, w, bias, y, scratch, step);
+        if (!status && p->late) fv_activate_threaded(&p->activation, y, p->m * p->n);
+        return status;
+    }
     dnnl_status_t status = dnnl_success;
 #pragma omp parallel num_threads(p->n_parts)
     {
@@ -210,26 +215,25 @@ static dnnl_status_t execute(matmul_plan *p, const matrix *a, const matrix *b, f
             float *out = p->axis == TERMS && i ? partial + (i - 1) * stretch : y + row * p->n + column;
             const char *my_step = "";
             float *my_x = x + row * a->row + term * a->column, *my_w = w + term * b->row + column * b->column;
-            dnnl_status_t mine = execute_part(q, p->axis != TERMS && p->activation == FV_RELU, my_x, my_w,
-                                              bias ? bias + column : NULL, out, pads[i], &my_step);
+            dnnl_status_t mine = execute_part(q, early, my_x, my_w, bias ? bias + column : NULL, out, pads[i], &my_step);
             if (mine)
 #pragma omp critical
                 status = mine, *step = my_step;
         }
-        if (p->axis == TERMS) add_up(p, y, partial, stretch);
+        if (p->axis == TERMS || p->late) finish(p, y, partial, stretch);
     }
     return status;
 }
 
-/* MatMul: inputs x (m, k), w (k, n) [, bias (n,)] -> activation(x w + bias). Settings: bias, activation, x and w
- * transposed. */
+/* MatMul: inputs x (m, k), w (k, n) [, bias (n,)] -> activation(x w + bias). Settings: bias, x and w transposed, the
+ * activation's four. */
 static int run_matmul(thunk *t) {
-    int with_bias = t->settings[0], activation = t->settings[1];
+    int with_bias = t->settings[0];
     PyArrayObject *x = fv_input(t, 0, 2), *w = x ? fv_input(t, 1, 2) : NULL, *bias = NULL;
     if (!w) return -1;
     matrix a = look_at(x), b = look_at(w);
-    if (t->settings[2]) a = transposed(a);
-    if (t->settings[3]) b = transposed(b);
+    if (t->settings[1]) a = transposed(a);
+    if (t->settings[2]) b = transposed(b);
     npy_intp m = a.rows, k = a.columns, n = b.columns;
     if (b.rows != k) return bad_shapes(t, x, w, "the inner sizes differ");
     if (with_bias) {
@@ -249,7 +253,8 @@ static int run_matmul(thunk *t) {
     dnnl_status_t status;
     const char *step = "";
     if (!p) {
-        if (!(p = make_plan(m, n, k, &a, &b, with_bias, activation, &status, &step)))
+        if (!(p = make_plan(m, n, k, &a, &b, with_bias, fv_activation_from(t->settings + 3),
+                            &status, &step)))
             return fv_fail(t, step, status, key, 7);
         fv_keep_plan(t, &p->base, key, sizeof key);
     }
@@ -304,5 +309,5 @@ static int run_gemm(thunk *t) {
     Py_END_ALLOW_THREADS return status ? fv_fail(t, "compute", status, (npy_intp[]){m, n, k}, 3) : 0;
 }
 
-const op_kind matmul_kind = {"MatMul", 4, run_matmul, free_plan};
+const op_kind matmul_kind = {"MatMul", 7, run_matmul, free_plan};
 const op_kind gemm_kind = {"Gemm", 1, run_gemm, NULL};

@@ -2,7 +2,6 @@
  * dilation and padding. A tap is one place of the kernel in one channel of the image: each pixel of the top adds to
  * c kh kw numbers of the image its product over the o channels, which are what the vectors run along. The image has
  * borders meanwhile, so that a tap is a fixed distance in it. */
-#include "elementary.h"
 #include "fastvae.h"
 #include <immintrin.h>
 #include <omp.h>
@@ -89,10 +88,6 @@ static npy_intp reached(const fv_narrow *g, int axis) {
     return room < 0 ? 0 : room < size ? room : size;
 }
 
-static float activated(float x, int activation) {
-    return activation == FV_RELU ? (x > 0 ? x : 0 * x) : activation == FV_SIGMOID ? fv_sigmoid(x) : x;
-}
-
 /* The image inside its borders, plus a bias (or NULL), activated. */
 static void finish(const fv_narrow *g, const float *bordered, const float *bias, float *image) {
     npy_intp n_rows = reached(g, 0), width = g->w * g->c;
@@ -102,7 +97,7 @@ static void finish(const fv_narrow *g, const float *bordered, const float *bias,
         if (n) memcpy(to, bordered + ((y + g->pad[0]) * columns(g) + g->pad[1]) * g->c, sizeof(float) * n);
         memset(to + n, 0, sizeof(float) * (width - n));
         for (npy_intp i = 0; bias && i < width; i++) to[i] += bias[i % g->c];
-        for (npy_intp i = 0; g->activation && i < width; i++) to[i] = activated(to[i], g->activation);
+        fv_activate_all(&g->activation, to, width);
     }
 }
 

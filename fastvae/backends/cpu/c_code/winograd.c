@@ -212,7 +212,9 @@ static void transform_gradient(const fv_winograd *g, const float *top, npy_intp 
 
 /* activation(A' m A + bias) of n tiles, m in from[POINTS][BLOCK][out], into the output. */
 static void transform_output(const fv_winograd *g, const float *from, const uint64_t *nonzero, npy_intp first,
-                             npy_intp n, const float *bias, int relu, float *to) {
+                             npy_intp n, const float *bias, const fv_activation *activation, float *to) {
+    int kind = activation->kind, is_leaky = kind == FV_RELU || kind == FV_LEAKY_RELU;
+    float slope = kind == FV_LEAKY_RELU ? activation->p[0] : 0;
     for (npy_intp i = 0; i < n; i++) {
         npy_intp image, y, x;
         locate(g, first + i, &image, &y, &x);
@@ -230,13 +232,17 @@ static void transform_output(const fv_winograd *g, const float *from, const uint
                 for (npy_intp s = 0; s < columns; s++) {
                     vector v = b;
                     if (nonzero[i] & SEEN << (6 * r + s)) v += tile[4 * r + s];
-                    if (relu) { /* 0 v keeps a NaN */
+                    if (is_leaky) { /* also 0 v keeps a NaN */
                         mask positive = v > 0;
-                        v = (vector)((positive & (mask)v) | (~positive & (mask)(0 * v)));
+                        v = (vector)((positive & (mask)v) | (~positive & (mask)(slope * v)));
                     }
                     *(vector *)(out + (r * g->out_w + s) * g->out) = v;
                 }
         }
+        if (!is_leaky)
+            for (npy_intp r = 0; r < rows; r++)
+                fv_activate_all(activation, to + ((image * g->out_h + y + r) * g->out_w + x) * g->out,
+                                columns * g->out);
     }
 }
 
@@ -259,9 +265,9 @@ static void transform_weights(const fv_winograd *g, const float *weights, float 
         }
 }
 
-/* The convolution of n images by the weights, plus a bias (or NULL), then ReLU where asked. */
-void fv_winograd_convolve(const fv_winograd *g, const float *images, const float *weights, const float *bias, int relu,
-                          float *to, char *scratch) {
+/* The convolution of n images by the weights, plus a bias (or NULL), activated. */
+void fv_winograd_convolve(const fv_winograd *g, const float *images, const float *weights, const float *bias,
+                          const fv_activation *activation, float *to, char *scratch) {
     npy_intp tiles = count_tiles(g);
     float *kernels = (float *)scratch;
     char *teams = scratch + weights_bytes(g);
@@ -278,7 +284,7 @@ void fv_winograd_convolve(const fv_winograd *g, const float *images, const float
             for (int p = 0; p < POINTS; p++)
                 multiply((n + 3) / 4 * 4, g->out, in + p * BLOCK * g->in, g->in, 1, kernels + p * g->in * g->out,
                          out + p * BLOCK * g->out, g->in, 0);
-            transform_output(g, out, nonzero, first, n, bias, relu, to);
+            transform_output(g, out, nonzero, first, n, bias, activation, to);
         }
     }
 }

@@ -9,9 +9,18 @@ from __future__ import annotations
 
 import numpy as np
 import theano.tensor as tt
-from theano.gof import Apply
-from theano.tensor.nnet.bn import AbstractBatchNormInference, AbstractBatchNormTrain, AbstractBatchNormTrainGrad
+from theano import scalar
+from theano.gof import Apply, local_optimizer
+from theano.tensor.nnet.bn import (
+    AbstractBatchNormInference,
+    AbstractBatchNormTrain,
+    AbstractBatchNormTrainGrad,
+    BNComposite,
+)
 
+from fastvae.backends.abstract import activations
+from fastvae.backends.abstract.batch_norm import BatchNorm, averaged, variance
+from fastvae.backends.abstract.relu import Relu, ReluGradient
 from fastvae.backends.cpu.op import CpuOp, all_float32, lowers
 from fastvae.backends.cpu.ops.layout import to_nchw, to_nhwc
 
@@ -42,6 +51,11 @@ class _Arrangement:
         return to_nchw(y) if self.is_image else y
 
     def statistic(self, v):
+        node = v.owner
+        if node and isinstance(node.op, tt.DimShuffle):  # it may have been one
+            inner = node.inputs[0]
+            if [node.op.new_order[a] for a in self.order] == list(range(inner.ndim)):
+                return inner
         return v.dimshuffle(self.order)
 
     def statistic_as_before(self, v):
@@ -56,8 +70,11 @@ def _number(v):
 class _BatchNorm(CpuOp):
     """Inputs x, other tensors like it, and statistics, which have the last axes of x; normalised along the others."""
 
-    __props__ = ("inplace",)
+    __props__ = ("activation", "inplace")
     like_x = 1
+
+    def __init__(self, activation=None):
+        self.activation = activation  # a scalar Op of `activations.KINDS`
 
     def make_node(self, *inputs):
         x = inputs[0]
@@ -72,7 +89,13 @@ class _BatchNorm(CpuOp):
 
     def settings(self, node):
         shared = [i for i, v in enumerate(node.inputs) if v.ndim and all(v.broadcastable)]
-        return (node.inputs[0].ndim, self.axes_of_statistics(node.inputs), self.inplace, sum(1 << i for i in shared))
+        activation = activations.settings(self.activation) if self.activation else (0, 0, 0, 0)
+        axes = self.axes_of_statistics(node.inputs)
+        return (node.inputs[0].ndim, axes, self.inplace, sum(1 << i for i in shared), *activation)
+
+    def activated(self, y):
+        """The activation of a float64 array."""
+        return tt.Elemwise(self.activation)(tt.constant(y)).eval() if self.activation else y
 
     def infer_shape(self, node, shapes):
         x = shapes[0]
@@ -82,44 +105,57 @@ class _BatchNorm(CpuOp):
         return tuple(range(inputs[0].ndim - self.axes_of_statistics(inputs)))
 
 
-@lowers(AbstractBatchNormTrain)
+@lowers(AbstractBatchNormTrain, BatchNorm)
 class BatchNormTrain(_BatchNorm):
-    """Inputs x, scale, bias, epsilon, rate [, running mean, running variance] -> the normalised x, mean,
-    1 / sqrt(variance + epsilon) [, new running mean, new running variance]."""
+    """Inputs x, scale, bias, epsilon [, rate, running mean, running variance] -> the normalised x, mean,
+    1 / sqrt(variance + epsilon), variance, shift [, new running mean, new running variance].
+
+    The shift is the bias and what is lost by rounding the mean, times the factor: the gradient of an activation needs
+    the normalised x as it was.
+    """
 
     overwrites = {0: 0}
 
     @classmethod
     def lower(cls, node):
-        x, scale, bias, epsilon, rate, *running = node.inputs
-        epsilon, rate = _number(epsilon), _number(rate)
+        x, scale, bias, epsilon, *rate_and_running = node.inputs
+        rate, running = rate_and_running[:1], rate_and_running[1:]
         found = _Arrangement.of(x, node.op.axes, [scale, bias, *running])
-        if found is None or epsilon is None or rate is None or not all_float32([x, scale, bias, *running]):
+        numbers = [_number(v) for v in (epsilon, *rate)]
+        if found is None or None in numbers or not all_float32([x, scale, bias, *running]):
             return None
         given = [found.statistic(v) for v in (scale, bias, *running)]
-        y, *statistics = cls()(found.arranged(x), *given[:2], epsilon, rate, *given[2:], return_list=True)
+        if running:
+            given[2:2] = numbers
+        else:
+            given.append(numbers[0])
+        y, mean, inverse, variance, _, *new = cls()(found.arranged(x), *given, return_list=True)
+        statistics = (mean, inverse, variance) if isinstance(node.op, BatchNorm) else (mean, inverse, *new)
         return [found.as_before(y), *map(found.statistic_as_before, statistics)]
 
     def n_statistics(self, inputs):
-        return len(inputs) - 3
+        return 6 if len(inputs) > 4 else 4
 
     def perform(self, node, inputs, outputs):
-        x, scale, bias, epsilon, rate, *running = (a.astype("float64") for a in inputs)
+        x, scale, bias, epsilon, *rate_and_running = (a.astype("float64") for a in inputs)
         axes, rows = self.summed(inputs), np.float64(x.size) / scale.size
         mean, variance = x.mean(axes), x.var(axes)
         inverse = 1 / np.sqrt(variance + epsilon)
-        results = [(x - mean) * inverse * scale + bias, mean, inverse]
-        if running:
+        y = self.activated((x - mean) * inverse * scale + bias)
+        results = [y, mean, inverse, variance, bias - (mean - mean.astype("float32")) * scale * inverse]
+        if rate_and_running:
+            rate, *running = rate_and_running
             with np.errstate(all="ignore"):  # of one row
-                now = (mean, variance * (rows / (rows - 1)))
-            results += [old * (1 - rate) + new * rate for old, new in zip(running, now)]
+                unbiased = variance * (rows / (rows - 1))
+            results += [old * (1 - rate) + new * rate for old, new in zip(running, (mean, unbiased))]
         for cell, result in zip(outputs, results):
             cell[0] = result.astype("float32")
 
 
 @lowers(AbstractBatchNormTrainGrad)
 class BatchNormGradient(_BatchNorm):
-    """Inputs x, gradient, scale, mean, 1 / sqrt(variance + epsilon) -> the gradients by x, scale and bias."""
+    """Inputs x, gradient, scale, mean, 1 / sqrt(variance + epsilon) [, shift, with an activation] -> the gradients by
+    x, scale and bias."""
 
     overwrites = {0: 1}
     like_x = 2
@@ -138,9 +174,13 @@ class BatchNormGradient(_BatchNorm):
         return 2
 
     def perform(self, node, inputs, outputs):
-        x, g, scale, mean, inverse = (a.astype("float64") for a in inputs)
+        x, g, scale, mean, inverse, *shift = (a.astype("float64") for a in inputs)
         axes = self.summed(inputs)
         off = x - mean
+        if shift:
+            y = off * inverse * scale + shift[0]
+            variable = tt.constant(y)
+            g = g * tt.grad(tt.Elemwise(self.activation)(variable).sum(), variable).eval()
         change = g * inverse - off * ((g * off).mean(axes) * inverse**3)
         results = [scale * (change - change.mean(axes)), (g * off).sum(axes) * inverse, g.sum(axes)]
         for cell, result in zip(outputs, results):
@@ -166,4 +206,75 @@ class BatchNormInference(_BatchNorm):
 
     def perform(self, node, inputs, outputs):
         x, mean, factor, shift = (a.astype("float64") for a in inputs)
-        outputs[0][0] = ((x - mean) * factor + shift).astype("float32")
+        outputs[0][0] = self.activated((x - mean) * factor + shift).astype("float32")
+
+
+@lowers(tt.Elemwise)
+def lower_by_deviation(node):
+    """`theano.tensor.nnet.bn.batch_normalization` in its mode "low_mem" by given means and deviations."""
+    if not isinstance(node.op.scalar_op, BNComposite) or not all_float32(node.inputs):
+        return None
+    x, *statistics = node.inputs
+    axes = tuple(a for a in range(x.ndim) if all(v.broadcastable[a] for v in statistics))
+    found = _Arrangement.of(x, axes, statistics) if axes else None
+    if found is None:
+        return None
+    mean, deviation, scale, bias = map(found.statistic, statistics)
+    return [found.as_before(BatchNormInference()(found.arranged(x), mean, scale / deviation, bias))]
+
+
+@lowers(tt.Elemwise, stage="lift")
+def take_statistics(node):
+    """The mean or variance of what a `BatchNorm` normalises, as for moving averages -> the one that it has."""
+    if len(node.outputs) != 1 or not isinstance(node.op.scalar_op, (scalar.TrueDiv, scalar.Sub)):
+        return None
+    (y,) = node.outputs
+    for place, found in ((1, averaged(y)), (3, variance(y))):
+        x, axes = found or (None, ())
+        for client, _ in getattr(x, "clients", ()):
+            if client != "output" and isinstance(client.op, BatchNorm) and client.op.axes == axes:
+                value = client.outputs[place]
+                kept = [a for a in range(x.ndim) if a not in axes]
+                return [value if y.ndim == x.ndim else value.dimshuffle(kept)]
+    return None
+
+
+def _is_slope_of(node, activation):
+    """Whether a node multiplies a gradient, its second input, by the slope of an activation."""
+    op = node.op.scalar_op if isinstance(node.op, tt.Elemwise) else None
+    if isinstance(activation, Relu):
+        return isinstance(op, ReluGradient)
+    return isinstance(op, activations.ActivationGradient) and op.activation == activation
+
+
+def _gradient_behind(slope, norm):
+    """The node of the gradient of a batch normalisation that alone uses what a node computes, else None."""
+    (node, place), *others = slope.outputs[0].clients
+    if others or node == "output" or not isinstance(node.op, BatchNormGradient) or node.op.activation or place != 1:
+        return None
+    given = [norm.inputs[0], norm.inputs[1], *norm.outputs[1:3]]
+    return node if [v for i, v in enumerate(node.inputs) if i != 1] == given else None
+
+
+@local_optimizer([tt.Elemwise])
+def local_fuse_activation(node):
+    """act(batch normalisation) -> a batch normalisation with that activation, where nothing else looks at what is
+    between them; and likewise in the gradient."""
+    activation = getattr(node.op, "scalar_op", None)
+    norm = node.inputs[0].owner
+    if norm is None or not isinstance(activation, activations.KINDS):
+        return False
+    if not isinstance(norm.op, (BatchNormTrain, BatchNormInference)) or norm.op.activation:
+        return False
+    z, y = norm.outputs[0], node.outputs[0]
+    slopes = {client for v in (z, y) for client, place in v.clients if client != "output" and place == 0}
+    fused = {slope: _gradient_behind(slope, norm) for slope in slopes if _is_slope_of(slope, activation)}
+    fused = {slope: gradient for slope, gradient in fused.items() if gradient is not None}
+    if any(client is not node and client not in fused for client, _ in z.clients):
+        return False
+    new = type(norm.op)(activation)(*norm.inputs, return_list=True)
+    replaced = {y: new[0], **dict(zip(norm.outputs[1:], new[1:]))}
+    for slope, gradient in fused.items():
+        inputs = (norm.inputs[0], slope.inputs[1], norm.inputs[1], new[1], new[2], new[4])
+        replaced.update(zip(gradient.outputs, BatchNormGradient(activation)(*inputs, return_list=True)))
+    return replaced

@@ -4,6 +4,7 @@ import theano.tensor as tt
 from theano.gof import Apply, local_optimizer
 
 from fastvae.backends import abstract
+from fastvae.backends.abstract.activations import settings
 from fastvae.backends.cpu.op import CpuOp, all_float32, lowers, replaced
 from fastvae.backends.cpu.ops.layout import nchw, nhwc, to_nchw, to_nhwc
 
@@ -51,11 +52,10 @@ class Convolution(CpuOp):
     def settings(self, node):
         m, backward = self.abstract_op, self.direction == 2
         bias, like = abstract.ConvTransposed.options(node.inputs)
-        activation = 0 if backward else abstract.ACTIVATIONS.index(m.activation)
         sum_of = {None: 0, "top": 1, "image": 2}[m.sum_of] if backward else 0
         pads = [p for pair in _PADS.get(m.padding, m.padding) for p in pair]
-        return (self.direction, *m.stride, *m.dilation, m.groups, *pads, m.flip, activation,
-                bool(bias) and not backward, bool(like), sum_of, self.winograd)  # fmt: skip
+        return (self.direction, *m.stride, *m.dilation, m.groups, *pads, m.flip, bool(bias) and not backward,
+                bool(like), sum_of, self.winograd, *settings(None if backward else m.activation))  # fmt: skip
 
     def on_images(self, node, inputs, transpose):
         """The node's inputs (or their values, or shapes), of every image `transpose(image)`."""

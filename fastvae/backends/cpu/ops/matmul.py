@@ -7,6 +7,7 @@ from theano.tensor import blas
 
 from fastvae.backends import abstract
 from fastvae.backends.abstract import reference
+from fastvae.backends.abstract.activations import settings
 from fastvae.backends.cpu.op import CpuOp, all_float32, lowers
 
 
@@ -23,7 +24,7 @@ class MatMul(CpuOp):
         return Apply(self, [x, w, *bias], [tt.TensorType("float32", [rows, columns])()])
 
     def settings(self, node):
-        return (len(node.inputs) == 3, abstract.ACTIVATIONS.index(self.activation), *self.transposed)
+        return (len(node.inputs) == 3, *self.transposed, *settings(self.activation))
 
     def perform(self, node, inputs, outputs):
         x, w = (a.T if t else a for a, t in zip(inputs, self.transposed))
