@@ -59,6 +59,7 @@ def register(profile: Settings) -> None:
     ==========================  ========  ==================================================================
     name                        position  what it does
     ==========================  ========  ==================================================================
+    (fastvae_dropout)               0.03  dropout becomes an element-wise function of random numbers; always there
     fastvae_onednn_recognise        0.04  upsampling and padding that are spelled out become abstract Ops
     fastvae_onednn_lift             0.05  stock convolutions become abstract ones; a reshape takes the variable whose
                                           shape it names
