@@ -324,6 +324,13 @@ class ParametricRelu(_OfExpression, scalar.BinaryScalarOp):
         (zero,) = _constants(x, 0)
         return scalar.switch(x > zero, x, alpha * x)
 
+    def c_code(self, node, name, inputs, outputs, sub):
+        x, alpha = inputs
+        return f"{outputs[0]} = {x} > 0 ? {x} : {alpha} * {x};"
+
+    def c_code_cache_version(self):
+        return (1,)
+
     def L_op(self, inputs, outputs, gradients):
         (x, alpha), (g,) = inputs, gradients
         zero, one, half = _constants(x, 0, 1, 0.5)

@@ -34,6 +34,7 @@ SPELLED = {
     "tt.nnet.relu(x)": (SignedRelu, lambda x, _: tt.nnet.relu(x)),
     "(x + abs(x)) / 2": (SignedRelu, lambda x, _: (x + abs(x)) / 2.0),
     "maximum(x, 0)": (SignedRelu, lambda x, _: tt.maximum(x, 0)),
+    "maximum(x, zeros_like(x))": (SignedRelu, lambda x, _: tt.maximum(x, tt.zeros_like(x))),
     "maximum(0, x)": (SignedRelu, lambda x, _: tt.maximum(0, x)),
     "tt.nnet.relu(x, 0.1)": (LeakyRelu, lambda x, _: tt.nnet.relu(x, 0.1)),
     "0.6 x + 0.4 abs(x)": (LeakyRelu, lambda x, _: 0.6 * x + 0.4 * abs(x)),
