@@ -16,6 +16,7 @@ compiled code.
 
 Examples
 --------
+>>> import theano.tensor as tt
 >>> x = tt.constant(np.float32([-2, 0, 3]))
 >>> tt.Elemwise(LeakyRelu(0.5))(x).eval(), tt.Elemwise(Elu())(x).eval().round(4)
 (array([-1.,  0.,  3.], dtype=float32), array([-0.8647,  0.    ,  3.    ], dtype=float32))
