@@ -11,6 +11,7 @@ Examples
 True
 """
 
+import copy
 import functools
 import os
 
@@ -78,6 +79,12 @@ class _InlinedActivation(scalar.ScalarOp):
     def __init__(self, op):
         super().__init__(scalar.transfer_type(0))
         self.op, self.nin = op, op.nin
+
+    def make_new_inplace(self, output_types_preference=None, name=None):
+        """What Theano calls for the variant of its Elemwise that works in place."""
+        new = copy.copy(self)
+        new.output_types_preference, new.name = output_types_preference, name
+        return new
 
     def c_code(self, node, name, inputs, outputs, sub):
         is_gradient = isinstance(self.op, ActivationGradient)

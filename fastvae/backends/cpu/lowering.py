@@ -46,8 +46,8 @@ def register(winograd):
     add("batch_norm", 1.637, in2out(local_fuse_activation, name="fastvae_onednn_batch_norm"))
     add("passes", 1.640, in2out(lowering("passes"), name="fastvae_onednn_passes"))
     add("product", 1.720, in2out(lowering("product"), name="fastvae_onednn_product"))
-    # After Theano's fusion of element-wise Ops (49).
-    add("vectorize", 49.100, in2out(vectorize.local_vectorize, name="fastvae_onednn_vectorize"))
+    # After Theano's fusion of element-wise Ops (49), and once more for what its last rewrites made.
+    add("vectorize", 49.100, in2out(vectorize.local_vectorize, lowering("passes"), name="fastvae_onednn_vectorize"))
     # After AddDestroyHandler (49.5), where Theano's own BLAS goes in place (70).
     add("inplace", 70.100, TopoOptimizer(local_inplace, failure_callback=TopoOptimizer.warn_inplace), "inplace")
     add("overwrite", 75.100, InplaceElemwiseOptimizer(vectorize.VectorElemwise), "inplace")

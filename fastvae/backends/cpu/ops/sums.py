@@ -1,10 +1,14 @@
-"""Sums over all axes, or over all but the last."""
+"""Sums, maxima and minima over any axes."""
 
 import numpy as np
 import theano.tensor as tt
+from theano import scalar
 from theano.gof import Apply
 
 from fastvae.backends.cpu.op import CpuOp, lowers
+
+COMBINATIONS = {"sum": (scalar.Add, np.sum), "maximum": (scalar.Maximum, np.max), "minimum": (scalar.Minimum, np.min)}
+MAX_AXES = 8
 
 
 class ColumnSum(CpuOp):
@@ -47,3 +51,38 @@ class Total(CpuOp):
 
     def infer_shape(self, node, shapes):
         return [()]
+
+
+@lowers(tt.elemwise.CAReduce, stage="passes")
+class Reduction(CpuOp):
+    """The sum, maximum or minimum over some axes, which go."""
+
+    __props__ = ("how", "axes")
+
+    def __init__(self, how, axes):
+        self.how, self.axes = how, tuple(axes)
+
+    @classmethod
+    def lower(cls, node):
+        (x,), (out,) = node.inputs, node.outputs
+        names = [name for name, (kind, _) in COMBINATIONS.items() if type(node.op.scalar_op) is kind]
+        if not names or {x.dtype, out.dtype} != {"float32"} or not 1 <= x.ndim <= MAX_AXES:
+            return None
+        axes = range(x.ndim) if node.op.axis is None else node.op.axis
+        return [cls(names[0], sorted(axes))(x)] if axes else None
+
+    def make_node(self, x):
+        pattern = [b for i, b in enumerate(x.broadcastable) if i not in self.axes]
+        return Apply(self, [x], [tt.TensorType("float32", pattern)()])
+
+    def settings(self, node):
+        ndim = node.inputs[0].ndim
+        reduced = [i in self.axes for i in range(MAX_AXES)]
+        return (list(COMBINATIONS).index(self.how), ndim, *reduced)
+
+    def perform(self, node, inputs, outputs):
+        (x,), combine = inputs, COMBINATIONS[self.how][1]
+        outputs[0][0] = np.asarray(combine(x.astype("float64"), axis=self.axes), "float32")
+
+    def infer_shape(self, node, shapes):
+        return [tuple(length for i, length in enumerate(shapes[0]) if i not in self.axes)]
