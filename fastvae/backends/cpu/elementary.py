@@ -79,6 +79,10 @@ class _InlinedActivation(scalar.ScalarOp):
         super().__init__(scalar.transfer_type(0))
         self.op, self.nin = op, op.nin
 
+    def make_new_inplace(self, output_types_preference=None, name=None):
+        """For the pass in place."""
+        return type(self)(self.op)
+
     def c_code(self, node, name, inputs, outputs, sub):
         is_gradient = isinstance(self.op, ActivationGradient)
         kind, *parameters = settings(self.op.activation if is_gradient else self.op)
