@@ -30,6 +30,7 @@ from theano.tensor.nnet import abstract_conv, bn, nnet
 from theano.tensor.signal import pool
 
 from fastvae.backends.abstract import AbstractOp
+from fastvae.backends.rewrites.recognise import recognise
 from fastvae.nn import dropout
 
 
@@ -59,6 +60,8 @@ def first_mixing(outputs: list, rows: list) -> str | None:
     str or None
         None also promises that every output depends on `rows`.
     """
+    outputs, replaced = recognise(outputs)
+    rows = [replaced.get(variable, variable) for variable in rows]
     roles = dict.fromkeys(rows, ROWS)
     for node in theano.gof.graph.io_toposort(rows, outputs):
         found = [roles.get(variable, FREE) for variable in node.inputs]

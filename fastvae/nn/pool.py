@@ -30,11 +30,14 @@ class _Pool2D(Layer):
         super().__init__(name)
         self.window, self.stride = window, window if stride is None else stride
         self.padding = resolve_padding(self.owner, padding, window, "window")
-        self._op = pool.Pool(self.window, self.stride, self.padding, mode)
+        self._op = pool.Pool(self.window, self.stride, self.padding, mode, fits=True)
 
     @kinds.checked(x=expressions.tensor)
     def __call__(self, x: Any) -> tt.TensorVariable:
-        """float32 (batch, channels, rows', columns') for float32 `x` (batch, channels, rows, columns)."""
+        """float32 (batch, channels, rows', columns') for float32 `x` (batch, channels, rows, columns).
+
+        Images into which no window fits are a ValueError when the expression is computed.
+        """
         return self._op(self.checked_input(x, ndim=4))
 
     @kinds.checked(input_shape=INPUT_SHAPE)

@@ -5,6 +5,8 @@ import pytest
 import theano
 import theano.tensor as tt
 from theano.gof import Apply
+from theano.tensor.nnet.abstract_conv import bilinear_upsampling
+from theano.tensor.signal.pool import pool_2d
 
 from fastvae import nn
 from fastvae.backends.abstract import AbstractOp, categorical, discretized_logistic
@@ -27,6 +29,14 @@ ROW_BY_ROW = {
     "convolution": nn.Conv2D(1, 2, 2, rng=0)(image),
     "transposed convolution": nn.ConvTranspose2D(1, 2, 2, rng=0)(image),
     "stock convolution": tt.nnet.conv2d(image, image_weight),
+    "pooling before a convolution": tt.nnet.conv2d(
+        pool_2d(image, (2, 2), ignore_border=True, stride=(1, 1), pad=(1, 1)), image_weight
+    ),
+    "repeated pixels": tt.repeat(tt.repeat(image, 2, axis=2), 3, axis=3),
+    "bilinear upsampling, a convolution": bilinear_upsampling(image, 2),
+    "every second pixel": tt.set_subtensor(
+        tt.zeros((image.shape[0], image.shape[1], 2 * image.shape[2], image.shape[3]))[:, :, ::2], image
+    ),
     "stock relu": tt.nnet.relu(x),
     "softmax": tt.nnet.softmax(x),
     "mean of a row": x - x.mean(axis=1, keepdims=True),

@@ -44,6 +44,15 @@ def test_global_average(assert_close):
     assert layer.output_shape(SHAPE) == (2,) and first_mixing([layer(x)], [x]) is None
 
 
+@pytest.mark.parametrize("mode", [theano.Mode("py", None), None], ids=["perform", "compiled"])
+def test_images_into_which_no_window_fits_are_an_error(mode):
+    x = tt.tensor4("x", dtype="float32")
+    pooled = theano.function([x], nn.MaxPool2D((3, 4), padding=(1, 0))(x), mode=mode)
+    assert pooled(np.zeros((2, 1, 1, 4), "float32")).shape == (2, 1, 1, 1)
+    with pytest.raises((ValueError, AssertionError), match="Pool: windows of 3 x 4 do not fit into the images with"):
+        pooled(np.zeros((2, 1, 5, 3), "float32"))
+
+
 def test_what_is_not_admissible():
     with pytest.raises(ConfigurationError, match="MaxPool2D: window=0 must be"):
         nn.MaxPool2D(0)

@@ -24,6 +24,7 @@ Examples
 from __future__ import annotations
 
 import copy
+import functools
 import math
 from typing import Any
 
@@ -49,11 +50,6 @@ class _OfExpression(scalar.ScalarOp):
     def expression(self, *inputs: Any) -> Any:
         raise NotImplementedError
 
-    def composite(self, dtype: str) -> scalar.Composite:
-        """The same as an Op that Theano has the C code of."""
-        inputs = [scalar.get_scalar_type(dtype)() for _ in range(self.nin)]
-        return scalar.Composite(inputs, [self.expression(*inputs)])
-
     def __repr__(self):
         return str(self)
 
@@ -65,19 +61,26 @@ class _OfExpression(scalar.ScalarOp):
 
     def impl(self, *inputs):
         dtype = np.result_type(*inputs).name
-        composite = self.composite(dtype if dtype.startswith("float") else theano.config.floatX)
-        composite.init_py_impls()
-        return composite.impl(*inputs)
+        return _composite(self, dtype if dtype.startswith("float") else theano.config.floatX).impl(*inputs)
 
     def c_code(self, node, name, inputs, outputs, sub):
-        return self.composite(node.inputs[0].dtype).c_code(node, name, inputs, outputs, sub)
+        return _composite(self, node.inputs[0].dtype).c_code(node, name, inputs, outputs, sub)
 
     def c_support_code(self):
-        return self.composite(theano.config.floatX).c_support_code()
+        return _composite(self, theano.config.floatX).c_support_code()
 
     def c_code_cache_version(self):
-        version = self.composite(theano.config.floatX).c_code_cache_version()
+        version = _composite(self, theano.config.floatX).c_code_cache_version()
         return version and (1, *version)
+
+
+@functools.lru_cache(maxsize=None)
+def _composite(op, dtype):
+    """The same Op as one that Theano has the C code of."""
+    inputs = [scalar.get_scalar_type(dtype)() for _ in range(op.nin)]
+    composite = scalar.Composite(inputs, [op.expression(*inputs)])
+    composite.init_py_impls()
+    return composite
 
 
 class Activation(_OfExpression, scalar.UnaryScalarOp):

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 import theano.tensor as tt
-from theano import scalar
+from theano import Constant, scalar
 from theano.compile.ops import Rebroadcast, Shape
 from theano.gof import Apply
 from theano.gradient import DisconnectedType
@@ -59,15 +59,16 @@ class BatchNorm(AbstractOp):
     def L_op(self, inputs, outputs, gradients):
         x, scale, _, epsilon = inputs
         _, mean, inverse, _ = outputs
+        connected = [not isinstance(g.type, DisconnectedType) for g in gradients]
         g, by_mean, by_inverse, by_variance = (
-            v.zeros_like() if isinstance(g.type, DisconnectedType) else g for v, g in zip(outputs, gradients)
+            g if given else v.zeros_like() for v, g, given in zip(outputs, gradients, connected)
         )
-        by_x, by_scale, by_bias = AbstractBatchNormTrainGrad(self.axes)(x, g, scale, mean, inverse, epsilon)
-        if not all(isinstance(g.type, DisconnectedType) for g in gradients[1:]):
+        by_x, *others = AbstractBatchNormTrainGrad(self.axes)(x, g, scale, mean, inverse, epsilon)
+        if any(connected[1:]):
             rows = tt.cast(tt.prod([x.shape[a] for a in self.axes]), x.dtype)
             by_variance -= by_inverse * inverse * tt.sqr(inverse) / np.array(2, x.dtype)
             by_x += (by_mean + np.array(2, x.dtype) * by_variance * (x - mean)) / rows
-        return [by_x, by_scale, by_bias, DisconnectedType()()]
+        return [by_x, *(v if connected[0] else DisconnectedType()() for v in others), DisconnectedType()()]
 
     def connection_pattern(self, node):
         return [[True] * 4, [True, False, False, False], [True, False, False, False], [False] * 4]
@@ -100,12 +101,11 @@ def _sizes(variable, like):
     node = variable.owner
     if node is None or not isinstance(node.op, Subtensor):
         return None
-    index = get_idx_list(node.inputs, node.op.idx_list)[0]
-    axis = None if isinstance(index, slice) else number(tt.as_tensor_variable(index))
+    axis = get_idx_list(node.inputs, node.op.idx_list)[0]
     shape = (operands(node.inputs[0], scalar.Cast) or [node.inputs[0]])[0].owner
-    if axis is None or shape is None or not isinstance(shape.op, Shape):
+    if not isinstance(axis, Constant) or shape is None or not isinstance(shape.op, Shape):
         return None
-    return [int(axis) % like.ndim] if shape.inputs[0] in (like, *operands(like, scalar.ScalarOp)) else None
+    return [int(axis.data) % like.ndim] if shape.inputs[0] in (like, *operands(like, scalar.ScalarOp)) else None
 
 
 def _statistic_of_own(variable, output):
@@ -248,7 +248,7 @@ def _filled(x, axes, value):
 
 
 def _is_filled(v, value):
-    return v.owner is not None and isinstance(v.owner.op, tt.Alloc) and number(v) == value
+    return v.owner is not None and isinstance(v.owner.op, tt.Alloc) and number(v.owner.inputs[0]) == value
 
 
 def _is_zero(bias):

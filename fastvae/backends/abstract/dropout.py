@@ -66,4 +66,4 @@ def local_dropout(node):
     return [new]
 
 
-optdb.register("fastvae_dropout", in2out(local_dropout, name="fastvae_dropout"), 0.04, "fast_run", "fast_compile")
+optdb.register("fastvae_dropout", in2out(local_dropout, name="fastvae_dropout"), 0.03, "fast_run", "fast_compile")

@@ -18,6 +18,7 @@ import numpy as np
 import theano.tensor as tt
 from theano.gof import Apply
 from theano.gradient import DisconnectedType
+from theano.tensor.opt import Assert
 from theano.tensor.signal import pool
 
 from fastvae.backends.abstract.op import AbstractOp
@@ -37,14 +38,16 @@ class _OfWindows(AbstractOp):
         window, or but for the padding.
     ignore_border : bool
         Whether a window that reaches beyond the padded image is left out; if not, there must be no padding.
+    fits : bool
+        Whether images into which no window fits are an error. If not, their result is empty, as in Theano.
     """
 
-    __props__ = ("window", "stride", "padding", "mode", "ignore_border")
+    __props__ = ("window", "stride", "padding", "mode", "ignore_border", "fits")
 
-    def __init__(self, window, stride=None, padding=(0, 0), mode="max", ignore_border=True):
+    def __init__(self, window, stride=None, padding=(0, 0), mode="max", ignore_border=True, fits=False):
         self.window, self.padding, self.mode = tuple(window), tuple(padding), mode
         self.stride = self.window if stride is None else tuple(stride)
-        self.ignore_border = ignore_border
+        self.ignore_border, self.fits = ignore_border, fits
 
     def pooled(self, size, axis):
         """The number of windows along an axis (0 or 1) of so many pixels; size may be symbolic."""
@@ -96,6 +99,8 @@ class Pool(_OfWindows):
 
     def perform(self, node, inputs, outputs):
         (x,) = inputs
+        if self.fits and 0 in (self.pooled(size, axis) for axis, size in enumerate(x.shape[2:])):
+            raise ValueError(f"Pool: {self.misfit()}, of {x.shape[2]} x {x.shape[3]}")
         y = np.empty((*x.shape[:2], *(self.pooled(x.shape[axis + 2], axis) for axis in (0, 1))), x.dtype)
         for result, patch, pixels in self.patches(x.shape):
             values = x[patch].reshape((*x.shape[:2], -1))
@@ -107,7 +112,14 @@ class Pool(_OfWindows):
                 raise ValueError(f"Pool: a window has no pixel, in images of {x.shape[2]} x {x.shape[3]}")
         outputs[0][0] = y
 
+    def misfit(self):
+        """What is wrong with images that have no window."""
+        (rows, columns), (above, left) = self.window, self.padding
+        return f"windows of {rows} x {columns} do not fit into the images with padding {above} x {left}"
+
     def stock(self, x):
+        if self.fits:
+            x = Assert(f"Pool: {self.misfit()}")(x, *(self.pooled(x.shape[axis + 2], axis) > 0 for axis in (0, 1)))
         if self.divides_by_hand():
             return pool.Pool(True, "sum")(x, *self.geometry()) / tt.addbroadcast(self.number_of_pixels(x), 0, 1)
         return pool.Pool(self.ignore_border, self.mode)(x, *self.geometry())

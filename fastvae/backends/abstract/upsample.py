@@ -13,11 +13,12 @@ Examples
 
 import numpy as np
 import theano.tensor as tt
+from theano import Constant, scalar
 from theano.gof import Apply
 
 from fastvae.backends.abstract.op import AbstractOp
 from fastvae.backends.abstract.sizes import as_size, entries
-from fastvae.backends.abstract.spellings import number, recognises
+from fastvae.backends.abstract.spellings import number, operands, recognises
 
 
 class OfBlocks(AbstractOp):
@@ -92,16 +93,17 @@ class BlockSum(OfBlocks):
 
 
 @recognises(tt.Reshape)
-def of_alloc(node):
+def of_blocks(node):
     """``alloc(x.dimshuffle(0, 1, 2, "x", 3, "x"), n, c, h, a, w, b).reshape((n, c, a * h, b * w))`` -> `Upsample`.
 
-    `repeat` writes one axis so, and Keras's `repeat_elements` and Lasagne's upscaling repeat both, one after the other.
+    A product with ones stands for the alloc too. `repeat` writes one axis so, and Keras's `repeat_elements` and
+    Lasagne's upscaling repeat both, one after the other.
     """
     blocks, shape = node.inputs
     found, sizes = blocks_of(blocks), entries(shape)
     if found is None or sizes is None or len(sizes) != 4:
         return None
-    x, factors = found
+    x, factors, _ = found
     known = [as_size(size, x, axis) == (factor, 0) for axis, (size, factor) in enumerate(zip(sizes, (1, 1, *factors)))]
     return upsampled(x, factors) if sum(known) >= 3 else None  # the fourth follows, also where it is given as -1
 
@@ -114,29 +116,39 @@ def upsampled(x, factors):
 
 
 def blocks_of(variable):
-    """(x, factors) of an `alloc` that repeats images' pixels along axes of their own; None if it is none."""
-    node = variable.owner
-    spread = node.inputs[0].owner if node is not None and isinstance(node.op, tt.Alloc) else None
+    """(x, factors, axes) of an expression that repeats images' pixels along axes of their own; None if it is none."""
+    spread, sizes = _spread(variable)
     if spread is None or not isinstance(spread.op, tt.DimShuffle) or spread.inputs[0].ndim != 4:
         return None
-    (x,), order, sizes = spread.inputs, spread.op.new_order, node.inputs[1:]
+    (x,), order = spread.inputs, spread.op.new_order
     if len(sizes) != len(order) or [i for i in order if i != "x"] != [0, 1, 2, 3] or order[0] == "x":
         return None
     factors = [1, 1, 1, 1]
     for place, (i, size) in enumerate(zip(order, sizes)):
         last = order[place - 1]
-        if i == "x" and last != "x" and last > 1 and _whole(size):
-            factors[last] = _whole(size)
-        elif i == "x" or as_size(size, x, i) != (1, 0):
+        if i == "x" and last != "x" and last > 1 and (number(size) or 0) >= 1:
+            factors[last] = int(number(size))
+        elif i == "x" or (as_size(size, x, i) != (1, 0) and number(size) != 1):
             return None
-    return x, factors[2:]
+    return x, factors[2:], tuple(place for place, i in enumerate(order) if i == "x")
 
 
-def repeating_axes(blocks):
-    """The axes along which the alloc of `blocks_of` repeats."""
-    return tuple(axis for axis, i in enumerate(blocks.owner.inputs[0].owner.op.new_order) if i == "x")
+def _spread(variable):
+    """The node of what an alloc, or a product with ones, repeats, and the sizes; (None, []) for anything else."""
+    if variable.owner is not None and isinstance(variable.owner.op, tt.Alloc):
+        value, *sizes = variable.owner.inputs
+        return value.owner, sizes
+    product = operands(variable, scalar.Mul)
+    for value, ones in zip(product, product[::-1]) if len(product) == 2 else ():
+        if _sizes_of_ones(ones):
+            return value.owner, _sizes_of_ones(ones)
+    return None, []
 
 
-def _whole(size):
-    value = number(size)
-    return int(value) if value is not None and value >= 1 else None
+def _sizes_of_ones(variable):
+    """The sizes of a tensor of ones, none of anything else."""
+    node = variable.owner
+    if node is not None and isinstance(node.op, tt.Alloc) and number(node.inputs[0]) == 1:
+        return node.inputs[1:]
+    known = isinstance(variable, Constant) and number(variable) == 1
+    return [tt.constant(n) for n in variable.data.shape] if known else []

@@ -11,6 +11,7 @@ Examples
 True
 """
 
+import copy
 import functools
 import os
 
@@ -80,8 +81,10 @@ class _InlinedActivation(scalar.ScalarOp):
         self.op, self.nin = op, op.nin
 
     def make_new_inplace(self, output_types_preference=None, name=None):
-        """For the pass in place."""
-        return type(self)(self.op)
+        """What Theano calls for the variant of its Elemwise that works in place."""
+        new = copy.copy(self)
+        new.output_types_preference, new.name = output_types_preference, name
+        return new
 
     def c_code(self, node, name, inputs, outputs, sub):
         is_gradient = isinstance(self.op, ActivationGradient)

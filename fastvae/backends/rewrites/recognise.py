@@ -31,7 +31,7 @@ from theano.gof.graph import io_toposort
 from theano.gof.opt import copy_stack_trace
 
 from fastvae.backends import abstract
-from fastvae.backends.abstract.spellings import patterns
+from fastvae.backends.abstract.spellings import number, patterns
 from fastvae.backends.compiled_op import import_modules
 
 import_modules(abstract)
@@ -139,7 +139,7 @@ def _is_private(node, new):
     nodes, between, waiting = {node}, [], list(node.inputs)
     while waiting:
         v = waiting.pop()
-        if v not in starts and v.owner:
+        if v not in starts and v.owner and number(v) is None:
             between.append(v)
             waiting += v.owner.inputs if v.owner not in nodes else []
             nodes.add(v.owner)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import theano
 import theano.tensor as tt
-from scipy.special import erfc, expit
 
 from fastvae.backends.abstract.activations import (
     KINDS,
@@ -18,21 +17,11 @@ from fastvae.backends.abstract.activations import (
     LeakyRelu,
     ParametricRelu,
     SignedRelu,
-    Swish,
     settings,
 )
 from fastvae.backends.cpu.vectorize import VectorElemwise
+from tests.backends.activation_formulas import FORMULAS
 
-ROOT = np.sqrt(2 / np.pi)
-FORMULAS = {
-    LeakyRelu(0.25, 0.5): lambda x: np.where(x > 0, x, 0.25 * x),
-    SignedRelu(0.5): lambda x: np.maximum(x, 0),
-    Elu(0.5, 2.0): lambda x: np.where(x > 0, 2 * x, np.expm1(np.minimum(x, 0))),
-    Gelu(): lambda x: 0.5 * x * erfc(-x / np.sqrt(2)),
-    GeluTanh(): lambda x: x * expit(2 * ROOT * (x + 0.044715 * x**3)),
-    Swish(1.5): lambda x: x * expit(1.5 * x),
-    Clip(-1.0, 2.0): lambda x: np.clip(x, -1, 2),
-}
 OPS = list(FORMULAS)
 PYTHON = theano.Mode("py", None)
 POINTS = np.array([-9, -3, -1.5, -0.3, 0.2, 0.9, 1.7, 2.5, 8])

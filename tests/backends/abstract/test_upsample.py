@@ -44,12 +44,20 @@ def by_hand(x):
     return tt.alloc(x.dimshuffle(0, 1, 2, "x", 3, "x"), n, c, h, 2, w, 3).reshape((n, c, -1, 3 * w))
 
 
+def times_ones(x, ones):
+    n, c, h, w = x.shape
+    return (x.dimshuffle(0, 1, 2, "x", 3, "x") * ones).reshape((n, c, 2 * h, 3 * w))
+
+
 SPELLINGS = {
     "repeat": (lambda x: tt.repeat(tt.repeat(x, 2, axis=2), 3, axis=3), (2, 3)),
     "in the other order": (lambda x: tt.repeat(tt.repeat(x, 3, axis=-1), 2, axis=2), (2, 3)),
     "one axis": (lambda x: tt.repeat(x, 2, axis=3), (1, 2)),
     "a factor of 1": (lambda x: tt.repeat(tt.repeat(x, 1, axis=2), 2, axis=3), (1, 2)),
     "by hand": (by_hand, (2, 3)),
+    "times ones": (lambda x: times_ones(x, tt.ones((1, 1, 1, 2, 1, 3), "float32")), (2, 3)),
+    "times a constant": (lambda x: times_ones(x, tt.constant(np.ones((1, 1, 1, 2, 1, 3), "float32"))), (2, 3)),
+    "times twos": (lambda x: times_ones(x, tt.constant(np.full((1, 1, 1, 2, 1, 3), np.float32(2)))), None),
     "channels": (lambda x: tt.repeat(x, 2, axis=1), None),
     "a variable factor": (lambda x: tt.repeat(x, x.shape[0], axis=2), None),
     "axes exchanged": (lambda x: by_hand(x).reshape((x.shape[0], x.shape[1], 3 * x.shape[3], 2 * x.shape[2])), None),

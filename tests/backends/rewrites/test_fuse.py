@@ -8,6 +8,8 @@ import theano.tensor as tt
 from fastvae.backends.cpu.ops.convolution import Convolution
 from fastvae.backends.cpu.ops.matmul import MatMul
 from fastvae.backends.cpu.ops.sums import ColumnSum
+from fastvae.backends.rewrites.recognise import recognise
+from fastvae.elbo.merge import merge_equal_nodes
 from fastvae.nn.activations import relu
 
 PRODUCTS = {
@@ -43,8 +45,12 @@ def nodes(function):
     return [node for node in function.maker.fgraph.apply_nodes if isinstance(node.op, (Convolution, MatMul))]
 
 
+def activation_of(node):
+    return (node.op if isinstance(node.op, MatMul) else node.op.abstract_op).__dict__.get("activation")
+
+
 def has_relu(node):
-    return (node.op if isinstance(node.op, MatMul) else node.op.abstract_op).__dict__.get("activation") == "relu"
+    return activation_of(node) == "relu"
 
 
 @pytest.mark.parametrize("activation", sorted(RELUS))
@@ -139,3 +145,64 @@ def test_bias_gradient_comes_with_the_weights_gradient(kind, rng):
     assert not [n for n in function.maker.fgraph.apply_nodes if isinstance(n.op, (tt.elemwise.Sum, ColumnSum))]
     (gradient,) = [n for n in nodes(function) if n.op.direction == 2]
     assert gradient.op.abstract_op.sum_of == {"conv": "top", "transposed": "image"}[kind]
+
+
+SPELLED = {
+    "relu": tt.nnet.relu,
+    "maximum": lambda x: tt.maximum(x, 0),
+    "leaky": lambda x: tt.nnet.relu(x, 0.2),
+    "leaky by switch": lambda x: tt.switch(x < 0, 0.1 * x, x),
+    "elu": lambda x: tt.nnet.elu(x, 0.5),
+    "selu": tt.nnet.selu,
+}
+FROM_ARGUMENT = {
+    "gelu": lambda x: 0.5 * x * (1 + tt.erf(x / np.float32(np.sqrt(2)))),
+    "swish": lambda x: x * tt.nnet.sigmoid(x),
+    "softplus": tt.nnet.softplus,
+    "clip": lambda x: tt.clip(x, -0.5, 0.5),
+    "tanh": tt.tanh,
+}
+
+
+def layers_of_their_own(kind, activations, rng):
+    """For each activation a layer with weights of its own, many exact zeros in its argument, and these weights."""
+    x, w, b = operands(rng, kind)
+    x.set_value(np.where(np.arange(x.get_value().shape[-1]) < 2, x.get_value(), 0))
+    if kind == "dense":
+        x.set_value(x.get_value() * np.array([[1], [0], [1]], "float32"))
+    b.set_value(np.zeros_like(b.get_value()))
+    outputs = []
+    for activation in activations:
+        own = [theano.shared(v.get_value()) for v in (w, b)]
+        y = layer(kind, activation, x, *own)
+        outputs.append((y, own))
+    return x, outputs
+
+
+@pytest.mark.parametrize("kind", sorted(PRODUCTS))
+def test_recognised_activations_are_part_of_the_product_in_training(kind, stock, rng, close):
+    activations = {**SPELLED, **FROM_ARGUMENT}
+    x, spelled = layers_of_their_own(kind, activations.values(), rng)
+    found, _ = recognise(merge_equal_nodes([y for y, _ in spelled]))
+
+    def all_gradients(ys):
+        return [g for y, (_, own) in zip(ys, spelled) for g in theano.grad(tt.sum(tt.exp(y) * 0.1), [x, *own])]
+
+    function = theano.function([], [*found, *all_gradients(found)])
+    expected = theano.function([], [*[y for y, _ in spelled], *all_gradients([y for y, _ in spelled])], mode=stock)()
+    assert (expected[0] == 0).mean() > 0.2
+    for value, oracle in zip(function(), expected):
+        close(value, oracle)
+    fused = {activation_of(node) for node in nodes(function)}
+    assert len(fused - {None}) == len(SPELLED) + 1  # tanh too: Theano's gradient of it has the same tanh
+
+
+@pytest.mark.parametrize("kind", sorted(PRODUCTS))
+def test_every_activation_is_part_of_the_product_without_a_gradient(kind, stock, rng, close):
+    activations = {**SPELLED, **FROM_ARGUMENT}
+    _, layers = layers_of_their_own(kind, activations.values(), rng)
+    function = theano.function([], [y for y, _ in layers])
+    for value, oracle in zip(function(), theano.function([], [y for y, _ in layers], mode=stock)()):
+        close(value, oracle)
+    assert len(nodes(function)) == len(activations)
+    assert not [n for n in function.maker.fgraph.apply_nodes if isinstance(n.op, tt.Elemwise) and n.outputs[0].ndim > 1]

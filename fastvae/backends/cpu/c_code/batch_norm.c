@@ -427,7 +427,7 @@ static void coefficients(const matrix *m, const backward *v, const double *parti
     for (npy_intp i = from; i < to; i++) {
         double g = total[0][i - from], gd = total[1][i - from], d = total[2][i - from], inverse = v->inverse[i];
         double of_g = v->scale[i] * inverse, of_d = -of_g * inverse * inverse * gd / m->rows;
-        v->by_scale[i] = (float)(gd * inverse);
+        v->by_scale[i] = m->rows ? (float)(gd * inverse) : 0.f; /* without rows the latter is NaN */
         v->by_bias[i] = (float)g;
         a[i] = (float)of_g;
         b[i] = (float)of_d;

@@ -6,8 +6,8 @@
  *     data      inputs top, weights [, bias] [, like]    -> image     (a deconvolution in oneDNN's words)
  *     weights   inputs image, top, like                  -> weights' gradient [, sums of top or image over N, H, W]
  * `like` has the shape that cannot be told from the others: an image (weights) to copy it from, or a vector (h, w).
- * Those that Winograd's algorithm suits go through winograd.c, transposed ones to few channels through narrow.c, the
- * others through oneDNN. */
+ * Those that Winograd's algorithm suits go through winograd.c, those to few channels through narrow.c, gradients with
+ * respect to the weights of those from or to few channels through narrow_weights.c, the others through oneDNN. */
 #include "fastvae.h"
 #include <omp.h>
 #include <stdio.h>
@@ -340,19 +340,45 @@ static void execute_winograd(const convolution *c, const geometry *g, const fv_w
     if (fv_verbose()) report("winograd", c, g, started);
 }
 
+/* Whether there is a kernel of ours for this convolution from or to few channels, and how it sees it. One of stride 1 to
+ * few channels is a transposed one by the weights read backwards, their two channels exchanged. */
 static int suits_narrow(const convolution *c, const geometry *g, fv_narrow *w) {
-    if (c->direction != DATA || c->groups != 1) return 0;
-    *w = (fv_narrow){g->n, g->c, g->h, g->w, g->o, g->oh, g->ow, g->kh, g->kw, {c->stride[0], c->stride[1]},
-                     {c->dilation[0], c->dilation[1]}, {c->pad[0][0], c->pad[1][0]}, c->flip, c->activation};
+    if (c->groups != 1) return 0;
+    npy_intp taps = g->kh * g->kw;
+    *w = (fv_narrow){.n = g->n, .c = g->c, .h = g->h, .w = g->w, .o = g->o, .oh = g->oh, .ow = g->ow, .kh = g->kh,
+                     .kw = g->kw, .stride = {c->stride[0], c->stride[1]}, .dilation = {c->dilation[0], c->dilation[1]},
+                     .pad = {c->pad[0][0], c->pad[1][0]}, .o_stride = g->c * taps, .c_stride = taps, .flip = c->flip,
+                     .activation = c->activation};
+    if (c->direction == WEIGHTS) return fv_narrow_weights_suits(w);
+    if (c->direction == FORWARD) {
+        npy_intp extent[2] = {(g->kh - 1) * c->dilation[0], (g->kw - 1) * c->dilation[1]};
+        for (int i = 0; i < 2; i++)
+            if (c->stride[i] != 1 || c->pad[i][0] > extent[i] || c->pad[i][1] > extent[i]) return 0;
+        w->c = g->o, w->h = g->oh, w->w = g->ow, w->o = g->c, w->oh = g->h, w->ow = g->w;
+        w->pad[0] = extent[0] - c->pad[0][0], w->pad[1] = extent[1] - c->pad[1][0];
+        w->o_stride = taps, w->c_stride = g->c * taps, w->flip = !c->flip;
+    }
     return fv_narrow_suits(w);
+}
+
+static size_t narrow_scratch(const convolution *c, const fv_narrow *w) {
+    return c->direction == WEIGHTS ? fv_narrow_weights_scratch(w) : fv_narrow_scratch(w);
 }
 
 /* Runs without the GIL. */
 static void execute_narrow(const convolution *c, const geometry *g, const fv_narrow *w, const operands *x, char *scratch) {
     double started = fv_verbose() ? omp_get_wtime() : 0;
-    char *at = scratch, *room = carve(&at, fv_narrow_scratch(w));
-    float *image = PyArray_DATA(x->image), *top = packed(x->top, &at), *weights = packed(x->weights, &at);
-    fv_narrow_transposed(w, top, weights, x->bias, image, room);
+    char *at = scratch, *room = carve(&at, narrow_scratch(c, w));
+    float *image = packed(x->image, &at), *top = packed(x->top, &at), *weights = packed(x->weights, &at);
+    if (c->direction == FORWARD)
+        fv_narrow_transposed(w, image, weights, x->bias, top, room);
+    else if (c->direction == DATA)
+        fv_narrow_transposed(w, top, weights, x->bias, image, room);
+    else {
+        fv_narrow_weights_gradient(w, image, top, weights, room);
+        if (c->sum_of == SUM_TOP) fv_column_sum(x->sum, top, g->n * g->oh * g->ow, g->o, at);
+        if (c->sum_of == SUM_IMAGE) fv_column_sum(x->sum, image, g->n * g->h * g->w, g->c, at);
+    }
     if (fv_verbose()) report("narrow", c, g, started);
 }
 
@@ -468,9 +494,9 @@ static int run_convolution(thunk *t) {
         x.bias = PyArray_DATA(bias_copy);
     }
     size_t bytes = copy_bytes(x.image) + copy_bytes(x.top) + fv_round(PyArray_NBYTES(x.weights)) +
-                   (c.sum_of == SUM_IMAGE ? fv_column_sum_scratch(g.c) : 0) +
+                   (c.sum_of ? fv_column_sum_scratch(c.sum_of == SUM_TOP ? g.o : g.c) : 0) +
                    (winograd ? winograd_scratch(&c, &w)
-                    : narrow ? fv_narrow_scratch(&few)
+                    : narrow ? narrow_scratch(&c, &few)
                              : p->scratchpad_bytes + p->reorder_scratchpad_bytes + p->weights_bytes);
     char *scratch = fv_scratch(bytes);
     if (!scratch) {

@@ -56,9 +56,11 @@ char *fv_packed(PyArrayObject **arrays, const float **data, int n, size_t more);
 size_t fv_column_sum_scratch(npy_intp columns);
 void fv_column_sum(float *to, const float *from, npy_intp rows, npy_intp columns, char *scratch);
 
-/* narrow.c: sizes of a transposed convolution to an image of few channels, and the padding before it */
+/* narrow.c and narrow_weights.c: sizes of a convolution from or to few channels, in its own terms (see convolution.c), and
+ * the padding before it. In narrow.c it is a transposed one, from o channels to c; the weights of (top's channel, image's
+ * channel) start at o_stride and c_stride times these. */
 typedef struct {
-    npy_intp n, c, h, w, o, oh, ow, kh, kw, stride[2], dilation[2], pad[2];
+    npy_intp n, c, h, w, o, oh, ow, kh, kw, stride[2], dilation[2], pad[2], o_stride, c_stride;
     int flip;
     fv_activation activation;
 } fv_narrow;
@@ -66,6 +68,10 @@ int fv_narrow_suits(const fv_narrow *g);
 size_t fv_narrow_scratch(const fv_narrow *g);
 void fv_narrow_transposed(const fv_narrow *g, const float *top, const float *weights, const float *bias, float *images,
                           char *scratch);
+int fv_narrow_weights_suits(const fv_narrow *g);
+size_t fv_narrow_weights_scratch(const fv_narrow *g);
+void fv_narrow_weights_gradient(const fv_narrow *g, const float *images, const float *tops, float *gradient,
+                                char *scratch);
 
 /* winograd.c: sizes of a 3x3 convolution of stride 1, contiguous NHWC; the weights of (input channel, output channel)
  * start at in_stride and out_stride times these, and are read backwards where mirrored */

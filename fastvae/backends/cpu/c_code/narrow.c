@@ -39,12 +39,12 @@ static void find_taps(const fv_narrow *g, npy_intp *offset) {
                 *offset++ = (y * g->dilation[0] * columns(g) + x * g->dilation[1]) * g->c + c;
 }
 
-/* (o, c, kh, kw), read backwards where flipped -> (tap, o). */
+/* A kernel for each two channels, read backwards where flipped -> (tap, o). */
 static void order_weights(const fv_narrow *g, const float *weights, float *kernels) {
     npy_intp size = g->kh * g->kw;
     for (npy_intp tap = 0; tap < count_taps(g); tap++) {
         npy_intp k = g->flip ? size - 1 - tap / g->c : tap / g->c;
-        for (npy_intp o = 0; o < g->o; o++) kernels[tap * g->o + o] = weights[(o * g->c + tap % g->c) * size + k];
+        for (npy_intp o = 0; o < g->o; o++) kernels[tap * g->o + o] = weights[o * g->o_stride + tap % g->c * g->c_stride + k];
     }
 }
 

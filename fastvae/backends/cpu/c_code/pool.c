@@ -140,11 +140,18 @@ static int every_window_has_a_pixel(const axis *a) {
 }
 
 /* Pool: input (n, h, w, c) -> each window's maximum, sum or average. Settings: which, whether windows beyond the border
- * are left out, then rows and columns of a window, from one to the next, and of padding. */
+ * are left out, then rows and columns of a window, from one to the next, and of padding; whether one must fit. */
 static int run_pool(thunk *t) {
     PyArrayObject *x = fv_input(t, 0, 4);
     if (!x) return -1;
     pooling p = geometry(t, x);
+    if (t->settings[8] && !(p.y.windows && p.x.windows)) {
+        PyErr_Format(PyExc_ValueError,
+                     "Pool: windows of %zd x %zd do not fit into the images with padding %zd x %zd, of %zd x %zd",
+                     (Py_ssize_t)p.y.window, (Py_ssize_t)p.x.window, (Py_ssize_t)p.y.padding,
+                     (Py_ssize_t)p.x.padding, (Py_ssize_t)p.y.size, (Py_ssize_t)p.x.size);
+        return -1;
+    }
     if (p.mode == MAXIMUM && !(every_window_has_a_pixel(&p.y) && every_window_has_a_pixel(&p.x))) {
         PyErr_Format(PyExc_ValueError, "Pool: a window has no pixel, in images of %zd x %zd", (Py_ssize_t)p.y.size,
                      (Py_ssize_t)p.x.size);
@@ -196,5 +203,5 @@ static int run_pool_gradient(thunk *t) {
     Py_END_ALLOW_THREADS return 0;
 }
 
-const op_kind pool_kind = {"Pool", 8, run_pool, NULL};
-const op_kind pool_gradient_kind = {"PoolGradient", 8, run_pool_gradient, NULL};
+const op_kind pool_kind = {"Pool", 9, run_pool, NULL};
+const op_kind pool_gradient_kind = {"PoolGradient", 9, run_pool_gradient, NULL};

@@ -45,27 +45,21 @@ static dnnl_status_t make_slope(void) {
     return status;
 }
 
-/* Whether oneDNN's primitives can end with an activation, as exactly as ours. */
+/* Whether oneDNN's primitives can end with an activation as exactly as ours. Its ELU is exp(x) - 1, which loses all digits
+ * near 0, and the sign of a ReLU's 0 depends on the primitive. */
 int fv_is_post_op(const fv_activation *a) {
-    switch (a->kind) {
-        case FV_RELU:
-        case FV_SIGMOID:
-        case FV_LEAKY_RELU:
-        case FV_SIGNED_RELU: return 1;
-        default: return 0;
-    }
+    return a->kind == FV_RELU || a->kind == FV_SIGMOID || a->kind == FV_LEAKY_RELU;
 }
 
-/* Let a primitive end with an activation. ReLU as x > 0 ? x : 0 x, a parametric ReLU, which keeps NaN; oneDNN's own makes
- * it 0. FV_SIGNED_RELU wants the sign of 0 x to be that of x and no -0 in x: 1 x + 0 has none. */
+/* Let a primitive end with such an activation. ReLU as x > 0 ? x : 0 x, a parametric ReLU, which keeps NaN; oneDNN's own
+ * makes it 0. */
 dnnl_status_t fv_append_activation(dnnl_primitive_attr_t attr, const fv_activation *a) {
     dnnl_post_ops_t post;
     dnnl_status_t status = dnnl_post_ops_create(&post);
     if (status) return status;
-    if (a->kind == FV_SIGMOID) status = dnnl_post_ops_append_eltwise(post, dnnl_eltwise_logistic, 0.f, 0.f);
-    if (a->kind == FV_LEAKY_RELU) status = dnnl_post_ops_append_eltwise(post, dnnl_eltwise_relu, a->p[0], 0.f);
-    if (a->kind == FV_SIGNED_RELU) status = dnnl_post_ops_append_eltwise(post, dnnl_eltwise_linear, 1.f, 0.f);
-    if (!status && (a->kind == FV_RELU || a->kind == FV_SIGNED_RELU)) status = dnnl_post_ops_append_prelu(post, 0);
+    if (a->kind == FV_RELU) status = dnnl_post_ops_append_prelu(post, 0);
+    else if (a->kind == FV_LEAKY_RELU) status = dnnl_post_ops_append_eltwise(post, dnnl_eltwise_relu, a->p[0], 0.f);
+    else status = dnnl_post_ops_append_eltwise(post, dnnl_eltwise_logistic, 0.f, 0.f);
     if (!status) status = dnnl_primitive_attr_set_post_ops(attr, post);
     dnnl_post_ops_destroy(post);
     return status;
@@ -73,9 +67,8 @@ dnnl_status_t fv_append_activation(dnnl_primitive_attr_t attr, const fv_activati
 
 /* How many arguments a primitive takes for its activation, one or none, and that one. */
 int fv_post_op_argument(const fv_activation *a, dnnl_exec_arg_t *argument) {
-    if (a->kind != FV_RELU && a->kind != FV_SIGNED_RELU) return 0;
-    int position = DNNL_ARG_ATTR_MULTIPLE_POST_OP(a->kind == FV_SIGNED_RELU);
-    *argument = (dnnl_exec_arg_t){position | DNNL_ARG_WEIGHTS, slope};
+    if (a->kind != FV_RELU) return 0;
+    *argument = (dnnl_exec_arg_t){DNNL_ARG_ATTR_MULTIPLE_POST_OP(0) | DNNL_ARG_WEIGHTS, slope};
     return 1;
 }
 

@@ -38,7 +38,7 @@ class _OfWindows(CpuOp):
     def settings(self, node):
         m = self.abstract_op
         mode = "average_exc_pad" if m.mode == "average_inc_pad" and not m.ignore_border else m.mode
-        return (pool.MODES.index(mode), m.ignore_border, *m.window, *m.stride, *m.padding)
+        return (pool.MODES.index(mode), m.ignore_border, *m.window, *m.stride, *m.padding, m.fits)
 
     def perform(self, node, inputs, outputs):
         self.abstract_op.perform(node, list(map(nchw, inputs)), outputs)

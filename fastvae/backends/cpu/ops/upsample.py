@@ -48,8 +48,8 @@ class BlockSum(OfBlocks):
 
 @lowers(tt.Reshape, stage="recognise")
 def repeated(node):
-    """Repetition along axes of its own, as `upsample.of_alloc` finds it."""
-    new = upsample.of_alloc(node)
+    """Repetition along axes of its own, as `upsample.of_blocks` finds it."""
+    new = upsample.of_blocks(node)
     return None if new is None or new.dtype != "float32" else [new]
 
 
@@ -62,6 +62,6 @@ def gradient_of_repeated(node):
     g, shape = inner.inputs
     blocks = shape.owner.inputs[0] if shape.owner is not None and isinstance(shape.owner.op, Shape) else None
     found = upsample.blocks_of(blocks) if blocks is not None and g.ndim == 4 else None
-    if found is None or node.op.axis != upsample.repeating_axes(blocks):
+    if found is None or node.op.axis != found[2]:
         return None
     return [upsample.BlockSum(found[1])(g)]

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from fastvae.backends import abstract
 from fastvae.backends.abstract import reference
 from fastvae.backends.cpu.ops.convolution import Convolution
+from tests.backends.activation_formulas import ALL
 from tests.backends.cpu.ops.running import DIRECT, LAYOUTS, SWEEP, compiled, drawn, nchw, nhwc
 
+ACTIVATIONS = st.sampled_from(list(ALL))
 HAS_AVX512 = "avx512f" in pathlib.Path("/proc/cpuinfo").read_text()
 
 
@@ -40,29 +42,27 @@ def convolutions(draw):
 
 
 @SWEEP
-@given(convolutions(), st.booleans(), st.integers(0, 99))
-def test_forward(close, case, relu, seed):
+@given(convolutions(), ACTIVATIONS, st.integers(0, 99))
+def test_forward(close, case, activation, seed):
     geometry, x_shape, w_shape, _, layout = case
     rng = np.random.default_rng(seed)
     x, w, b = drawn(rng, *x_shape), drawn(rng, *w_shape), drawn(rng, w_shape[0])
-    (y,) = compiled(
-        Convolution(abstract.Conv("relu" if relu else None, **geometry)), LAYOUTS[layout](x), LAYOUTS[layout](w), b
-    )
+    (y,) = compiled(Convolution(abstract.Conv(activation, **geometry)), LAYOUTS[layout](x), LAYOUTS[layout](w), b)
     expected = nhwc(reference.forward(nchw(x), w.astype("float64"), **geometry)) + b
-    close(y, np.maximum(expected, 0) if relu else expected)
+    close(y, ALL[activation](expected))
 
 
 @SWEEP
-@given(convolutions(), st.booleans(), st.booleans(), st.integers(0, 99))
-def test_transposed(close, case, relu, by_vector, seed):
+@given(convolutions(), ACTIVATIONS, st.booleans(), st.integers(0, 99))
+def test_transposed(close, case, activation, by_vector, seed):
     geometry, x_shape, w_shape, g_shape, layout = case
     rng = np.random.default_rng(seed)
     g, w, b = drawn(rng, *g_shape), drawn(rng, *w_shape), drawn(rng, x_shape[3])
     like = np.array(x_shape[1:3]) if by_vector else np.empty(x_shape, "float32")
-    op = Convolution(abstract.ConvTransposed("relu" if relu else None, **geometry))
+    op = Convolution(abstract.ConvTransposed(activation, **geometry))
     (y,) = compiled(op, LAYOUTS[layout](g), LAYOUTS[layout](w), b, like)
     expected = nhwc(reference.image_gradient(nchw(g), w.astype("float64"), x_shape[1:3], **geometry)) + b
-    close(y, np.maximum(expected, 0) if relu else expected)
+    close(y, ALL[activation](expected))
 
 
 @SWEEP
@@ -98,11 +98,11 @@ WINOGRAD_SWEEP = settings(SWEEP, max_examples=20)
 
 
 @WINOGRAD_SWEEP
-@given(winograd_convolutions(), st.booleans(), st.integers(0, 99))
-def test_winograd(close, capfd, monkeypatch, case, relu, seed):
+@given(winograd_convolutions(), st.sampled_from([f for f in ALL if f != "sigmoid"]), st.integers(0, 99))
+def test_winograd(close, capfd, monkeypatch, case, activation, seed):
     monkeypatch.setenv("ONEDNN_VERBOSE", "1")  # our own lines only: oneDNN has read the variable long ago
     geometry, x_shape, w_shape, g_shape, layout = case
-    rng, arrange, relu = np.random.default_rng(seed), LAYOUTS[layout], "relu" if relu else None
+    rng, arrange = np.random.default_rng(seed), LAYOUTS[layout]
     x, w, g = drawn(rng, *x_shape), drawn(rng, *w_shape), drawn(rng, *g_shape) + np.float32(0.5)
     b, c = drawn(rng, w_shape[0]), drawn(rng, w_shape[1])
 
@@ -112,11 +112,13 @@ def test_winograd(close, capfd, monkeypatch, case, relu, seed):
         assert ("fastvae_winograd" in capfd.readouterr().out) is HAS_AVX512
         return result
 
-    w64, rectified = w.astype("float64"), (lambda a: np.maximum(a, 0)) if relu else (lambda a: a)
-    (y,) = run(partial(abstract.Conv, relu), arrange(x), arrange(w), b)
-    close(y, rectified(nhwc(reference.forward(nchw(x), w64, **geometry)) + b))
-    (image,) = run(partial(abstract.ConvTransposed, relu), arrange(g), arrange(w), c, np.empty(x_shape, "float32"))
-    close(image, rectified(nhwc(reference.image_gradient(nchw(g), w64, x_shape[1:3], **geometry)) + c))
+    w64, activated = w.astype("float64"), ALL[activation]
+    (y,) = run(partial(abstract.Conv, activation), arrange(x), arrange(w), b)
+    close(y, activated(nhwc(reference.forward(nchw(x), w64, **geometry)) + b))
+    (image,) = run(
+        partial(abstract.ConvTransposed, activation), arrange(g), arrange(w), c, np.empty(x_shape, "float32")
+    )
+    close(image, activated(nhwc(reference.image_gradient(nchw(g), w64, x_shape[1:3], **geometry)) + c))
     for name, summed in (("top", g), ("image", x)):
         gradient = partial(abstract.ConvWeightsGradient, name)
         dw, sums = run(gradient, arrange(x), arrange(g), np.empty(w_shape, "float32"))
@@ -143,7 +145,7 @@ def narrow_convolutions(draw):
 
 
 @SWEEP
-@given(narrow_convolutions(), st.sampled_from(abstract.ACTIVATIONS), st.booleans(), st.integers(0, 99))
+@given(narrow_convolutions(), ACTIVATIONS, st.booleans(), st.integers(0, 99))
 def test_narrow(close, capfd, monkeypatch, case, activation, has_bias, seed):
     monkeypatch.setenv("ONEDNN_VERBOSE", "1")
     geometry, x_shape, w_shape, g_shape, layout = case
@@ -155,7 +157,7 @@ def test_narrow(close, capfd, monkeypatch, case, activation, has_bias, seed):
     (image,) = compiled(op, LAYOUTS[layout](g), LAYOUTS[layout](w), *bias, like)
     assert ("deconvolution,fastvae_narrow" in capfd.readouterr().out) is HAS_AVX512
     expected = nhwc(reference.image_gradient(nchw(g), w.astype("float64"), x_shape[1:3], **geometry)) + b
-    close(image, reference.activate(expected, activation))
+    close(image, ALL[activation](expected))
 
 
 NOT_NARROW = [(5, 16, 3, 1), (1, 24, 3, 1), (1, 16, 12, 1), (2, 32, 3, 2)]

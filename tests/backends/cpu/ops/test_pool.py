@@ -130,6 +130,10 @@ def test_windows_without_a_pixel_have_no_maximum():
     op = pool.Pool((2, 2), (1, 1), ignore_border=False)
     with pytest.raises(ValueError, match="Pool: a window has no pixel, in images of 0 x 3"):
         compiled(Pool(op), np.zeros((1, 0, 3, 1), "float32"))
+    with pytest.raises(
+        ValueError, match="Pool: windows of 2 x 2 do not fit into the images with padding 0 x 0, of 1 x 3"
+    ):
+        compiled(Pool(pool.Pool((2, 2), fits=True)), np.zeros((1, 1, 3, 1), "float32"))
     with pytest.raises(ValueError, match="PoolGradient: images of 4 x 4 pixels have 2 x 2 windows, not 2 x 1"):
         arrays = [np.zeros(s, "float32") for s in ((1, 4, 4, 1), (1, 2, 2, 1), (1, 2, 1, 1))]
         compiled(PoolGradient(pool.PoolGradient((2, 2))), *arrays)
