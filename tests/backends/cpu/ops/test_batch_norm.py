@@ -248,3 +248,28 @@ def test_an_activation_stays_apart_where_the_normalised_x_is_looked_at(stock, rn
     value = drawn(rng, 30, 5)
     for found, expected in zip(function(value), theano.function([x], outputs, mode=stock)(value)):
         close(found, expected)
+
+
+def test_images_of_somebody_who_keeps_them_channels_last(stock, rng, close):
+    """As Keras does: transposed before and behind every convolution, and normalised along all axes but the last."""
+    params = [
+        theano.shared(v) for v in (drawn(rng, 4, 3, 3, 3), drawn(rng, 2, 4, 3, 3), abs(drawn(rng, 4)), drawn(rng, 4))
+    ]
+    first, second, gamma, beta = params
+    x = tt.ftensor4()
+
+    def convolved(x, w):
+        return tt.nnet.conv2d(x.dimshuffle(0, 3, 1, 2), w).dimshuffle(0, 2, 3, 1)
+
+    h = bn.batch_normalization_train(convolved(x, first), gamma, beta, [0, 1, 2])[0]
+    loss = tt.sqr(convolved(tt.nnet.relu(h, 0.1), second)).sum()
+    (new,), _ = recognise([loss])
+    with theano.change_flags(on_opt_error="raise"):
+        step = theano.function([x], [new, *theano.grad(new, params)])
+    assert not fast_path.layout_copies(step)
+    assert not any(isinstance(node.op, tt.DimShuffle) for node in step.maker.fgraph.apply_nodes)
+    images = drawn(rng, 2, 9, 8, 3)
+    for value, reference in zip(
+        step(images), theano.function([x], [loss, *theano.grad(loss, params)], mode=stock)(images)
+    ):
+        close(value, reference)
