@@ -191,20 +191,22 @@ def test_five_steps_equal_stocks(shape, axes, expected, stock, rng, close):
 
 
 def test_what_is_left_to_stock_and_what_one_number_serves(stock, rng, close):
-    """float64, a mean that is computed for no channel by itself, and scalars for all channels."""
+    """float64 is; a scale, bias or variance of one number, and axes of length 1, are not."""
     x, wide = tt.ftensor4(), tt.dtensor4()
     one = theano.shared(np.ones((1, 1, 1, 1), "float32"), broadcastable=[True] * 4)
     each = theano.shared(np.ones((1, 3, 1, 1), "float32"), broadcastable=[True, False, True, True])
     mean, deviation = each * 2, each * 3
+    pooled = x.mean((2, 3), keepdims=True)  # two axes of length 1
     outputs = [
         bn.batch_normalization_train(x, each, each, "spatial")[0] * 2,
+        bn.batch_normalization_train(pooled, each, each, "per-activation")[0],
         bn.batch_normalization_test(x, each, one, mean, one, "spatial"),
         bn.batch_normalization(x, each, one, mean, deviation),
         bn.batch_normalization_train(wide, each, each, "spatial")[0],
     ]
     function = theano.function([x, wide], outputs)
     ops = [type(node.op) for node in function.maker.fgraph.apply_nodes]
-    assert ops.count(BatchNormTrain) == 1 and ops.count(BatchNormInference) == 2
+    assert ops.count(BatchNormTrain) == 2 and ops.count(BatchNormInference) == 2
     value = rng.standard_normal((4, 3, 5, 6))
     values = (value.astype("float32"), value)
     for found, expected in zip(function(*values), theano.function([x, wide], outputs, mode=stock)(*values)):
