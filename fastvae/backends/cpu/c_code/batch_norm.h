@@ -15,6 +15,7 @@
 
 #define WIDE 256 /* columns; narrower matrices are folded */
 #define TILE 512 /* columns that are summed at a time */
+#define SHARE 32 /* columns whose sums one thread puts together */
 #define MAX_CHUNK 128 /* rows summed in float */
 #define MIN_CHUNK 16
 #define PIECES 64 /* into how many a matrix is divided if chunks of that size allow */

@@ -274,6 +274,8 @@ def local_fuse_activation(node):
     if not isinstance(norm.op, (BatchNormTrain, BatchNormInference)) or norm.op.activation:
         return False
     z, y = norm.outputs[0], node.outputs[0]
+    if node.inputs[0] is not z:  # but one of the statistics
+        return False
     slopes = {client for v in (z, y) for client, place in v.clients if client != "output" and place == 0}
     fused = {slope: _gradient_behind(slope, norm) for slope in slopes if _is_slope_of(slope, activation)}
     fused = {slope: gradient for slope, gradient in fused.items() if gradient is not None}

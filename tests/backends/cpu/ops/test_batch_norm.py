@@ -243,8 +243,9 @@ def test_an_activation_stays_apart_where_the_normalised_x_is_looked_at(stock, rn
     y = BatchNorm((0,))(x.dot(w), np.ones((1, 6), "float32"), np.zeros((1, 6), "float32"), EPSILON)[0]
     outputs = [tt.Elemwise(activations.LeakyRelu(0.5))(y), y]
     loss = (outputs[0] ** 3).sum() + y.sum()
-    outputs.append(tt.grad(loss, w))
-    function = theano.function([x], outputs)
+    outputs += [tt.grad(loss, w), tt.tanh(y.owner.outputs[1]) + tt.tanh(y.owner.outputs[1] ** 2)]  # of the mean
+    with theano.change_flags(on_opt_error="raise"):
+        function = theano.function([x], outputs)
     (norm,) = (node for node in function.maker.fgraph.apply_nodes if isinstance(node.op, BatchNormTrain))
     assert norm.op.activation is None
     value = drawn(rng, 30, 5)
