@@ -69,12 +69,8 @@ def register(profile: Settings) -> None:
     fastvae_onednn_winograd        1.625  convolutions of stride 1 may take Winograd's kernel
     fastvae_onednn_layout           1.63  changes of layout cancel, through element-wise Ops and sums too
     fastvae_onednn_reshape         1.635  element-wise Ops and sums on images that are a view of vectors work on these
-<<<<<<< HEAD
-    fastvae_onednn_passes           1.64  ReLU gradients, rows of a minibatch, sums, maxima and random numbers become
-=======
     fastvae_onednn_batch_norm      1.637  activations become part of the batch normalisation before them
-    fastvae_onednn_passes           1.64  ReLU gradients, rows of a minibatch, total sums and random numbers become
->>>>>>> main
+    fastvae_onednn_passes           1.64  ReLU gradients, rows of a minibatch, sums, maxima and random numbers become
                                           one threaded pass each
     (fastvae_stock)                 1.65  what is left of the abstract Ops becomes stock; always there
     fastvae_onednn_product          1.72  matrix products that BlasOpt (1.7) found become the CPU's
