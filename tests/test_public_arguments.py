@@ -65,6 +65,7 @@ ADMISSIBLE = {
     "integer from 2": {"natural"},
     "number": {"natural", "zero", "negative", "float", "negative float", "large"},
     "number above 0": {"natural", "float", "large"},
+    "number above 1e-05": {"natural", "float", "large"},
     "number of at least 0": {"natural", "zero", "float", "large"},
     "number of at least 0 and below 1": {"zero", "float"},
     "boolean": {"boolean"},

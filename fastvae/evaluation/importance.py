@@ -39,8 +39,8 @@ from fastvae.arguments import RNG, generator
 from fastvae.compilation import InTurn
 from fastvae.datasets.validation import in_type
 from fastvae.elbo import vae_model
+from fastvae.elbo.evaluating import in_evaluation
 from fastvae.errors import ConfigurationError, DataError
-from fastvae.nn import for_evaluation
 
 
 class Estimate(NamedTuple):
@@ -301,7 +301,7 @@ def _per_datum(variable):
 
 
 def _function(inputs, outputs):
-    return InTurn(theano.function(inputs, for_evaluation(outputs), on_unused_input="ignore"))
+    return InTurn(theano.function(inputs, in_evaluation(outputs, inputs), on_unused_input="ignore"))
 
 
 def _prepared(owner, model, data, seed, local_rv, batch_size):

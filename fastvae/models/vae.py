@@ -37,6 +37,7 @@ from fastvae import elbo, expressions, kinds, likelihoods, nn, posteriors, train
 from fastvae.arguments import RNG, generator
 from fastvae.compilation import InTurn
 from fastvae.datasets.validation import in_type
+from fastvae.elbo.evaluating import in_evaluation
 from fastvae.errors import ConfigurationError, DataError
 from fastvae.evaluation import importance
 from fastvae.minibatch import Minibatch
@@ -406,17 +407,17 @@ class VAE(abc.ABC):
     @cached_property
     def _encode_mean(self):
         x = tt.tensor4("images", dtype="float32")
-        return InTurn(theano.function([x], nn.for_evaluation(self.encode(x)[0])))
+        return InTurn(theano.function([x], in_evaluation(self.encode(x)[0], [x])))
 
     @cached_property
     def _encode_spread(self):
         x = tt.tensor4("images", dtype="float32")
-        return InTurn(theano.function([x], nn.for_evaluation(self.encode(x)[1])))
+        return InTurn(theano.function([x], in_evaluation(self.encode(x)[1], [x])))
 
     @cached_property
     def _decode_mean(self):
         z = tt.matrix("z", dtype="float32")
-        return InTurn(theano.function([z], nn.for_evaluation(self.decode(z))))
+        return InTurn(theano.function([z], in_evaluation(self.decode(z), [z])))
 
     @kinds.checked(images=kinds.anything, owner=kinds.text, keep_bytes=kinds.boolean)
     def training_images(self, images: Any, owner: str, keep_bytes: bool = True) -> Any:

@@ -107,7 +107,18 @@ def masks(outputs: Sequence[theano.Variable]) -> list[SharedVariable]:
         In the order in which the nodes use them.
     """
     drawn = [node.inputs[1] for node in io_toposort(graph_inputs(outputs), outputs) if is_dropout(node)]
-    return list(dict.fromkeys(v for v in graph_inputs(drawn) if getattr(v.tag, "is_rng", False)))
+    return list(dict.fromkeys(map(_state_of, drawn)))
+
+
+def _state_of(u):
+    """The state from which random numbers come, of the first sample if those of several follow each other."""
+    node = u.owner
+    while not isinstance(node.op, mrg_uniform):
+        node = node.inputs[0].owner
+    state = node.inputs[0]
+    while state.owner is not None:
+        state = state.owner.inputs[0]
+    return state
 
 
 def is_dropout(node: theano.Apply) -> bool:

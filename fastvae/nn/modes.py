@@ -21,13 +21,14 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import theano
 import theano.tensor as tt
 from theano.compile import SharedVariable, ViewOp
+from theano.configparser import change_flags
 from theano.gof.graph import inputs as graph_inputs
 from theano.gof.graph import io_toposort
 from theano.tensor.nnet.bn import AbstractBatchNormInference, AbstractBatchNormTrain
@@ -40,6 +41,7 @@ REMEDY = "give batch_normalization_train its running_mean= and running_var=, or 
 
 
 @kinds.checked(outputs=EXPRESSIONS)
+@change_flags(compute_test_value="off")
 def for_evaluation(outputs: Any) -> Any:
     """The evaluation form of expressions in training form.
 
@@ -92,6 +94,7 @@ def running_statistics(outputs: Any) -> list[SharedVariable]:
     Parameters
     ----------
     outputs : theano variable or sequence of them
+        In training form or in evaluation form.
 
     Returns
     -------
@@ -104,10 +107,12 @@ def running_statistics(outputs: Any) -> list[SharedVariable]:
     >>> running_statistics(nn.BatchNorm(3, name="norm")(tt.matrix("x", dtype="float32")))
     [norm.running_mean, norm.running_var]
     """
-    return list(dict.fromkeys(shared for shared, _ in _running(outputs)))
+    sources = [_source(taken) for taken, _ in _running(outputs)]
+    return list(dict.fromkeys(source[0] for source in sources if source is not None))
 
 
 @kinds.checked(outputs=EXPRESSIONS)
+@change_flags(compute_test_value="off")
 def running_updates(outputs: Any) -> dict[SharedVariable, theano.Variable]:
     """The updates that the batch normalisations in expressions make to their running means and variances.
 
@@ -132,8 +137,11 @@ def running_updates(outputs: Any) -> dict[SharedVariable, theano.Variable]:
     [norm.running_mean, norm.running_var]
     """
     found: dict[SharedVariable, list[theano.Variable]] = {}
-    for shared, new in _running(outputs):
-        found.setdefault(shared, []).append(new)
+    for taken, new in _running(outputs):
+        source = _source(taken)
+        if source is not None and new is not None:
+            shared, in_own_shape = source
+            found.setdefault(shared, []).append(in_own_shape(new))
     return OrderedDict((shared, _mean(values)) for shared, values in found.items())  # Theano warns of a plain dict
 
 
@@ -141,31 +149,31 @@ def _mean(values):
     return values[0] if len(values) == 1 else sum(values[1:], values[0]) / np.array(len(values), values[0].dtype)
 
 
-def _running(outputs: Any) -> Iterator[tuple[SharedVariable, theano.Variable]]:
-    """Each running statistic that is a shared variable, and its new value in its own shape, node by node."""
+def _running(outputs: Any) -> Iterator[tuple[theano.Variable, theano.Variable | None]]:
+    """What each node takes as a running mean or variance, and its new value; None for a node in evaluation form."""
     outputs = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
     for node in io_toposort(graph_inputs(outputs), outputs):
         if isinstance(node.op, AbstractBatchNormTrain):
-            for taken, new in zip(node.inputs[5:], node.outputs[3:]):
-                shared, value = _in_own_shape(taken, new)
-                if shared is not None:
-                    yield shared, value
+            yield from zip(node.inputs[5:], node.outputs[3:])
+        elif isinstance(node.op, AbstractBatchNormInference):
+            yield from ((taken, None) for taken in node.inputs[3:5])
 
 
-def _in_own_shape(taken: theano.Variable, value: theano.Variable) -> tuple[SharedVariable | None, theano.Variable]:
-    """The shared variable that a node takes as `taken`, in another shape, and a value in the shared one's shape."""
+def _source(taken: theano.Variable) -> tuple[SharedVariable, Callable[[Any], Any]] | None:
+    """The shared variable that a node takes in another shape, and a function that gives a value its own shape."""
     if isinstance(taken, SharedVariable):
-        return taken, tt.patternbroadcast(value, taken.broadcastable)
+        return taken, lambda value: tt.patternbroadcast(value, taken.broadcastable)
     op = taken.owner.op if taken.owner is not None else None
     if isinstance(op, tt.DimShuffle):
         axes = [axis for axis, source in enumerate(op.new_order) if source != "x"]
         if [op.new_order[axis] for axis in axes] != list(range(taken.owner.inputs[0].ndim)):
-            return None, value
-        added = [axis for axis in range(value.ndim) if axis not in axes]
-        value = tt.addbroadcast(value, *added).dimshuffle(axes)
-    elif not isinstance(op, (tt.Rebroadcast, ViewOp)) and type(op).__name__ != "HostFromGpu":
-        return None, value
-    return _in_own_shape(taken.owner.inputs[0], value)
+            return None
+        added = [axis for axis in range(taken.ndim) if axis not in axes]
+        found = _source(taken.owner.inputs[0])
+        return found and (found[0], lambda value: found[1](tt.addbroadcast(value, *added).dimshuffle(axes)))
+    if isinstance(op, (tt.Rebroadcast, ViewOp)) or type(op).__name__ == "HostFromGpu":
+        return _source(taken.owner.inputs[0])
+    return None
 
 
 def _evaluated(node: theano.Apply, inputs: list[theano.Variable]) -> list[theano.Variable] | None:

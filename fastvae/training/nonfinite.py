@@ -83,7 +83,7 @@ def skip_bad_steps(loss: theano.Variable, updates: dict) -> tuple[theano.Variabl
     >>> [float(step(rate)) for rate in (1, np.inf, 1)], float(x.get_value())
     ([1.0, nan, 2.0], 3.0)
     """
-    floats = [new for new in updates.values() if new.dtype.startswith("float")]
+    floats = [new for new in updates.values() if getattr(new, "dtype", "").startswith("float")]
     good = tt.all(tt.stack([_is_finite(value) for value in (loss, *floats)]))
     guarded = {
         shared: new

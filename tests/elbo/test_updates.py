@@ -41,7 +41,8 @@ class User:
             mean = tt.tanh(self.normalised(self.zs.dot(self.p["w3"]), 2)).dot(self.p["w4"])
             pm.Normal("x_", mean, 1, observed=self.xs, dtype="float32", total_size=N)
         encoded = tt.tanh(self.normalised(self.xs.dot(self.p["w1"]), 1)).dot(self.p["w2"])
-        self.inference = pm.ADVI(model=self.model, local_rv={self.zs: dict(mu=encoded[:, :2], rho=encoded[:, 2:])})
+        self.local_rv = {self.zs: dict(mu=encoded[:, :LATENT], rho=encoded[:, LATENT:])}
+        self.inference = pm.ADVI(model=self.model, local_rv=self.local_rv)
 
     def normalised(self, h, i):
         mean = theano.shared(np.zeros(UNITS, "float32"), name=f"mean{i}")

@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import theano
 import theano.tensor as tt
+from theano.sandbox.rng_mrg import MRG_RandomStreams
 
+import fastvae
 from fastvae import nn
 from fastvae.backends.abstract.dropout import Dropout as Op
 from fastvae.errors import ConfigurationError
@@ -74,6 +76,13 @@ def test_streams_of_one_network_differ():
     assert (states[0].get_value() != states[1].get_value()).any()
     dropout.seed([y], 5)
     assert (states[0].get_value() != states[1].get_value()).any()
+
+
+def test_a_seed_is_for_masks_alone():
+    rows = fastvae.Minibatch(np.zeros((9, 3), "float32"), 4, seed=1)
+    noise = MRG_RandomStreams(5).normal(rows.shape, dtype="float32")
+    (state,) = dropout.masks([nn.Dropout(P, name="drop")(rows + noise)])
+    assert state.name == "drop.state"
 
 
 def test_nothing_is_dropped_at_p_0_and_in_evaluation():

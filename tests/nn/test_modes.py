@@ -44,6 +44,13 @@ def test_stock_graphs_become_stock_inference(full):
     np.testing.assert_allclose(mean.get_value().ravel(), 0.9 * 1.5 + 0.1 * value.mean(AXES), rtol=1e-5)
 
 
+def test_statistics_are_state_in_evaluation_form_too():
+    layer, x = nn.BatchNorm(3, name="norm"), tt.fmatrix("x")
+    y = nn.for_evaluation(layer(x))
+    assert nn.running_statistics(y) == layer.get_state() and nn.running_updates(y) == {}
+    assert nn.collect_params(y) == layer.get_params()
+
+
 def test_what_has_no_training_form_stays_the_same_object():
     x = tt.ftensor4("x")
     (y, *_), _ = network(x)

@@ -12,6 +12,7 @@ from fastvae import nn
 from fastvae.errors import ConfigurationError, DataError, NonFiniteError
 from fastvae.evaluation import elbo
 from tests.conftest import ROOT
+from tests.elbo.test_updates import User
 
 IMAGES = np.random.default_rng(0).random((40, 1, 4, 4)).astype("float32")
 
@@ -158,3 +159,23 @@ def test_iwae_takes_a_pass_for_each_sample_and_no_other_way(caplog):
 def test_a_minibatch_of_one_vector_has_no_variance():
     with pytest.raises(NonFiniteError, match="the first step makes 'norm2.running_var' .* minibatches of at least 2$"):
         trained(n=2, batch_size=1)
+
+
+@pytest.mark.parametrize("way", ["default_update", "more_updates"])
+def test_a_users_model_in_parts_is_the_one_in_one_go(way, tmp_path, capsys):
+    def run(n, user, **options):
+        approx = fastvae.fit(
+            n, model=user.model, local_rv=user.local_rv, random_seed=1, obj_optimizer=fastvae.adam(learning_rate=0.01),
+            more_obj_params=list(user.p.values()), more_updates=user.more_updates or None,
+            more_replacements={user.xs: fastvae.Minibatch(user.x.repeat(3, axis=0), len(user.x), seed=1)},
+            progressbar=False, **options,
+        )  # fmt: skip
+        return approx.hist, [v.get_value() for v in [*user.p.values(), *user.running]]
+
+    hist, expected = run(4, User(way))
+    user = User(way)
+    run(2, user, checkpoint=tmp_path)
+    for again in (user, User(way)):
+        found, values_after = run(4, again, checkpoint=tmp_path, resume=True)
+        assert found.tobytes() == hist.tobytes() and same(values_after, expected)
+    assert "not bit for bit" not in capsys.readouterr().err

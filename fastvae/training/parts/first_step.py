@@ -59,7 +59,7 @@ class FirstStep(Part):
         if not np.isfinite(step.loss) or (step.newest and nonfinite.first_bad(self.params) is not None):
             cause = self.cause(step.loss)
             raise NonFiniteError(f"the first step fails, its loss is {step.loss}: {cause}", run.approx)
-        bad = nonfinite.first_bad(self.statistics) if step.newest else None
+        bad = nonfinite.first_bad(self.statistics)  # once it is NaN it stays so, also where steps have been taken since
         if bad is not None:
             raise NonFiniteError(
                 f"the first step makes {bad} infinite or NaN: its batch normalisation is of a single value, which has "
