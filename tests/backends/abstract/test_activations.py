@@ -155,3 +155,15 @@ def test_settings_number_all_kinds():
     numbers = [settings(op) for op in ("relu", "sigmoid", tt.tanh.scalar_op, tt.nnet.softplus.scalar_op, *OPS)]
     assert [number for number, *_ in numbers] == list(range(1, 1 + len(KINDS)))
     assert all(len(each) == 4 for each in numbers) and np.isnan(settings(LeakyRelu(0.1))[3])
+
+
+def test_compiled_code_keeps_the_sign_of_0_whatever_the_compilers_flags_are():
+    x = tt.fvector()
+    y = tt.Elemwise(SignedRelu())(x)
+    mode = theano.Mode("cvm", "fast_run").excluding("fastvae_onednn")
+    flags = "-fno-signed-zeros -fassociative-math -fno-trapping-math"  # as in the profiles
+    with theano.configparser.change_flags({"gcc.cxxflags": flags}):
+        function = theano.function([x], [y, tt.grad(tt.sum(3 * y), x)], mode=mode)
+    values, slopes = function(np.float32([-2, -1, 0, 1] * 8))
+    assert np.signbit(values[:4]).tolist() == [True, True, False, False]
+    assert slopes[:4].tolist() == [0, 0, 1.5, 3]
