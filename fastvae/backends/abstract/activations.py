@@ -153,14 +153,26 @@ class LeakyRelu(Activation):
         return scalar.switch(source > zero, one, below)
 
 
-class _Sign(scalar.UnaryScalarOp):
-    """1 where the sign bit is set (also of -0), else 0."""
+# The sign of a 0 is set and found by bits. The compiler's flags may say that nobody looks at it: copysign(0, x)
+# is 0 to it then, signbit(x) is x < 0, and the bits of what compares equal to 0 are those of +0.
+def _bits(dtype):
+    """A number's type in C, that of its bits, and its sign bit."""
+    single = "float", "unsigned int", "0x80000000u"
+    return single if dtype == "float32" else ("double", "unsigned long", "(1ul << 63)")
+
+
+class _IsPlusZero(scalar.UnaryScalarOp):
+    """1 for +0, else 0, for -0 too."""
 
     def impl(self, x):
-        return np.asarray(np.signbit(x), np.asarray(x).dtype)[()]
+        return np.asarray((x == 0) & ~np.signbit(x), np.asarray(x).dtype)[()]
 
     def c_code(self, node, name, inputs, outputs, sub):
-        return f"{outputs[0]} = signbit({inputs[0]}) ? 1 : 0;"
+        number, bits, _ = _bits(node.inputs[0].dtype)
+        return f"""{{
+            union {{ {number} value; {bits} bits; }} number = {{ {inputs[0]} }};
+            {outputs[0]} = number.bits == 0 ? 1 : 0;
+        }}"""
 
     def c_code_cache_version(self):
         return (1,)
@@ -170,23 +182,26 @@ class _Sign(scalar.UnaryScalarOp):
 
 
 class _SignOfZero(scalar.UnaryScalarOp):
-    """-0 where x is below 0, else 0, whatever the compiler's flags say of the sign of 0."""
+    """-0 where x is below 0, else +0."""
 
     def impl(self, x):
         return np.copysign(np.zeros_like(x), -1 if x < 0 else 1)
 
     def c_code(self, node, name, inputs, outputs, sub):
-        suffix = "f" if node.inputs[0].dtype == "float32" else ""
-        return f"{outputs[0]} = copysign(0.{suffix}, {inputs[0]} < 0 ? -1.{suffix} : 1.{suffix});"
+        number, bits, sign = _bits(node.inputs[0].dtype)
+        return f"""{{
+            union {{ {bits} bits; {number} value; }} zero = {{ {inputs[0]} < 0 ? {sign} : 0 }};
+            {outputs[0]} = zero.value;
+        }}"""
 
     def c_code_cache_version(self):
-        return (1,)
+        return (2,)
 
     def L_op(self, inputs, outputs, gradients):
         return [inputs[0].zeros_like()]
 
 
-_sign = _Sign(scalar.transfer_type(0), name="sign_bit")
+_is_plus_zero = _IsPlusZero(scalar.transfer_type(0), name="is_plus_zero")
 _sign_of_zero = _SignOfZero(scalar.transfer_type(0), name="sign_of_zero")
 
 
@@ -209,8 +224,9 @@ class SignedRelu(Activation):
 
     def slope(self, source):
         zero, one, at_zero = _constants(source, 0, 1, self.at_zero)
-        at_zero = scalar.switch(_sign(source) > zero, zero, at_zero)  # OpenCL wants a comparison here
-        return scalar.switch(source > zero, one, _at_zero_or_nan(source, at_zero, self.at_nan))
+        at_nan = source if self.at_nan is NAN else _constants(source, self.at_nan)[0]
+        at_zero = scalar.switch(_is_plus_zero(source) > zero, at_zero, zero)  # OpenCL wants a comparison here
+        return scalar.switch(source > zero, one, scalar.switch(scalar.isnan(source), at_nan, at_zero))
 
 
 class Elu(Activation):

@@ -168,3 +168,15 @@ def test_test_values_as_pymc3_wants_them():
             slope = theano.grad(y.sum(), x)
             np.testing.assert_allclose(y.tag.test_value, FORMULAS[op](x.tag.test_value), rtol=1e-5)
             assert np.isfinite(theano.grad(slope.sum(), x).tag.test_value).all()
+
+
+def test_compiled_code_keeps_the_sign_of_0_whatever_the_compilers_flags_are():
+    x = tt.fvector()
+    y = tt.Elemwise(SignedRelu())(x)
+    mode = theano.Mode("cvm", "fast_run").excluding("fastvae_onednn")
+    flags = "-fno-signed-zeros -fassociative-math -fno-trapping-math"  # as in the profiles
+    with theano.configparser.change_flags({"gcc.cxxflags": flags}):
+        function = theano.function([x], [y, tt.grad(tt.sum(3 * y), x)], mode=mode)
+    values, slopes = function(np.float32([-2, -1, 0, 1] * 8))
+    assert np.signbit(values[:4]).tolist() == [True, True, False, False]
+    assert slopes[:4].tolist() == [0, 0, 1.5, 3]

@@ -47,4 +47,5 @@ class Unpad(_OfZeros):
 @lowers(IncSubtensor, stage="recognise")
 def set_in_zeros(node):
     """`set_subtensor` into zeros, as `pad.of_set_subtensor` finds it."""
-    return [pad.of_set_subtensor(node)] if all_float32(node.inputs[:2]) and pad.of_set_subtensor(node) else None
+    new = pad.of_set_subtensor(node)
+    return None if new is None or new.dtype != "float32" else [new]

@@ -6,9 +6,13 @@ import theano
 import theano.tensor as tt
 from hypothesis import given
 from hypothesis import strategies as st
+from theano.tensor.nnet.abstract_conv import bilinear_upsampling
+from theano.tensor.signal.pool import pool_2d
 
 from fastvae.backends import abstract
 from fastvae.backends.cpu.ops.concatenate import Concatenate, Split
+from fastvae.backends.rewrites.recognise import recognise
+from tests.backends.cpu.fast_path import findings, layout_copies
 from tests.backends.cpu.ops.running import LAYOUTS, SWEEP, by_any_threads, compiled, drawn
 
 
@@ -57,5 +61,27 @@ def test_between_convolutions_the_gradient_is_stocks(stock, close):
     nodes = function.maker.fgraph.apply_nodes
     axes = {kind: [node.op.axis for node in nodes if isinstance(node.op, kind)] for kind in (Concatenate, Split)}
     assert axes == {Concatenate: [3], Split: [3]}
+    for value, expected in zip(function(), theano.function([], outputs, mode=stock)()):
+        close(value, expected)
+
+
+def test_pooling_upsampling_padding_and_a_skip_connection_are_on_the_fast_path(stock, close):
+    rng = np.random.default_rng(0)
+    weights = [theano.shared(drawn(rng, *shape, 3, 3) / 3) for shape in ((4, 1), (4, 4), (4, 8), (4, 4))]
+
+    def conv(x, weight):
+        return tt.tanh(tt.nnet.conv2d(x, weight, border_mode="half"))
+
+    skip = conv(theano.shared(drawn(rng, 2, 1, 8, 8)), weights[0])
+    h = conv(pool_2d(skip, (2, 2), ignore_border=True), weights[1])
+    h = conv(tt.concatenate([tt.repeat(tt.repeat(h, 2, axis=2), 2, axis=3), skip], axis=1), weights[2])
+    h = conv(bilinear_upsampling(h, 2), weights[3])
+    n, c, rows, columns = h.shape
+    h = tt.set_subtensor(tt.zeros((n, c, rows + 2, columns + 2))[:, :, 1:-1, 1:-1], h)
+    (loss,), _ = recognise([tt.sum(pool_2d(h, (3, 3), ignore_border=False, mode="sum") ** 2)])
+    outputs = [loss, *theano.grad(loss, weights)]
+    function = theano.function([], outputs)
+    assert findings(function) in ({}, {"layout copies": [str(found) for found in layout_copies(function)]})
+    assert all(copy.inputs[0].owner is None for copy in layout_copies(function))  # of the image, at most
     for value, expected in zip(function(), theano.function([], outputs, mode=stock)()):
         close(value, expected)
