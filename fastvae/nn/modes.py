@@ -171,7 +171,7 @@ def _source(taken: theano.Variable) -> tuple[SharedVariable, Callable[[Any], Any
         added = [axis for axis in range(taken.ndim) if axis not in axes]
         found = _source(taken.owner.inputs[0])
         return found and (found[0], lambda value: found[1](tt.addbroadcast(value, *added).dimshuffle(axes)))
-    if isinstance(op, (tt.Rebroadcast, ViewOp)) or type(op).__name__ == "HostFromGpu":
+    if isinstance(op, (tt.Rebroadcast, ViewOp)) or type(op).__name__ == "HostFromGpu":  # pygpu may be absent
         return _source(taken.owner.inputs[0])
     return None
 

@@ -186,6 +186,14 @@ def test_every_sample_has_a_mask_of_its_own_and_a_step_goes_on_where_the_last_en
         assert sorted(map(bytes, found[steps])) == sorted(map(bytes, expected[steps]))
 
 
+def test_a_mask_that_all_rows_share_keeps_samples_apart_too(caplog):
+    streams = pm.tt_rng(5)
+    step = masked(lambda z: z * streams.binomial((LATENT,), p=0.5, dtype="float32"))
+    step()
+    assert "cannot share its batch axis: mrg_uniform" in caplog.text
+    step(fold=False)
+
+
 def free(node):
     leaves = theano.gof.graph.inputs(node.inputs)
     return [v for v in leaves if not isinstance(v, (theano.Constant, theano.compile.SharedVariable))]
