@@ -15,8 +15,7 @@ training form, of which `for_evaluation` makes the evaluation form.
     batch_norm.py       BatchNorm
     dropout.py          Dropout
     modes.py            for_evaluation, running_updates, running_statistics
-    leaky_relu.py       LeakyReLU
-    prelu.py            PReLU
+    rectifiers.py       LeakyReLU, PReLU
     activations.py      relu, leaky_relu, elu, selu, gelu, swish, sigmoid, tanh, softplus, clip, identity, ACTIVATIONS
     initializers.py     glorot_uniform, he_normal, normal, constant, zeros, ones
     collect.py          collect_params, not_trainable
@@ -54,11 +53,10 @@ from fastvae.nn.dropout import Dropout
 from fastvae.nn.flatten import Flatten, Reshape
 from fastvae.nn.initializers import constant, glorot_uniform, he_normal, normal, ones, zeros
 from fastvae.nn.layer import Layer
-from fastvae.nn.leaky_relu import LeakyReLU
 from fastvae.nn.linear import Linear
 from fastvae.nn.modes import for_evaluation, running_statistics, running_updates
 from fastvae.nn.pool import AveragePool2D, GlobalAveragePool2D, MaxPool2D
-from fastvae.nn.prelu import PReLU
+from fastvae.nn.rectifiers import LeakyReLU, PReLU
 from fastvae.nn.upsample import Upsample2D
 
 __all__ = [

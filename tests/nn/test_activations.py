@@ -100,9 +100,61 @@ def test_relu_refuses_other_dtypes(dtype):
         (nn.tanh, np.tanh),
         (nn.softplus, lambda x: np.logaddexp(0, x)),
         (nn.identity, lambda x: x),
+        (nn.leaky_relu, lambda x: np.where(x > 0, x, 0.01 * x)),
+        (lambda x: nn.leaky_relu(x, 0.3), lambda x: np.where(x > 0, x, 0.3 * x)),
+        (nn.elu, lambda x: np.where(x > 0, x, np.expm1(x))),
+        (lambda x: nn.elu(x, 0.5), lambda x: np.where(x > 0, x, 0.5 * np.expm1(x))),
+        (nn.selu, lambda x: 1.0507009873554805 * np.where(x > 0, x, 1.6732632423543772 * np.expm1(x))),
+        (nn.gelu, lambda x: x * scipy.special.ndtr(x)),
+        (lambda x: nn.gelu(x, approximate=True), lambda x: x * scipy.special.expit(1.5957691 * (x + 0.044715 * x**3))),
+        (nn.swish, lambda x: x * scipy.special.expit(x)),
+        (lambda x: nn.swish(x, 2.5), lambda x: x * scipy.special.expit(2.5 * x)),
+        (lambda x: nn.clip(x, -1, 6), lambda x: np.clip(x, -1, 6)),
     ],
 )
 def test_the_others_match_numpy(activation, reference, assert_close):
     values = np.linspace(-20, 20, 81, dtype=np.float32)
     x = tt.vector("x", dtype="float32")
     assert_close(theano.function([x], activation(x))(values), reference(values.astype(float)))
+
+
+@pytest.mark.parametrize(
+    "activation", [nn.leaky_relu, nn.elu, nn.selu, nn.gelu, nn.swish, lambda x: nn.clip(x, -0.5, 0.5)]
+)
+def test_gradients_are_those_of_finite_differences(activation):
+    points = np.random.default_rng(0).standard_normal((3, 4)) * 2
+    theano.gradient.verify_grad(activation, [points], rng=np.random.RandomState(0), mode=MODES[1])
+
+
+def test_the_slope_at_exactly_zero_is_that_below():
+    x = tt.vector("x", dtype="float32")
+    for activation, expected in ((nn.leaky_relu, 0.01), (lambda v: nn.elu(v, 0.5), 0.5)):
+        slope = theano.function([x], theano.grad(activation(x).sum(), x), mode=MODES[1])
+        assert slope(np.zeros(1, "float32")) == np.float32(expected)
+
+
+def test_elu_has_a_gradient_for_large_arguments():
+    x = tt.vector("x", dtype="float32")
+    slopes = [theano.grad(elu(x).sum(), x) for elu in (nn.elu, tt.nnet.elu)]
+    ours, stock = theano.function([x], slopes, mode=MODES[1])(np.full(1, 1000, "float32"))
+    assert ours == 1 and np.isnan(stock)
+
+
+def test_names():
+    assert all(function is getattr(nn, name) for name, function in nn.ACTIVATIONS.items())
+    assert {"relu", "leaky_relu", "elu", "selu", "gelu", "swish", "tanh"} < nn.ACTIVATIONS.keys()
+
+
+@pytest.mark.parametrize(
+    "call, message",
+    [
+        (lambda x: nn.leaky_relu(x, 0), "leaky_relu: alpha=0 must be a finite number above 0"),
+        (lambda x: nn.elu(x, -1.0), "elu: alpha=-1.0 must be a finite number above 0"),
+        (lambda x: nn.swish(x, np.nan), "swish: beta=nan must be a finite number above 0"),
+        (lambda x: nn.clip(x, 1, 1), "clip: lower=1.0 must be below upper=1.0: exchange them"),
+        (lambda x: nn.gelu(x.astype("int32")), "gelu: the input .* is int32, not float32: cast it"),
+    ],
+)
+def test_what_is_not_admissible(call, message):
+    with pytest.raises(ConfigurationError, match=message):
+        call(tt.vector("x", dtype="float32"))

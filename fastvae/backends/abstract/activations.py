@@ -324,13 +324,20 @@ class ParametricRelu(_OfExpression, scalar.BinaryScalarOp):
         (zero,) = _constants(x, 0)
         return scalar.switch(x > zero, x, alpha * x)
 
+    def c_code(self, node, name, inputs, outputs, sub):
+        x, alpha = inputs
+        return f"{outputs[0]} = {x} > 0 ? {x} : {alpha} * {x};"
+
+    def c_code_cache_version(self):
+        return (1,)
+
     def L_op(self, inputs, outputs, gradients):
         (x, alpha), (g,) = inputs, gradients
         zero, one, half = _constants(x, 0, 1, 0.5)
-        slope = scalar.switch(x > zero, one, alpha)
-        if self.mean_at_zero:
-            slope = scalar.switch(scalar.eq(x, zero), half * (one + alpha), slope)
-        return [g * slope, g * scalar.switch(x > zero, zero, x)]
+        below = alpha
+        if self.mean_at_zero:  # and NaN at NaN, as in `tt.nnet.relu`
+            below = scalar.switch(x < zero, alpha, half * (one + alpha) + x)
+        return [g * scalar.switch(x > zero, one, below), g * scalar.switch(x > zero, zero, x)]
 
 
 #: The kinds of activations in the order of their numbers in compiled code, from 1 on; 0 stands for none.

@@ -93,20 +93,28 @@ class BilinearUpsampleGradient(_Bilinear):
 
 @recognises(tt.Reshape)
 def of_bilinear_upsampling(node):
-    """Theano's `bilinear_upsampling` by a whole ratio -> `BilinearUpsample`; it ends in a reshape of a convolution."""
+    """Theano's `bilinear_upsampling` by whole ratios -> `BilinearUpsample`; it ends in a reshape of a convolution."""
     enlarged = node.inputs[0].owner
-    if enlarged is None or not isinstance(enlarged.op, abstract_conv.AbstractConv2d_gradInputs):
-        return None
-    ratio, one_axis = max(enlarged.op.subsample), 1 in enlarged.op.subsample
-    for x in _images(node.inputs[1]):
-        # The same graph, made anew, says that nothing else was written; its two sizes are known by their product only.
-        images = enlarged.op.imshp[0]
-        same = abstract_conv.bilinear_upsampling(
-            x, ratio, batch_size=images, num_input_channels=None if images is None else 1, use_1D_kernel=one_axis
-        )
-        if equal_computations([same], node.outputs):
-            return BilinearUpsample((ratio, ratio), centred=False)(x)
+    for x in _images(node.inputs[1]) if enlarged is not None else ():
+        factors, same = _bilinear_upsampling(x, enlarged.op)
+        # The same graph, made anew, says that nothing else was written.
+        if same is not None and equal_computations([same], node.outputs):
+            return BilinearUpsample(factors, centred=False)(x)
     return None
+
+
+def _bilinear_upsampling(x, op):
+    """The factors and the expression if Theano's function ends in a convolution by this Op, else (None, None)."""
+    if isinstance(op, abstract_conv.AbstractConv2d_gradInputs):
+        ratio, images = max(op.subsample), op.imshp[0]  # of batch and channels only the product is known
+        sizes = dict(batch_size=images, num_input_channels=None if images is None else 1)
+        one_axis = min(op.subsample) < ratio
+        return (ratio, ratio), abstract_conv.bilinear_upsampling(x, ratio, use_1D_kernel=one_axis, **sizes)
+    if isinstance(op, abstract_conv.AbstractConv2d) and op.subsample == (1, 1):
+        factors = tuple(map(int, op.filter_dilation))
+        fractions = tuple((factor, 1) for factor in factors)
+        return factors, abstract_conv.bilinear_upsampling(x, frac_ratio=fractions, use_1D_kernel=False)
+    return None, None
 
 
 def _images(shape):

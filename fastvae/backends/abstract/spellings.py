@@ -82,8 +82,9 @@ def number(variable: Any, depth: int = 8) -> float | None:
 
     Examples
     --------
-    >>> number(0.5 * (1 + tt.as_tensor_variable(3.0)).dimshuffle("x", "x")), number(tt.fscalar())
-    (2.0, None)
+    >>> number(0.5 * (1 + tt.as_tensor_variable(3.0)).dimshuffle("x", "x")), number(tt.zeros_like(tt.fvector()))
+    (2.0, 0.0)
+    >>> number(tt.fscalar())
     """
     if isinstance(variable, tt.Constant):
         values = np.unique(variable.data)
@@ -91,6 +92,8 @@ def number(variable: Any, depth: int = 8) -> float | None:
     node = variable.owner
     if depth == 0 or node is None or not isinstance(node.op, (tt.Elemwise, tt.DimShuffle)):
         return None
+    if operands(variable, scalar.Second):  # a filled tensor
+        return number(node.inputs[1], depth - 1)
     values = []
     for v in node.inputs:  # stops at the first that is no number
         values.append(number(v, depth - 1))

@@ -3,6 +3,7 @@
 import numpy as np
 import theano
 import theano.tensor as tt
+import threadpoolctl
 from hypothesis import HealthCheck, settings
 
 DIRECT = theano.Mode(linker="cvm", optimizer=None)  # the Op itself, without rewrites
@@ -21,6 +22,17 @@ def compiled(op, *values):
     inputs = [tt.TensorType(v.dtype, [False] * v.ndim)() for v in values]
     function = theano.function([theano.In(v, borrow=True) for v in inputs], op(*inputs, return_list=True), mode=DIRECT)
     return function(*values)
+
+
+def by_any_threads(op, *values):
+    """What `compiled` gives with one thread, and to the last bit with two."""
+    results = []
+    for threads in (1, 2):
+        with threadpoolctl.threadpool_limits(threads, user_api="openmp"):
+            results.append(compiled(op, *values))
+    for one, two in zip(*results):
+        assert one.tobytes() == two.tobytes()
+    return results[0]
 
 
 def drawn(rng, *shape):

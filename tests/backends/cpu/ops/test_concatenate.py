@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fastvae.backends import abstract
 from fastvae.backends.cpu.ops.concatenate import Concatenate, Split
-from tests.backends.cpu.ops.running import LAYOUTS, SWEEP, compiled, drawn
+from tests.backends.cpu.ops.running import LAYOUTS, SWEEP, by_any_threads, compiled, drawn
 
 
 @SWEEP
@@ -27,6 +27,14 @@ def test_values(shape, lengths, layout, data):
     np.testing.assert_array_equal(compiled(Concatenate(axis), *map(LAYOUTS[layout], parts))[0], whole)
     found = compiled(Split(axis, len(parts)), LAYOUTS[layout](whole), np.array(lengths, "int64"))
     for part, expected in zip(found, parts):
+        np.testing.assert_array_equal(part, expected)
+
+
+def test_large_images_in_parallel():
+    parts = [drawn(np.random.default_rng(c), 7, 23, 29, c) for c in (16, 3, 32)]
+    (whole,) = by_any_threads(Concatenate(3), *parts)
+    np.testing.assert_array_equal(whole, np.concatenate(parts, 3))
+    for part, expected in zip(by_any_threads(Split(3, 3), whole, np.array([16, 3, 32])), parts):
         np.testing.assert_array_equal(part, expected)
 
 

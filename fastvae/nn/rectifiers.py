@@ -1,11 +1,12 @@
-"""PReLU: a rectifier whose slopes below 0 are trained.
+"""Rectifiers with a slope below 0, as layers: LeakyReLU with a given one, PReLU with trained ones.
 
 Examples
 --------
 >>> from fastvae import nn
->>> layer = nn.PReLU(64, name="act1")
->>> layer.get_params(), layer.output_shape((64, 7, 7))
-([act1.alpha], (64, 7, 7))
+>>> nn.LeakyReLU(0.2).output_shape((64, 7, 7))
+(64, 7, 7)
+>>> nn.PReLU(64, name="act1").get_params()
+[act1.alpha]
 """
 
 from __future__ import annotations
@@ -18,10 +19,50 @@ import theano.tensor as tt
 from fastvae import expressions, kinds
 from fastvae.backends.abstract.activations import ParametricRelu
 from fastvae.errors import ConfigurationError
+from fastvae.nn.activations import leaky_relu
 from fastvae.nn.initializers import constant
 from fastvae.nn.layer import INITIALIZER, INPUT_SHAPE, Layer
 
 QUARTER = constant(0.25)
+
+
+class LeakyReLU(Layer):
+    """x where it is above 0, else alpha x; a layer, or the activation of another layer.
+
+    Parameters
+    ----------
+    alpha : float, optional
+        The slope below 0. For one that is trained take `fastvae.nn.PReLU`.
+    name : str, optional
+
+    Raises
+    ------
+    ConfigurationError
+        If `alpha` is not above 0.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastvae import nn
+    >>> LeakyReLU(0.5)(np.array([[-2, 3]], dtype="float32")).eval()
+    array([[-1.,  3.]], dtype=float32)
+    >>> layer = nn.Conv2D(1, 8, 3, activation=LeakyReLU(0.2))
+    """
+
+    @kinds.checked(Layer.__init__, alpha=kinds.number(above=0, like=0.01))
+    def __init__(self, alpha: float = 0.01, name: str = "leaky_relu") -> None:
+        super().__init__(name)
+        self.alpha = alpha
+
+    @kinds.checked(x=expressions.tensor)
+    def __call__(self, x: Any) -> tt.TensorVariable:
+        """An expression of the type of `x`, which is float32 or float64 of any shape."""
+        return leaky_relu(x, self.alpha)
+
+    @kinds.checked(input_shape=INPUT_SHAPE)
+    def output_shape(self, input_shape: Sequence[int]) -> tuple[int, ...]:
+        """`input_shape`, as a tuple."""
+        return self.checked_shape(input_shape, [None] * len(input_shape))
 
 
 class PReLU(Layer):
