@@ -67,14 +67,15 @@ def register(profile: Settings) -> None:
     fastvae_onednn_fuse             1.61  the same again, once simplification has removed other users; a sigmoid too
     fastvae_onednn_lower            1.62  abstract Ops become the CPU's, on NHWC between changes of layout
     fastvae_onednn_winograd        1.625  convolutions of stride 1 may take Winograd's kernel
-    fastvae_onednn_layout           1.63  changes of layout cancel, through element-wise Ops and sums too
+    fastvae_onednn_layout           1.63  changes of layout cancel, through element-wise Ops, reductions and slices too
     fastvae_onednn_reshape         1.635  element-wise Ops and sums on images that are a view of vectors work on these
     fastvae_onednn_batch_norm      1.637  activations become part of the batch normalisation before them
     fastvae_onednn_passes           1.64  ReLU gradients, rows of a minibatch, sums, maxima and random numbers become
                                           one threaded pass each
     (fastvae_stock)                 1.65  what is left of the abstract Ops becomes stock; always there
     fastvae_onednn_product          1.72  matrix products that BlasOpt (1.7) found become the CPU's
-    fastvae_onednn_vectorize       49.10  element-wise passes of float32 become threaded vector code
+    fastvae_onednn_vectorize       49.10  element-wise passes of float32 become threaded vector code, maxima and the
+                                          remaining sums one threaded pass each
     fastvae_onednn_inplace         70.10  Ops that can, such as Gemm and Adam, overwrite inputs that nobody else needs
     fastvae_onednn_overwrite       75.10  so do the vector passes
     ==========================  ========  ==================================================================

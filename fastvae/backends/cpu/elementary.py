@@ -80,6 +80,9 @@ class _InlinedActivation(scalar.ScalarOp):
         super().__init__(scalar.transfer_type(0))
         self.op, self.nin = op, op.nin
 
+    def impl(self, *values):
+        return self.op.impl(*values)
+
     def make_new_inplace(self, output_types_preference=None, name=None):
         """What Theano calls for the variant of its Elemwise that works in place."""
         new = copy.copy(self)

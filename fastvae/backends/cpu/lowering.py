@@ -39,15 +39,14 @@ def register(winograd):
     add("lower", 1.620, in2out(lowering("lower"), name="fastvae_onednn_lower"))
     if winograd:
         add("winograd", 1.625, in2out(local_winograd, name="fastvae_onednn_winograd"))
-    layouts = (layout.local_cancel_layouts, layout.local_sink_layout, layout.local_lift_layout, layout.local_sum_layout)
-    add("layout", 1.630, equilibrium(*layouts, layout.local_column_sum, *concatenate.LAYOUTS))
+    add("layout", 1.630, equilibrium(*layout.LAYOUTS, *concatenate.LAYOUTS))
     views = (reshape.local_sink_unflatten, reshape.local_cancel_unflatten, reshape.local_sum_unflatten)
     add("reshape", 1.635, equilibrium(*views))
     add("batch_norm", 1.637, in2out(local_fuse_activation, name="fastvae_onednn_batch_norm"))
     add("passes", 1.640, in2out(lowering("passes"), name="fastvae_onednn_passes"))
     add("product", 1.720, in2out(lowering("product"), name="fastvae_onednn_product"))
-    # After Theano's fusion of element-wise Ops (49), and once more for what its last rewrites made.
-    add("vectorize", 49.100, in2out(vectorize.local_vectorize, lowering("passes"), name="fastvae_onednn_vectorize"))
+    # After Theano's fusion of element-wise Ops (49) and its last rewrites of reductions.
+    add("vectorize", 49.100, in2out(vectorize.local_vectorize, lowering("vectorize"), name="fastvae_onednn_vectorize"))
     # After AddDestroyHandler (49.5), where Theano's own BLAS goes in place (70).
     add("inplace", 70.100, TopoOptimizer(local_inplace, failure_callback=TopoOptimizer.warn_inplace), "inplace")
     add("overwrite", 75.100, InplaceElemwiseOptimizer(vectorize.VectorElemwise), "inplace")

@@ -25,7 +25,7 @@ from fastvae.backends.cpu import library
 
 Target = TypeVar("Target")
 # Positions in the order of rewrites (`fastvae.backends.cpu.register`) at which Ops of the CPU take the place of others.
-STAGES = {stage: Lowerings() for stage in ("recognise", "lift", "lower", "passes", "product")}
+STAGES = {stage: Lowerings() for stage in ("recognise", "lift", "lower", "passes", "product", "vectorize")}
 
 
 class CpuOp(CompiledOp):
@@ -47,7 +47,7 @@ def lowers(*kinds: type, stage: str = "lower") -> Callable[[Target], Target]:
     ----------
     *kinds : subclasses of theano.gof.Op
         Abstract ones, or Theano's own.
-    stage : {"recognise", "lift", "lower", "passes", "product"}
+    stage : {"recognise", "lift", "lower", "passes", "product", "vectorize"}
         When: the table of `fastvae.backends.cpu.register` has the positions.
 
     Returns

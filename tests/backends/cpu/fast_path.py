@@ -98,8 +98,13 @@ def single_threaded(function, larger_than=None):
 
 
 def layout_copies(function):
-    """Changes of layout."""
-    return [node for node in _nodes(function) if isinstance(node.op, Layout)]
+    """Changes of layout, but those that were a view in the function's last call, as of images of one channel."""
+    return [node for node in _nodes(function) if isinstance(node.op, Layout) and not _was_view(function, node)]
+
+
+def _was_view(function, node):
+    images, result = (function.fn.storage_map[v][0] for v in (node.inputs[0], node.outputs[0]))
+    return result is not None and images is not None and np.shares_memory(images, result)
 
 
 def powers(function):

@@ -8,6 +8,7 @@ import theano.tensor as tt
 from fastvae.backends import abstract
 from fastvae.backends.cpu.ops.layout import Layout
 from fastvae.backends.cpu.ops.sums import ColumnSum
+from tests.backends.cpu import fast_path
 
 
 def layouts(function):
@@ -97,3 +98,64 @@ def test_sum_of_every_image_keeps_its_layout(stock, rng, close):
     assert layouts(function) == 1
     value = rng.randn(2, 4, 10, 9).astype("float32")
     close(function(value), theano.function([x], outputs, mode=stock)(value))
+
+
+def ways_between_convolutions(h, mask, channel, pixels):
+    """What users put between two convolutions, NCHW in, NCHW out; channels, rows and columns of the same numbers."""
+    scale, means = channel.dimshuffle("x", 0, "x", "x"), h.mean((2, 3), keepdims=True)
+    yield tt.switch(mask * tt.gt(h, scale), h, tt.exp(h) - 1)  # a mask of bytes
+    yield tt.switch(tt.eq(h, h.max((2, 3), keepdims=True)), h, np.float32(0)) * tt.cast(pixels, "float32")
+    yield (h - means) / tt.sqrt(h.var((0, 2, 3), keepdims=True) + np.float32(1)) * scale
+    yield tt.set_subtensor(h[:, 1:3, ::-2], h[:, 1:3, ::2] * scale[:, 1:3])
+    yield tt.inc_subtensor(tt.zeros_like(h)[:, :, 1:, :-1], tt.maximum(h[:, :, :-1, 1:], scale))
+    yield h * h[:, 0].dimshuffle(0, "x", 1, 2) + h[:, :, 2].dimshuffle(0, 1, "x", 2)
+    yield (
+        h * h.sum(1, keepdims=True)
+        - h.min((1, 3)).dimshuffle(0, "x", 1, "x")
+        + h.max((0, 1)).dimshuffle("x", "x", 0, 1)
+    )
+    yield tt.clip(h, 0, 1) + tt.alloc(scale * 2, *h.shape) + tt.ones_like(h)
+
+
+WAYS = 8
+
+
+@pytest.mark.parametrize("number", range(WAYS))
+def test_no_copy_between_convolutions(number, rng, close):
+    kinds = {"x": "float32", "mask": "bool", "pixels": "uint8"}
+    x, mask, pixels = (tt.TensorType(kind, [False] * 4)(name) for name, kind in kinds.items())
+    channel = tt.fvector("channel")
+    weights = [theano.shared(rng.randn(4, 4, 3, 3).astype("float32") / 6) for _ in range(2)]
+    ways = list(ways_between_convolutions(tt.nnet.conv2d(x, weights[0], border_mode="half"), mask, channel, pixels))
+    assert len(ways) == WAYS
+    loss = tt.sum(tt.sqr(tt.nnet.conv2d(ways[number], weights[1], border_mode="half")))
+    inputs, outputs = [x, mask, channel, pixels], [loss, *theano.grad(loss, weights)]
+    with theano.change_flags(on_opt_error="raise"):
+        function = theano.function(inputs, outputs, mode=theano.Mode("py", "fast_run"), on_unused_input="ignore")
+    values = [
+        drawn((2, 4, 10, 9), rng),
+        rng.rand(2, 4, 10, 9) > 0.3,
+        drawn(4, rng),
+        rng.randint(0, 9, (2, 4, 10, 9), "uint8"),
+    ]
+    without = theano.Mode("py", "fast_run").excluding("fastvae_onednn_layout")
+    expected = theano.function(inputs, outputs, mode=without, on_unused_input="ignore")(*values)
+    for value, exact in zip(function(*values), expected):
+        close(value, exact, 2e-5)
+    changed = [n.inputs[0] for n in function.maker.fgraph.apply_nodes if isinstance(n.op, Layout)]
+    assert all(v.owner is None for v in changed), changed  # nothing but what a caller gives as NCHW
+
+
+def drawn(shape, rng):
+    return np.float32(rng.standard_normal(shape))
+
+
+def test_images_of_one_channel_are_views(rng):
+    x, w = tt.ftensor4("x"), theano.shared(drawn((4, 1, 3, 3), rng))
+    back = theano.shared(drawn((1, 4, 3, 3), rng))
+    y = tt.nnet.conv2d(tt.nnet.conv2d(x, w, border_mode="half"), back, border_mode="half")
+    function = theano.function(
+        [], theano.grad(tt.sum(tt.sqr(x - y)), w), givens={x: theano.shared(drawn((3, 1, 8, 7), rng))}
+    )
+    function()
+    assert not fast_path.layout_copies(function)

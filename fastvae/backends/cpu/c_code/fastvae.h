@@ -49,6 +49,7 @@ void fv_multiply_by_slope(const fv_activation *a, const float *source, const flo
 
 /* pack.c */
 void fv_pack(float *to, PyArrayObject *from);
+void fv_pack_any(void *to, PyArrayObject *from);
 char *fv_packed(PyArrayObject **arrays, const float **data, int n, size_t more);
 
 /* sums.c */

@@ -1,11 +1,11 @@
 /* Changes of layout. */
 #include "fastvae.h"
 
-/* Layout: input -> its axes in another order, contiguous; a view where they already are. Settings: the number of axes,
- * and four of them. */
+/* Layout: input -> its axes in another order, contiguous; a view where they already are. Of any type. Settings: the
+ * number of axes, and four of them. */
 static int run_layout(thunk *t) {
     PyObject *value = PyList_GET_ITEM(t->inputs[0], 0);
-    PyArrayObject *x = PyArray_Check(value) ? fv_input(t, 0, PyArray_NDIM((PyArrayObject *)value)) : fv_input(t, 0, 0);
+    PyArrayObject *x = PyArray_Check(value) ? fv_input_of(t, 0, PyArray_TYPE((PyArrayObject *)value), -1) : fv_input(t, 0, 0);
     if (!x) return -1;
     int ndim = (int)t->settings[0];
     PyArray_Dims axes = {NULL, ndim};
@@ -22,10 +22,11 @@ static int run_layout(thunk *t) {
         Py_INCREF(Py_None);
         PyList_SetItem(t->outputs[0], 0, Py_None);
     }
-    PyArrayObject *y = fv_output(t, 0, ndim, PyArray_DIMS(view));
+    PyArrayObject *y = fv_output_of(t, 0, PyArray_TYPE(x), ndim, PyArray_DIMS(view));
     if (y) {
-        float *to = PyArray_DATA(y);
-        Py_BEGIN_ALLOW_THREADS fv_pack(to, view);
+        void *to = PyArray_DATA(y);
+        Py_BEGIN_ALLOW_THREADS if (PyArray_ITEMSIZE(x) == sizeof(float)) fv_pack(to, view);
+        else fv_pack_any(to, view);
         Py_END_ALLOW_THREADS
     }
     Py_DECREF(view);

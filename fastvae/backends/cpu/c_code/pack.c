@@ -1,4 +1,4 @@
-/* Copies of float32 arrays into C order, from any layout. */
+/* Copies of arrays into C order, from any layout. */
 #include "fastvae.h"
 #include <omp.h>
 #include <string.h>
@@ -106,6 +106,26 @@ void fv_pack(float *to, PyArrayObject *from) {
                 }
             }
         }
+}
+
+/* Copy an array of any type into C order, row by row of its last axis. */
+void fv_pack_any(void *to, PyArrayObject *from) {
+    const int ndim = PyArray_NDIM(from), last = ndim - 1;
+    const npy_intp size = PyArray_ITEMSIZE(from), columns = ndim ? PyArray_DIM(from, last) : 1;
+    const npy_intp step = ndim ? PyArray_STRIDE(from, last) : 0, rows = columns ? PyArray_SIZE(from) / columns : 0;
+#pragma omp parallel for schedule(static) if (rows * columns > PARALLEL_MIN)
+    for (npy_intp row = 0; row < rows; row++) {
+        const char *source = PyArray_BYTES(from);
+        char *target = (char *)to + row * columns * size;
+        npy_intp rest = row;
+        for (int i = last - 1; i >= 0; rest /= PyArray_DIM(from, i--))
+            source += rest % PyArray_DIM(from, i) * PyArray_STRIDE(from, i);
+        if (step == size) memcpy(target, source, columns * size);
+        else if (size == 1)
+            for (npy_intp c = 0; c < columns; c++) target[c] = source[c * step];
+        else
+            for (npy_intp c = 0; c < columns; c++) memcpy(target + c * size, source + c * step, size);
+    }
 }
 
 /* The elements of n float32 arrays in C order: their own memory, or a copy in this thread's scratch. Returns more bytes

@@ -191,7 +191,7 @@ int fv_is_contiguous(PyArrayObject *a) { return PyArray_IS_C_CONTIGUOUS(a); }
 
 static void free_data(PyObject *capsule) { free(PyCapsule_GetPointer(capsule, NULL)); }
 
-/* Borrowed reference to output i (float32 or uint8): last call's array if it fits, else a new one aligned to cache
+/* Borrowed reference to output i, of a numeric type: last call's array if it fits, else a new one aligned to cache
  * lines. */
 PyArrayObject *fv_output_of(const thunk *t, int i, int type, int ndim, const npy_intp *shape) {
     PyObject *old = PyList_GET_ITEM(t->outputs[i], 0);
@@ -201,8 +201,9 @@ PyArrayObject *fv_output_of(const thunk *t, int i, int type, int ndim, const npy
             PyArray_CompareLists(PyArray_DIMS(a), shape, ndim))
             return a;
     }
-    size_t size = type == NPY_UINT8 ? 1 : sizeof(float);
-    size_t bytes = fv_round(size * (PyArray_MultiplyList(shape, ndim) + 1));
+    PyArray_Descr *of_type = PyArray_DescrFromType(type);
+    size_t bytes = fv_round(of_type->elsize * (PyArray_MultiplyList(shape, ndim) + 1));
+    Py_DECREF(of_type);
     void *data = aligned_alloc(64, bytes);
     if (!data) {
         fv_oom(bytes);

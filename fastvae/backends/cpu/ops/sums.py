@@ -53,7 +53,7 @@ class Total(CpuOp):
         return [()]
 
 
-@lowers(tt.elemwise.CAReduce, stage="passes")
+@lowers(tt.elemwise.CAReduce, stage="vectorize")
 class Reduction(CpuOp):
     """The sum, maximum or minimum over some axes, which go."""
 

@@ -28,3 +28,13 @@ def test_layout_of_large_arrays_in_parallel(shape, rng):
         if sorted(order) == list(range(len(shape))):
             (y,) = compiled(Layout(order), x)
             np.testing.assert_array_equal(y, x.transpose(order))
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int16", "int32", "int64", "float64"])
+def test_layout_of_any_type(dtype, rng):
+    for shape in ((64, 20, 30, 3), (2, 1, 5, 4), (3, 0, 2, 2), (2, 5, 6, 1)):
+        x = rng.randint(0, 2 if dtype == "bool" else 100, shape).astype(dtype)
+        for values in (x, x[:, :, ::-1]):
+            (y,) = compiled(Layout((0, 3, 1, 2)), values)
+            assert y.flags.c_contiguous and y.dtype == dtype
+            np.testing.assert_array_equal(y, values.transpose(0, 3, 1, 2))
