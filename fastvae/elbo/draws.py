@@ -47,7 +47,7 @@ class _Draws:
     def __init__(self, approx: pm.Approximation, n_samples: int, global_draws: int, streams: Sequence = ()) -> None:
         self.approx, self.n_samples = approx, n_samples
         self._global_draws = global_draws
-        self._states: list[dict] = [{}]  # before each sample, where they are not as before the first
+        self._states: list[dict] = [{}]  # before each sample, where they differ from those before the first
         for s in range(n_samples if streams else 0):
             new = self._copy([stream.default_update for stream in streams], s)
             self._states.append(dict(zip(streams, new)))
@@ -79,9 +79,7 @@ class _Draws:
         places = [s if group.local or self._global_draws > 1 else 0 for group in self.approx.groups]
         draws = [values[place] for values, place in zip(self.approx.symbolic_randoms, places)]
         states = self._states[min(s, len(self._states) - 1)]
-        before = {state: state.type() for state in states}  # a new state depends on the old one
-        copies = _replaced(self.approx, draws, expressions, before)
-        return theano.clone(copies, {before[state]: new for state, new in states.items()}) if states else copies
+        return _replaced(self.approx, draws, expressions, states)
 
 
 class Unrolled(_Draws):
@@ -189,7 +187,8 @@ def obstacle(expressions: list, local_rvs: list, data: list) -> str | None:
     local_rvs, data : list of theano variables, each (B, ...)
         The local random variables and `data_of` the expressions.
     """
-    return first_mixing(expressions, [*local_rvs, *data])
+    rows = [*local_rvs, *data]
+    return first_mixing(expressions, rows) or first_shared(expressions, rows)
 
 
 def shared_by_samples(expressions: list, local_rvs: list, data: list) -> str | None:
@@ -203,10 +202,10 @@ def shared_by_samples(expressions: list, local_rvs: list, data: list) -> str | N
     return first_shared(expressions, [*local_rvs, *data])
 
 
-def _replaced(approx, draws, expressions, data=()):
+def _replaced(approx, draws, expressions, others=()):
     values = theano.clone(list(approx.replacements.values()), dict(zip(approx.inputs, draws)))
     values = [tt.patternbroadcast(value, key.broadcastable) for key, value in zip(approx.replacements, values)]
-    return theano.clone(expressions, {**dict(zip(approx.replacements, values)), **dict(data)})
+    return theano.clone(expressions, {**dict(zip(approx.replacements, values)), **dict(others)})
 
 
 def _is_minibatch(variable):

@@ -105,7 +105,8 @@ def build(
     loss = -(total + bound.outside()) / operator.approx.symbolic_normalizing_constant
     n_local = options.n_samples
     n_global = 1 if options.objective == "iwae" else n_local
-    states, updates = bound.draws.states, {**bound.default_updates(more_updates or {}), **(more_updates or {})}
+    more_updates, states = more_updates or {}, bound.draws.states
+    updates = {**bound.default_updates(more_updates), **more_updates}
     symbolic = [shared for shared, new in updates.items() if isinstance(new, theano.Variable)]
     values = [*states.values(), *bound.draws.averages([updates[shared] for shared in symbolic])]
     replacements = dict(more_replacements or {})

@@ -98,9 +98,6 @@ class _LayeredVAE(VAE):
         parts = [*self.encoder, *self.decoder, self.likelihood]
         return [parameter for part in parts for parameter in part.get_params()]
 
-    def get_state(self):
-        return [state for layer in [*self.encoder, *self.decoder] for state in layer.get_state()]
-
     @property
     def _n_encoded(self):
         """Outputs of the encoder: the mean and what the posterior takes beside it."""

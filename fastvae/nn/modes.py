@@ -60,8 +60,8 @@ def for_evaluation(outputs: Any) -> Any:
     Notes
     -----
     A batch normalisation without running statistics stays as it is, and a line of the log names it: what it returns for
-    an image depends on the rest of the batch. So does one that is written out in means and variances, which is not
-    recognised, and random numbers other than those of `fastvae.nn.Dropout` stay random.
+    an image depends on the rest of the batch. One that is written out in means and variances is not recognised and
+    stays as it is too, and random numbers other than those of `fastvae.nn.Dropout` stay random.
 
     Examples
     --------
@@ -171,7 +171,7 @@ def _source(taken: theano.Variable) -> tuple[SharedVariable, Callable[[Any], Any
         added = [axis for axis in range(taken.ndim) if axis not in axes]
         found = _source(taken.owner.inputs[0])
         return found and (found[0], lambda value: found[1](tt.addbroadcast(value, *added).dimshuffle(axes)))
-    if isinstance(op, (tt.Rebroadcast, ViewOp)) or type(op).__name__ == "HostFromGpu":
+    if isinstance(op, (tt.Rebroadcast, ViewOp)) or type(op).__name__ == "HostFromGpu":  # pygpu may be absent
         return _source(taken.owner.inputs[0])
     return None
 

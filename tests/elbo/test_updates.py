@@ -118,7 +118,9 @@ def test_a_users_model_has_the_loss_gradients_and_running_statistics_of_k_passes
         new_var = 1 - MOMENTUM + MOMENTUM * np.mean([h.var(0, ddof=1) for h in batches], axis=0)
         np.testing.assert_allclose(mean.get_value(), new_mean, rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(var.get_value(), new_var, rtol=1e-4)
-    passes = [node for node in step.maker.fgraph.toposort() if type(node.op).__name__ == "BatchNormTrain"]
+    nodes = step.maker.fgraph.toposort()
+    assert not [v for node in nodes for v in node.outputs if v.type.dtype == "float64"]
+    passes = [node for node in nodes if type(node.op).__name__ == "BatchNormTrain"]
     assert len(passes) == 1 + k  # the network of the update is that of the loss
 
 
@@ -184,6 +186,14 @@ def test_every_sample_has_a_mask_of_its_own_and_a_step_goes_on_where_the_last_en
     expected = np.stack([alone() for _ in range(6)])
     for steps in (slice(3), slice(3, 6)):  # in any order of the samples
         assert sorted(map(bytes, found[steps])) == sorted(map(bytes, expected[steps]))
+
+
+def test_a_mask_that_all_rows_share_keeps_samples_apart_too(caplog):
+    streams = pm.tt_rng(5)
+    step = masked(lambda z: z * streams.binomial((LATENT,), p=0.5, dtype="float32"))
+    step()
+    assert "cannot share its batch axis: mrg_uniform" in caplog.text
+    step(fold=False)
 
 
 def free(node):
