@@ -6,10 +6,11 @@ import numpy as np
 import pymc3 as pm
 import pytest
 import theano
+import theano.tensor as tt
 
 import fastvae
 from fastvae.backends.abstract.conv import ConvWeightsGradient
-from fastvae.elbo import step_updates, vae_model
+from fastvae.elbo import objective, rowwise, step_updates, vae_model
 from fastvae.errors import ConfigurationError
 from tests.conftest import stock_flags
 
@@ -150,3 +151,56 @@ def test_a_surrounding_model_is_left_alone():
         vae_model(problem("mlp")[0], BATCH, TOTAL)
         assert pm.Model.get_context() is surrounding
     assert not surrounding.named_vars
+
+
+def spelled_network(rng):
+    """Encoder and decoder of 4 pixels in stock Theano, with activations as users spell them, and the parameters."""
+    weights = [theano.shared(rng.normal(size=shape).astype("float32")) for shape in ((4, 8), (8, 4), (2, 8), (8, 4))]
+    slopes = theano.shared(np.full(8, 0.25, "float32"))
+
+    def encode(x):
+        parameters = tt.dot(tt.nnet.relu(tt.dot(x, weights[0])), weights[1])
+        return parameters[:, :2], parameters[:, 2:]
+
+    def decode(z):
+        h = tt.nnet.elu(tt.nnet.relu(tt.dot(z, weights[2]), slopes.dimshuffle("x", 0)))
+        return tt.nnet.relu(tt.dot(h, weights[3]), 0.1)
+
+    return encode, decode, [*weights, slopes]
+
+
+@pytest.mark.parametrize("options", [{}, {"objective": "iwae", "estimator": "dreg", "n_samples": 2}])
+def test_spelled_activations_are_recognised_before_the_gradient_which_stays(options, monkeypatch):
+    rng = np.random.default_rng(0)
+    encode, decode, parameters = spelled_network(rng)
+    images, noise = rng.normal(size=(3, 4)).astype("float32"), rng.normal(size=(2, 3, 2)).astype("float32")
+    images[1] = 0  # so that the first layer is exactly 0
+    xs = tt.fmatrix("xs")
+    xs.tag.test_value = images
+    with pm.Model() as model:
+        zs = pm.Normal("zs", 0, 1, shape=(3, 2), dtype="float32", total_size=9)
+        pm.Normal("xs_", decode(zs), 1, observed=xs, dtype="float32", total_size=9)
+    mean, rho = encode(xs)
+    results, kinds = [], []
+    for recognising in (True, False):
+        if not recognising:
+            for module in (objective, rowwise):
+                monkeypatch.setattr(module, "recognise", lambda outputs: (outputs, {}))
+        inference = pm.ADVI(model=model, local_rv={zs: dict(mu=mean, rho=rho)})
+        (local,) = [group for group in inference.approx.groups if group.local]
+        captured = []
+
+        def capture(gradients, params, captured=captured):
+            captured += gradients
+            return {}
+
+        given = {xs: theano.shared(images), local.symbolic_initial: theano.shared(noise[: options.get("n_samples", 1)])}
+        loss, _ = step_updates(
+            inference.objective, obj_optimizer=capture, more_obj_params=parameters, more_replacements=given, **options
+        )
+        nodes = theano.gof.graph.io_toposort([], [loss, *captured])
+        kinds.append({type(node.op.scalar_op) for node in nodes if isinstance(node.op, tt.Elemwise)})
+        results.append(theano.function([], [loss, *captured], mode="FAST_COMPILE")())  # no C modules
+    assert theano.scalar.Abs in kinds[1] and not {theano.scalar.Abs, theano.scalar.Expm1} & kinds[0]
+    for one, other in zip(*results):
+        np.testing.assert_allclose(one, other, rtol=2e-5, atol=1e-6)

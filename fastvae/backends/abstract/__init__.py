@@ -6,9 +6,10 @@
     relu_gradient                      the gradient of ReLU from its output: g where y > 0, else 0
     AdamStep                           one Adam update of some parameters
 
-Other Ops are imported from their files: batch normalisation (`batch_norm`), pooling (`pool`), upsampling (`upsample` to
-the nearest pixel, and `bilinear`), zeros around and between pixels (`pad`), and the likelihoods of pixels
-(`categorical`, `discretized_logistic`), which have `pixels` in common.
+Other Ops are imported from their files: activations with parameters (`activations`), batch normalisation
+(`batch_norm`), pooling (`pool`), upsampling (`upsample` to the nearest pixel, and `bilinear`), zeros around and between
+pixels (`pad`), and the likelihoods of pixels (`categorical`, `discretized_logistic`), which have `pixels` in common.
+How users spell what they compute is in these files too, or beside them (`activation_spellings`).
 
 A backend's rewrites lower them to its own Ops; what no backend takes becomes stock Ops (`op.local_stock`), so a model
 runs on every device. Images are (N, C, H, W).

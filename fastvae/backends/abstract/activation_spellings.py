@@ -73,11 +73,18 @@ def _halved(found, factor, sign):
     """The variable alpha in the term (1 + sign alpha) / 2 factor of a sum."""
     for weight, product in found:
         rest = [v for v in product if v is not factor]
-        if weight == 0.5 and len(product) == 2 and len(rest) == 1:
-            constant, alpha = terms(rest[0])
-            if constant == 1 and len(alpha) == 1 and alpha[0][0] == sign:
+        if len(product) == 2 and len(rest) == 1:
+            constant, alpha = terms(_scalar(rest[0]))
+            if len(alpha) == 1 and weight * constant == 0.5 and weight * alpha[0][0] == 0.5 * sign:
                 return _alone(alpha[0][1])
     return None
+
+
+def _scalar(variable):
+    """The scalar that a variable is everywhere, or else the variable."""
+    node = variable.owner
+    is_broadcast = node is not None and isinstance(node.op, tt.DimShuffle) and node.inputs[0].ndim == 0
+    return node.inputs[0] if is_broadcast else variable
 
 
 @recognises(scalar.Switch)
@@ -243,20 +250,28 @@ def _is_gelus_cubic(argument, x):
 def swish(node):
     """x sigmoid(beta x), or x / (1 + exp(-beta x)), for beta above 0."""
     y = node.outputs[0]
-    for gate in inside(y, ScalarSigmoid, depth=2):
-        beta, x = scaled(gate.owner.inputs[0])
+    for gate in inside(y, ScalarSigmoid, scalar.TrueDiv, depth=3):
+        beta, x = _logistic_argument(gate)
+        if beta <= 0:
+            continue
         weight, product = factors(y, x, gate)
-        if beta > 0 and weight == 1 and product in ([x, gate], [gate, x]):
+        is_quotient = gate is y and gate.owner.inputs[0] is x
+        is_gate = operands(gate, ScalarSigmoid) or number(gate.owner.inputs[0]) == 1
+        if is_quotient or (is_gate and weight == 1 and product in ([x, gate], [gate, x])):
             return _applied(Swish(beta), x)
-    if operands(y, scalar.TrueDiv):
-        x, below = node.inputs
-        constant, found = terms(below)
-        exp = _alone(found[0][1]) if len(found) == 1 and found[0][0] == constant == 1 else None
-        if exp is not None and operands(exp, scalar.Exp):
-            beta, of_exp = scaled(exp.owner.inputs[0])
-            if beta < 0 and of_exp is x:
-                return _applied(Swish(-beta), x)
     return None
+
+
+def _logistic_argument(gate):
+    """beta and x of sigmoid(beta x), or of anything / (1 + exp(-beta x)); beta is 0 for other expressions."""
+    if operands(gate, ScalarSigmoid):
+        return scaled(gate.owner.inputs[0])
+    constant, found = terms(gate.owner.inputs[1])
+    exp = _alone(found[0][1]) if len(found) == 1 and found[0][0] == constant == 1 else None
+    if exp is None or not operands(exp, scalar.Exp):
+        return 0.0, gate
+    beta, x = scaled(exp.owner.inputs[0])
+    return -beta, x
 
 
 # Clip

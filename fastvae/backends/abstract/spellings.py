@@ -37,6 +37,8 @@ from theano import scalar
 
 from fastvae.backends.compiled_op import Lowerings
 
+LARGEST = 4096  # elements of a constant that is looked at: more are data
+
 _DECLARED = Lowerings()
 
 
@@ -87,8 +89,10 @@ def number(variable: Any, depth: int = 8) -> float | None:
     >>> number(tt.fscalar())
     """
     if isinstance(variable, tt.Constant):
-        values = np.unique(variable.data)
-        return float(values[0]) if values.size == 1 and values.dtype.kind in "biuf" else None
+        data = np.asarray(variable.data)
+        if not 0 < data.size <= LARGEST or data.dtype.kind not in "biuf":
+            return None
+        return float(data.flat[0]) if (data == data.flat[0]).all() else None
     node = variable.owner
     if depth == 0 or node is None or not isinstance(node.op, (tt.Elemwise, tt.DimShuffle)):
         return None

@@ -63,8 +63,10 @@ def register(profile: Settings) -> None:
     fastvae_onednn_recognise        0.04  upsampling and padding that are spelled out become abstract Ops
     fastvae_onednn_lift             0.05  stock convolutions become abstract ones; a reshape takes the variable whose
                                           shape it names
-    fastvae_onednn_fuse_early       0.06  a bias and a ReLU behind a product become part of its Op
-    fastvae_onednn_fuse             1.61  the same again, once simplification has removed other users; a sigmoid too
+    fastvae_onednn_fuse_early       0.06  spelled activations become Ops, a bias and an activation behind a product part
+                                          of it
+    fastvae_onednn_fuse             1.61  the same again, once simplification has removed other users; stock's sigmoid,
+                                          tanh and softplus too
     fastvae_onednn_lower            1.62  abstract Ops become the CPU's, on NHWC between changes of layout
     fastvae_onednn_winograd        1.625  convolutions of stride 1 may take Winograd's kernel
     fastvae_onednn_layout           1.63  changes of layout cancel, through element-wise Ops, reductions and slices too

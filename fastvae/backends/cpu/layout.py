@@ -25,12 +25,19 @@ def _source(variable):
     return node.inputs[0] if node and node.op == to_nchw else None
 
 
-@local_optimizer([Layout])
+def _order(node):
+    """The order of axes that a node makes, if that is all it does, else None."""
+    return getattr(node.op, {Layout: "order", tt.DimShuffle: "new_order"}.get(type(node.op), ""), None)
+
+
+@local_optimizer([Layout, tt.DimShuffle])
 def local_cancel_layouts(node):
-    """to_nhwc(to_nchw(x)) -> x, and the other way round; as well where the inner one is a DimShuffle"""
+    """to_nhwc(to_nchw(x)) -> x, and the other way round; as well where one of them is a DimShuffle"""
     inner = node.inputs[0].owner
-    order = {Layout: "order", tt.DimShuffle: "new_order"}.get(type(inner.op)) if inner else None
-    if order is not None and [getattr(inner.op, order)[i] for i in node.op.order] == [0, 1, 2, 3]:
+    if inner is None or not isinstance(node.op, Layout) and not isinstance(inner.op, Layout):
+        return False
+    outer_order, inner_order = _order(node), _order(inner)
+    if inner_order and "x" not in outer_order and [inner_order[i] for i in outer_order] == [0, 1, 2, 3]:
         return [inner.inputs[0]]
     return False
 

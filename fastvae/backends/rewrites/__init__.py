@@ -1,7 +1,8 @@
 """Graph rewrites that all backends share.
 
+recognise  spelled patterns of an expression -> abstract Ops, before its gradient is taken
 lift       stock convolutions of anybody's graph -> abstract ones
-fuse       a bias and a ReLU behind a convolution or product -> part of it
+fuse       a bias and an activation behind a convolution or product -> part of it
 """
 
 from theano.gof import EquilibriumOptimizer, MergeOptimizer

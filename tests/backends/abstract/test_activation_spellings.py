@@ -46,6 +46,7 @@ SPELLED = {
     "maximum(x, 0.1 x)": (LeakyRelu, lambda x, _: tt.maximum(x, 0.1 * x)),
     "maximum(0.1 x, x)": (LeakyRelu, lambda x, _: tt.maximum(0.1 * x, x)),
     "tt.nnet.relu(x, alpha)": (ParametricRelu, lambda x, alpha: tt.nnet.relu(x, alpha)),
+    "tt.nnet.relu(x, scalar)": (ParametricRelu, lambda x, alpha: tt.nnet.relu(x, alpha[0, 0])),
     "switch(x > 0, x, alpha x)": (ParametricRelu, lambda x, alpha: tt.switch(x > 0, x, alpha * x)),
     "Keras's PReLU": (ParametricRelu, lambda x, alpha: tt.nnet.relu(x) + alpha * (x - abs(x)) * 0.5),
     "relu(x) - alpha relu(-x)": (ParametricRelu, keras_relu),
@@ -62,6 +63,7 @@ SPELLED = {
     "x sigmoid(x)": (Swish, lambda x, _: x * tt.nnet.sigmoid(x)),
     "sigmoid(1.702 x) x": (Swish, lambda x, _: tt.nnet.sigmoid(1.702 * x) * x),
     "x / (1 + exp(-x))": (Swish, lambda x, _: x / (1 + tt.exp(-x))),
+    "x (1 / (1 + exp(-2 x)))": (Swish, lambda x, _: x * (1 / (1 + tt.exp(-2 * x)))),
     "clip(x, -1, 2)": (Clip, lambda x, _: tt.clip(x, -1, 2)),
     "minimum(maximum(x, 0), 6)": (Clip, lambda x, _: tt.minimum(tt.maximum(x, 0), 6)),
 }
@@ -135,9 +137,9 @@ def test_not_recognised(name):
 
 @pytest.mark.parametrize("dtype", ["float64", "int32"])
 def test_other_types_stay(dtype):
-    x = tt.vector("x", dtype=dtype)
+    x = tt.matrix("x", dtype=dtype)
     for _, spell in SPELLED.values():
-        y = spell(x, tt.constant(np.asarray([2], dtype)))
+        y = spell(x, tt.constant(np.asarray([[2]], dtype)))
         if y.dtype != "float32":
             assert recognise([y]) == ([y], {})
 

@@ -17,6 +17,7 @@ from fastvae.backends.abstract.activations import (
     LeakyRelu,
     ParametricRelu,
     SignedRelu,
+    _composite,
     settings,
 )
 from fastvae.backends.cpu.vectorize import VectorElemwise
@@ -155,3 +156,15 @@ def test_settings_number_all_kinds():
     numbers = [settings(op) for op in ("relu", "sigmoid", tt.tanh.scalar_op, tt.nnet.softplus.scalar_op, *OPS)]
     assert [number for number, *_ in numbers] == list(range(1, 1 + len(KINDS)))
     assert all(len(each) == 4 for each in numbers) and np.isnan(settings(LeakyRelu(0.1))[3])
+
+
+def test_test_values_as_pymc3_wants_them():
+    with theano.configparser.change_flags(compute_test_value="raise"):
+        x = tt.fvector("x")
+        x.tag.test_value = np.float32([-1, 2])
+        for op in OPS:
+            _composite.cache_clear()
+            y = tt.Elemwise(op)(x)
+            slope = theano.grad(y.sum(), x)
+            np.testing.assert_allclose(y.tag.test_value, FORMULAS[op](x.tag.test_value), rtol=1e-5)
+            assert np.isfinite(theano.grad(slope.sum(), x).tag.test_value).all()

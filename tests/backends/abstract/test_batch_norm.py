@@ -140,6 +140,19 @@ def test_moving_averages_take_the_statistics_of_the_op(stock, rng, close):
         close(value, wanted)
 
 
+def test_a_scale_that_is_made_of_the_mean(stock, rng, close):
+    """The mean cannot come from the Op then, which would need itself."""
+    mean = x.mean(IMAGES, keepdims=True)
+    expected = [tt.exp(mean) * off() / deviation(), mean]
+    outputs, _ = recognise(merge_equal_nodes(expected))
+    assert norms(outputs)
+    with theano.change_flags(on_opt_error="raise"):
+        function = theano.function([x], outputs)
+    images = rng.randn(4, 3, 5, 6).astype("float32")
+    for value, wanted in zip(function(images), theano.function([x], expected, mode=PYTHON)(images)):
+        close(value, wanted)
+
+
 @pytest.mark.parametrize("output", range(4))
 def test_every_output_has_its_gradient(output):
     rng = np.random.RandomState(0)

@@ -64,10 +64,10 @@ def test_nodes_that_do_not_depend_on_a_pattern_stay_the_same_objects():
 
 def test_thousands_of_nested_patterns():
     x = y = tt.fscalar("x")
-    for _ in range(3000):
+    for _ in range(1000):
         y = leaky(y) + x
     (new,), _ = recognise([y])
-    assert found(new) == 3000
+    assert found(new) == 1000
 
 
 def test_only_float32_and_only_the_same_type(declared):

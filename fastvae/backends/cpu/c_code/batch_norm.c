@@ -30,7 +30,7 @@ static void moments(const float *x, npy_intp width, piece p, double *mean, doubl
     }
 }
 
-/* Mean and variance of the columns from..to (at most TILE), out of the moments of all chunks. */
+/* Mean and variance of the columns from..to (at most SHARE), out of the moments of all chunks. */
 static void variances(const matrix *m, const double *partial, const float *rest, npy_intp from, npy_intp to,
                       double *mean, double *variance) {
     npy_intp n = to - from;
@@ -92,7 +92,7 @@ typedef struct {
 /* The outputs of the columns from..to, and what normalises them. */
 static void statistics(const matrix *m, const training *v, const double *partial, const float *rest, npy_intp from,
                        npy_intp to, float *mean_of, float *factor, float *shift) {
-    double mean[TILE], variance[TILE];
+    double mean[SHARE], variance[SHARE];
     variances(m, partial, rest, from, to, mean, variance);
     float rows = (float)m->rows, unbiased = rows / (rows - 1.f);
     for (npy_intp c = from; c < to; c++) {
@@ -148,9 +148,9 @@ static int run_train(thunk *t) {
         }
 #pragma omp barrier
 #pragma omp for schedule(static)
-        for (npy_intp from = 0; from < m->columns; from += TILE)
+        for (npy_intp from = 0; from < m->columns; from += SHARE)
             statistics(m, &v, partial, x + m->wide_rows * m->width, from,
-                       from + TILE < m->columns ? from + TILE : m->columns, mean, factor, shift);
+                       from + SHARE < m->columns ? from + SHARE : m->columns, mean, factor, shift);
         normalise_pieces(m, &c.activation, x, y, mean, factor, shift);
     }
     Py_END_ALLOW_THREADS return 0;

@@ -15,6 +15,7 @@
 
 #define WIDE 256 /* columns; narrower matrices are folded */
 #define TILE 512 /* columns that are summed at a time */
+#define SHARE 32 /* columns whose sums one thread puts together */
 #define MAX_CHUNK 128 /* rows summed in float */
 #define MIN_CHUNK 16
 #define PIECES 64 /* into how many a matrix is divided if chunks of that size allow */
@@ -109,8 +110,12 @@ static inline int start(thunk *t, call *c, int arrays, int vectors, int tables, 
     npy_intp *shape = PyArray_DIMS(c->x);
     c->m = matrix_of(PyArray_MultiplyList(shape, summed), PyArray_MultiplyList(shape + summed, c->axes));
     size_t table = fv_round(c->m.width * sizeof(float));
-    size_t bytes = arrays * fv_round(PyArray_NBYTES(c->x)) + (vectors + tables) * table +
-                   fv_round(sums * c->m.chunks * c->m.width * sizeof(double));
+    size_t bytes = (vectors + tables) * table + fv_round(sums * c->m.chunks * c->m.width * sizeof(double));
+    for (int i = 0; i < arrays; i++) { /* those that array_of has to copy */
+        PyArrayObject *a = fv_input(t, i, axes);
+        if (!a) return -1;
+        if (!fv_is_contiguous(a)) bytes += fv_round(PyArray_NBYTES(a));
+    }
     if (!(c->scratch = fv_scratch(bytes))) return fv_oom(bytes);
     return 0;
 }

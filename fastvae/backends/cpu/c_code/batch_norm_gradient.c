@@ -57,9 +57,9 @@ static void sum_piece(const matrix *m, const layer *l, const float *x, const flo
         for (npy_intp j = 0; j < p.columns; j++) partial[(3 * p.chunk + s) * m->width + p.column + j] = sum[s][j];
 }
 
-/* The sums of the columns from..to (at most TILE), out of those of all chunks; mean: of these columns. */
+/* The sums of the columns from..to (at most SHARE), out of those of all chunks; mean: of these columns. */
 static void total_products(const matrix *m, const double *partial, const float *rest_x, const float *rest_g,
-                           const float *mean, npy_intp from, npy_intp to, double (*total)[TILE]) {
+                           const float *mean, npy_intp from, npy_intp to, double (*total)[SHARE]) {
     npy_intp n = to - from;
     for (int s = 0; s < 3; s++) {
         memset(total[s], 0, n * sizeof **total);
@@ -95,7 +95,7 @@ typedef struct {
 /* The gradients by scale and bias of the columns from..to, and the coefficients of that by the input. */
 static void coefficients(const matrix *m, const backward *v, const double *partial, const float *rest_x,
                          const float *rest_g, npy_intp from, npy_intp to, float *a, float *b, float *c) {
-    double total[3][TILE];
+    double total[3][SHARE];
     total_products(m, partial, rest_x, rest_g, v->mean + from, from, to, total);
     for (npy_intp i = from; i < to; i++) {
         double g = total[0][i - from], gd = total[1][i - from], d = total[2][i - from], inverse = v->inverse[i];
@@ -149,9 +149,9 @@ static int run_gradient(thunk *t) {
         for (npy_intp i = first; i < end; i++) sum_piece(m, &l, x, g, to, piece_of(m, i), partial);
 #pragma omp barrier
 #pragma omp for schedule(static)
-        for (npy_intp from = 0; from < m->columns; from += TILE)
+        for (npy_intp from = 0; from < m->columns; from += SHARE)
             coefficients(m, &v, partial, x + rest, before + rest, from,
-                         from + TILE < m->columns ? from + TILE : m->columns, of_g, of_d, constant);
+                         from + SHARE < m->columns ? from + SHARE : m->columns, of_g, of_d, constant);
         for (npy_intp i = end; i-- > first;) { /* what was read last is still in cache */
             piece p = piece_of(m, i);
             by_input(x + p.start, before + p.start, to + p.start, m->width, p.rows, p.columns, mean + p.column,

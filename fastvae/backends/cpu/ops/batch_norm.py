@@ -12,6 +12,7 @@ import theano
 import theano.tensor as tt
 from theano import scalar
 from theano.gof import Apply, local_optimizer
+from theano.gof.graph import ancestors
 from theano.tensor.nnet.bn import (
     AbstractBatchNormInference,
     AbstractBatchNormTrain,
@@ -41,7 +42,7 @@ class _Arrangement:
         if not (axes == (0, 2, 3) and x.ndim == 4 or axes == tuple(range(len(axes))) and len(axes) < x.ndim):
             return None
         found = cls(x.ndim, axes)
-        patterns = [[v.broadcastable[a] for a in found.order] for v in statistics]
+        patterns = [[v.broadcastable[a] for a in found.order if not x.broadcastable[a]] for v in statistics]
         is_given = all(v.broadcastable[a] for v in statistics for a in axes)
         return found if is_given and all(all(p) or not any(p) for p in patterns) else None
 
@@ -238,8 +239,9 @@ def take_statistics(node):
         x, axes = found or (None, ())
         for client, _ in getattr(x, "clients", ()):
             if client != "output" and isinstance(client.op, BatchNorm) and client.op.axes == axes:
-                value = client.outputs[place]
-                kept = [a for a in range(x.ndim) if a not in axes]
+                if y in ancestors(client.inputs[1:], blockers=[x]):  # its scale is made of it
+                    continue
+                value, kept = client.outputs[place], [a for a in range(x.ndim) if a not in axes]
                 return [value if y.ndim == x.ndim else value.dimshuffle(kept)]
     return None
 
@@ -272,6 +274,8 @@ def local_fuse_activation(node):
     if not isinstance(norm.op, (BatchNormTrain, BatchNormInference)) or norm.op.activation:
         return False
     z, y = norm.outputs[0], node.outputs[0]
+    if node.inputs[0] is not z:  # but one of the statistics
+        return False
     slopes = {client for v in (z, y) for client, place in v.clients if client != "output" and place == 0}
     fused = {slope: _gradient_behind(slope, norm) for slope in slopes if _is_slope_of(slope, activation)}
     fused = {slope: gradient for slope, gradient in fused.items() if gradient is not None}

@@ -191,20 +191,22 @@ def test_five_steps_equal_stocks(shape, axes, expected, stock, rng, close):
 
 
 def test_what_is_left_to_stock_and_what_one_number_serves(stock, rng, close):
-    """float64, a mean that is computed for no channel by itself, and scalars for all channels."""
+    """float64 is; a scale, bias or variance of one number, and axes of length 1, are not."""
     x, wide = tt.ftensor4(), tt.dtensor4()
     one = theano.shared(np.ones((1, 1, 1, 1), "float32"), broadcastable=[True] * 4)
     each = theano.shared(np.ones((1, 3, 1, 1), "float32"), broadcastable=[True, False, True, True])
     mean, deviation = each * 2, each * 3
+    pooled = x.mean((2, 3), keepdims=True)  # two axes of length 1
     outputs = [
         bn.batch_normalization_train(x, each, each, "spatial")[0] * 2,
+        bn.batch_normalization_train(pooled, each, each, "per-activation")[0],
         bn.batch_normalization_test(x, each, one, mean, one, "spatial"),
         bn.batch_normalization(x, each, one, mean, deviation),
         bn.batch_normalization_train(wide, each, each, "spatial")[0],
     ]
     function = theano.function([x, wide], outputs)
     ops = [type(node.op) for node in function.maker.fgraph.apply_nodes]
-    assert ops.count(BatchNormTrain) == 1 and ops.count(BatchNormInference) == 2
+    assert ops.count(BatchNormTrain) == 2 and ops.count(BatchNormInference) == 2
     value = rng.standard_normal((4, 3, 5, 6))
     values = (value.astype("float32"), value)
     for found, expected in zip(function(*values), theano.function([x, wide], outputs, mode=stock)(*values)):
@@ -241,10 +243,36 @@ def test_an_activation_stays_apart_where_the_normalised_x_is_looked_at(stock, rn
     y = BatchNorm((0,))(x.dot(w), np.ones((1, 6), "float32"), np.zeros((1, 6), "float32"), EPSILON)[0]
     outputs = [tt.Elemwise(activations.LeakyRelu(0.5))(y), y]
     loss = (outputs[0] ** 3).sum() + y.sum()
-    outputs.append(tt.grad(loss, w))
-    function = theano.function([x], outputs)
+    outputs += [tt.grad(loss, w), tt.tanh(y.owner.outputs[1]) + tt.tanh(y.owner.outputs[1] ** 2)]  # of the mean
+    with theano.change_flags(on_opt_error="raise"):
+        function = theano.function([x], outputs)
     (norm,) = (node for node in function.maker.fgraph.apply_nodes if isinstance(node.op, BatchNormTrain))
     assert norm.op.activation is None
     value = drawn(rng, 30, 5)
     for found, expected in zip(function(value), theano.function([x], outputs, mode=stock)(value)):
         close(found, expected)
+
+
+def test_images_of_somebody_who_keeps_them_channels_last(stock, rng, close):
+    """As Keras does: transposed before and behind every convolution, and normalised along all axes but the last."""
+    params = [
+        theano.shared(v) for v in (drawn(rng, 4, 3, 3, 3), drawn(rng, 2, 4, 3, 3), abs(drawn(rng, 4)), drawn(rng, 4))
+    ]
+    first, second, gamma, beta = params
+    x = tt.ftensor4()
+
+    def convolved(x, w):
+        return tt.nnet.conv2d(x.dimshuffle(0, 3, 1, 2), w).dimshuffle(0, 2, 3, 1)
+
+    h = bn.batch_normalization_train(convolved(x, first), gamma, beta, [0, 1, 2])[0]
+    loss = tt.sqr(convolved(tt.nnet.relu(h, 0.1), second)).sum()
+    (new,), _ = recognise([loss])
+    with theano.change_flags(on_opt_error="raise"):
+        step = theano.function([x], [new, *theano.grad(new, params)])
+    assert not fast_path.layout_copies(step)
+    assert not any(isinstance(node.op, tt.DimShuffle) for node in step.maker.fgraph.apply_nodes)
+    images = drawn(rng, 2, 9, 8, 3)
+    for value, reference in zip(
+        step(images), theano.function([x], [loss, *theano.grad(loss, params)], mode=stock)(images)
+    ):
+        close(value, reference)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from fastvae.backends import abstract
 from fastvae.backends.abstract import reference
+from fastvae.backends.abstract.activations import SignedRelu
 from fastvae.backends.cpu.ops.convolution import Convolution
 from tests.backends.activation_formulas import ALL
 from tests.backends.cpu.ops.running import DIRECT, LAYOUTS, SWEEP, compiled, drawn, nchw, nhwc
@@ -221,3 +222,19 @@ def test_shapes_that_change_from_call_to_call(rng, close):
         plain = dict(padding=((0, 0), (0, 0)), stride=(1, 1), dilation=(1, 1), groups=1, flip=False)
         expected = nhwc(reference.forward(nchw(image), weights.astype("float64"), **plain)) + bias
         close(function(image, weights, bias), expected)
+
+
+@pytest.mark.parametrize("direction", [abstract.Conv, abstract.ConvTransposed])
+@pytest.mark.parametrize("winograd", [False, True])
+def test_every_activation_keeps_nan_and_a_signed_relu_its_signs(direction, winograd):
+    rng = np.random.default_rng(0)
+    x, w = drawn(rng, 50, 8, 8, 32), drawn(rng, 32, 32, 3, 3)
+    x[0, 3, 3, 5], x[1] = np.nan, 0
+    for bias in (np.zeros(32, "float32"), -np.zeros(32, "float32")):
+        (plain,) = compiled(Convolution(direction(), winograd), x, w, bias)
+        assert np.isnan(plain).any() and (plain[1] == 0).all()
+        for activation in ALL.keys() - ({"sigmoid"} if winograd else set()):  # Winograd's kernel does not take it
+            (y,) = compiled(Convolution(direction(activation), winograd), x, w, bias)
+            np.testing.assert_array_equal(np.isnan(y), np.isnan(plain))
+            if isinstance(activation, SignedRelu):
+                np.testing.assert_array_equal(np.signbit(y)[1:], (plain < 0)[1:])

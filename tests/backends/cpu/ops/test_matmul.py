@@ -6,6 +6,7 @@ import theano.tensor as tt
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastvae.backends.abstract.activations import SignedRelu
 from fastvae.backends.cpu.ops.matmul import Gemm, MatMul
 from tests.backends.activation_formulas import ALL
 from tests.backends.cpu.ops.running import DIRECT, LAYOUTS, SWEEP, compiled, drawn
@@ -45,3 +46,15 @@ def test_results_of_a_call_survive_the_next_one(rng):
     kept = first.copy()
     function(2 * a, b)
     np.testing.assert_array_equal(first, kept)
+
+
+def test_every_activation_keeps_nan_and_a_signed_relu_its_signs(rng):
+    for m, k, n in ((3, 4, 5), (256, 16, 4), (4, 16, 256), (64, 4096, 32)):  # each axis that may be shared out
+        x, w = rng.randn(m, k).astype("float32"), rng.randn(k, n).astype("float32")
+        x[0, 0], x[1] = np.nan, 0
+        (plain,) = compiled(MatMul(), x, w)
+        for activation in ALL:
+            (y,) = compiled(MatMul(activation), x, w)
+            np.testing.assert_array_equal(np.isnan(y), np.isnan(plain))
+            if isinstance(activation, SignedRelu):
+                np.testing.assert_array_equal(np.signbit(y)[1:], (plain < 0)[1:])
