@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import theano
 import theano.tensor as tt
+from scipy import special
 from theano import scalar
 
 from fastvae.backends.cpu import elementary
@@ -18,6 +19,8 @@ FUNCTIONS = {
     "tanh": (tt.tanh, np.tanh, 3),
     "sigmoid": (tt.nnet.sigmoid, lambda x: np.exp(np.minimum(x, 0)) / (1 + np.exp(-np.abs(x))), 3),
     "softplus": (tt.nnet.softplus, lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))), 3),
+    "erf": (tt.erf, special.erf, 2),
+    "erfc": (tt.erfc, special.erfc, 4),
 }
 LIMITS = [0, -0.0, np.inf, -np.inf, np.nan, 1e-45, -1e-45, 1, -1, 88.7, 88.8, -87.4, -103.9, -104.1, 3e38, -3e38]
 
