@@ -1,5 +1,6 @@
 """Convolutions through oneDNN, Winograd's kernel or one for few channels, on NHWC."""
 
+import theano
 import theano.tensor as tt
 from theano.gof import Apply, local_optimizer
 
@@ -7,6 +8,7 @@ from fastvae.backends import abstract
 from fastvae.backends.abstract.activations import settings
 from fastvae.backends.cpu.op import CpuOp, all_float32, lowers, replaced
 from fastvae.backends.cpu.ops.layout import nchw, nhwc, to_nchw, to_nhwc
+from fastvae.backends.cpu.ops.matmul import MatMul
 
 _PADS = {"half": ((-1, -1),) * 2, "full": ((-2, -2),) * 2}  # as in c_code/convolution.c
 
@@ -81,10 +83,36 @@ class Convolution(CpuOp):
 
 @local_optimizer([Convolution])
 def local_winograd(node):
-    """Let a convolution of stride 1 take Winograd's kernel, if its sizes suit that when it runs."""
+    """Let a convolution of stride 1 take Winograd's kernel, if its sizes suit that when it runs.
+
+    Not on the way to a maximum over pixels, such as a max-pooling: there equal values share a gradient, and Winograd's
+    outputs of equal pixels (a plain background) differ by rounding.
+    """
     op = node.op
     if not isinstance(op, Convolution) or op.winograd:
         return False
     if (op.abstract_op.stride, op.abstract_op.dilation, op.abstract_op.groups) != ((1, 1), (1, 1), 1):
         return False
+    if op.direction < 2 and _is_compared(node.outputs[0]):
+        return False
     return replaced(node, Convolution(op.abstract_op, winograd=True)(*node.inputs, return_list=True))
+
+
+def _is_compared(variable):
+    """Whether a maximum looks at the variable, or at what becomes of it before the next product."""
+    seen, variables = set(), [variable]
+    while variables:
+        for client, i in variables.pop().clients:
+            if client == "output" or isinstance(client.op, (Convolution, MatMul, tt.Dot)):
+                continue
+            if i in getattr(client.op, "compared_inputs", ()) or _is_maximum(client.op):
+                return True
+            if client not in seen:
+                seen.add(client)
+                variables.extend(client.outputs)
+    return False
+
+
+def _is_maximum(op):
+    reduces = isinstance(op, tt.elemwise.CAReduce) and isinstance(op.scalar_op, theano.scalar.Maximum)
+    return reduces or isinstance(op, tt.MaxAndArgmax)

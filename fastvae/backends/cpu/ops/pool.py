@@ -27,6 +27,7 @@ def as_abstract(node):
 
 class _OfWindows(CpuOp):
     __props__ = ("abstract_op",)
+    of_images: tuple[int, ...]  # the inputs that windows are laid over, not their gradient
 
     def __init__(self, abstract_op):
         self.abstract_op = abstract_op
@@ -34,6 +35,11 @@ class _OfWindows(CpuOp):
     @classmethod
     def lower(cls, node):
         return [to_nchw(cls(node.op)(*map(to_nhwc, node.inputs)))] if all_float32(node.inputs) else None
+
+    @property
+    def compared_inputs(self):
+        """The inputs whose equal elements share a gradient."""
+        return self.of_images if self.abstract_op.mode == "max" else ()
 
     def settings(self, node):
         m = self.abstract_op
@@ -52,6 +58,8 @@ class _OfWindows(CpuOp):
 class Pool(_OfWindows):
     """An abstract `Pool` of images in NHWC."""
 
+    of_images = (0,)
+
     def make_node(self, x):
         n, _, _, c = x.broadcastable
         return Apply(self, [x], [tt.TensorType("float32", [n, False, False, c])()])
@@ -60,6 +68,8 @@ class Pool(_OfWindows):
 @lowers(pool.PoolGradient)
 class PoolGradient(_OfWindows):
     """An abstract `PoolGradient` of images in NHWC."""
+
+    of_images = (0, 1)
 
     def make_node(self, *inputs):
         return Apply(self, list(inputs), [inputs[0].type()])

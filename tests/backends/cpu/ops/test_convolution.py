@@ -10,6 +10,8 @@ import theano
 import theano.tensor as tt
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from theano.tensor.nnet.bn import batch_normalization_train
+from theano.tensor.signal.pool import pool_2d
 
 from fastvae.backends import abstract
 from fastvae.backends.abstract import reference
@@ -238,3 +240,24 @@ def test_every_activation_keeps_nan_and_a_signed_relu_its_signs(direction, winog
             np.testing.assert_array_equal(np.isnan(y), np.isnan(plain))
             if isinstance(activation, SignedRelu):
                 np.testing.assert_array_equal(np.signbit(y)[1:], (plain < 0)[1:])
+
+
+@pytest.mark.parametrize("mode, winograd", [("max", False), ("average_exc_pad", True)])
+def test_equal_pixels_share_the_gradient_of_a_maximum(close, mode, winograd):
+    """A plain background gives ties, which Winograd's rounding would break: up to the next product it stays away."""
+    x, w = tt.tensor4(dtype="float32"), tt.tensor4(dtype="float32")
+    scale, shift = np.ones((1, 32, 1, 1), "float32"), np.zeros((1, 32, 1, 1), "float32")
+    y = batch_normalization_train(tt.nnet.conv2d(x, w, border_mode="half"), scale, shift, "spatial")[0]
+    y = pool_2d(tt.nnet.relu(y, 0.2), (2, 2), ignore_border=True, mode=mode)
+    y = tt.nnet.conv2d(y, w, border_mode="half")
+    factors = np.random.default_rng(1).standard_normal((50, 32, 8, 8), "float32")
+    outputs = [y, theano.grad((y * factors).sum(), w)]
+    function = theano.function([x, w], outputs)
+    ops = [node.op for node in function.maker.fgraph.toposort() if isinstance(node.op, Convolution)]
+    assert [op.winograd for op in ops if isinstance(op.abstract_op, abstract.Conv)] == [winograd, True]
+    rng = np.random.default_rng(0)
+    images, weights = np.full((50, 32, 16, 16), 0.7, "float32"), drawn(rng, 32, 32, 3, 3)
+    images[:, :, 3:9, 4:11] += drawn(rng, 50, 32, 6, 7)
+    stock = theano.function([x, w], outputs, mode=theano.compile.get_default_mode().excluding("fastvae_onednn"))
+    for found, expected in zip(function(images, weights), stock(images, weights)):
+        close(found, expected)
