@@ -15,7 +15,7 @@ def blocks(language):
 
 def test_the_python_runs_as_one_script(python):
     script = "\n".join(blocks("python"))
-    assert script.count("1_000") == 4
+    assert script.count("1_000") == 6
     done = python(script.replace("1_000", "2"), FASTVAE_PROFILE="cpu", timeout=600)
     assert done.returncode == 0, done.stderr
 
