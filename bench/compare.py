@@ -23,9 +23,9 @@ sys.path.insert(0, str(HERE.parent))
 
 from bench import tables  # noqa: E402
 from bench.pairing import (  # noqa: E402
-    AGREEMENT,
     Worker,
     WorkerFailed,
+    agreement,
     closing,
     difference,
     disturbance,
@@ -96,8 +96,11 @@ def environment(name: str, given: dict[str, str]) -> str | pathlib.Path:
     return folder / "bin" / "python"
 
 
-def agreeing(workers: list[Worker], faults: dict[str, str]) -> list[Worker]:
-    """Those workers that answer, once they agree with the first on the loss; a reason for each other into `faults`."""
+def agreeing(workers: list[Worker], bound: float, faults: dict[str, str]) -> list[Worker]:
+    """Those workers that answer, once their losses are at most `bound` from the first's, relatively.
+
+    `faults` takes the reason for each other one.
+    """
     reference, running = None, []
     for worker in workers:
         try:
@@ -105,7 +108,7 @@ def agreeing(workers: list[Worker], faults: dict[str, str]) -> list[Worker]:
             reference = reference or losses
             apart = difference(losses, reference)
             print(f"{worker.name}: losses {losses[0]:.2f} and {losses[-1]:.2f}, {apart:.1e} from fastvae's", flush=True)
-            if not apart <= AGREEMENT:
+            if not apart <= bound:
                 raise SystemExit(f"{worker.name} does not agree on the loss: nothing is timed")
             worker.start()
             running.append(worker)
@@ -136,7 +139,7 @@ def measure(work: str, pythons: dict, args: argparse.Namespace) -> tuple[dict, s
             elif work in peer.works:
                 module, threads = f"bench.peers.{peer.environment}_worker", {"OMP_NUM_THREADS": str(args.threads)}
                 workers.append(Worker(peer.name, module, (path, *peer.variant), threads, python))
-        running = agreeing(workers, results)
+        running = agreeing(workers, agreement(work), results)
         if running[:1] != workers[:1]:
             raise SystemExit(results[workers[0].name])
         in_turn(running, args.rounds, args.seconds)

@@ -14,12 +14,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from bench.networks import NETWORKS
 from bench.worker import from_fastvae
 
 Stopwatch = from_fastvae("timing").Stopwatch
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 BUSY = 0.2  # cores that other processes may keep busy before a figure is called disturbed
-AGREEMENT = 1e-4  # relative difference of losses
+AGREEMENT = 1e-4  # relative difference of losses, unless a network has another
 BESIDE, INSTALLED = ("-m",), (str(ROOT / "bench" / "installed.py"),)
 
 
@@ -167,6 +168,11 @@ def difference(losses: list[float], reference: list[float]) -> float:
     """The larger of the relative differences of the first and the last loss; NaN if one of them is."""
     pairs = [(losses[0], reference[0]), (losses[-1], reference[-1])]
     return float(np.max([abs(a - b) / abs(b) for a, b in pairs]))
+
+
+def agreement(model: str) -> float:
+    """How far apart the losses of programs with the same model may be, relatively."""
+    return NETWORKS[model].agreement if model in NETWORKS else AGREEMENT
 
 
 def write_problem(
