@@ -80,6 +80,7 @@ def deferred() -> Iterator[None]:
         yield
     finally:
         builtins.__import__ = real
+    importlib.import_module("packaging.version")  # `pm.sample` counts on somebody else to have imported it
     _load_plots_when_asked_for(sys.modules[IMPORTER])
 
 

@@ -21,7 +21,12 @@ try:
 except AttributeError as error:
     assert str(error) == "module 'pymc3' has no attribute 'plot_nothing'"
 
-import arviz, inspect
+with pm.Model():
+    pm.Normal("x", 0, 1)
+    trace = pm.sample(20, tune=20, chains=1, cores=1, progressbar=False, compute_convergence_checks=False)
+assert len(trace) == 20
+
+import arviz
 import numpy as np
 import pymc3.plots
 assert pm.plot_trace is pymc3.plots.plot_trace and "traceplot" in dir(pm)
