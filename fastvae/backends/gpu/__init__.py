@@ -59,7 +59,7 @@ def register(profile: Settings) -> None:
     ==========================  ========  ==================================================================
     name                        position  what it does
     ==========================  ========  ==================================================================
-    (fastvae_dropout)               0.03  dropout becomes an element-wise function of random numbers; always there
+    fastvae_dropout                 0.03  dropout becomes an element-wise function of random numbers; always there
     fastvae_cudnn_lift              0.05  stock convolutions become abstract ones
     fastvae_gpu_rows                0.05  a minibatch's rows are gathered without a check of their numbers
     fastvae_cudnn_fuse_early        0.06  a bias and a ReLU behind a convolution become part of its Op
