@@ -9,11 +9,16 @@ import sys
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
-import fastvae  # noqa: F401  (before anything imports theano)
-from fastvae import devices
-from fastvae.devices import cuda_libraries, cuda_search
-from tests import dry_run
-from tests.quick import QUICK
+# Several workers share the cores: a thread that waits for another must not keep one from a neighbour. libgomp reads it
+# once, when it is loaded.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import fastvae  # noqa: E402, F401  (before anything imports theano)
+from fastvae import devices  # noqa: E402
+from fastvae.devices import cuda_libraries, cuda_search  # noqa: E402
+from tests import dry_run  # noqa: E402
+from tests.quick import QUICK  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 OURS = ("THEANO_FLAGS", "THEANORC", "FASTVAE_PROFILE", "FASTVAE_CUDA_PATH", "OMP_NUM_THREADS")
