@@ -114,7 +114,7 @@ class BatchNorm(Layer):
     @kinds.checked(x=expressions.tensor)
     def __call__(self, x: Any) -> tt.TensorVariable:
         """The training form, of the shape of float32 `x`: (batch, n), or (batch, n, rows, columns)."""
-        x = self.checked_input(x, ndim=2 if getattr(x, "ndim", None) == 2 else 4)
+        x = self.checked_input(x, ndim=(2, 4))
         normalised, *_ = tt.nnet.bn.batch_normalization_train(
             x,
             self.gamma,

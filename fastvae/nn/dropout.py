@@ -72,7 +72,7 @@ class Dropout(Layer):
     @kinds.checked(x=expressions.tensor)
     def __call__(self, x: Any) -> tt.TensorVariable:
         """The training form, of the shape of float32 `x`: (batch, n), or (batch, channels, rows, columns)."""
-        x = self.checked_input(x, ndim=2 if getattr(x, "ndim", None) == 2 else 4)
+        x = self.checked_input(x, ndim=(2, 4))
         if self.p == 0:
             return x
         return abstract.Dropout(self.p)(x, self._uniform(x))

@@ -30,6 +30,7 @@ from fastvae.errors import ConfigurationError
 
 ACTIVATION = kinds.optional(kinds.function("a function such as fastvae.nn.relu"))
 INITIALIZER = kinds.function("an initialiser such as fastvae.nn.zeros")
+NDIM = kinds.either(kinds.size, kinds.sequence(kinds.size, "integers such as (2, 4)"))
 INPUT_SHAPE = kinds.sequence(kinds.integer(0), "integers: the shape of one input without the batch axis")
 
 
@@ -95,14 +96,22 @@ class Layer:
         self._state.append(state)
         return state
 
-    @kinds.checked(x=expressions.tensor, ndim=kinds.size)
-    def checked_input(self, x: Any, ndim: int) -> tt.TensorVariable:
-        """`x` as a float32 expression of `ndim` dimensions; anything else is a ConfigurationError."""
+    @kinds.checked(x=expressions.tensor, ndim=NDIM)
+    def checked_input(self, x: Any, ndim: int | Sequence[int]) -> tt.TensorVariable:
+        """`x` as a float32 expression of `ndim` dimensions, or of one of several numbers of them.
+
+        Raises
+        ------
+        ConfigurationError
+            If it is anything else.
+        """
         x = tt.as_tensor_variable(x)
-        if x.ndim != ndim or x.dtype != "float32":
+        admissible = ndim if isinstance(ndim, Sequence) else (ndim,)
+        if x.ndim not in admissible or x.dtype != "float32":
+            wanted = " or ".join(map(str, admissible))
             raise ConfigurationError(
-                f"{self.owner}: the input {x} is {x.dtype} of {x.ndim} dimensions, not float32 of {ndim}: reshape it, "
-                'or cast it with .astype("float32")'
+                f"{self.owner}: the input {x} is {x.dtype} of {x.ndim} dimensions, not float32 of {wanted}: reshape "
+                'it, or cast it with .astype("float32")'
             )
         return x
 

@@ -31,7 +31,7 @@ from theano.compile import SharedVariable, ViewOp
 from theano.configparser import change_flags
 from theano.gof.graph import inputs as graph_inputs
 from theano.gof.graph import io_toposort
-from theano.tensor.nnet.bn import AbstractBatchNormInference, AbstractBatchNormTrain
+from theano.tensor.nnet.bn import AbstractBatchNormInference, AbstractBatchNormTrain, AbstractBatchNormTrainGrad
 
 from fastvae import expressions, kinds
 from fastvae.nn.dropout import is_dropout
@@ -54,8 +54,9 @@ def for_evaluation(outputs: Any) -> Any:
     -------
     theano variable or list of them
         The same with every batch normalisation by its running mean and variance in place of those of the minibatch, and
-        every `fastvae.nn.Dropout` left out. Inputs, parameters and all other parts are the same objects as before. A
-        running statistic with a `default_update` is not updated by a function of the evaluation form.
+        every `fastvae.nn.Dropout` left out; gradients become those of the evaluation form. Inputs, parameters and all
+        other parts are the same objects as before. A running statistic with a `default_update` is not updated by a
+        function of the evaluation form.
 
     Notes
     -----
@@ -180,12 +181,14 @@ def _evaluated(node: theano.Apply, inputs: list[theano.Variable]) -> list[theano
     """What a node's outputs are in the evaluation form, None if the same as in the training form."""
     if is_dropout(node):
         return [inputs[0]]
+    if isinstance(node.op, AbstractBatchNormTrainGrad):
+        return _evaluated_gradient(node, inputs)
     if not isinstance(node.op, AbstractBatchNormTrain):
         inner = [v for v in getattr(node.op, "outputs", ()) if isinstance(v, theano.Variable)]
         if any(map(_is_training, io_toposort(graph_inputs(inner), inner) if inner else ())):
             _warn(f"{node.op}: batch normalisation and dropout within it stay in training form: move them out of it")
         return None
-    if len(inputs) < 7:
+    if not _has_running_statistics(node):
         _warn(
             f"the batch normalisation by {_name(node.inputs[1])} has no running mean and variance, so that what it "
             f"returns for an image depends on the rest of the batch: {REMEDY}"
@@ -195,6 +198,23 @@ def _evaluated(node: theano.Apply, inputs: list[theano.Variable]) -> list[theano
     normalised = AbstractBatchNormInference(node.op.axes)(x, gamma, beta, mean, variance, epsilon)
     evaluated = [normalised, mean, tt.inv(tt.sqrt(variance + epsilon)), mean, variance]
     return [tt.patternbroadcast(new, old.broadcastable) for new, old in zip(evaluated, node.outputs)]
+
+
+def _evaluated_gradient(node: theano.Apply, inputs: list[theano.Variable]) -> list[theano.Variable] | None:
+    """The gradient of a batch normalisation whose mean and variance do not depend on its input."""
+    source = node.inputs[3].owner
+    if source is None or not isinstance(source.op, AbstractBatchNormTrain) or not _has_running_statistics(source):
+        return None
+    x, gradient, gamma, mean, inverse, _ = inputs
+    by_gamma, by_beta = (
+        tt.sum(v, axis=node.op.axes, keepdims=True) for v in (gradient * (x - mean) * inverse, gradient)
+    )
+    evaluated = [gradient * gamma * inverse, by_gamma, by_beta]
+    return [tt.patternbroadcast(new, old.broadcastable) for new, old in zip(evaluated, node.outputs)]
+
+
+def _has_running_statistics(node: theano.Apply) -> bool:
+    return len(node.inputs) == 7
 
 
 def _is_training(node: theano.Apply) -> bool:

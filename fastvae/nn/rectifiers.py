@@ -103,8 +103,7 @@ class PReLU(Layer):
     @kinds.checked(x=expressions.tensor)
     def __call__(self, x: Any) -> tt.TensorVariable:
         """An expression like `x`, float32 (batch, n_channels) or (batch, n_channels, rows, columns)."""
-        x = tt.as_tensor_variable(x)
-        x = self.checked_input(x, ndim=4 if x.ndim == 4 else 2)
+        x = self.checked_input(x, ndim=(2, 4))
         alpha = self.alpha.dimshuffle("x", 0, *["x"] * (x.ndim - 2))
         return tt.patternbroadcast(tt.Elemwise(ParametricRelu())(x, alpha), x.broadcastable)
 

@@ -50,6 +50,12 @@ def test_inputs_of_another_dtype_or_rank_are_refused(layer, x):
         layer(x)
 
 
+@pytest.mark.parametrize("layer", [nn.BatchNorm(2), nn.Dropout(0.5), nn.PReLU(2)])
+def test_a_layer_of_vectors_and_images_says_so(layer):
+    with pytest.raises(ConfigurationError, match="x is float32 of 3 dimensions, not float32 of 2 or 4: reshape it"):
+        layer(tt.tensor3("x", dtype="float32"))
+
+
 @pytest.mark.parametrize(
     "layer, shape",
     [

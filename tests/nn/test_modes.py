@@ -61,6 +61,17 @@ def test_what_has_no_training_form_stays_the_same_object():
     assert nn.for_evaluation(found[1]) is found[1]
 
 
+def test_gradients_taken_before_are_those_of_the_evaluation_form(assert_close):
+    x, layer = tt.fmatrix("x"), nn.BatchNorm(3)
+    layer.running_mean.set_value(np.float32([1, 2, 3]))
+    loss = tt.sum(nn.Dropout(0.5)(layer(x)) ** 3)
+    wrt = [x, *layer.get_params()]
+    before, after = nn.for_evaluation(tt.grad(loss, wrt)), tt.grad(nn.for_evaluation(loss), wrt)
+    found = theano.function([x], [*before, *after])(np.random.default_rng(0).normal(size=(4, 3)).astype("float32"))
+    for gradient, expected in zip(found[:3], found[3:]):
+        assert_close(gradient, expected)
+
+
 def test_statistics_of_the_batch_are_kept_and_named(caplog):
     x = tt.ftensor4("x")
     (y, *_), _ = network(x, running=False)
