@@ -129,6 +129,10 @@ def running_updates(outputs: Any) -> dict[SharedVariable, theano.Variable]:
     OrderedDict
         For `theano.function(updates=...)`. Of a statistic that enters several nodes, the average of their updates.
 
+    Notes
+    -----
+    Statistics of a batch normalisation within a Scan are not updated, and a line of the log says so.
+
     Examples
     --------
     >>> from fastvae import nn
@@ -143,7 +147,19 @@ def running_updates(outputs: Any) -> dict[SharedVariable, theano.Variable]:
         if source is not None and new is not None:
             shared, in_own_shape = source
             found.setdefault(shared, []).append(in_own_shape(new))
+    _name_what_is_not_updated(outputs)
     return OrderedDict((shared, _mean(values)) for shared, values in found.items())  # Theano warns of a plain dict
+
+
+def _name_what_is_not_updated(outputs: Any) -> None:
+    outputs = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
+    for node in io_toposort(graph_inputs(outputs), outputs):
+        within = [n for n in _inner_nodes(node) if isinstance(n.op, AbstractBatchNormTrain)]
+        if any(map(_has_running_statistics, within)):
+            logging.getLogger("fastvae").warning(
+                "the running statistics of batch normalisations within %s are not updated: move them out of it",
+                node.op,
+            )
 
 
 def _mean(values):
@@ -184,8 +200,7 @@ def _evaluated(node: theano.Apply, inputs: list[theano.Variable]) -> list[theano
     if isinstance(node.op, AbstractBatchNormTrainGrad):
         return _evaluated_gradient(node, inputs)
     if not isinstance(node.op, AbstractBatchNormTrain):
-        inner = [v for v in getattr(node.op, "outputs", ()) if isinstance(v, theano.Variable)]
-        if any(map(_is_training, io_toposort(graph_inputs(inner), inner) if inner else ())):
+        if any(map(_is_training, _inner_nodes(node))):
             _warn(f"{node.op}: batch normalisation and dropout within it stay in training form: move them out of it")
         return None
     if not _has_running_statistics(node):
@@ -215,6 +230,12 @@ def _evaluated_gradient(node: theano.Apply, inputs: list[theano.Variable]) -> li
 
 def _has_running_statistics(node: theano.Apply) -> bool:
     return len(node.inputs) == 7
+
+
+def _inner_nodes(node: theano.Apply) -> list[theano.Apply]:
+    """The nodes within a node's Op, such as those of a Scan's step."""
+    inner = [v for v in getattr(node.op, "outputs", ()) if isinstance(v, theano.Variable)]
+    return io_toposort(graph_inputs(inner), inner) if inner else []
 
 
 def _is_training(node: theano.Apply) -> bool:

@@ -86,6 +86,7 @@ def test_a_network_within_a_scan_is_named(caplog):
     y, _ = theano.scan(layer, sequences=x, non_sequences=[], n_steps=x.shape[0])
     nn.for_evaluation(y)
     assert "within it stay in training form" in caplog.text and "scan" in caplog.text
+    assert nn.running_updates(y) == {} and "are not updated: move them out of it" in caplog.text
 
 
 def test_a_statistic_of_two_nodes_gets_the_average_of_their_updates():

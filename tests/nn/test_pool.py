@@ -53,6 +53,14 @@ def test_images_into_which_no_window_fits_are_an_error(mode):
         pooled(np.zeros((2, 1, 5, 3), "float32"))
 
 
+def test_constant_images_without_a_window_are_the_same_error_and_nothing_else(caplog):
+    with pytest.raises(
+        ValueError, match="Pool: windows of 9 x 9 do not fit into the images with padding 0 x 0, of 5 x 5"
+    ):
+        nn.MaxPool2D(9)(np.ones((2, 1, 5, 5), "float32")).eval()
+    assert not caplog.records
+
+
 def test_what_is_not_admissible():
     with pytest.raises(ConfigurationError, match="MaxPool2D: window=0 must be"):
         nn.MaxPool2D(0)

@@ -49,6 +49,10 @@ class _OfWindows(AbstractOp):
         self.stride = self.window if stride is None else tuple(stride)
         self.ignore_border, self.fits = ignore_border, fits
 
+    def do_constant_folding(self, node):
+        """Not while images without a window are an error: it is one of the run, not of the compilation."""
+        return not self.fits
+
     def pooled(self, size, axis):
         """The number of windows along an axis (0 or 1) of so many pixels; size may be symbolic."""
         window, stride = self.window[axis], self.stride[axis]

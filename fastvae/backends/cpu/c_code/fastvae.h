@@ -52,6 +52,9 @@ void fv_pack(float *to, PyArrayObject *from);
 void fv_pack_any(void *to, PyArrayObject *from);
 char *fv_packed(PyArrayObject **arrays, const float **data, int n, size_t more);
 
+/* fill.c */
+int fv_read_shape(const thunk *t, npy_intp *shape, int ndim);
+
 /* sums.c */
 size_t fv_column_sum_scratch(npy_intp columns);
 void fv_column_sum(float *to, const float *from, npy_intp rows, npy_intp columns, char *scratch);

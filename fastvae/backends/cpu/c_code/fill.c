@@ -3,13 +3,14 @@
 #include <string.h>
 
 /* The lengths that the inputs behind the first one are. */
-static int shape_of(const thunk *t, npy_intp *shape, int ndim) {
+int fv_read_shape(const thunk *t, npy_intp *shape, int ndim) {
     for (int i = 0; i < ndim; i++) {
         PyArrayObject *length = fv_input_of(t, i + 1, NPY_INT64, 0);
         if (!length) return -1;
         shape[i] = (npy_intp) * (npy_int64 *)PyArray_DATA(length);
         if (shape[i] < 0) {
-            PyErr_Format(PyExc_ValueError, "Fill: axis %d has a length of %zd; give 0 or more", i, (Py_ssize_t)shape[i]);
+            PyErr_Format(PyExc_ValueError, "%s: axis %d has a length of %zd; give 0 or more", t->kind->name, i,
+                         (Py_ssize_t)shape[i]);
             return -1;
         }
     }
@@ -44,7 +45,7 @@ static int run_fill(thunk *t) {
     const int ndim = (int)t->settings[0];
     npy_intp shape[NPY_MAXDIMS], strides[NPY_MAXDIMS];
     PyArrayObject *value = fv_input(t, 0, -1);
-    if (!value || shape_of(t, shape, ndim) || broadcast_strides(strides, value, shape, ndim)) return -1;
+    if (!value || fv_read_shape(t, shape, ndim) || broadcast_strides(strides, value, shape, ndim)) return -1;
     PyArrayObject *y = fv_output(t, 0, ndim, shape), *view = NULL;
     if (!y) return -1;
     if (PyArray_SIZE(value) != 1) {
