@@ -134,9 +134,11 @@ def measure(work: str, pythons: dict, args: argparse.Namespace) -> tuple[dict, s
         workers += theano_workers(path, program, program, args.threads, environ)
         for peer in PEERS:
             python = pythons[peer.environment]
+            if work not in peer.works:
+                continue
             if isinstance(python, Missing):
                 results[peer.name] = f"not installed: {python}"
-            elif work in peer.works:
+            else:
                 module, threads = f"bench.peers.{peer.environment}_worker", {"OMP_NUM_THREADS": str(args.threads)}
                 workers.append(Worker(peer.name, module, (path, *peer.variant), threads, python))
         running = agreeing(workers, agreement(work), results)

@@ -74,6 +74,7 @@ def upsampled(mode, x):
     if mode == "nearest":
         return functional.interpolate(x, scale_factor=2)
     rows, columns = 2 * x.shape[2], 2 * x.shape[3]
-    x = functional.pad(x, (0, 1, 0, 1), mode="replicate")
+    x = torch.cat([x, x[:, :, -1:]], 2)  # torch.compile has no working gradient of a padding by replication
+    x = torch.cat([x, x[:, :, :, -1:]], 3)
     x = functional.interpolate(x, size=(rows + 1, columns + 1), mode="bilinear", align_corners=True)
     return x[:, :, :rows, :columns]
