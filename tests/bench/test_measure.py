@@ -85,6 +85,8 @@ def test_compare_runs_without_any_peer_and_reports_them(run, tmp_path):
     done = run(compare.sys.executable, compare.__file__, *options, *absent)
     assert done.returncode == 0, done.stderr
     text = (tmp_path / "peers.md").read_text()
-    assert text.count("not installed: no interpreter /nonexistent") == len(compare.PEERS)
+    assert text.count("not installed: no interpreter /nonexistent") == sum(
+        "mlp" in peer.works for peer in compare.PEERS
+    )
     assert "| fastvae, 1 thread |" in text and "| stock PyMC3, 1 thread |" in text and "toy size" in text
     assert (tmp_path / "peers.png").stat().st_size > 1000
