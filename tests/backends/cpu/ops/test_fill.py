@@ -36,15 +36,15 @@ def test_what_cannot_be():
         compiled(Fill([False] * 2), np.zeros((), "float32"), np.array(-1), lengths[0])
 
 
-def test_zeros_of_a_graph_and_their_increment_in_place(stock):
+def test_ones_of_a_graph_and_their_increment_in_place(stock):
     x, n = tt.fmatrix("x"), tt.lscalar("n")
-    y = tt.inc_subtensor(tt.zeros((n, x.shape[1]), "float32")[1:3], x)
+    y = tt.inc_subtensor(tt.ones((n, x.shape[1]), "float32")[1:3], x)
     function = theano.function([x, n], [y.sum(0), tt.alloc(x[0], n, x.shape[1])])
     assert sum(isinstance(node.op, Fill) for node in function.maker.fgraph.apply_nodes) == 2
     value = drawn(np.random.default_rng(1), 2, 5)
-    for _ in range(2):  # the second call starts from zeros too
+    for _ in range(2):  # the second call starts from ones too
         sums, rows = function(value, 4)
-        np.testing.assert_allclose(sums, value.sum(0), rtol=1e-6)
+        np.testing.assert_allclose(sums, 4 + value.sum(0), rtol=1e-6)
         np.testing.assert_array_equal(rows, np.tile(value[0], (4, 1)))
 
 
