@@ -126,3 +126,10 @@ def test_the_committed_history_has_every_model():
     assert set().union(*(record["ratios"] for record in stored["records"])) == set(guard.MODELS)
     for record in stored["records"]:
         assert all(len(ratios) >= 3 and min(ratios) > 1 for ratios in record["ratios"].values())
+
+
+def test_a_network_on_a_processor_without_a_record_has_a_looser_limit():
+    records = [{"processor": "a", "ratios": {"conv": [3.0], "pooled-bn": [9.0]}}]
+    assert guard.limit("conv", "b", records).ratio == pytest.approx(2.0)
+    assert guard.limit("pooled-bn", "b", records).ratio == pytest.approx(3.0)
+    assert guard.limit("pooled-bn", "a", records).ratio == pytest.approx(9.0 / 1.2**0.5)
