@@ -1,14 +1,17 @@
 """What all Ops of the CPU share: the compiled module that they run in, and how a file declares what its Op lowers.
 
-    CpuOp      an Op of the compiled module
-    lowers     decorator of an Op, or of a function of a node: takes the place of these Ops at that stage
-    lowering   the rewrite that applies what was declared for a stage
+    CpuOp       an Op of the compiled module
+    lowers      decorator of an Op, or of a function of a node: takes the place of these Ops at that stage
+    of_pattern  such a function, from a spelled pattern
+    lowering    the rewrite that applies what was declared for a stage
 
 An Op that stands for one abstract Op, with its settings, is no more than ::
 
-    @lowers(abstract.Upsample)
-    class Upsample(CpuOp):
+    @lowers(abstract.Dense)
+    class MatMul(CpuOp):
         ...
+
+One of images alone is an `OfImages` (`ops/images.py`).
 """
 
 from __future__ import annotations
@@ -62,6 +65,16 @@ def lowers(*kinds: type, stage: str = "lower") -> Callable[[Target], Target]:
         return target
 
     return declare
+
+
+def of_pattern(pattern: Callable[[Any], Any]) -> Callable[[Any], list | None]:
+    """A function of a node, to be declared by `lowers`, that a spelled pattern of float32 (`recognises`) defines."""
+
+    def rule(node):
+        new = pattern(node)
+        return None if new is None or new.dtype != "float32" else [new]
+
+    return rule
 
 
 def lowering(stage: str) -> Any:

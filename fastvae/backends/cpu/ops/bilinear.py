@@ -3,7 +3,7 @@
 import theano.tensor as tt
 
 from fastvae.backends.abstract import bilinear
-from fastvae.backends.cpu.op import lowers
+from fastvae.backends.cpu.op import lowers, of_pattern
 from fastvae.backends.cpu.ops.upsample import OfBlocks
 
 
@@ -22,8 +22,5 @@ class BilinearUpsampleGradient(_Bilinear):
     """An abstract `BilinearUpsampleGradient` of images in NHWC."""
 
 
-@lowers(tt.Reshape, stage="recognise")
-def spelled(node):
-    """Theano's `bilinear_upsampling`."""
-    new = bilinear.of_bilinear_upsampling(node)
-    return None if new is None or new.dtype != "float32" else [new]
+# Theano's `bilinear_upsampling`.
+lowers(tt.Reshape, stage="recognise")(of_pattern(bilinear.of_bilinear_upsampling))

@@ -1,13 +1,12 @@
 """Pooling and its gradient, in one threaded pass each, on NHWC; Theano's own `pool_2d` becomes that too."""
 
 import theano
-import theano.tensor as tt
 from theano.gof import Apply
 from theano.tensor.signal import pool as stock
 
 from fastvae.backends.abstract import pool
-from fastvae.backends.cpu.op import CpuOp, all_float32, lowers
-from fastvae.backends.cpu.ops.layout import nchw, nhwc, to_nchw, to_nhwc
+from fastvae.backends.cpu.op import all_float32, lowers
+from fastvae.backends.cpu.ops.images import OfImages
 
 
 # At first, and again for windows that are constants only once shapes have been simplified.
@@ -25,16 +24,8 @@ def as_abstract(node):
     return [kind(*sizes, node.op.mode, bool(node.op.ignore_border))(*images)]
 
 
-class _OfWindows(CpuOp):
-    __props__ = ("abstract_op",)
+class _OfWindows(OfImages):
     of_images: tuple[int, ...]  # the inputs that windows are laid over, not their gradient
-
-    def __init__(self, abstract_op):
-        self.abstract_op = abstract_op
-
-    @classmethod
-    def lower(cls, node):
-        return [to_nchw(cls(node.op)(*map(to_nhwc, node.inputs)))] if all_float32(node.inputs) else None
 
     def do_constant_folding(self, node):
         """Not while images without a window are an error: it is one of the run, not of the compilation."""
@@ -50,23 +41,12 @@ class _OfWindows(CpuOp):
         mode = "average_exc_pad" if m.mode == "average_inc_pad" and not m.ignore_border else m.mode
         return (pool.MODES.index(mode), m.ignore_border, *m.window, *m.stride, *m.padding, m.fits)
 
-    def perform(self, node, inputs, outputs):
-        self.abstract_op.perform(node, list(map(nchw, inputs)), outputs)
-        outputs[0][0] = nhwc(outputs[0][0])
-
-    def infer_shape(self, node, shapes):
-        return [nhwc(self.abstract_op.infer_shape(node, list(map(nchw, shapes)))[0])]
-
 
 @lowers(pool.Pool)
 class Pool(_OfWindows):
     """An abstract `Pool` of images in NHWC."""
 
     of_images = (0,)
-
-    def make_node(self, x):
-        n, _, _, c = x.broadcastable
-        return Apply(self, [x], [tt.TensorType("float32", [n, False, False, c])()])
 
 
 @lowers(pool.PoolGradient)
