@@ -17,7 +17,7 @@ from theano.tensor.subtensor import IncSubtensor, get_idx_list
 
 from fastvae.backends.abstract.op import AbstractOp
 from fastvae.backends.abstract.sizes import as_size
-from fastvae.backends.abstract.spellings import number, recognises
+from fastvae.backends.abstract.spellings import number, recognises, whole
 
 
 class _OfZeros(AbstractOp):
@@ -127,14 +127,14 @@ def _zeros(x, axis, size, index):
     """(low, high, step) of an axis of so many zeros, at an index of which x is set; None if that is not known."""
     if not isinstance(index, slice):
         return None
-    start = 0 if index.start is None else _whole(index.start)
-    step = 1 if index.step is None else _whole(index.step)
+    start = 0 if index.start is None else whole(index.start)
+    step = 1 if index.step is None else whole(index.step)
     total = as_size(size, x, axis)
     if start is None or start < 0 or not step or step < 1 or total is None:
         return None
     end = total
     if index.stop is not None:
-        stop = _whole(index.stop)
+        stop = whole(index.stop)
         end = (total[0], total[1] + stop) if stop is not None and stop < 0 else _variable(index.stop, x, axis)
         if end is None:
             return None
@@ -150,8 +150,3 @@ def _variable(stop, x, axis):
     node = getattr(stop, "owner", None)
     known = node is not None and isinstance(node.op, tt.ScalarFromTensor)
     return as_size(node.inputs[0], x, axis) if known else None
-
-
-def _whole(value):
-    value = value if isinstance(value, int) else number(value)
-    return int(value) if value is not None and float(value).is_integer() else None

@@ -109,6 +109,18 @@ def number(variable: Any, depth: int = 8) -> float | None:
     return float(np.asarray(node.op.scalar_op.impl(*arguments), variable.dtype))
 
 
+def whole(value: Any) -> int | None:
+    """A Python integer, or the whole number that a variable is (`number`); None for any other.
+
+    Examples
+    --------
+    >>> whole(-1), whole(tt.as_tensor_variable(2)), whole(tt.as_tensor_variable(0.5))
+    (-1, 2, None)
+    """
+    value = value if isinstance(value, int) else number(value)
+    return int(value) if value is not None and float(value).is_integer() else None
+
+
 def scaled(variable: Any) -> tuple[float, Any]:
     """A number and what it multiplies: any sign, factor or divisor that is a number is taken off, no more.
 

@@ -7,8 +7,8 @@
 
 An Op that stands for one abstract Op, with its settings, is no more than ::
 
-    @lowers(abstract.Dense)
-    class MatMul(CpuOp):
+    @lowers(abstract.AdamStep)
+    class Adam(CpuOp):
         ...
 
 One of images alone is an `OfImages` (`ops/images.py`).

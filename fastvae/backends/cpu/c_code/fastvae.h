@@ -55,6 +55,14 @@ char *fv_packed(PyArrayObject **arrays, const float **data, int n, size_t more);
 /* fill.c */
 int fv_read_shape(const thunk *t, npy_intp *shape, int ndim);
 
+/* into_zeros.c: an axis of an array among zeros: its length, how many places of it are taken, the first of them, and from
+ * one to the next */
+#define FV_AXES 4
+typedef struct {
+    npy_intp length, taken, first, step;
+} fv_axis;
+void fv_into_zeros(float *to, const float *from, const fv_axis *axes);
+
 /* sums.c */
 size_t fv_column_sum_scratch(npy_intp columns);
 void fv_column_sum(float *to, const float *from, npy_intp rows, npy_intp columns, char *scratch);

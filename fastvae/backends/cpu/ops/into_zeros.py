@@ -5,7 +5,7 @@ import theano.tensor as tt
 from theano.gof import Apply
 from theano.tensor.subtensor import IncSubtensor, get_idx_list
 
-from fastvae.backends.abstract.spellings import number
+from fastvae.backends.abstract.spellings import number, whole
 from fastvae.backends.cpu.op import CpuOp, lowers
 from fastvae.backends.cpu.ops.fill import Fill
 
@@ -42,7 +42,8 @@ class IntoZeros(CpuOp):
         # A broadcast axis of x may be spread over the slice, whose length is not known here.
         if not all(isinstance(s, slice) for s in slices) or any(x.broadcastable):
             return None
-        starts, steps = [_whole(s.start, 0) for s in slices], [_whole(s.step, 1) for s in slices]
+        starts = [0 if s.start is None else whole(s.start) for s in slices]
+        steps = [1 if s.step is None else whole(s.step) for s in slices]
         if None in starts or any(step is None or step < 1 for step in steps):
             return None
         op = cls(starts, steps, out.broadcastable)
@@ -68,11 +69,3 @@ class IntoZeros(CpuOp):
 
     def connection_pattern(self, node):
         return [[True], *([False] for _ in node.inputs[1:])]
-
-
-def _whole(value, default):
-    """A slice's start or step as a number, None where it is not known."""
-    if value is None:
-        return default
-    value = value if isinstance(value, int) else number(value)
-    return None if value is None else int(value)
