@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -76,7 +76,7 @@ def for_evaluation(outputs: Any) -> Any:
     new: dict[Any, Any] = {
         shared: shared.clone() for shared in running_statistics(outputs) if hasattr(shared, "default_update")
     }  # the same value, without the update
-    for node in io_toposort(graph_inputs(outputs), outputs):
+    for node in _nodes(outputs):
         inputs = [new.get(v, v) for v in node.inputs]
         if any(changed is not v for changed, v in zip(inputs, node.inputs)):
             kept = node.clone_with_new_inputs(inputs).outputs
@@ -108,7 +108,7 @@ def running_statistics(outputs: Any) -> list[SharedVariable]:
     >>> running_statistics(nn.BatchNorm(3, name="norm")(tt.matrix("x", dtype="float32")))
     [norm.running_mean, norm.running_var]
     """
-    sources = [_source(taken) for taken, _ in _running(outputs)]
+    sources = [_source(taken) for node in _nodes(outputs) for taken, _ in _running(node)]
     return list(dict.fromkeys(source[0] for source in sources if source is not None))
 
 
@@ -142,38 +142,37 @@ def running_updates(outputs: Any) -> dict[SharedVariable, theano.Variable]:
     [norm.running_mean, norm.running_var]
     """
     found: dict[SharedVariable, list[theano.Variable]] = {}
-    for taken, new in _running(outputs):
-        source = _source(taken)
-        if source is not None and new is not None:
-            shared, in_own_shape = source
-            found.setdefault(shared, []).append(in_own_shape(new))
-    _name_what_is_not_updated(outputs)
-    return OrderedDict((shared, _mean(values)) for shared, values in found.items())  # Theano warns of a plain dict
-
-
-def _name_what_is_not_updated(outputs: Any) -> None:
-    outputs = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
-    for node in io_toposort(graph_inputs(outputs), outputs):
+    for node in _nodes(outputs):
         within = [n for n in _inner_nodes(node) if isinstance(n.op, AbstractBatchNormTrain)]
         if any(map(_has_running_statistics, within)):
-            logging.getLogger("fastvae").warning(
-                "the running statistics of batch normalisations within %s are not updated: move them out of it",
-                node.op,
+            _warn(
+                f"running statistics of batch normalisations within {node.op} are not updated: move them out of it",
+                "training",
             )
+        for taken, new in _running(node):
+            source = _source(taken)
+            if source is not None and new is not None:
+                shared, in_own_shape = source
+                found.setdefault(shared, []).append(in_own_shape(new))
+    return OrderedDict((shared, _mean(values)) for shared, values in found.items())  # Theano warns of a plain dict
 
 
 def _mean(values):
     return values[0] if len(values) == 1 else sum(values[1:], values[0]) / np.array(len(values), values[0].dtype)
 
 
-def _running(outputs: Any) -> Iterator[tuple[theano.Variable, theano.Variable | None]]:
-    """What each node takes as a running mean or variance, and its new value; None for a node in evaluation form."""
+def _nodes(outputs: Any) -> list[theano.Apply]:
     outputs = list(outputs) if isinstance(outputs, (list, tuple)) else [outputs]
-    for node in io_toposort(graph_inputs(outputs), outputs):
-        if isinstance(node.op, AbstractBatchNormTrain):
-            yield from zip(node.inputs[5:], node.outputs[3:])
-        elif isinstance(node.op, AbstractBatchNormInference):
-            yield from ((taken, None) for taken in node.inputs[3:5])
+    return io_toposort(graph_inputs(outputs), outputs)
+
+
+def _running(node: theano.Apply) -> list[tuple[theano.Variable, theano.Variable | None]]:
+    """What a node takes as a running mean and variance, and their new values; None for a node in evaluation form."""
+    if isinstance(node.op, AbstractBatchNormTrain):
+        return list(zip(node.inputs[5:], node.outputs[3:]))
+    if isinstance(node.op, AbstractBatchNormInference):
+        return [(taken, None) for taken in node.inputs[3:5]]
+    return []
 
 
 def _source(taken: theano.Variable) -> tuple[SharedVariable, Callable[[Any], Any]] | None:
@@ -247,5 +246,5 @@ def _name(variable: theano.Variable) -> str:
     return names[0] if names else f"an unnamed gamma of {variable.type}"
 
 
-def _warn(what: str) -> None:
-    logging.getLogger("fastvae").warning("evaluation: %s", what)
+def _warn(what: str, when: str = "evaluation") -> None:
+    logging.getLogger("fastvae").warning("%s: %s", when, what)

@@ -40,7 +40,17 @@ from fastvae.backends.abstract.relu import Relu, relu_scalar
 NAN = None  # a slope that is NaN, as a parameter: NaN itself is not equal to itself
 
 
-class _OfExpression(scalar.ScalarOp):
+class Parametrised(scalar.ScalarOp):
+    """A scalar Op whose constructor takes its own parameters, which is not what Theano's rewrites expect."""
+
+    def make_new_inplace(self, output_types_preference=None, name=None):
+        """What Theano calls for the variant of its Elemwise that works in place."""
+        new = copy.copy(self)
+        new.output_types_preference, new.name = output_types_preference, name
+        return new
+
+
+class _OfExpression(Parametrised):
     """A scalar Op that an expression of Theano's own ones defines, in whatever float type its inputs have.
 
     A subclass says `expression(*inputs)`, and in `__props__` which attributes tell two of its Ops apart.
@@ -54,12 +64,6 @@ class _OfExpression(scalar.ScalarOp):
 
     def __repr__(self):
         return str(self)
-
-    def make_new_inplace(self, output_types_preference=None, name=None):
-        """What Theano calls for the variant of its Elemwise that works in place."""
-        new = copy.copy(self)
-        new.output_types_preference, new.name = output_types_preference, name
-        return new
 
     def impl(self, *inputs):
         dtype = np.result_type(*inputs).name

@@ -11,7 +11,6 @@ Examples
 True
 """
 
-import copy
 import functools
 import os
 
@@ -20,7 +19,7 @@ from theano import scalar
 from theano.scalar import basic_scipy
 from theano.tensor.nnet import sigm
 
-from fastvae.backends.abstract.activations import Activation, ActivationGradient, settings
+from fastvae.backends.abstract.activations import Activation, ActivationGradient, Parametrised, settings
 from fastvae.backends.cpu import library
 
 
@@ -80,7 +79,7 @@ class Erfc(_Inlined, basic_scipy.Erfc):
     function = "fv_erfc"
 
 
-class _InlinedActivation(scalar.ScalarOp):
+class _InlinedActivation(Parametrised):
     """An activation, or its gradient, by c_code/activations.h."""
 
     __props__ = ("op",)
@@ -91,12 +90,6 @@ class _InlinedActivation(scalar.ScalarOp):
 
     def impl(self, *values):
         return self.op.impl(*values)
-
-    def make_new_inplace(self, output_types_preference=None, name=None):
-        """What Theano calls for the variant of its Elemwise that works in place."""
-        new = copy.copy(self)
-        new.output_types_preference, new.name = output_types_preference, name
-        return new
 
     def c_code(self, node, name, inputs, outputs, sub):
         is_gradient = isinstance(self.op, ActivationGradient)
