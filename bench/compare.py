@@ -22,6 +22,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from bench import tables  # noqa: E402
+from bench.networks import NETWORKS  # noqa: E402
 from bench.pairing import (  # noqa: E402
     Worker,
     WorkerFailed,
@@ -31,10 +32,12 @@ from bench.pairing import (  # noqa: E402
     disturbance,
     in_turn,
     machine,
+    program,
     ratio,
     theano_workers,
     write_problem,
 )
+from bench.problem import SEED  # noqa: E402
 
 WORKS = {
     "conv": "ConvVAE 28x28x1, batch 64",
@@ -45,7 +48,6 @@ WORKS = {
     "residual": "residual, batch norm, 64x64x3, batch 32",
     "notebook": "PyMC3's notebook, 28x28x1, batch 100",
 }
-SEED_MODELS, NETWORKS = ("conv", "mlp", "conv64"), ("pooled", "pooled-bn", "residual", "notebook")
 REQUIREMENTS = {
     "torch": ["torch==2.13.0", "numpy"],
     "jax": ["jax==0.10.2"],
@@ -63,11 +65,11 @@ class Peer(NamedTuple):
 
 
 PEERS = [
-    Peer("PyTorch eager", "torch", ("eager",), (*SEED_MODELS, *NETWORKS)),
+    Peer("PyTorch eager", "torch", ("eager",), (*SEED, *NETWORKS)),
     Peer("PyTorch channels_last", "torch", ("channels_last",), ("conv", "conv64", *NETWORKS)),
-    Peer("PyTorch torch.compile", "torch", ("compile",), (*SEED_MODELS, *NETWORKS)),
-    Peer("JAX jit", "jax", (), SEED_MODELS),
-    Peer("NumPyro SVI", "numpyro", (), SEED_MODELS),
+    Peer("PyTorch torch.compile", "torch", ("compile",), (*SEED, *NETWORKS)),
+    Peer("JAX jit", "jax", (), (*SEED,)),
+    Peer("NumPyro SVI", "numpyro", (), (*SEED,)),
 ]
 
 
@@ -130,8 +132,7 @@ def measure(work: str, pythons: dict, args: argparse.Namespace) -> tuple[dict, s
     with tempfile.TemporaryDirectory() as folder, closing([]) as workers:
         path = pathlib.Path(folder, "problem.npz")
         environ = write_problem(path, work, args.quick)
-        program = "user" if work in NETWORKS else "seed"
-        workers += theano_workers(path, program, program, args.threads, environ)
+        workers += theano_workers(path, program(work), program(work), args.threads, environ)
         for peer in PEERS:
             python = pythons[peer.environment]
             if work not in peer.works:

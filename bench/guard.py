@@ -102,8 +102,7 @@ def programs(model: str) -> Iterator[list[Worker]]:
             ("stock PyMC3", "bench.stock", environ),
             ("fastvae again", "bench.fastvae_worker", {"FASTVAE_PROFILE": "cpu"}),
         ):
-            program = "user" if model in NETWORKS else "seed"
-            workers.append(Worker(name, module, (path, program), {**own, **one}))
+            workers.append(Worker(name, module, (path, pairing.program(model)), {**own, **one}))
         with concurrent.futures.ThreadPoolExecutor(len(workers)) as pool:  # they compile side by side
             list(pool.map(Worker.start, workers))
         yield workers

@@ -170,6 +170,11 @@ def difference(losses: list[float], reference: list[float]) -> float:
     return float(np.max([abs(a - b) / abs(b) for a, b in pairs]))
 
 
+def program(model: str) -> str:
+    """Whether a model is a "seed" model or a "user" network, as the workers of fastvae and stock are told."""
+    return "user" if model in NETWORKS else "seed"
+
+
 def agreement(model: str) -> float:
     """How far apart the losses of programs with the same model may be, relatively."""
     return NETWORKS[model].agreement if model in NETWORKS else AGREEMENT

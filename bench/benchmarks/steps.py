@@ -12,8 +12,8 @@ from .common import ROUNDS, SECONDS, THREADS, TOY, Measured, if_available
 TF32_AGREEMENT = 1e-2  # of losses whose products had factors of 11 bits
 
 
-def measured(model, program="seed"):
-    """Figures of the step of a "seed" model or a "user" network; the peak of the memory is of a process on its own."""
+def measured(model):
+    """Figures of the step of a seed model or a user's network; the peak of the memory is of a process on its own."""
     from bench.pairing import (
         INSTALLED,
         agreement,
@@ -21,6 +21,7 @@ def measured(model, program="seed"):
         difference,
         fastest,
         in_turn,
+        program,
         ratio,
         theano_workers,
         write_problem,
@@ -29,7 +30,7 @@ def measured(model, program="seed"):
     with tempfile.TemporaryDirectory() as folder, closing([]) as workers:
         path = pathlib.Path(folder, "problem.npz")
         environ = write_problem(path, model, TOY, how=INSTALLED)
-        workers += theano_workers(path, program, program, THREADS, environ, how=INSTALLED)
+        workers += theano_workers(path, program(model), program(model), THREADS, environ, how=INSTALLED)
         for worker in workers:
             worker.start()
         in_turn(workers, ROUNDS, SECONDS)
@@ -99,25 +100,25 @@ class Pooled(_Step):
     """A user's network of max-pooling, nearest upsampling, leaky ReLU and ELU, 28x28x1, batch 64."""
 
     def setup_cache(self):
-        return if_available(measured, "pooled", "user")
+        return if_available(measured, "pooled")
 
 
 class PooledBatchNorm(_Step):
     """The same with batch norm."""
 
     def setup_cache(self):
-        return if_available(measured, "pooled-bn", "user")
+        return if_available(measured, "pooled-bn")
 
 
 class Residual(_Step):
     """Residual blocks with batch norm, average pooling and bilinear upsampling, 64x64x3, batch 32."""
 
     def setup_cache(self):
-        return if_available(measured, "residual", "user")
+        return if_available(measured, "residual")
 
 
 class Notebook(_Step):
     """The network of PyMC3's notebook on convolutional VAEs, 28x28x1, batch 100."""
 
     def setup_cache(self):
-        return if_available(measured, "notebook", "user")
+        return if_available(measured, "notebook")

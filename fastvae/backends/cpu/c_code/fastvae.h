@@ -70,6 +70,7 @@ void fv_column_sum(float *to, const float *from, npy_intp rows, npy_intp columns
 /* narrow.c and narrow_weights.c: sizes of a convolution from or to few channels, in its own terms (see convolution.c), and
  * the padding before it. In narrow.c it is a transposed one, from o channels to c; the weights of (top's channel, image's
  * channel) start at o_stride and c_stride times these. */
+#define FV_NARROW_CHANNELS 4 /* how many are few */
 typedef struct {
     npy_intp n, c, h, w, o, oh, ow, kh, kw, stride[2], dilation[2], pad[2], o_stride, c_stride;
     int flip;

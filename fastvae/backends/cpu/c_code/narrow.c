@@ -3,20 +3,17 @@
  * c kh kw numbers of the image its product over the o channels, which are what the vectors run along. The image has
  * borders meanwhile, so that a tap is a fixed distance in it. */
 #include "fastvae.h"
+#include "vector.h"
 #include <immintrin.h>
 #include <omp.h>
 #include <string.h>
 
-#define WIDTH 16 /* floats of a vector; the top's channels are a multiple of it */
-#define CHANNELS 4
 #define TAPS 128
-
-typedef float vector __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
 
 /* Whether there is a kernel for these sizes. */
 int fv_narrow_suits(const fv_narrow *g) {
 #ifdef __AVX512F__
-    return g->c <= CHANNELS && g->c * g->kh * g->kw <= TAPS && g->o % WIDTH == 0 && g->o <= 256;
+    return g->c <= FV_NARROW_CHANNELS && g->c * g->kh * g->kw <= TAPS && g->o % WIDTH == 0 && g->o <= 256;
 #else
     return 0;
 #endif

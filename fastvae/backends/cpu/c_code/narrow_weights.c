@@ -2,20 +2,17 @@
  * float32, NHWC, any kernel, stride, dilation and padding. One side of such a convolution is narrow, the other wide: the
  * vectors run along the wide one's channels, and each number of the narrow one is a factor of a whole vector. */
 #include "fastvae.h"
+#include "vector.h"
 #include <string.h>
 
-#define WIDTH 16 /* floats of a vector; the wide side's channels are a multiple of it */
-#define CHANNELS 4
 #define BLOCKS 32 /* sums are kept of so many blocks of rows: results do not depend on the number of threads */
-
-typedef float vector __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
 
 typedef struct {
     const float *wide, *narrow;
     npy_intp wide_step, narrow_step, n; /* from pixel to pixel, and how many */
 } row;
 
-static int image_is_narrow(const fv_narrow *g) { return g->c <= CHANNELS && g->o % WIDTH == 0; }
+static int image_is_narrow(const fv_narrow *g) { return g->c <= FV_NARROW_CHANNELS && g->o % WIDTH == 0; }
 static npy_intp wide_channels(const fv_narrow *g) { return image_is_narrow(g) ? g->o : g->c; }
 static npy_intp narrow_channels(const fv_narrow *g) { return image_is_narrow(g) ? g->c : g->o; }
 static npy_intp block_size(const fv_narrow *g) { return g->kh * g->kw * g->o * g->c; }
@@ -27,7 +24,7 @@ static npy_intp count_blocks(const fv_narrow *g) {
 
 /* Whether there is a kernel for these sizes. */
 int fv_narrow_weights_suits(const fv_narrow *g) {
-    return image_is_narrow(g) || (g->o <= CHANNELS && g->c % WIDTH == 0);
+    return image_is_narrow(g) || (g->o <= FV_NARROW_CHANNELS && g->c % WIDTH == 0);
 }
 
 size_t fv_narrow_weights_scratch(const fv_narrow *g) {

@@ -1,12 +1,12 @@
 /* Copies of arrays into C order, from any layout. */
 #include "fastvae.h"
+#include "vector.h"
 #include <omp.h>
 #include <string.h>
 
 #define TILE 16
 
 #ifdef __AVX512F__
-typedef float vector __attribute__((vector_size(64), aligned(4), may_alias));
 typedef int lanes __attribute__((vector_size(64)));
 
 /* One stage of a transposition: exchange the off-diagonal blocks of `size` x `size` lanes. */

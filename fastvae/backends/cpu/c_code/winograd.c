@@ -10,18 +10,17 @@
  * An infinite input makes NaN of the whole tile. Where all that an output sees is 0 (black borders) it is exactly its
  * bias, as with direct convolution: a ReLU behind it looks at the sign, and the transforms would leave rounding there. */
 #include "fastvae.h"
+#include "vector.h"
 #include <immintrin.h>
 #include <omp.h>
 #include <stdint.h>
 #include <string.h>
 
 #define POINTS 36
-#define WIDTH 16 /* floats of a vector; channels are multiples of it */
 #define ALL_POINTS ((UINT64_C(1) << POINTS) - 1)
 #define SEEN UINT64_C(0x71C7) /* of a tile's 6x6 pixels, those that its first output sees */
 #define BLOCK 32 /* tiles that a thread takes from input to output at a time, a multiple of 4 */
 
-typedef float vector __attribute__((vector_size(4 * WIDTH), aligned(4), may_alias));
 typedef int mask __attribute__((vector_size(4 * WIDTH)));
 #define P 0.625f /* the points are 0, P, -P, Q, -Q and infinity */
 #define Q 1.5f
