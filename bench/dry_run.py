@@ -3,7 +3,7 @@
     python bench/dry_run.py
 
 Needs gcc, pygpu with libgpuarray's headers, and the wheels of `.[test]`, and no GPU: a stub driver, cuBLAS and cuDNN
-(`tests/dry_run`) count and compute nothing. So the milliseconds are the host's own: below them no GPU gets the step.
+(`tests/cuda_device`) count and compute nothing. So the milliseconds are the host's own: no GPU gets below them.
 """
 
 from __future__ import annotations
@@ -28,17 +28,21 @@ def figures() -> dict[str, float]:
     RuntimeError
         If the step does not run, with its reason.
     """
-    from tests import dry_run
+    from tests import cuda_device
 
     with tempfile.TemporaryDirectory() as folder:
-        environ = {**os.environ, **dry_run.environ(dry_run.build(pathlib.Path(folder)))}
+        environ = {**os.environ, **cuda_device.environ(cuda_device.build(pathlib.Path(folder)))}
         environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(ROOT)]))
         command = [sys.executable, "-W", "ignore", "-m", PROGRAM, "host time"]
         done = subprocess.run(command, env=environ, capture_output=True, text=True)
     if done.returncode:
         raise RuntimeError(f"the dry run ended with status {done.returncode}: {done.stderr.strip()[-2000:]}")
     report = json.loads(done.stdout.splitlines()[-1])
-    return {**dry_run.figures(report["step"]), "nodes": report["nodes"], "host milliseconds": report["milliseconds"]}
+    return {
+        **cuda_device.figures(report["step"]),
+        "nodes": report["nodes"],
+        "host milliseconds": report["milliseconds"],
+    }
 
 
 def main() -> None:

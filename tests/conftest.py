@@ -17,7 +17,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 import fastvae  # noqa: E402, F401  (before anything imports theano)
 from fastvae import devices  # noqa: E402
 from fastvae.devices import cuda_libraries, cuda_search  # noqa: E402
-from tests import dry_run  # noqa: E402
+from tests import cuda_device  # noqa: E402
 from tests.quick import QUICK  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -36,7 +36,7 @@ LONGEST = (
     "tests/bench/test_measure.py",
     "tests/bench/test_make_bundle.py",
     "tests/backends/gpu/test_ops.py",
-    "tests/dry_run/test_calibration.py",
+    "tests/cuda_device/test_calibration.py",
     "tests/compilation/test_compilation.py",
     "tests/stack/test_legacy.py",
     "tests/test_kills.py",
@@ -159,20 +159,20 @@ def runs_in_python(step):
 
 
 @pytest.fixture(scope="session")
-def dry_run_device(tmp_path_factory):
-    """The folder of a dry-run CUDA device, see `tests.dry_run`; skips where what it needs is not installed."""
+def computing_device(tmp_path_factory):
+    """The folder of a dry-run CUDA device, see `tests.cuda_device`; skips where what it needs is not installed."""
     missing = [devices.pygpu(), devices.gpuarray_headers(), cuda_libraries.find()[1]]
     required_device([finding for finding in missing if not finding.found])
-    return dry_run.build(tmp_path_factory.mktemp("dry_run"))
+    return cuda_device.build(tmp_path_factory.mktemp("cuda_device"))
 
 
 @pytest.fixture(scope="session")
-def dry_run_device_13(tmp_path_factory):
+def computing_device_13(tmp_path_factory):
     """The same with the libraries of CUDA 13."""
     nvrtc = cuda_search.candidates("nvrtc")
     if not any(path.endswith(".13") for path in nvrtc):
         required_device([f"nvrtc 13 is not among {nvrtc}; pip install nvidia-cuda-nvrtc==13.0.88"])
-    return dry_run.build(tmp_path_factory.mktemp("dry_run_13"), cuda=13)
+    return cuda_device.build(tmp_path_factory.mktemp("cuda_device_13"), cuda=13)
 
 
 def last_line_of(module, *arguments, flags="", cache="", status=0, **environ):
@@ -193,16 +193,16 @@ def last_line_of(module, *arguments, flags="", cache="", status=0, **environ):
 
 
 @pytest.fixture(scope="session")
-def dry_run_process(dry_run_device):
+def cuda_process(computing_device):
     """Run a module on the dry-run device in a process of its own and return the last line that it prints."""
     os.makedirs(compile_cache("cuda"), exist_ok=True)
     os.makedirs(compile_cache("stock"), exist_ok=True)
     with contextlib.suppress(FileExistsError):  # stock's processes that these start find what others compiled
         os.symlink(compile_cache("stock"), compile_cache("cuda/stock"))
 
-    def run(module, *arguments, stock=False, status=0, device=dry_run_device, **environ):
-        flags = ",gcc.cxxflags=-O0" + (f",{dry_run.stock_flags(device)}" if stock else "")
-        environ = {**dry_run.environ(device), **environ}
+    def run(module, *arguments, stock=False, status=0, device=computing_device, **environ):
+        flags = ",gcc.cxxflags=-O0" + (f",{cuda_device.stock_flags(device)}" if stock else "")
+        environ = {**cuda_device.environ(device), **environ}
         return last_line_of(module, *arguments, flags=flags, cache="cuda", status=status, **environ)
 
     return run

@@ -11,7 +11,7 @@ import theano.tensor as tt
 from fastvae.backends.abstract import AdamStep
 from fastvae.elbo import vae_model
 from fastvae.training.parts import Part
-from tests.dry_run import without_host_code
+from tests.cuda_device import without_host_code
 
 SHAPES = [(), (1,), (3,), (2, 3), (4, 1), (5, 2, 3), (3, 4), (7,), (2, 2), (6,), (1, 5), (300, 7), (11,), (13,), (2, 9)]
 

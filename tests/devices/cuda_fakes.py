@@ -1,6 +1,6 @@
 """Folders of fake CUDA libraries that say what a test wants: versions, and how they fail."""
 
-from tests.dry_run import CUDNN_PARTS, HERE, compile_library
+from tests.cuda_device import CUDNN_PARTS, HERE, compile_library
 
 NVRTC = """
 int nvrtcVersion(int *major, int *minor) { *major = MAJOR; *minor = MINOR; return 0; }

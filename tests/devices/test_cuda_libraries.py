@@ -3,8 +3,8 @@
 import pytest
 
 from fastvae.devices import cuda_libraries, cuda_search
+from tests.cuda_device import HERE, compile_library
 from tests.devices import cuda_fakes
-from tests.dry_run import HERE, compile_library
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def machine(driver, tmp_path, monkeypatch):
         monkeypatch.setenv("LD_LIBRARY_PATH", str(driver))
         monkeypatch.setenv(cuda_search.VARIABLE, str(tmp_path / "cuda"))
         for name, value in answers.items():
-            monkeypatch.setenv(f"DRY_RUN_{name}", str(value))
+            monkeypatch.setenv(f"TEST_DEVICE_{name}", str(value))
         monkeypatch.setattr(cuda_search, "SYSTEM", ())
         monkeypatch.setattr(cuda_search, "_wheels", lambda roots: [])
         cuda_libraries._find.cache_clear()

@@ -5,7 +5,7 @@ import pytest
 from fastvae.devices import cuda_loading
 from fastvae.devices.findings import Finding
 from fastvae.errors import ProfileError, StackError
-from tests import dry_run
+from tests import cuda_device
 
 OPENED = """
 import ctypes, json
@@ -23,8 +23,8 @@ print(findings[1].version, "%d.%d" % (version[0].value, version[1].value))
 """
 
 
-def test_plain_names_lead_to_the_chosen_libraries_even_after_a_failure(dry_run_device, python):
-    environ = {**dry_run.environ(dry_run_device), "FASTVAE_PROFILE": "cpu-blas"}
+def test_plain_names_lead_to_the_chosen_libraries_even_after_a_failure(computing_device, python):
+    environ = {**cuda_device.environ(computing_device), "FASTVAE_PROFILE": "cpu-blas"}
     done = python(OPENED, **environ)
     assert done.returncode == 0, done.stderr
     failure, versions = done.stdout.splitlines()
@@ -36,18 +36,18 @@ def test_plain_names_lead_to_the_chosen_libraries_even_after_a_failure(dry_run_d
 HANDLE = """
 import ctypes
 from fastvae.devices import cuda_libraries, cuda_loading
-from tests import dry_run
+from tests import cuda_device
 cuda_loading.load(cuda_libraries.find(), tf32=%s)
 cublas, handle = ctypes.CDLL("libcublas.so"), ctypes.c_void_p()
 assert cublas.cublasCreate_v2(ctypes.byref(handle)) == 0 and handle.value
 cublas.cublasSgemm_v2(handle)
-print(dry_run.counts().get("cublas_tf32", 0), dry_run.counts()["cublasSgemm_v2"])
+print(cuda_device.counts().get("cublas_tf32", 0), cuda_device.counts()["cublasSgemm_v2"])
 """
 
 
 @pytest.mark.parametrize("tf32, told", [(False, "0"), (True, "1")])
-def test_cublas_is_told_to_take_tensor_cores_only_where_the_profile_lets_it(dry_run_device, python, tf32, told):
-    environ = {**dry_run.environ(dry_run_device), "FASTVAE_PROFILE": "cpu-blas"}
+def test_cublas_is_told_to_take_tensor_cores_only_where_the_profile_lets_it(computing_device, python, tf32, told):
+    environ = {**cuda_device.environ(computing_device), "FASTVAE_PROFILE": "cpu-blas"}
     done = python(HANDLE % tf32, **environ)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == [told, "1"]

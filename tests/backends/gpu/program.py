@@ -24,7 +24,7 @@ from fastvae.backends.abstract.upsample import Upsample
 from fastvae.backends.gpu import library
 from fastvae.elbo import step_updates, vae_model
 from fastvae.training.losses import LossBuffer
-from tests import dry_run
+from tests import cuda_device
 
 BATCH = 4
 
@@ -61,15 +61,18 @@ def refusals():
 def fall_backs():
     """What is counted when algorithm 1 refuses to run, and when its workspace is beyond the limit."""
     counted = {}
-    for name, variable, value in (("refuses", "DRY_RUN_REFUSE", "1"), ("workspace", "DRY_RUN_WORKSPACE", str(1 << 31))):
+    for name, variable, value in (
+        ("refuses", "TEST_DEVICE_REFUSE", "1"),
+        ("workspace", "TEST_DEVICE_WORKSPACE", str(1 << 31)),
+    ):
         os.environ[variable] = value
         abstract_op = abstract.Conv(**PLAIN)
         values = operands(abstract_op)
         function = function_of(abstract_op, values)
-        dry_run.reset()
+        cuda_device.reset()
         for _ in range(2):
             (got,) = function(*map(on_device, values))
-        counted[name] = {**dry_run.counts(), "error": error(got, expected(abstract_op, *values)[0])}
+        counted[name] = {**cuda_device.counts(), "error": error(got, expected(abstract_op, *values)[0])}
         del os.environ[variable]
     return counted
 
@@ -81,14 +84,14 @@ def leaks():
     abstract_op = abstract.Conv("relu", **PLAIN)
     image, weights, bias = operands(abstract_op)
     gc.collect()
-    living = [dry_run.cudnn().dry_run_descriptors()]
+    living = [cuda_device.cudnn().device_descriptors()]
     function = function_of(abstract_op, [image, weights, bias])
     for n in range(1, 25):
         function(*map(on_device, (np.repeat(image[:1], n, axis=0), weights, bias)))
-    living.append(dry_run.cudnn().dry_run_descriptors())
+    living.append(cuda_device.cudnn().device_descriptors())
     del function
     gc.collect()
-    return [*living, dry_run.cudnn().dry_run_descriptors()]
+    return [*living, cuda_device.cudnn().device_descriptors()]
 
 
 def policies():
@@ -99,11 +102,11 @@ def policies():
     for name, flags in {"tf32": (True, False, False), "search": (False, False, True)}.items():
         library.open_cudnn(path, *flags)
         function = function_of(abstract_op, values)
-        dry_run.reset()
+        cuda_device.reset()
         function(*map(on_device, values))
-        counted[name] = dry_run.counts()
+        counted[name] = cuda_device.counts()
     library.open_cudnn(path, False, True, False)
-    os.environ["DRY_RUN_WORKSPACE"] = str(1 << 31)  # leaves algorithm 0, which is not deterministic
+    os.environ["TEST_DEVICE_WORKSPACE"] = str(1 << 31)  # leaves algorithm 0, which is not deterministic
     try:
         function_of(abstract_op, values)(*map(on_device, values))
     except RuntimeError as refusal:
@@ -150,9 +153,9 @@ def counted(step):
     """What one call of a step counts, once earlier ones have allocated and compiled, and its Ops."""
     for _ in range(3):
         step()
-    dry_run.reset()
+    cuda_device.reset()
     step()
-    return dict(step=dry_run.counts(), nodes=len(step.maker.fgraph.apply_nodes), ops=ops_of(step))
+    return dict(step=cuda_device.counts(), nodes=len(step.maker.fgraph.apply_nodes), ops=ops_of(step))
 
 
 def factor():
@@ -162,9 +165,9 @@ def factor():
     counts = []
     for value in (2, 2, 3, 3):
         scale.set_value(np.float32(value))
-        dry_run.reset()
+        cuda_device.reset()
         function()
-        counts.append(dry_run.figures(dry_run.counts())["host_to_device"])
+        counts.append(cuda_device.figures(cuda_device.counts())["host_to_device"])
     return counts
 
 
@@ -174,15 +177,15 @@ def main(only=None):
         print(json.dumps(dict(**counted(step), milliseconds=timing.measure(lambda: step() or 0.0).milliseconds)))
         return
     if only == "step":
-        dry_run.without_host_code()
+        cuda_device.without_host_code()
         print(json.dumps(dict(buffered=counted(seed_step()))))
         return
-    dry_run.cudnn().dry_run_compute(1)
+    cuda_device.cudnn().device_compute(1)
     report = dict(errors=numbers(), refusals=refusals(), fall_backs=fall_backs(), leaks=leaks(), lowered=lowered())
-    dry_run.cudnn().dry_run_compute(0)
-    dry_run.without_host_code()
+    cuda_device.cudnn().device_compute(0)
+    cuda_device.without_host_code()
     report.update(buffered=counted(seed_step()), fetched=counted(seed_step(buffered=False)), factor=factor())
-    report.update(streams=dry_run.cudnn().dry_run_streams(), override=os.environ["NVIDIA_TF32_OVERRIDE"])
+    report.update(streams=cuda_device.cudnn().device_streams(), override=os.environ["NVIDIA_TF32_OVERRIDE"])
     report.update(policies=policies(), loaded=[name for name in sys.modules if name.startswith("fastvae.backends.")])
     report.update(positions=optdb.__position__, table=backends.load("gpu").register.__doc__)
     print(json.dumps(report))

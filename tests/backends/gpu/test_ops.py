@@ -9,7 +9,7 @@ import sysconfig
 import pytest
 
 from bench.convolution_cases import GEOMETRIES, KINDS
-from tests import dry_run
+from tests import cuda_device
 from tests.conftest import required_device
 
 WHEELS = pathlib.Path(sysconfig.get_paths()["purelib"], "nvidia")
@@ -24,15 +24,15 @@ def kernels(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def report(dry_run_process, kernels):
-    return json.loads(dry_run_process("tests.backends.gpu.program", DRY_RUN_PTX=str(kernels[12])))
+def report(cuda_process, kernels):
+    return json.loads(cuda_process("tests.backends.gpu.program", TEST_DEVICE_PTX=str(kernels[12])))
 
 
 @pytest.fixture(scope="module")
-def report_13(dry_run_process, dry_run_device_13, kernels):
+def report_13(cuda_process, computing_device_13, kernels):
     """Of the step alone, its kernels compiled by nvrtc 13."""
-    options = dict(device=dry_run_device_13, DRY_RUN_PTX=str(kernels[13]))
-    return json.loads(dry_run_process("tests.backends.gpu.program", "step", **options))
+    options = dict(device=computing_device_13, TEST_DEVICE_PTX=str(kernels[13]))
+    return json.loads(cuda_process("tests.backends.gpu.program", "step", **options))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -87,7 +87,7 @@ def test_the_table_of_rewrites_is_true(report):
 def test_the_seed_step_has_17_convolutions_in_strict_float32_and_stays_on_the_device(report):
     """At the seed's own size but for the batch, which no count depends on; the images are resident as bytes."""
     seed = report["buffered"]
-    figures = dry_run.figures(seed["step"])
+    figures = cuda_device.figures(seed["step"])
     print(seed["nodes"], "nodes", figures)
     assert figures["convolutions"] == seed["ops"]["Convolution"] == 17
     assert seed["step"]["math_fma"] == 17 and report["override"] == "0"
@@ -98,7 +98,7 @@ def test_the_seed_step_has_17_convolutions_in_strict_float32_and_stays_on_the_de
 
 
 def test_a_step_that_returns_its_loss_copies_nothing_else(report):
-    figures = dry_run.figures(report["fetched"]["step"])
+    figures = cuda_device.figures(report["fetched"]["step"])
     assert (figures["device_to_host"], figures["host_to_device"], figures["allocations"]) == (1, 0, 0)
 
 

@@ -1,8 +1,8 @@
 /* A CUDA driver without a device, as far as libgpuarray 0.7.6 asks for one: memory is the host's, copies copy, kernels
    are compiled, loaded, counted and not run. Tests only.
 
-   DRY_RUN_DRIVER (13000), DRY_RUN_CAPABILITY (90), DRY_RUN_DEVICES (1), DRY_RUN_STATUS (0): its answers.
-   DRY_RUN_PTX: a folder to which the PTX of every kernel goes. */
+   TEST_DEVICE_DRIVER (13000), TEST_DEVICE_CAPABILITY (90), TEST_DEVICE_DEVICES (1), TEST_DEVICE_STATUS (0): its answers.
+   TEST_DEVICE_PTX: a folder to which the PTX of every kernel goes. */
 #include "counters.h"
 
 typedef unsigned long long pointer;
@@ -13,18 +13,18 @@ static int setting(const char *name, int otherwise) {
   return text ? atoi(text) : otherwise;
 }
 
-int cuInit(unsigned flags) { return setting("DRY_RUN_STATUS", 0); }
-int cuDriverGetVersion(int *version) { *version = setting("DRY_RUN_DRIVER", 13000); return 0; }
-int cuGetErrorName(int status, const char **text) { *text = "CUDA_ERROR_DRY_RUN"; return 0; }
+int cuInit(unsigned flags) { return setting("TEST_DEVICE_STATUS", 0); }
+int cuDriverGetVersion(int *version) { *version = setting("TEST_DEVICE_DRIVER", 13000); return 0; }
+int cuGetErrorName(int status, const char **text) { *text = "CUDA_ERROR_TEST_DEVICE"; return 0; }
 int cuGetErrorString(int status, const char **text) { *text = "no CUDA-capable device is detected"; return 0; }
 
-int cuDeviceGetCount(int *count) { *count = setting("DRY_RUN_DEVICES", 1); return 0; }
+int cuDeviceGetCount(int *count) { *count = setting("TEST_DEVICE_DEVICES", 1); return 0; }
 int cuDeviceGet(int *device, int index) { *device = index; return 0; }
 int cuDeviceGetName(char *name, int size, int device) { snprintf(name, size, "dry-run device %d", device); return 0; }
 int cuDeviceGetPCIBusId(char *text, int size, int device) { snprintf(text, size, "0000:00:%02x.0", device); return 0; }
 
 int cuDeviceGetAttribute(int *value, int attribute, int device) {
-  int capability = setting("DRY_RUN_CAPABILITY", 90);
+  int capability = setting("TEST_DEVICE_CAPABILITY", 90);
   switch (attribute) {
   case 1: case 2: case 3: *value = 1024; break;          /* threads a block, and along x and y */
   case 4: *value = 64; break;                            /* along z */
@@ -129,7 +129,7 @@ int cuLinkDestroy(char **state) { free(*state); free(state); return 0; }
 
 int cuModuleLoadData(void **module, const void *image) {
   static int written;
-  const char *folder = getenv("DRY_RUN_PTX");
+  const char *folder = getenv("TEST_DEVICE_PTX");
   COUNT();
   if (folder) {
     char path[4096];
@@ -160,7 +160,7 @@ int cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsign
                    unsigned shared, void *stream, void **arguments, void **extra) {
   static int shown = -1;
   COUNT();
-  if (shown < 0) shown = setting("DRY_RUN_TRACE", 0);
+  if (shown < 0) shown = setting("TEST_DEVICE_TRACE", 0);
   if (shown) fprintf(stderr, "%s (%u %u %u) (%u %u %u)\n", (char *)function, gx, gy, gz, bx, by, bz);
   return 0;
 }

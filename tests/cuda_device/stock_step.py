@@ -12,7 +12,7 @@ import theano.tensor as tt
 from fastvae.backends import abstract
 from fastvae.backends.gpu.ops.convolution import Convolution
 from fastvae.examples.blog_vae import BlogVAE
-from tests import dry_run
+from tests import cuda_device
 
 BATCH = 4  # the counts do not depend on sizes
 
@@ -69,9 +69,9 @@ def counted(action, warm=3):
     """What one call counts, once earlier ones have allocated and compiled."""
     for _ in range(warm):
         action()
-    dry_run.reset()
+    cuda_device.reset()
     action()
-    return dry_run.counts()
+    return cuda_device.counts()
 
 
 def main():
@@ -89,10 +89,10 @@ def main():
         "synchronisation": counted(array.sync),
         "allocation": counted(lambda: kept.append(pygpu.empty((1 << 22,), dtype="float32", context=context))),
     }
-    dry_run.cudnn().dry_run_compute(1)
+    cuda_device.cudnn().device_compute(1)
     report["differences"] = differences()
-    dry_run.cudnn().dry_run_compute(0)
-    dry_run.without_host_code()
+    cuda_device.cudnn().device_compute(0)
+    cuda_device.without_host_code()
     function = step()
     report.update(step=counted(function), nodes=len(function.maker.fgraph.apply_nodes), device=theano.config.device)
     print(json.dumps(report))

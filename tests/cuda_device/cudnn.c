@@ -1,8 +1,8 @@
 /* A cuDNN 9 that checks shapes, counts convolutions by their math type and algorithm, and computes them in the host's
    memory when it is told to (slowly). Tests only.
 
-   Its heuristics offer algorithm 1 first and then 0, which needs no workspace. DRY_RUN_WORKSPACE (4096): the bytes that
-   algorithm 1 asks for. DRY_RUN_REFUSE: an algorithm that is offered and then refuses to run. DRY_RUN_COMPUTE: compute
+   Its heuristics offer algorithm 1 first and then 0, which needs no workspace. TEST_DEVICE_WORKSPACE (4096): the bytes that
+   algorithm 1 asks for. TEST_DEVICE_REFUSE: an algorithm that is offered and then refuses to run. TEST_DEVICE_COMPUTE: compute
    from the start. */
 #include "counters.h"
 #include "include/cudnn.h"
@@ -20,23 +20,23 @@ struct reduction { cudnnReduceTensorOp_t op; };
 
 static int computing = -1, streams;
 
-void dry_run_compute(int on) { computing = on; }
+void device_compute(int on) { computing = on; }
 
 static int computes(void) {
-  if (computing < 0) computing = getenv("DRY_RUN_COMPUTE") != NULL;
+  if (computing < 0) computing = getenv("TEST_DEVICE_COMPUTE") != NULL;
   return computing;
 }
 
 /* How many handles were given a stream other than the legacy one. */
-int dry_run_streams(void) { return streams; }
+int device_streams(void) { return streams; }
 
 static size_t workspace_of(int algorithm) {
-  const char *text = getenv("DRY_RUN_WORKSPACE");
+  const char *text = getenv("TEST_DEVICE_WORKSPACE");
   return algorithm == 1 ? (text ? strtoull(text, NULL, 10) : 4096) : 0;
 }
 
 static int refused(int algorithm) {
-  const char *text = getenv("DRY_RUN_REFUSE");
+  const char *text = getenv("TEST_DEVICE_REFUSE");
   return text && atoi(text) == algorithm;
 }
 
@@ -60,7 +60,7 @@ cudnnStatus_t cudnnSetStream(cudnnHandle_t handle, void *stream) {
 
 /* Living descriptors, so that a test sees a leak. */
 static long living;
-long dry_run_descriptors(void) { return living; }
+long device_descriptors(void) { return living; }
 
 #define DESCRIPTOR(Name) \
   cudnnStatus_t cudnnCreate##Name##Descriptor(cudnn##Name##Descriptor_t *d) { COUNT(); living++; return CREATED(d); } \

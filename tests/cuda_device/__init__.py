@@ -1,7 +1,7 @@
 """A CUDA device of no device: a stub driver, cuBLAS and cuDNN for the real libgpuarray, pygpu and nvrtc.
 
 Every kernel is compiled and none runs; launches, copies, synchronisations, allocations and library calls are counted.
-Results are garbage, except those of cuDNN's convolutions once it is told to compute (`cudnn()`, or DRY_RUN_COMPUTE=1).
+Results are garbage, except those of cuDNN's convolutions if told to compute (`cudnn()`, or TEST_DEVICE_COMPUTE=1).
 Memory and copies are real.
 
     build       compile the stubs into a folder
@@ -63,7 +63,7 @@ def environ(folder):
         "LD_LIBRARY_PATH": str(folder / "driver"),
         "FASTVAE_CUDA_PATH": str(folder / "cuda"),
         "FASTVAE_PROFILE": "cuda",
-        "DRY_RUN": str(folder),
+        "TEST_DEVICE": str(folder),
     }
 
 
@@ -73,14 +73,14 @@ def stock_flags(folder):
 
 
 def _stubs():
-    folder = pathlib.Path(os.environ["DRY_RUN"])
+    folder = pathlib.Path(os.environ["TEST_DEVICE"])
     return [ctypes.CDLL(str(*folder.glob(library.format("1?")))) for library in LIBRARIES.values()]
 
 
 def reset():
     """Set every counter to zero."""
     for stub in _stubs():
-        stub.dry_run_reset()
+        stub.device_reset()
 
 
 def counts():
@@ -88,7 +88,7 @@ def counts():
     found = {}
     for stub in _stubs():
         text = ctypes.create_string_buffer(1 << 16)
-        stub.dry_run_counts(text, ctypes.c_size_t(len(text)))
+        stub.device_counts(text, ctypes.c_size_t(len(text)))
         found.update((name, int(n)) for name, n in (line.split("=") for line in text.value.decode().split()))
     return found
 
@@ -113,5 +113,5 @@ def without_host_code():
 
 
 def cudnn():
-    """The stub cuDNN, with its switches `dry_run_compute`, `dry_run_streams` and `dry_run_descriptors`."""
+    """The stub cuDNN, with its switches `device_compute`, `device_streams` and `device_descriptors`."""
     return _stubs()[2]

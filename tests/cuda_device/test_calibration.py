@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from tests import dry_run
+from tests import cuda_device
 from tests.conftest import ROOT
 
 # 22 convolutions: the encoder's backward pass runs twice. To the device: Adam's counter and other 0-d scalars, shapes.
@@ -19,13 +19,13 @@ STOCK = dict(
 
 
 @pytest.fixture(scope="module")
-def stock(dry_run_process):
-    return json.loads(dry_run_process("tests.dry_run.stock_step", stock=True))
+def stock(cuda_process):
+    return json.loads(cuda_process("tests.cuda_device.stock_step", stock=True))
 
 
 def test_stocks_step_has_its_known_figures(stock):
-    print(stock["nodes"], "nodes", dry_run.figures(stock["step"]))
-    assert dry_run.figures(stock["step"]) == STOCK
+    print(stock["nodes"], "nodes", cuda_device.figures(stock["step"]))
+    assert cuda_device.figures(stock["step"]) == STOCK
     assert stock["step"]["cuMemGetInfo_v2"] == 22  # stock asks in every convolution
     assert stock["step"]["math_default"] == 22  # and lets each take TF32
 
@@ -49,19 +49,19 @@ def test_convolutions_are_those_of_theanos_own_ops_compiled_with_the_wrapper_hea
     ],
 )
 def test_one_deliberate_call_raises_exactly_its_counter(stock, action, figure):
-    figures = dry_run.figures(stock[action])
+    figures = cuda_device.figures(stock[action])
     assert figures.pop(figure) == 1
     assert not any(figures.values()), figures
 
 
-def test_an_unknown_entry_point_aborts(dry_run_device):
-    code = f"import ctypes; ctypes.CDLL({str(dry_run_device / 'driver/libcuda.so.1')!r}).cuMemcpyPeerAsync()"
+def test_an_unknown_entry_point_aborts(computing_device):
+    code = f"import ctypes; ctypes.CDLL({str(computing_device / 'driver/libcuda.so.1')!r}).cuMemcpyPeerAsync()"
     child = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert child.returncode == -6 and "does not know cuMemcpyPeerAsync" in child.stderr
-    driver = ctypes.CDLL(str(dry_run_device / "driver/libcuda.so.1"))
+    driver = ctypes.CDLL(str(computing_device / "driver/libcuda.so.1"))
     assert not hasattr(driver, "cuMemAllocManaged")
 
 
 def test_nothing_of_the_package_knows_it():
     package = [path.read_text() for path in (ROOT / "fastvae").rglob("*.py")]
-    assert not any("dry_run" in text or "DRY_RUN" in text for text in package)
+    assert not any("cuda_device" in text or "TEST_DEVICE" in text for text in package)
