@@ -20,7 +20,7 @@ from theano.tensor.nnet.bn import AbstractBatchNormTrain
 from bench.convolution_cases import error, symbol
 from fastvae.backends.abstract import activations, bilinear, pad, pool, upsample
 from fastvae.backends.abstract.relu import relu_scalar
-from fastvae.backends.gpu.ops import batch_norm, images
+from fastvae.backends.gpu.ops import batch_norm, images, into_zeros
 
 Case = tuple[str, Callable[[], float]]
 
@@ -57,12 +57,13 @@ ACTIVATIONS = {
     "swish": activations.Swish(1.5),
     "clip": activations.Clip(-0.5, 0.8),
 }
+LAYOUTS = ("packed", "strided", "reversed")
 EPSILON, RATE = np.float32(1e-3), np.float32(0.1)
 
 
 def cases(quick: bool = False) -> Iterator[Case]:
     """Of every Op the error in each geometry; few of these if `quick`."""
-    for group in (_pooling, _blocks, _bilinear, _padding, _normalisation, _activations):
+    for group in (_pooling, _blocks, _bilinear, _padding, _slices, _normalisation, _activations):
         yield from itertools.islice(group(), 3 if quick else None)
 
 
@@ -85,7 +86,7 @@ def compared(op: theano.Op, values: list, wanted: list) -> float:
     """The largest error of an Op's outputs, however its inputs lie in memory; `wanted` may be shorter than these."""
     function = theano.function(inputs := [symbol(np.ndim(v)) for v in values], op(*inputs, return_list=True))
     found = 0.0
-    for layout in ("packed", "strided", "reversed"):
+    for layout in LAYOUTS:
         got = function(*(_laid_out(np.asarray(v, "float32"), layout) for v in values))
         found = max(found, *(error(a, b) for a, b in zip(got, wanted)))
     return found
@@ -147,6 +148,22 @@ def _padding():
     zeros = {"around": ((1, 2), (3, 0)), "between": ((0, 0), (1, 0), (2, 3)), "none": ((0, 0), (0, 0))}
     for (name, sizes), shape in itertools.product(zeros.items(), SHAPES):
         yield f"zeros {name}, {shape}", functools.partial(_of_images, images.Pad, pad.Pad(*sizes), shape)
+
+
+def _slices():
+    starts, steps, sizes = (1, 0, -8, 2), (3, 1, 2, 1), (8, 3, 16, 7)
+    for n in range(1, 5):
+        x = np.random.default_rng(0).normal(size=(3, 2, 4, 5)[:n]).astype("float32")
+        wanted = np.zeros(sizes[:n])
+        wanted[tuple(slice(i, None, k) for i, k in zip(starts[:n], steps))][tuple(map(slice, x.shape))] = x
+        op = into_zeros.Placed(starts[:n], steps[:n], [False] * n)
+        yield f"a slice of zeros, {n} axes", functools.partial(_placed, op, x, sizes[:n], wanted)
+
+
+def _placed(op, x, sizes, wanted):
+    inputs = [symbol(x.ndim), *(tt.lscalar() for _ in sizes)]
+    function = theano.function(inputs, into_zeros.IntoZeros(op)(*inputs))
+    return max(error(function(_laid_out(x, layout), *sizes), wanted) for layout in LAYOUTS)
 
 
 def _normalisation():

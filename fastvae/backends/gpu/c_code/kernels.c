@@ -32,7 +32,7 @@ static int compile(kernel *k, compiled *new) {
     unsigned int n = 0, n_sources = 0;
     int types[MAX_ARGUMENTS];
     for (const char *letter = k->arguments; *letter; letter++) {
-        types[n++] = *letter == 'a' ? GA_BUFFER : *letter == 'u' ? GA_UINT : *letter == 'f' ? GA_FLOAT : GA_SIZE;
+        types[n++] = *letter == 'a' ? GA_BUFFER : *letter == 'u' ? GA_UINT : *letter == 'i' ? GA_INT : *letter == 'f' ? GA_FLOAT : GA_SIZE;
         if (*letter == 'a') types[n++] = GA_SIZE;
     }
     const char *sources[MAX_SOURCES];

@@ -16,7 +16,7 @@ typedef struct compiled compiled;
 typedef struct {
     const char *op;                    /* what an error names */
     const char *name;                  /* of the function */
-    const char *arguments;             /* a letter each: array and its offset, uint, float, size (of ga_size) */
+    const char *arguments;             /* a letter each: array and its offset, uint, int, float, size (of ga_size) */
     const char *sources[MAX_SOURCES];  /* one after the other, up to the first NULL */
     compiled *devices;                 /* on which it is compiled */
 } kernel;

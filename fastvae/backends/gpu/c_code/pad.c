@@ -5,6 +5,7 @@
  * IntoZeros  x, and the sizes of the result, numbers of the host; settings: the number of axes, and of the slice where x
  *            goes, behind a 0 and 1 for each axis that is missing, the starts, which may count from the end, and the steps */
 #include "kernels.h"
+#include <limits.h>
 
 enum { LOW, HIGH = 2, STEP = 4 };
 enum { AXES, STARTS, STEPS = 5 };
@@ -14,7 +15,8 @@ static const char source[] = R"(
 #define FIND(axis, index) \
     const ga_uint from##axis = index - start##axis, at##axis = from##axis / step##axis; \
     inside = inside && index >= start##axis && from##axis % step##axis == 0 && at##axis < small##axis
-KERNEL void fastvae_into_zeros(IN(x), OUT(y), const ga_uint n, ALONG(small), ALONG(large), ALONG(start), ALONG(step)) {
+KERNEL void fastvae_into_zeros(IN(x), OUT(y), const ga_uint n, ALONG(small), ALONG(large), ALONG(start), ALONG(step),
+                               const ga_int stride0, const ga_int stride1, const ga_int stride2, const ga_int stride3) {
     PLACE(x); PLACE_OUT(y);
     EACH(i, n) {
         int inside = 1;
@@ -22,23 +24,46 @@ KERNEL void fastvae_into_zeros(IN(x), OUT(y), const ga_uint n, ALONG(small), ALO
         FIND(2, i / large3 % large2);
         FIND(1, i / large3 / large2 % large1);
         FIND(0, i / large3 / large2 / large1);
-        y[i] = inside ? x[((at0 * small1 + at1) * small2 + at2) * small3 + at3] : 0.f;
+        const ga_int from = (ga_int)at0 * stride0 + (ga_int)at1 * stride1 + (ga_int)at2 * stride2 + (ga_int)at3 * stride3;
+        y[i] = inside ? x[from] : 0.f;
     }
 }
 )";
 
 static kernel into_zeros_kernel = {
-    "IntoZeros", "fastvae_into_zeros", "aauuuuuuuuuuuuuuuuu", {fv_prelude, source}, NULL};
+    "IntoZeros", "fastvae_into_zeros", "aauuuuuuuuuuuuuuuuuiiii", {fv_prelude, source}, NULL};
 
 typedef struct {
     size_t small[4], large[4], start[4], step[4];
 } place;
 
+/* Whether the kernel can step through x as it lies in memory, in 32 bits. */
+static int is_within_reach(const PyGpuArrayObject *x) {
+    ssize_t reach = 0;
+    for (unsigned int i = 0; i < fv_ndim(x); i++) {
+        ssize_t stride = fv_stride(x, i);
+        if (stride % (ssize_t)sizeof(float)) return 0;
+        reach += (stride < 0 ? -stride : stride) / (ssize_t)sizeof(float) * (ssize_t)fv_dim(x, i);
+    }
+    return reach <= INT_MAX;
+}
+
+/* The first input, packed if it must be: a new reference. */
+static PyGpuArrayObject *input(const thunk *t, int nd) {
+    PyGpuArrayObject *x = fv_float_array(PyList_GET_ITEM(t->inputs[0], 0), nd);
+    if (!x || !is_within_reach(x)) return fv_packed_input(t, 0, nd);
+    Py_INCREF(x);
+    return x;
+}
+
 static int among_zeros(const thunk *t, const place *p, PyGpuArrayObject *x, unsigned int nd) {
     PyGpuArrayObject *y = fv_output(t, 0, nd, &p->large[4 - nd], x->context);
     if (!y || fv_countable(t, fv_size(x)) || fv_countable(t, fv_size(y))) return -1;
     unsigned int n = (unsigned int)fv_size(y), numbers[16];
-    void *arguments[5 + 16] = {ARRAY(x), ARRAY(y), &n};
+    int strides[4] = {0};
+    for (unsigned int i = 0; i < nd; i++) strides[4 - nd + i] = (int)(fv_stride(x, i) / (ssize_t)sizeof(float));
+    void *arguments[5 + 16 + 4] = {ARRAY(x), ARRAY(y), &n};
+    for (int i = 0; i < 4; i++) arguments[5 + 16 + i] = &strides[i];
     for (int i = 0; i < 16; i++) {
         numbers[i] = (unsigned int)(i < 4 ? p->small : i < 8 ? p->large : i < 12 ? p->start : p->step)[i % 4];
         arguments[5 + i] = &numbers[i];
@@ -47,7 +72,7 @@ static int among_zeros(const thunk *t, const place *p, PyGpuArrayObject *x, unsi
 }
 
 static int pad(thunk *t) {
-    PyGpuArrayObject *x = fv_packed_input(t, 0, 4);
+    PyGpuArrayObject *x = input(t, 4);
     if (!x) return -1;
     place p = {{0}, {0}, {0}, {1, 1, 1, 1}};
     for (int i = 0; i < 4; i++) p.small[i] = p.large[i] = fv_dim(x, i);
@@ -92,7 +117,7 @@ static int placed(const thunk *t, PyGpuArrayObject *x) {
 }
 
 static int into_zeros(thunk *t) {
-    PyGpuArrayObject *x = fv_packed_input(t, 0, (int)t->settings[AXES]);
+    PyGpuArrayObject *x = input(t, (int)t->settings[AXES]);
     int failed = x ? placed(t, x) : -1;
     Py_XDECREF(x);
     return failed;
