@@ -5,6 +5,7 @@
    algorithm 1 asks for. TEST_DEVICE_REFUSE: an algorithm that is offered and then refuses to run. TEST_DEVICE_COMPUTE: compute
    from the start. */
 #include "counters.h"
+#include "device.h"
 #include "include/cudnn.h"
 
 #define OK CUDNN_STATUS_SUCCESS
@@ -24,6 +25,7 @@ void device_compute(int on) { computing = on; }
 
 static int computes(void) {
   if (computing < 0) computing = getenv("TEST_DEVICE_COMPUTE") != NULL;
+  if (computing) device_finish();
   return computing;
 }
 
