@@ -15,9 +15,10 @@ import pathlib
 import subprocess
 
 HERE = pathlib.Path(__file__).parent
-FLAGS = "-shared -fPIC -O1 -Wall -Werror -Wno-unused-parameter".split()
+FLAGS = "-shared -fPIC -O2 -march=native -Wall -Werror -Wno-unused-parameter".split()
 CUDNN_PARTS = ("graph", "ops", "cnn", "engines_precompiled", "engines_runtime_compiled", "heuristic")
-LIBRARIES = {"driver.c": "driver/libcuda.so.1", "cublas.c": "cuda/libcublas.so.{}", "cudnn.c": "cuda/libcudnn.so.9"}
+LIBRARIES = {"driver": "driver/libcuda.so.1", "cublas": "cuda/libcublas.so.{}", "cudnn": "cuda/libcudnn.so.9"}
+SHARED = {"driver": ("counters.c",), **dict.fromkeys(("cublas", "cudnn"), ("counters.c", "library.c", "products.c"))}
 # What theano's stock cuDNN Ops need beside: headers, and the plain name to link; and none of fastvae's rewrites.
 STOCK = (
     "dnn.enabled=True,dnn.include_path={include},cuda.include_path={include},"
@@ -43,18 +44,21 @@ def build(folder, cuda=12):
     """Compile the stubs, of one major version of CUDA, into `folder` and return it."""
     for name in ("driver", "cuda"):
         (folder / name).mkdir()
-    for source, library in LIBRARIES.items():
-        compile_library(HERE / source, folder / library.format(cuda), f"-DCUDA_MAJOR={cuda}")
+    driver = folder / LIBRARIES["driver"]
+    for name, library in LIBRARIES.items():
+        first, *others = [*sorted(HERE.glob(f"{name}*.c")), *(HERE / shared for shared in SHARED[name])]
+        needed = [] if name == "driver" else [driver, "-lm"]
+        compile_library(first, folder / library.format(cuda), *others, *needed, f"-DCUDA_MAJOR={cuda}")
     for part in CUDNN_PARTS:
         compile_library(HERE / "empty.c", folder / f"cuda/libcudnn_{part}.so.9")
     (folder / "cuda/libcudnn.so").symlink_to("libcudnn.so.9")
     return folder
 
 
-def compile_library(source, library, *flags):
-    """One C file to a shared library that bears its file's name."""
+def compile_library(source, library, *more):
+    """One C file, and whatever else gcc is to take, to a shared library that bears its file's name."""
     own_name = f"-Wl,-soname,{library.name}"
-    subprocess.run(["gcc", *FLAGS, *flags, own_name, "-o", str(library), str(source)], check=True)
+    subprocess.run(["gcc", *FLAGS, own_name, "-o", library, source, *more], check=True)
 
 
 def environ(folder):

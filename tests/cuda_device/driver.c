@@ -4,6 +4,7 @@
    TEST_DEVICE_DRIVER (13000), TEST_DEVICE_CAPABILITY (90), TEST_DEVICE_DEVICES (1), TEST_DEVICE_STATUS (0): its answers.
    TEST_DEVICE_PTX: a folder to which the PTX of every kernel goes. */
 #include "counters.h"
+#include "device.h"
 
 typedef unsigned long long pointer;
 enum { OUT_OF_MEMORY = 2, NOT_FOUND = 500 };
@@ -42,13 +43,15 @@ int cuDeviceGetAttribute(int *value, int attribute, int device) {
   return 0;
 }
 
+static char primary[1]; /* the context */
+
 int cuDevicePrimaryCtxGetState(int device, unsigned *flags, int *active) { *flags = 0; *active = 0; return 0; }
 int cuDevicePrimaryCtxSetFlags(int device, unsigned flags) { return 0; }
-int cuDevicePrimaryCtxRetain(void **context, int device) { *context = counters; return 0; }
+int cuDevicePrimaryCtxRetain(void **context, int device) { *context = primary; return 0; }
 int cuDevicePrimaryCtxRelease(int device) { return 0; }
 int cuCtxGetDevice(int *device) { *device = 0; return 0; }
 int cuCtxPushCurrent_v2(void *context) { return 0; }
-int cuCtxPopCurrent_v2(void **context) { if (context) *context = counters; return 0; }
+int cuCtxPopCurrent_v2(void **context) { if (context) *context = primary; return 0; }
 
 int cuMemGetInfo_v2(size_t *unused, size_t *total) {
   COUNT();

@@ -11,7 +11,7 @@ from tests.devices import cuda_fakes
 def driver(tmp_path_factory):
     """A folder with the dry-run driver, which answers what the environment says."""
     folder = tmp_path_factory.mktemp("driver")
-    compile_library(HERE / "driver.c", folder / "libcuda.so.1")
+    compile_library(HERE / "driver.c", folder / "libcuda.so.1", HERE / "counters.c")
     return folder
 
 
