@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { DEVICE_READ = 1, DEVICE_WRITE = 2 };
+enum { DEVICE_READ = 1, DEVICE_WRITE = 2, DEVICE_COPIED = 4 }; /* copied: need not have been written */
 enum { DEVICE_OPERANDS = 12, DEVICE_DIMS = 8 };
 
 /* Elements of `item` bytes; the strides are in elements. */
@@ -49,13 +49,20 @@ void device_operand(struct operation *, const char *what, const void *at, int ho
 /* Hands the operation to the stream (NULL: the legacy one), which runs and releases it. */
 void device_enqueue(void *stream, struct operation *);
 
+/* Runs an operation as a part of the one under way, which learned of its operands only now; the caller frees it. */
+void device_run(struct operation *);
+
 /* Runs what the stream waits for and all that was queued into it. */
 void device_synchronize(void *stream);
+
+/* Runs all that was queued. */
+void device_finish(void);
 
 /* The operations of cuLaunchKernel, of copies and of fills. */
 struct operation *device_launch(void *function, const unsigned grid[3], const unsigned block[3], unsigned shared,
                                 void **arguments);
 struct operation *device_copy(const char *name, void *to, const void *from, size_t size);
+struct operation *device_copy_now(const char *name, void *to, const void *from, size_t size); /* the bytes as they are */
 struct operation *device_fill(const char *name, void *to, unsigned value, size_t width, size_t n);
 
 /* The same operation once more, to be queued on its own: a recorded one is kept and its copies run. */

@@ -17,7 +17,7 @@ from tests.cuda_device.calls import Libraries, channels_last, error, packed, sca
 FMA, DEFAULT = 3, 0
 
 
-def gemm(libraries, rng, lda=5, ldb=7, math=0, c=None, m=5, n=4, k=7):
+def gemm(libraries, rng, lda=5, ldb=7, math=0, c=None, m=5, n=4, k=7, transposed=0):
     """C = A B by columns."""
     a, b = (libraries.operand(rng.randn(*shape).astype("float32"), (1, shape[0])) for shape in ((m, k), (k, n)))
     result = libraries.empty((m, n), strides=(1, m))
@@ -25,7 +25,17 @@ def gemm(libraries, rng, lda=5, ldb=7, math=0, c=None, m=5, n=4, k=7):
     libraries.blas_call("cublasSetMathMode", math)
     expected = a.read().astype("float64") @ b.read()
     operands = a.pointer, lda, b.pointer, ldb, scalar(0), at, m
-    return libraries.blas_status("cublasSgemm_v2", 0, 0, m, n, k, scalar(1), *operands), result, expected
+    return libraries.blas_status("cublasSgemm_v2", transposed, 0, m, n, k, scalar(1), *operands), result, expected
+
+
+def tables(libraries, rng):
+    """Two products of one entry each, in tables of which the last pointer is one entry too far."""
+    a, b, c = (libraries.operand(rng.randn(2).astype("float32")) for _ in range(3))
+    expected = a.read() * b.read()
+    at = [np.array([o.base.value + 4 * i for i in (0, 1 + (o is c))], "uint64") for o in (a, b, c)]
+    one, other, result = (libraries.operand(table).pointer for table in at)
+    operands = one, 1, other, 1, scalar(0), result, 1, 2
+    return libraries.blas_status("cublasSgemmBatched", 0, 0, 1, 1, 1, scalar(1), *operands), c, expected
 
 
 def never_written(libraries, rng):
@@ -40,9 +50,7 @@ def convolution(libraries, rng, strides=None, math=FMA, size=4096, room=4096, in
     """Weights of one pixel, so that the top is a product; algorithm 1, which needs 4096 bytes of workspace."""
     shape = (2, 3, 4, 5)
     image, weights = rng.randn(*shape).astype("float32"), rng.randn(3, 3, 1, 1).astype("float32")
-    x, w, y, workspace = map(
-        libraries.operand, (image, weights, np.zeros(shape, "float32"), np.zeros(room // 4, "float32"))
-    )
+    x, w, y, workspace = map(libraries.operand, (image, weights, *(np.zeros(n, "float32") for n in (shape, room // 4))))
     status = libraries.dnn_status(
         *("cudnnConvolutionForward", scalar(1), libraries.tensor(shape, strides or packed(shape)), x.pointer),
         *(libraries.filter(weights.shape), w.pointer, libraries.convolution(math=math), 1, workspace.pointer),
@@ -53,8 +61,10 @@ def convolution(libraries, rng, strides=None, math=FMA, size=4096, room=4096, in
 
 FAULTS = {
     "gemm": lambda *given: gemm(*given),
-    "leading dimensions swapped": lambda *given: gemm(*given, lda=7, ldb=7, m=5, k=7, n=7),
-    "leading dimension too large": lambda *given: gemm(*given, lda=6),
+    "leading dimensions swapped": lambda *given: gemm(*given, lda=7, ldb=7),
+    "a leading dimension too large by one": lambda *given: gemm(*given, lda=6),
+    "an operand taken for its transposition": lambda *given: gemm(*given, lda=7, m=7, transposed=1),
+    "a table of pointers with one too far": tables,
     "TF32 left on in cuBLAS": lambda *given: gemm(*given, math=3),
     "C overlaps A": lambda *given: gemm(*given, c=16),
     "an operand that nobody wrote": never_written,

@@ -4,7 +4,7 @@
    descriptors, and queues an operation that reads whole tensors as double, computes, and stores them again. */
 #ifndef CUDNN_TENSORS_H
 #define CUDNN_TENSORS_H
-#include "include/cudnn.h"
+#include "../include/cudnn.h"
 #include "library.h"
 
 #define OK CUDNN_STATUS_SUCCESS

@@ -1,8 +1,8 @@
 /* What the stubs of cuBLAS and cuDNN share: numbers that come from the host or the device, and operands that overlap. */
 #ifndef LIBRARY_H
 #define LIBRARY_H
-#include "counters.h"
-#include "device.h"
+#include "../counters.h"
+#include "../device.h"
 #include "reals.h"
 
 /* 0 where NVIDIA's libraries are forbidden TF32 whatever else they are told, 1 where cuBLAS takes it unasked, else -1. */

@@ -41,16 +41,32 @@ static void multiply_one(const struct product *p, const void *a, const void *b, 
   free(sums);
 }
 
-static const void *one_of(const struct product *p, const void *first, long long stride, int i) {
-  if (p->in_tables) return ((const void *const *)first)[i];
-  return (const char *)first + i * stride * (long long)real_size(p->type);
-}
-
 static void multiply(void *payload, struct operation *call) {
   const struct product *p = payload;
+  long long size = real_size(p->type);
   for (int i = 0; i < p->count; i++)
-    multiply_one(p, one_of(p, p->a, p->stride_a, i), one_of(p, p->b, p->stride_b, i),
-                 (void *)one_of(p, p->c, p->stride_c, i));
+    multiply_one(p, (const char *)p->a + i * p->stride_a * size, (const char *)p->b + i * p->stride_b * size,
+                 (char *)p->c + i * p->stride_c * size);
+}
+
+static void product_operands(struct operation *call, const struct product *p);
+
+/* What the tables point to is known when the call's turn has come. */
+static void multiply_in_tables(void *payload, struct operation *call) {
+  const struct product *p = payload;
+  for (int i = 0; i < p->count; i++) {
+    struct product one = *p;
+    one.a = ((const void *const *)p->a)[i];
+    one.b = ((const void *const *)p->b)[i];
+    one.c = ((void *const *)p->c)[i];
+    one.count = 1;
+    one.in_tables = 0;
+    struct operation *part = device_call(call->name, 0, multiply, &one, sizeof one);
+    product_operands(part, &one);
+    find_overlaps(part, 0);
+    device_run(part);
+    free(part);
+  }
 }
 
 static int fits(const struct product *p) {
@@ -102,7 +118,8 @@ static int queue_product(const char *name, handle_t handle, struct product p, en
   int reads = p.k && !vanishes(&p.alpha);
   if (!p.c || (reads && (!p.a || !p.b))) return INVALID_VALUE;
   if (!p.rounding) p.rounding = rounding_of(handle, p.type);
-  struct operation *call = device_call(name, 2. * p.m * p.n * p.k * p.count, multiply, &p, sizeof p);
+  double flop = 2. * p.m * p.n * p.k * p.count;
+  struct operation *call = device_call(name, flop, p.in_tables ? multiply_in_tables : multiply, &p, sizeof p);
   product_operands(call, &p);
   find_overlaps(call, 0);
   device_enqueue(handle->stream, call);
