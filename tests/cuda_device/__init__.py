@@ -32,12 +32,11 @@ DRIVER_FLAGS = (
     *"-O2 -ftree-vectorize -march=native -fno-math-errno -fno-trapping-math -fno-strict-aliasing".split(),
     *("-ffp-contract=off", "-fwrapv", f"-Wl,--version-script={HERE / 'driver.map'}"),
 )
-LIBRARY_SOURCES = ("cublas*.c", "cudnn*.c", "empty.c")
-DRIVER = sorted(
-    {*HERE.glob("*.c"), *HERE.glob("ptx/*.c")} - {path for name in LIBRARY_SOURCES for path in HERE.glob(name)}
-)
+DRIVER = sorted({*HERE.glob("*.c"), *HERE.glob("ptx/*.c")} - {HERE / "empty.c"})
+LIBRARY_FLAGS = "-O2 -march=native".split()
+SHARED = [HERE / name for name in ("counters.c", "libraries/library.c", "libraries/products.c")]
 CUDNN_PARTS = ("graph", "ops", "cnn", "engines_precompiled", "engines_runtime_compiled", "heuristic")
-LIBRARIES = {"driver.c": "driver/libcuda.so.1", "cublas.c": "cuda/libcublas.so.{}", "cudnn.c": "cuda/libcudnn.so.9"}
+LIBRARIES = {"driver": "driver/libcuda.so.1", "cublas": "cuda/libcublas.so.{}", "cudnn": "cuda/libcudnn.so.9"}
 # What theano's stock cuDNN Ops need beside: headers, and the plain name to link; and none of fastvae's rewrites.
 STOCK = (
     "dnn.enabled=True,dnn.include_path={include},cuda.include_path={include},"
@@ -67,10 +66,10 @@ def build(folder, cuda=12):
     for name in ("driver", "cuda"):
         (folder / name).mkdir()
     driver = build_driver(folder / "driver")
-    for source, library in LIBRARIES.items():
-        if source != "driver.c":
-            library = folder / library.format(cuda)
-            compile_library(HERE / source, library, f"-DCUDA_MAJOR={cuda}", linked=[driver])
+    for name in ("cublas", "cudnn"):
+        sources = [*sorted(HERE.glob(f"libraries/{name}*.c")), *SHARED]
+        flags = *LIBRARY_FLAGS, f"-DCUDA_MAJOR={cuda}"
+        _built(sources, folder / LIBRARIES[name].format(cuda), flags, linked=[driver, "-lm"])
     for part in CUDNN_PARTS:
         compile_library(HERE / "empty.c", folder / f"cuda/libcudnn_{part}.so.9")
     (folder / "cuda/libcudnn.so").symlink_to("libcudnn.so.9")
@@ -79,17 +78,25 @@ def build(folder, cuda=12):
 
 def build_driver(folder):
     """Compile the driver into a folder, or take it from TEST_DEVICE_CACHE."""
-    headers = [path.read_bytes() for pattern in ("*.h", "ptx/*.h") for path in sorted(HERE.glob(pattern))]
-    content = b"".join([" ".join(DRIVER_FLAGS).encode(), *headers, *(path.read_bytes() for path in DRIVER)])
-    cache = pathlib.Path(os.environ.get("TEST_DEVICE_CACHE") or folder)
-    kept, driver = cache / f"{hashlib.sha256(content).hexdigest()[:20]}.so", folder / "libcuda.so.1"
+    return _built(DRIVER, folder / "libcuda.so.1", DRIVER_FLAGS, linked=["-lm"])
+
+
+def _built(sources, library, flags, linked):
+    """`compile_library`, or what TEST_DEVICE_CACHE keeps of the same content."""
+    cache = os.environ.get("TEST_DEVICE_CACHE")
+    if not cache:
+        return compile_library(sources[0], library, *flags, more=sources[1:], linked=linked)
+    content = [" ".join([library.name, *flags]).encode()]
+    content += [path.read_bytes() for path in (*sorted(HERE.rglob("*.h")), *sources)]
+    kept = pathlib.Path(cache) / f"{hashlib.sha256(b''.join(content)).hexdigest()[:20]}.so"
     if not kept.exists():
-        cache.mkdir(parents=True, exist_ok=True)
+        kept.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=cache) as work:
-            compile_library(DRIVER[0], pathlib.Path(work) / driver.name, *DRIVER_FLAGS, more=DRIVER[1:], linked=["-lm"])
-            os.replace(pathlib.Path(work) / driver.name, kept)  # two processes may do it at once
-    shutil.copy(kept, driver)
-    return driver
+            made = compile_library(
+                sources[0], pathlib.Path(work) / library.name, *flags, more=sources[1:], linked=linked
+            )
+            os.replace(made, kept)  # two processes may do it at once
+    return shutil.copy(kept, library)
 
 
 def compile_library(source, library, *flags, more=(), linked=()):
@@ -97,6 +104,7 @@ def compile_library(source, library, *flags, more=(), linked=()):
     own_name = f"-Wl,-soname,{library.name}"
     command = ["gcc", *FLAGS, *flags, own_name, "-Wl,--no-as-needed", "-Wl,-rpath,$ORIGIN/../driver", "-o", library]
     subprocess.run([str(part) for part in (*command, source, *more, *linked)], check=True)
+    return library
 
 
 def environ(folder):
@@ -177,5 +185,5 @@ def without_host_code():
 
 
 def cudnn():
-    """The tests' cuDNN, with its switches `device_compute`, `device_streams` and `device_descriptors`."""
+    """The tests' cuDNN, which tells its `device_streams` and `device_descriptors`."""
     return _libraries()[2]

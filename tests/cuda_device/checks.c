@@ -227,16 +227,7 @@ void check_shared(const struct accessor *who, uint32_t at, uint32_t size, enum a
   traffic = kept;
 }
 
-static void check_run(const struct operand *o, uint64_t at, size_t size) {
-  struct block *b = block_of(at);
-  if (!b || size > b->size - (at - b->base)) {
-    const char *kind = memory_was_freed(at) ? "use after free" : "out of bounds";
-    if (b)
-      device_finding("%s: %s: %s: %zu bytes at %zu of an allocation of %zu", kind, running, o->what, size,
-                     (size_t)(at - b->base), b->size);
-    else device_finding("%s: %s: %s is no device memory", kind, running, o->what);
-    return;
-  }
+static void mark_run(const struct operand *o, struct block *b, uint64_t at, size_t size) {
   need_marks(b, size % 4 || (at - b->base) % 4 ? 1 : 4);
   size_t last = (at + size - 1 - b->base) / b->unit, never = 0;
   for (size_t i = (at - b->base) / b->unit; i <= last; i++) {
@@ -251,13 +242,37 @@ static void check_run(const struct operand *o, uint64_t at, size_t size) {
     device_finding("uninitialised: %s: %s: nobody wrote it", running, o->what);
 }
 
+/* The allocation that holds all of an operand, or NULL and a finding; without checks the end. */
+static struct block *holder_of(const struct operand *o) {
+  int64_t first = 0, last = (int64_t)o->item;
+  for (int i = 0; i < o->n; i++) {
+    int64_t span = (o->dims[i] - 1) * o->strides[i] * (int64_t)o->item;
+    *(span < 0 ? &first : &last) += span;
+  }
+  uint64_t at = (uint64_t)o->at;
+  struct block *b = block_of(at);
+  if (b && at + first >= b->base && at + last <= b->base + b->size) return b;
+  char text[256];
+  if (b)
+    snprintf(text, sizeof text, "bytes %lld to %lld of an allocation of %zu", (long long)(at - b->base + first),
+             (long long)(at - b->base + last), b->size);
+  else snprintf(text, sizeof text, "%#llx is in no allocation", (unsigned long long)at);
+  const char *kind = memory_was_freed(at) ? "use after free" : "out of bounds";
+  device_finding("%s: %s: %s: %s", kind, running, o->what, text);
+  if (checking) return NULL;
+  fprintf(stderr, "test device: %s: %s: %s: %s\n", kind, running, o->what, text);
+  abort();
+}
+
 /* The operand's elements in runs that are contiguous. */
-void check_operand(const struct operand *o) {
+int check_operand(const struct operand *o) {
   size_t run = o->item;
   int n = o->n;
-  if (!o->at) return;
+  if (!o->at) return 1;
   for (int i = 0; i < n; i++)
-    if (o->dims[i] < 1) return;
+    if (o->dims[i] < 1) return 1;
+  struct block *b = holder_of(o);
+  if (!b || !tracking) return b != NULL;
   while (n && (o->dims[n - 1] == 1 || (size_t)o->strides[n - 1] * o->item == run)) {
     run *= o->dims[n - 1];
     n--;
@@ -266,10 +281,10 @@ void check_operand(const struct operand *o) {
   for (;;) {
     long offset = 0;
     for (int i = 0; i < n; i++) offset += index[i] * o->strides[i];
-    check_run(o, (uint64_t)o->at + offset * (long)o->item, run);
+    mark_run(o, b, (uint64_t)o->at + offset * (long)o->item, run);
     int i = n - 1;
     while (i >= 0 && ++index[i] == o->dims[i]) index[i--] = 0;
-    if (i < 0) return;
+    if (i < 0) return 1;
   }
 }
 

@@ -36,7 +36,7 @@ void check_aligned(const struct accessor *, uint64_t at, uint32_t size);
 /* An access that no allocation holds: a finding; without checks the end. */
 void outside(const struct accessor *, const char *space, uint64_t at, uint32_t size, enum access, uint64_t room);
 
-void check_operand(const struct operand *);
+int check_operand(const struct operand *); /* 0 where it is not all in one allocation */
 void check_copied(void *to, const void *from, size_t size); /* what was not written stays so */
 
 void thread_finding(const struct accessor *, const char *what, const char *detail);

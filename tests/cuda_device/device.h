@@ -49,6 +49,9 @@ void device_operand(struct operation *, const char *what, const void *at, int ho
 /* Hands the operation to the stream (NULL: the legacy one), which runs and releases it. */
 void device_enqueue(void *stream, struct operation *);
 
+/* Runs an operation as a part of the one under way, which learned of its operands only now; the caller frees it. */
+void device_run(struct operation *);
+
 /* Runs what the stream waits for and all that was queued into it. */
 void device_synchronize(void *stream);
 

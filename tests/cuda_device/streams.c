@@ -77,16 +77,19 @@ static void push_wait(struct stream *s, struct stream *awaited, uint64_t until) 
   item->until = until;
 }
 
+void device_run(struct operation *o) {
+  int all_there = 1;
+  for (int i = 0; i < o->n_operands; i++)
+    if (o->operands[i].how & DEVICE_READ) all_there &= check_operand(&o->operands[i]);
+  for (int i = 0; i < o->n_operands; i++)
+    if (!(o->operands[i].how & DEVICE_READ)) all_there &= check_operand(&o->operands[i]);
+  if (all_there) o->run(o->payload, o);
+}
+
 static void run_operation(struct operation *o) {
   checks_begin(o->name);
   pinned_release(o);
-  if (tracking) {
-    for (int i = 0; i < o->n_operands; i++)
-      if (o->operands[i].how & DEVICE_READ) check_operand(&o->operands[i]);
-    for (int i = 0; i < o->n_operands; i++)
-      if (!(o->operands[i].how & DEVICE_READ)) check_operand(&o->operands[i]);
-  }
-  o->run(o->payload, o);
+  device_run(o);
   launch_logged(o, checks_end());
   free(o);
 }
