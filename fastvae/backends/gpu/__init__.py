@@ -1,10 +1,10 @@
-"""The backend of GPUs, on libgpuarray: Adam in one launch, a step without copies, and cuDNN 9 on NVIDIA's; float32.
+"""The backend of GPUs, on libgpuarray: layers and Adam in a launch each, no copies, and cuDNN 9 on NVIDIA's; float32.
 
     missing()            None: it needs nothing beside the device
     register(profile)    switch it on
 
     op           what all Ops share, how they are declared, and how an abstract Op waits to be moved to the GPU
-    ops          the Theano Ops, one concept a file: convolutions (NCHW), and Adam
+    ops          the Theano Ops, one concept a file: convolutions, batch norm and other Ops of images (NCHW), and Adam
     lowering     the register of the rewrites to these
     transfers    what spares a step copies between host and GPU
     rows         a minibatch's rows, gathered without waiting for a check
@@ -66,7 +66,8 @@ def register(profile: Settings) -> None:
     (fastvae_gpu_size)              1.00  the size of random numbers is what was asked for (in "canonicalize")
     fastvae_cudnn_fuse              1.61  the same again, and the sums of bias gradients
     fastvae_cudnn_defer             1.62  abstract convolutions wait for Theano to move the graph to the GPU
-    fastvae_gpu_defer               1.62  and so do the other abstract Ops that the GPU has, such as Adam's steps
+    fastvae_gpu_defer               1.62  and so do the other Ops that the GPU has, such as Adam's steps and batch norm
+    fastvae_gpu_batch_norm         1.625  activations become part of the batch normalisation before them
     fastvae_stock                   1.65  what is left of the abstract Ops becomes stock; always there
     (gpuarray_opt)                 48.50  Theano moves the graph, and with it what waits
     fastvae_gpu_sum                48.55  the sum over a batch of images is taken image by image first
