@@ -58,7 +58,7 @@ def local_shape_on_device(node):
 
 @local_optimizer([Any, All])
 def local_truth_on_device(node):
-    """any element is true -> their sum is above 0; all of some scalars are -> element-wise: Ops that there are on a GPU"""
+    """whether any is true -> whether their sum is above 0; whether all of some scalars are -> element-wise"""
     if not isinstance(node.op, (Any, All)):
         return False
     (truths,) = node.inputs
