@@ -6,6 +6,8 @@ int fv_import_pygpu(void) { return import_pygpu__gpuarray(); }
 
 int fv_is_gpu_array(PyObject *object) { return PyObject_TypeCheck(object, &PyGpuArrayType); }
 
+int fv_is_gpu_context(PyObject *object) { return PyObject_TypeCheck(object, &PyGpuContextType); }
+
 PyGpuArrayObject *fv_float_array(PyObject *object, int nd) {
     PyGpuArrayObject *a = (PyGpuArrayObject *)object;
     int fits = fv_is_gpu_array(object) && a->ga.typecode == GA_FLOAT && (nd < 0 || a->ga.nd == (unsigned int)nd);

@@ -21,6 +21,7 @@ int fv_import_pygpu(void);
 PyGpuArrayObject *fv_float_array(PyObject *object, int nd);
 
 int fv_is_gpu_array(PyObject *object);
+int fv_is_gpu_context(PyObject *object);
 
 /* A packed copy; and a new array, its values not set. New references, or NULL with an exception. */
 PyGpuArrayObject *fv_copied(PyGpuArrayObject *a);
