@@ -84,7 +84,7 @@ static int launch(const thunk *t, PyGpuArrayObject *rate, PyGpuArrayObject **gra
         }
         arg[8] = &sizes[slot];
     }
-    return fv_launch_over(&adam_kernel, rate->context->ctx, total, args);
+    return fv_start_elements(&adam_kernel, rate->context->ctx, total, args);
 }
 
 static int update(thunk *t, PyGpuArrayObject *rate, PyGpuArrayObject **gradients, int n) {
