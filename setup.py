@@ -43,7 +43,7 @@ setup(
     install_requires=[
         # The last releases of the PyMC3 + Theano line whose GPU back end works, and what they work with.
         "theano==1.0.5; python_version < '3.12'",
-        f"theano @ {(HERE / 'build_theano').as_uri()} ; python_version >= '3.12'",  # the same, see its backend.py
+        f"theano @ {(HERE / '.build_theano').as_uri()} ; python_version >= '3.12'",  # the same, see its backend.py
         "pymc3==3.9.3",
         *by_python("numpy", "1.21.6", "1.23.5", "1.26.4", "2.1.3"),
         *by_python("scipy", "1.7.3", "1.10.1", "1.13.1", "1.14.1"),

@@ -13,7 +13,7 @@ from fastvae import backends, kinds, profiles
 from fastvae.devices import forks
 from fastvae.devices.threads import MOST, limit, requested
 from fastvae.errors import ProfileError, StackError
-from fastvae.stack import _compile_folder, _deferred, _gone, _legacy
+from fastvae.stack import _compile_folder, _deferred, _gone, _legacy, _mpi
 
 
 @kinds.checked(profile=kinds.optional(kinds.text), threads=kinds.optional(kinds.integer(1, MOST)))
@@ -69,7 +69,8 @@ def start(profile: str | None = None, threads: int | None = None) -> profiles.Pr
         _compile_folder.failures_in_one_line(lambda: compiledir or os.path.expanduser(base)),
         _compile_folder.private(),
     ):
-        importlib.import_module("theano")
+        with _mpi.not_started():
+            importlib.import_module("theano")
         _gone.after_theano()
         with _deferred.deferred():
             importlib.import_module("pymc3")

@@ -14,6 +14,7 @@ from theano.gpuarray.opt import op_lifter, register_opt, register_opt2
 from fastvae.backends.compiled_op import import_modules, local_inplace
 from fastvae.backends.gpu import ops
 from fastvae.backends.gpu.op import Deferred, lowers, replaced, typed
+from fastvae.backends.gpu.ops import batch_norm
 from fastvae.backends.rewrites import equilibrium, fuse, lift
 
 
@@ -78,6 +79,7 @@ def register():
     # Theano moves a graph in two passes, which have a list of lifters each.
     register_opt2([Deferred], "fast_compile", "fastvae_gpu", name="fastvae_gpu_move")(lifted)
     register_opt("fast_compile", "fastvae_gpu", name="fastvae_gpu_lift")(op_lifter([Deferred])(lifted))
+    add("batch_norm", 1.625, in2out(batch_norm.local_fuse_activation, name="fastvae_gpu_batch_norm"))
     add("sum", 48.550, in2out(local_sum_in_two_stages, name="fastvae_gpu_sum"))
     add("end", 48.600, in2out(local_end_deferred, name="fastvae_gpu_end"))
     # After AddDestroyHandler (49.5), where Theano's own BLAS goes in place (70).

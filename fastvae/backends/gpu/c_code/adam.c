@@ -2,15 +2,13 @@
  *
  * Inputs rate () and parameter, gradient, m, v of each -> the new parameter, m and v of each.
  * Settings: whether parameters, m and v are overwritten, beta1, beta2, epsilon. */
-#include "arrays.h"
-#include "cudnn_runtime.h"
+#include "kernels.h"
 #include <stdlib.h>
 
 #define SLOTS 12       /* OpenCL devices may take no more than 1,024 bytes of arguments */
 #define PER_SLOT 9 /* arguments: four arrays with their offsets, and the number of elements */
 #define FIRST 5    /* arguments before them: rate with its offset, beta1, beta2, epsilon */
-#define THREADS 256
-#define BLOCKS 2048 /* at most: enough to fill a card, each thread then takes several elements */
+#define LETTERS(i) "aaaas"
 
 #define FOR_SLOTS(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11)
 
@@ -47,56 +45,11 @@ static const char tail[] =
     "  }\n"
     "}\n";
 
-/* The kernel on one device; it lives as long as the process, as Theano's contexts do. */
-typedef struct compiled {
-    struct compiled *next;
-    gpucontext *context;
-    GpuKernel kernel;
-} compiled;
-
-static int refused(gpucontext *context, const char *what, int error, const char *said) {
-    PyErr_Format(PyExc_RuntimeError, "Adam: %s: %s", what, said ? said : gpucontext_error(context, error));
-    return -1;
-}
-
-static GpuKernel *kernel_of(gpucontext *context) {
-    static compiled *all;
-    for (compiled *c = all; c; c = c->next)
-        if (c->context == context) return &c->kernel;
-    compiled *new = calloc(1, sizeof *new);
-    if (!new) return (GpuKernel *)PyErr_NoMemory();
-    const char *source[] = {head, arguments, loop, choices, tail};
-    int types[FIRST + SLOTS * PER_SLOT] = {GA_BUFFER, GA_SIZE, GA_FLOAT, GA_FLOAT, GA_FLOAT};
-    for (int i = 0; i < SLOTS * PER_SLOT; i++) types[FIRST + i] = i % PER_SLOT % 2 || i % PER_SLOT == 8 ? GA_SIZE : GA_BUFFER;
-    char *message = NULL;
-    int error = GpuKernel_init(&new->kernel, context, sizeof source / sizeof *source, source, NULL, "fastvae_adam",
-                               FIRST + SLOTS * PER_SLOT, types, 0, &message);
-    if (error) {
-        refused(context, "its kernel does not compile", error, message);
-        free(message);
-        free(new);
-        return NULL;
-    }
-    new->context = context;
-    new->next = all;
-    return &(all = new)->kernel;
-}
-
-/* An input on the device as a packed float32 array: a new reference. */
-static PyGpuArrayObject *packed_input(const thunk *t, int i) {
-    PyGpuArrayObject *a = fv_float_array(PyList_GET_ITEM(t->inputs[i], 0), -1);
-    if (!a) {
-        PyErr_Format(PyExc_TypeError, "Adam: input %d is not a float32 array on the device", i);
-        return NULL;
-    }
-    if (!GpuArray_IS_C_CONTIGUOUS(&a->ga)) return fv_copied(a);
-    Py_INCREF(a);
-    return a;
-}
+static kernel adam_kernel = {"Adam", "fastvae_adam", "afff" FOR_SLOTS(LETTERS), {head, arguments, loop, choices, tail}, NULL};
 
 /* The array that starts as an input and becomes an output, in its cell: the input itself, or a packed copy. */
 static PyGpuArrayObject *updated(const thunk *t, int i, int to) {
-    PyGpuArrayObject *a = packed_input(t, i);
+    PyGpuArrayObject *a = fv_packed_input(t, i, -1);
     if (a && !t->settings[0] && (PyObject *)a == PyList_GET_ITEM(t->inputs[i], 0)) {
         PyGpuArrayObject *copy = fv_copied(a);
         Py_DECREF(a);
@@ -106,21 +59,8 @@ static PyGpuArrayObject *updated(const thunk *t, int i, int to) {
     return a;
 }
 
-static int same_shape(const PyGpuArrayObject *a, const PyGpuArrayObject *b) {
-    if (fv_ndim(a) != fv_ndim(b)) return 0;
-    for (unsigned int i = 0; i < fv_ndim(a); i++)
-        if (fv_dim(a, i) != fv_dim(b, i)) return 0;
-    return 1;
-}
-
-static size_t size_of(const PyGpuArrayObject *a) {
-    size_t n = 1;
-    for (unsigned int i = 0; i < fv_ndim(a); i++) n *= fv_dim(a, i);
-    return n;
-}
-
 /* One launch, for parameters `first` to `last` - 1, whose packed gradients are given. */
-static int launch(const thunk *t, GpuKernel *kernel, PyGpuArrayObject *rate, PyGpuArrayObject **gradients, int first, int last) {
+static int launch(const thunk *t, PyGpuArrayObject *rate, PyGpuArrayObject **gradients, int first, int last) {
     void *args[FIRST + SLOTS * PER_SLOT];
     float constants[3] = {t->settings[1], t->settings[2], t->settings[3]};
     size_t sizes[SLOTS], none = 0, total = 0;
@@ -136,7 +76,7 @@ static int launch(const thunk *t, GpuKernel *kernel, PyGpuArrayObject *rate, PyG
             for (int i = 0; i < 4; i++)
                 arrays[i] = i == 1 ? gradients[number]
                                    : (PyGpuArrayObject *)PyList_GET_ITEM(t->outputs[3 * number + (i ? i - 1 : 0)], 0);
-            total += sizes[slot] = size_of(arrays[0]);
+            total += sizes[slot] = fv_size(arrays[0]);
         }
         for (int i = 0; i < 4; i++) {
             arg[2 * i] = arrays[i]->ga.data;
@@ -144,35 +84,29 @@ static int launch(const thunk *t, GpuKernel *kernel, PyGpuArrayObject *rate, PyG
         }
         arg[8] = &sizes[slot];
     }
-    if (!total) return 0;
-    size_t threads = THREADS, blocks = (total + THREADS - 1) / THREADS;
-    if (blocks > BLOCKS) blocks = BLOCKS;
-    int error = GpuKernel_call(kernel, 1, &blocks, &threads, 0, args);
-    return error ? refused(rate->context->ctx, "its kernel does not start", error, GpuKernel_error(kernel, error)) : 0;
+    return fv_launch_over(&adam_kernel, rate->context->ctx, total, args);
 }
 
 static int update(thunk *t, PyGpuArrayObject *rate, PyGpuArrayObject **gradients, int n) {
-    GpuKernel *kernel = kernel_of(rate->context->ctx);
-    if (!kernel) return -1;
     for (int i = 0; i < n; i++) {
-        if (!(gradients[i] = packed_input(t, 4 * i + 2))) return -1;
+        if (!(gradients[i] = fv_packed_input(t, 4 * i + 2, -1))) return -1;
         for (int j = 0; j < 3; j++) {
             PyGpuArrayObject *array = updated(t, 4 * i + 1 + j + (j > 0), 3 * i + j);
             if (!array) return -1;
-            if (!same_shape(array, gradients[i])) {
+            if (!fv_same_shape(array, gradients[i])) {
                 PyErr_Format(PyExc_ValueError, "Adam: parameter %d and its gradient, m and v differ in shape", i);
                 return -1;
             }
         }
     }
     for (int first = 0; first < n; first += SLOTS)
-        if (launch(t, kernel, rate, gradients, first, first + SLOTS < n ? first + SLOTS : n)) return -1;
+        if (launch(t, rate, gradients, first, first + SLOTS < n ? first + SLOTS : n)) return -1;
     return 0;
 }
 
 static int adam(thunk *t) {
     int n = t->n_outputs / 3, failed = -1;
-    PyGpuArrayObject *rate = packed_input(t, 0), **gradients = calloc(n + 1, sizeof *gradients);
+    PyGpuArrayObject *rate = fv_packed_input(t, 0, -1), **gradients = calloc(n + 1, sizeof *gradients);
     if (rate && !gradients) PyErr_NoMemory();
     if (rate && gradients) failed = update(t, rate, gradients, n);
     for (int i = 0; gradients && i < n; i++) Py_XDECREF(gradients[i]);
