@@ -81,7 +81,7 @@ def register(profile: Settings) -> None:
     fastvae.errors.StackError
         If the backend does not compile, or the library is not cuDNN 9.
     """
-    from fastvae.backends.gpu import library, lowering, transfers
+    from fastvae.backends.gpu import fusion, library, lowering, transfers
 
     library.load()
     cudnn = profile.cudnn
@@ -90,3 +90,4 @@ def register(profile: Settings) -> None:
         lowering.register_cudnn()
     lowering.register()
     transfers.register()
+    fusion.register()
