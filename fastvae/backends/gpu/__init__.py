@@ -9,6 +9,8 @@
     transfers    what spares a step copies between host and GPU
     rows         a minibatch's rows, gathered without waiting for a check
     copies       small values of the host, copied only when they changed
+    fusion       on CUDA, what lies between two library calls becomes one Op
+    fused        that Op, which writes its kernels when it meets the shapes of its inputs
     library      compiles c_code/ once into one Python module and loads it; no header of NVIDIA's is needed
 
 Everything else on the GPU is Theano's own.
@@ -73,7 +75,9 @@ def register(profile: Settings) -> None:
     fastvae_gpu_end                48.60  convolutions that nothing on the GPU touches are moved by themselves
     fastvae_gpu_shape              48.70  nothing is copied to the host for its shape
     fastvae_gpu_copy               48.80  scalars are copied to the GPU only when they changed
+    fastvae_gpu_fuse               48.90  what lies between two library calls becomes one Op, on CUDA alone
     fastvae_gpu_inplace            70.10  Adam overwrites parameters and moments
+    fastvae_gpu_overwrite          70.20  such an Op overwrites the shared variables that it updates
     ==========================  ========  ==================================================================
 
     Raises

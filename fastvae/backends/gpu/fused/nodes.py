@@ -1,9 +1,9 @@
 """What Theano's Ops mean in a region: the shape of a result, and the lines of C for its value at one place.
 
-    shape_of    the shape of a node's result, from those of its inputs
-    value       the name of a variable's value at a place
-    is_fused    whether a region computes a node
-    is_view     whether a node only shows the elements of its first input in other places
+shape_of    the shape of a node's result, from those of its inputs
+value       the name of a variable's value at a place
+is_fused    whether a region computes a node
+is_view     whether a node only shows the elements of its first input in other places
 """
 
 from __future__ import annotations
@@ -46,7 +46,9 @@ def is_fused(node):
     if isinstance(op, GpuIncSubtensor):
         return _is_plain(op.idx_list)
     if isinstance(op, GpuJoin):
-        return isinstance(node.inputs[0], tt.Constant) and len({v.dtype for v in (*node.inputs[1:], *node.outputs)}) == 1
+        return (
+            isinstance(node.inputs[0], tt.Constant) and len({v.dtype for v in (*node.inputs[1:], *node.outputs)}) == 1
+        )
     return isinstance(op, (GpuAlloc, GpuRowsInRange))
 
 
@@ -236,7 +238,9 @@ class Values:
             self._elementwise(scope, node, place, kind, name)
         elif isinstance(op, GpuAlloc):
             v = node.inputs[0]
-            scope.lines.append(f"const {kind} {name} = {self.value(scope, v, broadcast(place, self.shapes[v], scope))};")
+            scope.lines.append(
+                f"const {kind} {name} = {self.value(scope, v, broadcast(place, self.shapes[v], scope))};"
+            )
         elif isinstance(op, GpuRowsInRange):
             self._row(scope, node, place, kind, name)
         elif isinstance(op, GpuJoin):
@@ -298,7 +302,9 @@ class Values:
 def _moved(scope, expression, by):
     if not by:
         return expression
-    return str(by) if expression == "0" and by > 0 else scope.computed(f"{expression} {'+' if by > 0 else '-'} {abs(by)}")
+    return (
+        str(by) if expression == "0" and by > 0 else scope.computed(f"{expression} {'+' if by > 0 else '-'} {abs(by)}")
+    )
 
 
 def literal(value):

@@ -1,9 +1,9 @@
 """The loops of a region whose shapes are known, and the kernels that they share.
 
 A loop runs over the elements of one index space. It stores some results element by element, and sums (or otherwise
-reduces) others along the same axes. What it needs it computes anew, unless an earlier loop has stored it. A loop's depth
-is the number of loops that must have ended before: all of one depth share a launch, a few blocks each. Successive depths
-whose loops are all small share one launch of a single block, which waits at a barrier between them.
+reduces) others along the same axes. What it needs it computes anew, unless an earlier loop has stored it. A loop's
+depth is the number of loops that must have ended before: all of one depth share a launch, a few blocks each. Successive
+depths whose loops are all small share one launch of a single block, which waits at a barrier between them.
 """
 
 from __future__ import annotations

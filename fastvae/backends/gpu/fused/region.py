@@ -1,4 +1,4 @@
-"""A part of a graph on the GPU, as one Op: its kernels are written and compiled when it first meets the shapes it gets."""
+"""A part of a graph on the GPU, as one Op: its kernels are written and compiled when it first meets their shapes."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ class Program:
         self._kernels = [self._compiled(launch, values, arrays) for launch in plan.launches]
 
     def _named(self, region, plan, loaded, overwritten):
-        """The names of the arrays of all results in memory, inputs that are overwritten, outputs or arrays of its own."""
+        """Names of the arrays of all results in memory: inputs that are overwritten, outputs, or arrays of its own."""
         arrays, n = {}, len(region.inputs)
         for i, v in enumerate(region.outputs):
             arrays[v] = loaded[overwritten[v]][0] if v in overwritten else f"a{n + i}"
@@ -171,7 +171,9 @@ class Program:
     def _compiled(self, launch, values, arrays):
         source = Source("fastvae_region", launch, values, arrays)
         types = [GpuArray, SIZE] * len(source.arguments)
-        kernel = GpuKernel(source.text, "fastvae_region", types, context=self._context, have_double=True, have_small=True)
+        kernel = GpuKernel(
+            source.text, "fastvae_region", types, context=self._context, have_double=True, have_small=True
+        )
         return kernel, source.blocks, source.threads, [self._places[array] for array in source.arguments]
 
     def __call__(self, inputs, outputs):
@@ -179,7 +181,9 @@ class Program:
         given = [cell[0] for cell in inputs]
         made = []
         for i, ((shape, dtype), cell) in enumerate(zip(self._outputs, outputs)):
-            array = given[self._overwritten[i]] if i in self._overwritten else self._output(cell[0], shape, dtype, given)
+            array = (
+                given[self._overwritten[i]] if i in self._overwritten else self._output(cell[0], shape, dtype, given)
+            )
             cell[0] = array
             made.append(array)
         sources = given, made, self._scratch

@@ -172,8 +172,8 @@ def scalar_code(op, dtypes, inputs, output):
 
 def combined(op, total, value, kind):
     """Lines that take one more value into a total."""
-    dtype = op.acc_dtype
-    return f"{{ const {kind} one = {total}, two = {value}; {scalar_code(op.scalar_op, [dtype, dtype], ['one', 'two'], total)} }}"
+    code = scalar_code(op.scalar_op, [op.acc_dtype] * 2, ["one", "two"], total)
+    return f"{{ const {kind} one = {total}, two = {value}; {code} }}"
 
 
 def start_of(variable):
