@@ -71,9 +71,10 @@ def register(profile: Settings) -> None:
     fastvae_gpu_defer               1.62  and so do the other abstract Ops that the GPU has, such as Adam's steps
     fastvae_stock                   1.65  what is left of the abstract Ops becomes stock; always there
     (gpuarray_opt)                 48.50  Theano moves the graph, and with it what waits
-    fastvae_gpu_sum                48.55  the sum over a batch of images is taken image by image first
+    fastvae_gpu_sum                48.55  sums over a batch are taken image by image first, where it is computed
     fastvae_gpu_end                48.60  convolutions that nothing on the GPU touches are moved by themselves
     fastvae_gpu_shape              48.70  nothing is copied to the host for its shape
+    fastvae_gpu_merge              48.75  Adam's steps of one rate share their launches
     fastvae_gpu_copy               48.80  scalars are copied to the GPU only when they changed
     fastvae_gpu_fuse               48.90  what lies between two library calls becomes one Op, on CUDA alone
     fastvae_gpu_inplace            70.10  Adam overwrites parameters and moments

@@ -6,19 +6,40 @@ a level is what can run once the regions of lower levels have. All nodes of one 
 
 from __future__ import annotations
 
-import theano
+import contextlib
+
 from theano import scalar
 from theano.compile import optdb
-from theano.gof import Optimizer, local_optimizer, toolbox
+from theano.gof import InconsistencyError, Optimizer, local_optimizer, toolbox
 from theano.gof.opt import copy_stack_trace, in2out
 from theano.gpuarray.basic_ops import GpuAlloc
 from theano.gpuarray.elemwise import GpuCAReduceCuda
 from theano.gpuarray.type import GpuArrayConstant
 
+from fastvae.backends.abstract import ConvWeightsGradient
 from fastvae.backends.gpu.fused.nodes import is_fused, is_view
 from fastvae.backends.gpu.fused.region import Region
+from fastvae.backends.gpu.op import typed
+from fastvae.backends.gpu.ops.adam import Adam
+from fastvae.backends.gpu.ops.convolution import Convolution
 
 MOST = 100  # arrays of a region: a kernel takes no more than 4,096 bytes of arguments
+
+
+@local_optimizer([Convolution])
+def local_sum_where_computed(node):
+    """a bias's gradient from cuDNN -> the sum of what a region computes, which needs no further pass over it there"""
+    op = node.op
+    if not isinstance(op, Convolution) or not op.sum_of:
+        return False
+    operand = node.inputs[op.sum_of - 1]
+    if not is_fused(_source(operand).owner):
+        return False
+    gradient = Convolution(ConvWeightsGradient(**op.abstract_op.geometry))(*node.inputs)
+    sums = GpuCAReduceCuda(scalar.add, (0, 2, 3), dtype="float32", acc_dtype="float32")(operand)
+    new = typed([gradient, sums], node.outputs)
+    copy_stack_trace(node.outputs, new)
+    return new
 
 
 @local_optimizer([GpuCAReduceCuda])
@@ -36,6 +57,33 @@ def local_sum_image_by_image(node):
     total = GpuCAReduceCuda(op.scalar_op, (0,), (1,) + (0,) * (each.ndim - 1), **types)(each)
     copy_stack_trace(node.outputs[0], total)
     return [total]
+
+
+class MergeAdam(Optimizer):
+    """Adam's steps of one rate -> one Op, whose parameters share launches."""
+
+    def add_requirements(self, fgraph):
+        fgraph.attach_feature(toolbox.ReplaceValidate())
+
+    def apply(self, fgraph):
+        groups: dict = {}
+        for node in fgraph.toposort():
+            if isinstance(node.op, Adam) and not node.op.inplace:
+                groups.setdefault((node.op.abstract_op, node.inputs[0]), []).append(node)
+        for (abstract_op, rate), nodes in groups.items():
+            if len(nodes) == 1:
+                continue
+            outputs = [v for node in nodes for v in node.outputs]
+            merged = Adam(abstract_op, len(outputs) // 3)
+            new = merged(rate, *(v for node in nodes for v in node.inputs[1:]), return_list=True)
+            copy_stack_trace(outputs, new)
+            replace(fgraph, outputs, new, "fastvae_gpu_merge")
+
+
+def replace(fgraph, outputs, new, reason):
+    """Put new variables in the place of others, unless the graph would become one that cannot be computed."""
+    with contextlib.suppress(InconsistencyError):
+        fgraph.replace_all_validate(list(zip(outputs, new)), reason=reason)
 
 
 class FuseRegions(Optimizer):
@@ -63,8 +111,8 @@ def _source(variable):
 def levels(fgraph):
     """The level of every node that a region computes, in topological order.
 
-    As early as possible; but what follows a reduction of its own level, as the second stage of a sum does, goes as late
-    as possible, for it would need a launch of its own.
+    As early as possible; but single numbers, and what follows a reduction of its own level, as the second stage of a
+    sum does, go as late as possible, for they would need launches of their own.
     """
     order = fgraph.toposort()
     earliest: dict = {}
@@ -92,7 +140,8 @@ def levels(fgraph):
     found: dict = {}
     for node in reversed(order):
         if node in depth:
-            found[node] = _latest(fgraph, node, earliest, found, last) if depth[node] else earliest[node]
+            is_late = depth[node] or all(node.outputs[0].broadcastable)
+            found[node] = _latest(fgraph, node, earliest, found, last) if is_late else earliest[node]
     return {node: found[node] for node in order if node in found}
 
 
@@ -161,10 +210,7 @@ class OverwriteStates(Optimizer):
             if overwrites:
                 new = node.op.in_place(overwrites)(*node.inputs, return_list=True)
                 copy_stack_trace(node.outputs, new)
-                try:
-                    fgraph.replace_all_validate(list(zip(node.outputs, new)), reason="fastvae_gpu_overwrite")
-                except (toolbox.BadOptimization, theano.gof.InconsistencyError):
-                    continue
+                replace(fgraph, node.outputs, new, "fastvae_gpu_overwrite")
 
 
 def _is_next(fgraph, output, source):
@@ -177,6 +223,8 @@ def register():
     """Put the rewrites into Theano's optdb, once a process."""
     if "fastvae_gpu_fuse" in optdb.__db__:
         return
-    optdb.register("fastvae_gpu_sum", in2out(local_sum_image_by_image), 48.55, "fast_run", "fastvae_gpu")
+    sums = in2out(local_sum_where_computed, local_sum_image_by_image, name="fastvae_gpu_sum")
+    optdb.register("fastvae_gpu_sum", sums, 48.55, "fast_run", "fastvae_gpu")
+    optdb.register("fastvae_gpu_merge", MergeAdam(), 48.75, "fast_run", "fastvae_gpu")
     optdb.register("fastvae_gpu_fuse", FuseRegions(), 48.9, "fast_run", "fastvae_gpu")
     optdb.register("fastvae_gpu_overwrite", OverwriteStates(), 70.2, "fast_run", "fastvae_gpu", "inplace")

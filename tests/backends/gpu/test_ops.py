@@ -127,7 +127,7 @@ def test_ptxas_assembles_every_kernel_for_hopper(report, report_13, kernels, cud
     if not PTXAS[cuda].exists():
         required_device([f"there is no ptxas of CUDA {cuda}: pip install '.[test]'"])
     sources = {path.read_text() for path in kernels[cuda].glob("*.ptx")}
-    assert len(sources) > 20
+    assert len(sources) > 15
     # Kernels have names of their own only within a module: one file of all would not assemble.
     for i, source in enumerate(sources):
         assert f".version {PTX[cuda]}\n" in source and re.search(r"^\.target sm_90", source, re.MULTILINE)

@@ -1,43 +1,36 @@
-/* One Adam update of some parameters, in one launch for up to SLOTS of them.
+/* One Adam update of some parameters, in one launch for as many of them as a kernel has slots.
  *
  * Inputs rate () and parameter, gradient, m, v of each -> the new parameter, m and v of each.
- * Settings: whether parameters, m and v are overwritten, beta1, beta2, epsilon. */
+ * Settings: whether parameters, m and v are overwritten, beta1, beta2, epsilon, and the number of slots. */
 #include "arrays.h"
 #include "cudnn_runtime.h"
+#include <stdio.h>
 #include <stdlib.h>
 
-#define SLOTS 12       /* OpenCL devices may take no more than 1,024 bytes of arguments */
+#define SLOTS 32   /* at most */
 #define PER_SLOT 9 /* arguments: four arrays with their offsets, and the number of elements */
 #define FIRST 5    /* arguments before them: rate with its offset, beta1, beta2, epsilon */
 #define THREADS 256
 #define BLOCKS 2048 /* at most: enough to fill a card, each thread then takes several elements */
 
-#define FOR_SLOTS(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11)
-
 /* Elements of all slots are numbered one after the other; an empty slot has none. */
 static const char head[] =
     "#include \"cluda.h\"\n"
     "#define AT(array, offset) ((GLOBAL_MEM float *)((GLOBAL_MEM char *)(array) + (offset)))\n"
+    "#define SLOT(i) , GLOBAL_MEM float *p##i, const ga_size p##i##_at, GLOBAL_MEM float *g##i, const ga_size g##i##_at, \\\n"
+    "  GLOBAL_MEM float *m##i, const ga_size m##i##_at, GLOBAL_MEM float *v##i, const ga_size v##i##_at, const ga_size n##i\n"
+    "#define CHOICE(i) if (at < n##i) { p = AT(p##i, p##i##_at); g = AT(g##i, g##i##_at); m = AT(m##i, m##i##_at); \\\n"
+    "  v = AT(v##i, v##i##_at); } else if (at -= n##i, 0) {} else\n"
     "KERNEL void fastvae_adam(GLOBAL_MEM const float *rate, const ga_size rate_at, const float beta1, const float beta2,\n"
-    "                         const float epsilon";
-#define ARGUMENTS(i) \
-    ",\n GLOBAL_MEM float *p" #i ", const ga_size p" #i "_at, GLOBAL_MEM float *g" #i ", const ga_size g" #i "_at," \
-    " GLOBAL_MEM float *m" #i ", const ga_size m" #i "_at, GLOBAL_MEM float *v" #i ", const ga_size v" #i "_at," \
-    " const ga_size n" #i
-static const char arguments[] = FOR_SLOTS(ARGUMENTS);
+    "                         const float epsilon\n";
 static const char loop[] =
     ") {\n"
     "  const float r = *AT(rate, rate_at);\n"
     "  for (ga_size element = GID_0 * LDIM_0 + LID_0;; element += GDIM_0 * LDIM_0) {\n"
     "    ga_size at = element;\n"
     "    GLOBAL_MEM float *p, *g, *m, *v;\n";
-#define CHOICE(i) \
-    "    if (at < n" #i ") { p = AT(p" #i ", p" #i "_at); g = AT(g" #i ", g" #i "_at); m = AT(m" #i ", m" #i "_at);" \
-    " v = AT(v" #i ", v" #i "_at); } else { at -= n" #i ";\n"
-static const char choices[] = FOR_SLOTS(CHOICE);
-#define CLOSE(i) "}"
 static const char tail[] =
-    "    return; " FOR_SLOTS(CLOSE) "\n"
+    "    return;\n"
     "    const float gradient = g[at];\n"
     "    const float mean = beta1 * m[at] + (1.f - beta1) * gradient;\n"
     "    const float square = beta2 * v[at] + (1.f - beta2) * (gradient * gradient);\n"
@@ -47,11 +40,19 @@ static const char tail[] =
     "  }\n"
     "}\n";
 
+/* The macro `name`, applied to every slot. */
+static const char *for_slots(char *text, size_t size, const char *name, int slots) {
+    size_t length = 0;
+    for (int i = 0; i < slots; i++) length += snprintf(text + length, size - length, "%s(%d)\n", name, i);
+    return text;
+}
+
 /* The kernel on one device; it lives as long as the process, as Theano's contexts do. */
 typedef struct compiled {
     struct compiled *next;
     gpucontext *context;
     GpuKernel kernel;
+    int slots;
 } compiled;
 
 static int refused(gpucontext *context, const char *what, int error, const char *said) {
@@ -59,18 +60,20 @@ static int refused(gpucontext *context, const char *what, int error, const char 
     return -1;
 }
 
-static GpuKernel *kernel_of(gpucontext *context) {
+static GpuKernel *kernel_of(gpucontext *context, int slots) {
     static compiled *all;
     for (compiled *c = all; c; c = c->next)
-        if (c->context == context) return &c->kernel;
+        if (c->context == context && c->slots == slots) return &c->kernel;
     compiled *new = calloc(1, sizeof *new);
     if (!new) return (GpuKernel *)PyErr_NoMemory();
-    const char *source[] = {head, arguments, loop, choices, tail};
+    char arguments[SLOTS * 16], choices[SLOTS * 16];
+    const char *source[] = {head, for_slots(arguments, sizeof arguments, "SLOT", slots), loop,
+                            for_slots(choices, sizeof choices, "CHOICE", slots), tail};
     int types[FIRST + SLOTS * PER_SLOT] = {GA_BUFFER, GA_SIZE, GA_FLOAT, GA_FLOAT, GA_FLOAT};
-    for (int i = 0; i < SLOTS * PER_SLOT; i++) types[FIRST + i] = i % PER_SLOT % 2 || i % PER_SLOT == 8 ? GA_SIZE : GA_BUFFER;
+    for (int i = 0; i < slots * PER_SLOT; i++) types[FIRST + i] = i % PER_SLOT % 2 || i % PER_SLOT == 8 ? GA_SIZE : GA_BUFFER;
     char *message = NULL;
     int error = GpuKernel_init(&new->kernel, context, sizeof source / sizeof *source, source, NULL, "fastvae_adam",
-                               FIRST + SLOTS * PER_SLOT, types, 0, &message);
+                               FIRST + slots * PER_SLOT, types, 0, &message);
     if (error) {
         refused(context, "its kernel does not compile", error, message);
         free(message);
@@ -78,6 +81,7 @@ static GpuKernel *kernel_of(gpucontext *context) {
         return NULL;
     }
     new->context = context;
+    new->slots = slots;
     new->next = all;
     return &(all = new)->kernel;
 }
@@ -119,6 +123,8 @@ static size_t size_of(const PyGpuArrayObject *a) {
     return n;
 }
 
+static int slots_of(const thunk *t) { return (int)t->settings[4]; }
+
 /* One launch, for parameters `first` to `last` - 1, whose packed gradients are given. */
 static int launch(const thunk *t, GpuKernel *kernel, PyGpuArrayObject *rate, PyGpuArrayObject **gradients, int first, int last) {
     void *args[FIRST + SLOTS * PER_SLOT];
@@ -127,7 +133,7 @@ static int launch(const thunk *t, GpuKernel *kernel, PyGpuArrayObject *rate, PyG
     args[0] = rate->ga.data;
     args[1] = &rate->ga.offset;
     for (int i = 0; i < 3; i++) args[2 + i] = &constants[i];
-    for (int slot = 0; slot < SLOTS; slot++) {
+    for (int slot = 0; slot < slots_of(t); slot++) {
         void **arg = args + FIRST + slot * PER_SLOT;
         int number = first + slot;
         PyGpuArrayObject *arrays[4] = {rate, rate, rate, rate};
@@ -152,7 +158,8 @@ static int launch(const thunk *t, GpuKernel *kernel, PyGpuArrayObject *rate, PyG
 }
 
 static int update(thunk *t, PyGpuArrayObject *rate, PyGpuArrayObject **gradients, int n) {
-    GpuKernel *kernel = kernel_of(rate->context->ctx);
+    int slots = slots_of(t);
+    GpuKernel *kernel = kernel_of(rate->context->ctx, slots);
     if (!kernel) return -1;
     for (int i = 0; i < n; i++) {
         if (!(gradients[i] = packed_input(t, 4 * i + 2))) return -1;
@@ -165,8 +172,8 @@ static int update(thunk *t, PyGpuArrayObject *rate, PyGpuArrayObject **gradients
             }
         }
     }
-    for (int first = 0; first < n; first += SLOTS)
-        if (launch(t, kernel, rate, gradients, first, first + SLOTS < n ? first + SLOTS : n)) return -1;
+    for (int first = 0; first < n; first += slots)
+        if (launch(t, kernel, rate, gradients, first, first + slots < n ? first + slots : n)) return -1;
     return 0;
 }
 
@@ -181,4 +188,4 @@ static int adam(thunk *t) {
     return failed;
 }
 
-const op_kind adam_kind = {"Adam", 4, adam, NULL};
+const op_kind adam_kind = {"Adam", 5, adam, NULL};

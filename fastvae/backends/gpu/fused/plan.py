@@ -20,7 +20,7 @@ from fastvae.backends.gpu.fused.nodes import shape_of
 SMALL = 4096  # elements that one block goes through
 
 
-@dataclass
+@dataclass(eq=False)
 class Loop:
     """One loop.
 
@@ -112,8 +112,8 @@ class Plan:
             self._depth[variable] = max((self.depth(v) + is_reduction(v) for v in arguments), default=0)
         return self._depth[variable]
 
-    def reached(self, variable, depth):
-        """Every variable whose value a loop of this depth computes or loads for that of a variable."""
+    def reached(self, variable):
+        """Every variable whose value a loop computes or loads for that of a variable."""
         found, waiting = set(), [variable]
         while waiting:
             v = waiting.pop()
@@ -136,8 +136,8 @@ class Plan:
         for v in plain:
             if v not in self.overwritten:
                 self._store(loops, v)
-        for v in self._last(plain, loops):
-            loops.append(Loop(self._depth_to_overwrite(v, loops), runs_of(self.shapes[v]), [v]))
+        for v in self._last(plain):
+            self._overwrite(loops, v)
         return loops
 
     def _loop(self, loops, depth, runs):
@@ -152,32 +152,40 @@ class Plan:
         depth, size = self.depth(variable), math.prod(self.shapes[variable])
         fitting = [loop for loop in loops if loop.depth == depth and loop.size == size]
         for loop in fitting:
-            if any(variable in self.reached(v, depth) for v in loop.reduced):
+            if any(variable in self.reached(v) for v in loop.reduced):
                 loop.stored.append(variable)
                 return
         (fitting[0] if fitting else self._loop(loops, depth, runs_of((size,)))).stored.append(variable)
 
-    def _last(self, variables, loops):
+    def _last(self, variables):
         """The results that overwrite inputs, those that read what another one overwrites before it."""
         waiting = [v for v in variables if v in self.overwritten]
         while waiting:
             for v in waiting:
                 source = self.overwritten[v]
-                if not any(source in self.reached(w, None) for w in waiting if w is not v):
+                if not any(source in self.reached(w) for w in waiting if w is not v):
                     waiting.remove(v)
                     yield v
                     break
             else:
                 raise RuntimeError("results of a region overwrite each other's inputs")
 
-    def _depth_to_overwrite(self, variable, loops):
-        source = self.overwritten[variable]
-        readers = [
-            loop.depth + 1
-            for loop in loops
-            if any(source in self.reached(v, loop.depth) for v in (*loop.stored, *loop.reduced))
-        ]
-        return max([self.depth(variable), *readers])
+    def _overwrite(self, loops, variable):
+        """Let a result be stored in the place of what it is made of, after every loop that reads this.
+
+        A loop of one element may read it itself: it loads what it needs before it stores anything else there.
+        """
+        source, depth, runs = self.overwritten[variable], self.depth(variable), runs_of(self.shapes[variable])
+        readers = [loop for loop in loops if any(source in self.reached(v) for v in (*loop.stored, *loop.reduced))]
+        own = Loop(max([depth, *(loop.depth for loop in readers)]), runs)
+        for loop in loops:
+            if not runs and (loop.depth, loop.runs) == (own.depth, runs) and not loop.reduced:
+                own = loop
+        if any(loop.depth == own.depth and loop is not own for loop in readers):
+            own = Loop(own.depth + 1, runs)
+        own.stored.append(variable)
+        if own not in loops:
+            loops.append(own)
 
 
 def launches(loops: list[Loop]) -> list[Launch]:

@@ -7,10 +7,12 @@ from fastvae.backends import abstract
 from fastvae.backends.abstract.adam import CompiledAdam
 from fastvae.backends.gpu.op import GpuOp, lowers
 
+SLOTS = {b"cuda": 32, b"opencl": 12}  # parameters a launch: OpenCL takes no more than 1,024 bytes of arguments
+
 
 @lowers(abstract.AdamStep)
 class Adam(CompiledAdam, GpuOp):
-    """An `abstract.AdamStep` on the GPU, one launch for up to 12 parameters."""
+    """An `abstract.AdamStep` on the GPU, one launch for up to 32 parameters, 12 with OpenCL."""
 
     @classmethod
     def defer(cls, node):
@@ -25,3 +27,6 @@ class Adam(CompiledAdam, GpuOp):
         context = infer_context_name(*inputs)
         inputs = [as_gpuarray_variable(v, context) for v in inputs]
         return Apply(self, inputs, [inputs[source].type() for source in self.overwrites.values()])
+
+    def settings(self, node):
+        return (*super().settings(node), SLOTS[node.inputs[0].type.context.kind])
