@@ -11,6 +11,15 @@ COMPARED = (
     *("theano_network", "user_vae", "worker"),
 )
 
+PYTHONS = ("3.10", "3.11", "3.12", "3.13")
+
+
+def by_python(package, *versions):
+    """Requirements that pin one version of a package for each of `PYTHONS`."""
+    pins = zip(PYTHONS, versions, strict=True)
+    return [f"{package}=={version}; python_version == '{python}'" for python, version in pins]
+
+
 setup(
     name="fastvae",
     version="0.1.0",
@@ -18,7 +27,7 @@ setup(
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.10,<3.12",
+    python_requires=">=3.10,<3.14",
     packages=[*find_packages(include=["fastvae", "fastvae.*"]), "fastvae.theanorc_profiles"],
     # What `fastvae bench` runs lies in a folder of its own, so that stock's programs find `bench` without fastvae.
     py_modules=[f"fastvae.comparison.bench.{name}" for name in COMPARED],
@@ -27,23 +36,24 @@ setup(
         "fastvae": ["py.typed"],
         "fastvae.datasets": ["data/*"],
         "fastvae.backends": [f"{folder}/*.{kind}" for folder in ("c_code", "*/c_code") for kind in "ch"],
+        "fastvae.compilation": ["numpy2.h"],
         "fastvae.devices": ["c_code/*.c"],
         "fastvae.theanorc_profiles": ["*.theanorc"],
     },
     install_requires=[
         # The last releases of the PyMC3 + Theano line whose GPU back end works, and what they work with.
-        "theano==1.0.5",
+        "theano==1.0.5; python_version < '3.12'",
+        f"theano @ {(HERE / '.build_theano').as_uri()} ; python_version >= '3.12'",  # the same, see its backend.py
         "pymc3==3.9.3",
-        "numpy==1.21.6; python_version < '3.11'",
-        "numpy==1.23.5; python_version >= '3.11'",
-        "scipy==1.7.3; python_version < '3.11'",
-        "scipy==1.10.1; python_version >= '3.11'",
+        *by_python("numpy", "1.21.6", "1.23.5", "1.26.4", "2.1.3"),
+        *by_python("scipy", "1.7.3", "1.10.1", "1.13.1", "1.14.1"),
         "arviz==0.11.1",  # 0.11.2 dropped `geweke`, which pymc3 3.9.3 imports
-        "pandas==1.5.3",
-        "xarray==2022.12.0",
-        "matplotlib==3.7.5",
+        *by_python("pandas", "1.5.3", "1.5.3", "2.2.3", "2.2.3"),
+        *by_python("xarray", "2022.12.0", "2022.12.0", "2024.7.0", "2024.11.0"),
+        *by_python("matplotlib", "3.7.5", "3.7.5", "3.7.5", "3.9.4"),
         "fastprogress==1.0.3",
-        "setuptools<66",  # newer ones replace distutils and break numpy.distutils
+        "setuptools<66; python_version < '3.12'",  # newer ones replace distutils and break numpy.distutils
+        "setuptools==75.8.0; python_version >= '3.12'",  # has distutils and pkg_resources, which theano imports
         "threadpoolctl==3.5.0",
         "tqdm==4.67.1",
         # The CPU backend: oneDNN 3.2 on GNU OpenMP, its library and its headers.
@@ -66,8 +76,7 @@ setup(
     entry_points={"console_scripts": ["fastvae=fastvae.cli:main"]},
     classifiers=[
         "Operating System :: POSIX :: Linux",
-        "Programming Language :: Python :: 3.10",
-        "Programming Language :: Python :: 3.11",
+        *[f"Programming Language :: Python :: {python}" for python in PYTHONS],
         "License :: OSI Approved :: Apache Software License",
     ],
 )

@@ -86,8 +86,6 @@ def start(way: str) -> None:
     if way == "fastvae":
         import fastvae  # noqa: F401
     else:
-        # theano's C for scan does not compile on Python 3.11, and its loop in Python is taken only if the import fails.
-        sys.modules["theano.scan_module.scan_perform_ext"] = None
         repair_stack()
         compile_sooner()
 

@@ -9,11 +9,8 @@ written out here from their description, so that they are an oracle too (`tests/
 from __future__ import annotations
 
 import importlib
-import inspect
 import os
 import sys
-
-import numpy as np
 
 from bench.problem import load
 from bench.steps import pm_step, users_step, with_given
@@ -21,16 +18,11 @@ from bench.worker import from_fastvae, serve
 
 
 def repair_stack() -> None:
-    """What stock needs to be imported on today's numpy, scipy and Python (not fastvae's repairs)."""
-    if not hasattr(np, "asscalar"):
-        np.asscalar = np.ndarray.item
-    if not hasattr(inspect, "getargspec"):
-        inspect.getargspec = lambda function: inspect.getfullargspec(function)[:4]
-    for name in ("signaltools", "sigtools"):
-        try:
-            sys.modules[f"scipy.signal.{name}"] = importlib.import_module(f"scipy.signal._{name}")
-        except ModuleNotFoundError:
-            pass
+    """What stock needs to be imported on today's Python and numpy, and none of fastvae's other repairs."""
+    gone = from_fastvae("stack/_gone")
+    gone.before_theano()
+    importlib.import_module("theano")
+    gone.after_theano()
     import pymc3 as pm
 
     pm.Minibatch.make_static_slices = staticmethod(lambda size: (Ellipsis,))  # a list is no index for numpy >= 1.23

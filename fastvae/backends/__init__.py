@@ -13,6 +13,7 @@ and `load` finds it: a folder of that name here, which imports without Theano an
     DEVICES              the families of devices that it computes on, of `fastvae.devices.family`
     missing()            what it lacks on this machine beside the device, a `Finding`, or None if nothing
     register(profile)    switch it on: from then on Theano's optimizer lowers float32 graphs to it
+    stepping(step, profile)   what a training calls in place of a compiled step; a backend without it leaves the step
 
 Examples
 --------
@@ -26,6 +27,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Callable
 from typing import Any
 
 from fastvae.errors import ConfigurationError
@@ -49,3 +51,16 @@ def load(name: str) -> Any:
     if name not in names():
         raise ConfigurationError(f"there is no backend {name!r}; admissible are {', '.join(names())}")
     return importlib.import_module(f"{__name__}.{name}")
+
+
+def stepping(step: Callable, profile: Any) -> Callable:
+    """What a training calls in place of a compiled step: it computes the same, in the way that suits the device.
+
+    Parameters
+    ----------
+    step : theano.compile.Function
+    profile : fastvae.profiles.Profile
+        The one in force.
+    """
+    wrapped = None if profile.backend == "stock" else getattr(load(profile.backend), "stepping", None)
+    return step if wrapped is None else wrapped(step, profile)

@@ -11,16 +11,21 @@ import collections
 import hashlib
 import logging
 import os
+import pathlib
 import subprocess
 import threading
 
+import numpy
 from theano import config
 from theano.gof import CLinker, FunctionGraph
 from theano.gof.cmodule import GCC_compiler, std_include_dirs
 
 from .drafts import drafts
 
+NUMPY2 = pathlib.Path(__file__).with_name("numpy2.h")
 HEADERS = (
+    # Before numpy's own: what `fastvae.stack` has theano's compiler include, too late behind these.
+    *([f'"{NUMPY2}"'] if numpy.__version__.startswith("2.") else []),
     "<Python.h>",
     "<iostream>",
     '"theano_mod_helper.h"',

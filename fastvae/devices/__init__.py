@@ -107,7 +107,7 @@ def blas() -> Finding:
         spec = importlib.util.find_spec(package)
         origin = spec.origin if spec else None
         folder = pathlib.Path(origin).parent.parent / f"{package}.libs" if origin else pathlib.Path()
-        for library in sorted(folder.glob("libopenblas*.so")):
+        for library in sorted([*folder.glob("libopenblas*.so"), *folder.glob("libscipy_openblas*.so")]):
             # "64_" in a name means 64-bit integers, with other names of the functions.
             if "64_" not in library.name:
                 version = re.search(r"\.(\d+\.\d+)\.so$", library.name)

@@ -17,6 +17,9 @@ import tempfile
 from fastvae.devices.findings import find_library
 from fastvae.errors import StackError
 
+# What theano's C code calls. In scipy's wheels from 1.14 on, their names begin with "scipy_".
+FUNCTIONS = [f"{kind}{name}_" for kind in "sd" for name in ("axpy", "dot", "gemm", "gemv", "ger")]
+
 
 def link_flags(library: str | os.PathLike[str]) -> str:
     """The value of `blas.ldflags` that links one library file; theano itself adds the run-time search path.
@@ -35,7 +38,10 @@ def link_flags(library: str | os.PathLike[str]) -> str:
         If the folder's name contains white space, at which theano splits its flags, and no link to it can be made.
     """
     path = pathlib.Path(library)
-    return f"-L{_without_spaces(path.parent)} -l{path.name.removeprefix('lib').removesuffix('.so')}"
+    flags = [f"-L{_without_spaces(path.parent)}", f"-l{path.name.removeprefix('lib').removesuffix('.so')}"]
+    if path.name.startswith("libscipy_openblas"):
+        flags += [f"-D{name}=scipy_{name}" for name in FUNCTIONS]
+    return " ".join(flags)
 
 
 def linked_library(ldflags: str) -> str | None:

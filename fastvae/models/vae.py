@@ -41,7 +41,7 @@ from fastvae.elbo.evaluating import in_evaluation
 from fastvae.errors import ConfigurationError, DataError
 from fastvae.evaluation import importance
 from fastvae.minibatch import Minibatch
-from fastvae.models import persistence
+from fastvae.models import persistence, summary
 from fastvae.models.images import as_model_takes, in_chunks, to_train_on
 from fastvae.models.persistence import full_name
 from fastvae.optimizers import adam
@@ -160,6 +160,30 @@ class VAE(abc.ABC):
         """
         x, z = tt.tensor4("x", dtype="float32"), tt.matrix("z", dtype="float32")
         return nn.running_statistics([*self.encode(x), self.decode_output(z)])
+
+    def summary(self) -> None:
+        """Print the layers with their kinds, the shapes of one output and the number of parameters, and the totals.
+
+        Examples
+        --------
+        >>> from fastvae.models import MLPVAE
+        >>> MLPVAE(image_shape=(1, 4, 4), hidden=8).summary()
+        MLPVAE: images (1, 4, 4), 2 latents, likelihood Normal(sd=0.1, learn_sd=False), posterior 'mean-field'
+        layer            kind     output shape  parameters
+        --------------------------------------------------
+        encoder.flatten  Flatten  (16,)                  0
+        encoder.dense1   Linear   (8,)                 136
+        encoder.dense2   Linear   (4,)                  36
+        decoder.dense1   Linear   (8,)                  24
+        decoder.dense2   Linear   (16,)                144
+        decoder.reshape  Reshape  (1, 4, 4)              0
+        --------------------------------------------------
+        total                                          340
+        """
+        print(summary.text(self))
+
+    def _repr_html_(self) -> str:
+        return summary.as_html(self)
 
     @training.forwarding(inspect.signature(training.fit).parameters, without=OF_THE_MODEL)
     @kinds.checked(

@@ -17,6 +17,7 @@ Examples
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -34,6 +35,18 @@ NDIM = kinds.either(kinds.size, kinds.sequence(kinds.size, "integers such as (2,
 INPUT_SHAPE = kinds.sequence(kinds.integer(0), "integers: the shape of one input without the batch axis")
 
 
+def _marking_output(call: Callable[..., Any]) -> Callable[..., Any]:
+    """A layer's `__call__` whose result bears the layer in its tag."""
+
+    @functools.wraps(call)
+    def marked(self: Layer, *args: Any, **options: Any) -> Any:
+        output = call(self, *args, **options)
+        output.tag.layers = [*getattr(output.tag, "layers", ()), self]  # one that changes nothing returns its input
+        return output
+
+    return marked
+
+
 class Layer:
     """A named part of a network that owns its parameters.
 
@@ -44,6 +57,12 @@ class Layer:
     activation : callable, optional
         Expression -> expression, applied to the output (see `fastvae.nn.activations`).
     """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Let each class's call mark what it returns as the output of its layer, for `VAE.summary`."""
+        super().__init_subclass__(**options)
+        if "__call__" in vars(cls):
+            cls.__call__ = _marking_output(cls.__call__)  # type: ignore[attr-defined]
 
     @kinds.checked(name=kinds.text, activation=ACTIVATION)
     def __init__(self, name: str, activation: Callable[[Any], Any] | None = None) -> None:

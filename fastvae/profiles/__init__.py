@@ -103,6 +103,11 @@ class Profile:
         return self.options.get("cudnn_search", "false").lower() == "true"
 
     @property
+    def graphs(self) -> bool:
+        """Whether a training step on an NVIDIA GPU is recorded as a CUDA graph."""
+        return self.options.get("cuda_graphs", "true").lower() == "true"
+
+    @property
     def deterministic(self) -> bool:
         """Whether only algorithms are used that give the same bits in every run."""
         return self.settings.get("deterministic", ("",))[0] == "more"
@@ -201,7 +206,7 @@ def _resolve(name: str | None, environ: Mapping[str, str]) -> tuple[Profile, lis
         settings["fastvae.cuda_path"] = (environ[cuda_search.VARIABLE], cuda_search.VARIABLE)
     del settings["fastvae.about"]
     _check_float32(settings)
-    for key in ("fastvae.winograd", "fastvae.tf32", "fastvae.cudnn_search"):
+    for key in ("fastvae.winograd", "fastvae.tf32", "fastvae.cudnn_search", "fastvae.cuda_graphs"):
         _check_boolean(settings, key)
     device, layer = settings["device"]
     family, (asked, profile_layer) = _family(device, layer), _merged(composed)["device"]

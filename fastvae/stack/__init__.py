@@ -13,7 +13,7 @@ from fastvae import backends, kinds, profiles
 from fastvae.devices import forks
 from fastvae.devices.threads import MOST, limit, requested
 from fastvae.errors import ProfileError, StackError
-from fastvae.stack import _compile_folder, _deferred, _legacy
+from fastvae.stack import _compile_folder, _deferred, _gone, _legacy, _mpi
 
 
 @kinds.checked(profile=kinds.optional(kinds.text), threads=kinds.optional(kinds.integer(1, MOST)))
@@ -60,7 +60,7 @@ def start(profile: str | None = None, threads: int | None = None) -> profiles.Pr
             "before `import theano` and `import pymc3` (in a notebook: restart the kernel first)"
         )
     active = profiles.resolve(profile)
-    _legacy.before_theano()
+    _gone.before_theano()
     base = active.settings.get("base_compiledir", ("~/.theano",))[0]
     compiledir = active.settings.get("compiledir", (None,))[0]
     _compile_folder.check_owner(base, compiledir)
@@ -69,7 +69,9 @@ def start(profile: str | None = None, threads: int | None = None) -> profiles.Pr
         _compile_folder.failures_in_one_line(lambda: compiledir or os.path.expanduser(base)),
         _compile_folder.private(),
     ):
-        importlib.import_module("theano")
+        with _mpi.not_started():
+            importlib.import_module("theano")
+        _gone.after_theano()
         with _deferred.deferred():
             importlib.import_module("pymc3")
     _legacy.after_pymc3()

@@ -1,78 +1,17 @@
-"""Repairs that theano 1.0.5 and pymc3 3.9.3 need on today's numpy, scipy and Python.
+"""Repairs of faults that theano 1.0.5 and pymc3 3.9.3 have of themselves, or have on today's numpy.
 
-There is one function for each fault. It first looks whether the fault is there, and returns whether it repaired
-anything, so it is harmless on a stack that does not need it. (Python 3.10 with numpy 1.21 needs only the last ten,
-which are faults of theano and PyMC3 themselves.) `tests/stack/test_legacy.py` compares each with stock: on a stack that
-needs the repair, its test fails once stock works without it.
+There is one function for each fault. It returns whether it repaired anything, and is harmless on a stack that does not
+need it. `tests/stack/test_legacy.py` compares each with stock: on a stack that needs the repair, its test fails once
+stock works without it. What the stack needs to be imported at all is in `_gone.py`.
 
-    before theano is imported    numpy_asscalar, inspect_getargspec, scipy_private_names, scan_in_python
-    after pymc3 is imported      minibatch_static_slices, versions_without_properties, versions_of_c_files,
-                                 vanishing_folders, files_among_modules, lock_after_errors, threads_of_their_own,
-                                 model_test_values, global_variable_order, rowwise_full_rank,
-                                 whole_numbers
-
-One more fault of the import, numpy's missing `blas_opt_info`, needs no repair, because profiles always set
-`blas.ldflags` (`fastvae/profiles/`).
+One fault of the import, numpy's missing `blas_opt_info`, needs no repair, because profiles always set `blas.ldflags`
+(`fastvae/profiles/`).
 """
 
 from __future__ import annotations
 
 import contextlib
-import importlib
-import inspect
-import sys
 import warnings
-from collections import namedtuple
-
-
-def numpy_asscalar() -> bool:
-    """`pymc3.util` imports `numpy.asscalar`, which is gone since numpy 1.23."""
-    import numpy
-
-    if "asscalar" in vars(numpy):
-        return False
-    numpy.asscalar = lambda a: a.item()
-    return True
-
-
-def inspect_getargspec() -> bool:
-    """`pymc3.tuning.starting` and theano use `inspect.getargspec`, which is gone since Python 3.11."""
-    if hasattr(inspect, "getargspec"):
-        return False
-    ArgSpec = namedtuple("ArgSpec", "args varargs keywords defaults")
-    inspect.getargspec = lambda func: ArgSpec(*inspect.getfullargspec(func)[:4])
-    return True
-
-
-def scipy_private_names() -> bool:
-    """theano's Python convolution imports names that `scipy.signal.signaltools` and `.sigtools` no longer have."""
-    repaired = False
-    for public, private, name in (
-        ("signaltools", "_signaltools", "_valfrommode"),
-        ("sigtools", "_sigtools", "_convolve2d"),
-    ):
-        try:
-            has_name = hasattr(importlib.import_module("scipy.signal." + public), name)
-        except ModuleNotFoundError:
-            has_name = False
-        if not has_name:
-            sys.modules["scipy.signal." + public] = importlib.import_module("scipy.signal." + private)
-            repaired = True
-    return repaired
-
-
-def scan_in_python() -> bool:
-    """theano's C code for `scan` (made by Cython 0.28) does not compile on Python 3.11: use its Python loop."""
-    if sys.version_info < (3, 11):
-        return False
-    sys.modules.setdefault("theano.scan_module.scan_perform_ext", None)  # its import then fails, which theano expects
-    return True
-
-
-def before_theano() -> list[str]:
-    """Make every repair that must be in place before theano and pymc3 are imported; return their names."""
-    repairs = (numpy_asscalar, inspect_getargspec, scipy_private_names, scan_in_python)
-    return [repair.__name__ for repair in repairs if repair()]
 
 
 def minibatch_static_slices() -> bool:

@@ -10,7 +10,7 @@ from typing import Any, Callable, Collection, Sequence
 
 import pymc3 as pm
 
-from fastvae import elbo, kinds, posteriors, run_options
+from fastvae import backends, elbo, kinds, posteriors, profiles, run_options
 from fastvae.checkpoint import Checkpoints, updated
 from fastvae.elbo.objective import Options as Objective
 from fastvae.errors import ConfigurationError
@@ -304,7 +304,7 @@ def _loop(inference, prepared, options, kwargs, checkpoints):
         checkpoints.bind_parts(parts)
     return Loop(
         inference,
-        prepared.step,
+        backends.stepping(prepared.step, profiles.active()),
         prepared.n,
         trained,
         parts,

@@ -1,12 +1,17 @@
-/* A CUDA driver without a device, as far as libgpuarray 0.7.6 asks for one: memory is the host's, copies copy, kernels
-   are compiled, loaded, counted and not run. Tests only.
+/* A CUDA driver whose device is this machine's processor, as far as libgpuarray 0.7.6 asks for one: memory is the host's,
+   kernels run instruction by instruction (ptx/), calls are counted. Tests only.
 
    TEST_DEVICE_DRIVER (13000), TEST_DEVICE_CAPABILITY (90), TEST_DEVICE_DEVICES (1), TEST_DEVICE_STATUS (0): its answers.
    TEST_DEVICE_PTX: a folder to which the PTX of every kernel goes. */
 #include "counters.h"
+#include "launches.h"
+#include "memory.h"
+#include "pinned.h"
+#include "ptx/machine.h"
+#include "streams.h"
 
 typedef unsigned long long pointer;
-enum { OUT_OF_MEMORY = 2, NOT_FOUND = 500 };
+enum { INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NOT_FOUND = 500, NOT_READY = 600 };
 
 static int setting(const char *name, int otherwise) {
   const char *text = getenv(name);
@@ -42,13 +47,15 @@ int cuDeviceGetAttribute(int *value, int attribute, int device) {
   return 0;
 }
 
+static char primary[1]; /* the context */
+
 int cuDevicePrimaryCtxGetState(int device, unsigned *flags, int *active) { *flags = 0; *active = 0; return 0; }
 int cuDevicePrimaryCtxSetFlags(int device, unsigned flags) { return 0; }
-int cuDevicePrimaryCtxRetain(void **context, int device) { *context = counters; return 0; }
+int cuDevicePrimaryCtxRetain(void **context, int device) { *context = primary; return 0; }
 int cuDevicePrimaryCtxRelease(int device) { return 0; }
 int cuCtxGetDevice(int *device) { *device = 0; return 0; }
 int cuCtxPushCurrent_v2(void *context) { return 0; }
-int cuCtxPopCurrent_v2(void **context) { if (context) *context = counters; return 0; }
+int cuCtxPopCurrent_v2(void **context) { if (context) *context = primary; return 0; }
 
 int cuMemGetInfo_v2(size_t *unused, size_t *total) {
   COUNT();
@@ -59,55 +66,86 @@ int cuMemGetInfo_v2(size_t *unused, size_t *total) {
 
 int cuMemAlloc_v2(pointer *memory, size_t size) {
   COUNT();
-  void *block = aligned_alloc(512, (size + 511) / 512 * 512);
-  if (!block) return OUT_OF_MEMORY;
-  if (size < 1 << 26) memset(block, 0, size); /* pages of a large block are fresh, and cost nothing untouched */
-  *memory = (pointer)block;
-  return 0;
+  device_lock();
+  *memory = memory_new(size, DEVICE_MEMORY);
+  device_unlock();
+  return *memory ? 0 : OUT_OF_MEMORY;
 }
 
-int cuMemFree_v2(pointer memory) { COUNT(); free((void *)memory); return 0; }
-int cuMemAllocHost_v2(void **memory, size_t size) { COUNT(); return (*memory = calloc(1, size)) ? 0 : OUT_OF_MEMORY; }
-int cuMemFreeHost(void *memory) { free(memory); return 0; }
+/* Work that is under way may still need the memory. */
+static int freed(pointer memory) {
+  device_lock();
+  device_finish();
+  int known = !memory || memory_free(memory);
+  device_unlock();
+  if (!known) device_finding("free: %#llx is no allocation", memory);
+  return known ? 0 : INVALID_VALUE;
+}
+
+int cuMemFree_v2(pointer memory) { COUNT(); return freed(memory); }
+
+int cuMemAllocHost_v2(void **memory, size_t size) {
+  COUNT();
+  device_lock();
+  *memory = (void *)memory_new(size, PINNED_MEMORY);
+  device_unlock();
+  return *memory ? 0 : OUT_OF_MEMORY;
+}
+
+int cuMemFreeHost(void *memory) { return freed((pointer)memory); }
 
 int cuMemcpyHtoD_v2(pointer to, const void *from, size_t size) {
   COUNT();
-  memcpy((void *)to, from, size);
+  device_enqueue(NULL, device_copy_now("copy to device", (void *)to, from, size));
+  device_synchronize(NULL);
   return 0;
 }
 
+/* Pageable memory is read at once, pinned memory when the copy's turn comes. */
 int cuMemcpyHtoDAsync_v2(pointer to, const void *from, size_t size, void *stream) {
   COUNT();
-  memcpy((void *)to, from, size);
+  device_enqueue(stream, (is_pinned(from) ? device_copy : device_copy_now)("copy to device", (void *)to, from, size));
   return 0;
 }
 
+/* Returns with the bytes in pageable memory, and before in pinned memory. */
 int cuMemcpyDtoHAsync_v2(void *to, pointer from, size_t size, void *stream) {
   COUNT();
-  memcpy(to, (void *)from, size);
+  device_enqueue(stream, device_copy("copy to host", to, (void *)from, size));
+  if (!is_pinned(to)) device_synchronize(stream);
   return 0;
 }
 
 int cuMemcpyDtoDAsync_v2(pointer to, pointer from, size_t size, void *stream) {
   COUNT();
-  memmove((void *)to, (void *)from, size);
+  device_enqueue(stream, device_copy("copy", (void *)to, (void *)from, size));
   return 0;
 }
 
 int cuMemsetD8Async(pointer to, unsigned char value, size_t size, void *stream) {
   COUNT();
-  memset((void *)to, value, size);
+  device_enqueue(stream, device_fill("fill", (void *)to, value, 1, size));
   return 0;
 }
 
-int cuEventCreate(void **event, unsigned flags) { return (*event = malloc(1)) ? 0 : OUT_OF_MEMORY; }
-int cuEventRecord(void *event, void *stream) { COUNT(); return 0; }
-int cuEventSynchronize(void *event) { COUNT(); return 0; }
-int cuEventDestroy_v2(void *event) { free(event); return 0; }
-int cuStreamCreate(void **stream, unsigned flags) { return (*stream = malloc(1)) ? 0 : OUT_OF_MEMORY; }
-int cuStreamWaitEvent(void *stream, void *event, unsigned flags) { return 0; }
-int cuStreamSynchronize(void *stream) { COUNT(); return 0; }
-int cuStreamDestroy_v2(void *stream) { free(stream); return 0; }
+int cuEventCreate(struct event **event, unsigned flags) { *event = event_new(); return 0; }
+int cuEventRecord(struct event *event, void *stream) { COUNT(); event_record(event, stream); return 0; }
+int cuEventSynchronize(struct event *event) { COUNT(); event_wait(event); return 0; }
+int cuEventQuery(struct event *event) { return event_is_done(event) ? 0 : NOT_READY; }
+int cuEventDestroy_v2(struct event *event) { event_end(event); return 0; }
+
+int cuEventElapsedTime(float *milliseconds, struct event *from, struct event *to) {
+  if (!event_is_done(from) || !event_is_done(to)) return NOT_READY;
+  *milliseconds = event_time(to) - event_time(from);
+  return 0;
+}
+
+int cuStreamCreate(struct stream **stream, unsigned flags) { *stream = stream_new(!(flags & 1)); return 0; }
+int cuStreamWaitEvent(void *stream, struct event *event, unsigned flags) { stream_wait_event(stream, event); return 0; }
+int cuStreamSynchronize(void *stream) { COUNT(); device_synchronize(stream); return 0; }
+int cuStreamQuery(void *stream) { return stream_is_done(stream) ? 0 : NOT_READY; }
+int cuStreamDestroy_v2(void *stream) { stream_end(stream); return 0; }
+int cuCtxSynchronize(void) { COUNT(); device_finish(); return 0; }
 
 /* The linker hands the PTX through; a module is its PTX. */
 int cuLinkCreate(unsigned n, int *options, void **values, char **state) {
@@ -137,31 +175,39 @@ int cuModuleLoadData(void **module, const void *image) {
     FILE *file = fopen(path, "w");
     if (!file || fputs(image, file) < 0 || fclose(file)) { perror(path); abort(); }
   }
-  return (*module = strdup(image)) ? 0 : OUT_OF_MEMORY;
+  return (*module = module_of(image)) ? 0 : OUT_OF_MEMORY;
 }
 
 int cuModuleLoadDataEx(void **module, const void *image, unsigned n, int *options, void **values) {
   return cuModuleLoadData(module, image);
 }
 
-int cuModuleUnload(void *module) { free(module); return 0; }
+int cuModuleUnload(void *module) { module_release(module); return 0; }
 
-/* A function is its name, kept for good. */
 int cuModuleGetFunction(void **function, void *module, const char *name) {
-  char entry[512];
-  snprintf(entry, sizeof entry, ".entry %s(", name);
-  if (!strstr(module, entry)) return NOT_FOUND;
-  return (*function = strdup(name)) ? 0 : OUT_OF_MEMORY;
+  return (*function = function_new(module, name)) ? 0 : NOT_FOUND;
 }
 
 int cuFuncGetAttribute(int *value, int attribute, void *function) { *value = attribute == 0 ? 1024 : 0; return 0; }
 
+/* Whether a device takes a launch of this size. */
+static int admissible(const unsigned grid[3], const unsigned block[3], unsigned shared) {
+  for (int i = 0; i < 3; i++)
+    if (!grid[i] || !block[i]) return 0;
+  return grid[0] <= 2147483647 && grid[1] <= 65535 && grid[2] <= 65535 && block[2] <= 64 && shared <= 49152 &&
+         (unsigned long long)block[0] * block[1] * block[2] <= 1024;
+}
+
 int cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz,
                    unsigned shared, void *stream, void **arguments, void **extra) {
+  unsigned grid[] = {gx, gy, gz}, block[] = {bx, by, bz};
   static int shown = -1;
   COUNT();
   if (shown < 0) shown = setting("TEST_DEVICE_TRACE", 0);
-  if (shown) fprintf(stderr, "%s (%u %u %u) (%u %u %u)\n", (char *)function, gx, gy, gz, bx, by, bz);
+  if (shown)
+    fprintf(stderr, "%s (%u %u %u) (%u %u %u)\n", ((struct function *)function)->name, gx, gy, gz, bx, by, bz);
+  if (extra || !admissible(grid, block, shared)) return INVALID_VALUE;
+  device_enqueue(stream, device_launch(function, grid, block, shared, arguments));
   return 0;
 }
 

@@ -89,9 +89,7 @@ def main():
         "synchronisation": counted(array.sync),
         "allocation": counted(lambda: kept.append(pygpu.empty((1 << 22,), dtype="float32", context=context))),
     }
-    cuda_device.cudnn().device_compute(1)
     report["differences"] = differences()
-    cuda_device.cudnn().device_compute(0)
     cuda_device.without_host_code()
     function = step()
     report.update(step=counted(function), nodes=len(function.maker.fgraph.apply_nodes), device=theano.config.device)

@@ -3,15 +3,15 @@
 import pytest
 
 from fastvae.devices import cuda_libraries, cuda_search
-from tests.cuda_device import HERE, compile_library
+from tests.cuda_device import build_driver
 from tests.devices import cuda_fakes
 
 
 @pytest.fixture(scope="module")
 def driver(tmp_path_factory):
-    """A folder with the dry-run driver, which answers what the environment says."""
+    """A folder with the driver of the tests' device, which answers what the environment says."""
     folder = tmp_path_factory.mktemp("driver")
-    compile_library(HERE / "driver.c", folder / "libcuda.so.1")
+    build_driver(folder)
     return folder
 
 

@@ -15,6 +15,7 @@ Examples
 import itertools
 
 import numpy as np
+import theano
 import theano.tensor as tt
 from theano.gof import Apply
 from theano.gradient import DisconnectedType
@@ -184,3 +185,23 @@ class PoolGradient(_OfWindows):
 
     def infer_shape(self, node, shapes):
         return [shapes[0]]
+
+
+def of_stock(node):
+    """Theano's pooling of images, or its gradient, as abstract Ops, where the sizes of its windows are known.
+
+    Examples
+    --------
+    >>> of_stock(pool.pool_2d(tt.ftensor4("x"), (2, 2), ignore_border=True).owner)
+    [Pool{window=(2, 2), stride=(2, 2), padding=(0, 0), mode='max', ignore_border=True, fits=False}.0]
+    """
+    *images, window, stride, padding = node.inputs
+    sizes = [v.data.tolist() for v in (window, stride, padding) if isinstance(v, theano.Constant)]
+    if node.op.ndim != 2 or images[0].ndim != 4 or [len(s) for s in sizes] != [2, 2, 2]:
+        return None
+    if any(v.dtype != "float32" for v in images):
+        return None
+    if min(*sizes[0], *sizes[1]) < 1 or min(sizes[2]) < 0 or (any(sizes[2]) and not node.op.ignore_border):
+        return None
+    kind = Pool if isinstance(node.op, pool.Pool) else PoolGradient
+    return [kind(*sizes, node.op.mode, bool(node.op.ignore_border))(*images)]

@@ -1,16 +1,19 @@
-"""The backend of GPUs, on libgpuarray: Adam in one launch, a step without copies, and cuDNN 9 on NVIDIA's; float32.
+"""The backend of GPUs, on libgpuarray: layers and Adam in a launch each, no copies, and cuDNN 9 on NVIDIA's; float32.
 
     missing()            None: it needs nothing beside the device
     register(profile)    switch it on
+    stepping(...)        a compiled step that is launched as a CUDA graph
 
     op           what all Ops share, how they are declared, and how an abstract Op waits to be moved to the GPU
-    ops          the Theano Ops, one concept a file: convolutions (NCHW), and Adam
+    ops          the Theano Ops, one concept a file: convolutions, batch norm and other Ops of images (NCHW), and Adam
     lowering     the register of the rewrites to these
     transfers    what spares a step copies between host and GPU
     rows         a minibatch's rows, gathered without waiting for a check
     copies       small values of the host, copied only when they changed
     fusion       on CUDA, what lies between two library calls becomes one Op
     fused        that Op, which writes its kernels when it meets the shapes of its inputs
+    graph        a step that is recorded once and then launched as a whole
+    phases       which parts of a step that can be
     library      compiles c_code/ once into one Python module and loads it; no header of NVIDIA's is needed
 
 Everything else on the GPU is Theano's own.
@@ -18,11 +21,11 @@ Everything else on the GPU is Theano's own.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from fastvae.devices.findings import Finding
 
-__all__ = ["DEVICES", "missing", "register"]
+__all__ = ["DEVICES", "missing", "register", "stepping"]
 
 DEVICES = ("cuda", "opencl")
 
@@ -38,6 +41,8 @@ class Settings(Protocol):
     def deterministic(self) -> bool: ...
     @property
     def search(self) -> bool: ...
+    @property
+    def graphs(self) -> bool: ...
 
 
 def missing() -> Finding | None:
@@ -66,13 +71,16 @@ def register(profile: Settings) -> None:
     fastvae_gpu_rows                0.05  a minibatch's rows are gathered without a check of their numbers
     fastvae_cudnn_fuse_early        0.06  a bias and a ReLU behind a convolution become part of its Op
     (fastvae_gpu_size)              1.00  the size of random numbers is what was asked for (in "canonicalize")
+    fastvae_gpu_truth               1.60  whether anything is true is summed up
     fastvae_cudnn_fuse              1.61  the same again, and the sums of bias gradients
     fastvae_cudnn_defer             1.62  abstract convolutions wait for Theano to move the graph to the GPU
-    fastvae_gpu_defer               1.62  and so do the other abstract Ops that the GPU has, such as Adam's steps
+    fastvae_gpu_defer               1.62  and so do the other Ops that the GPU has, such as Adam's steps and batch norm
+    fastvae_gpu_batch_norm         1.625  activations become part of the batch normalisation before them
     fastvae_stock                   1.65  what is left of the abstract Ops becomes stock; always there
     (gpuarray_opt)                 48.50  Theano moves the graph, and with it what waits
     fastvae_gpu_sum                48.55  sums over a batch are taken image by image first, where it is computed
     fastvae_gpu_end                48.60  convolutions that nothing on the GPU touches are moved by themselves
+    fastvae_gpu_factor             48.65  a product's factor that the GPU computed stays there
     fastvae_gpu_shape              48.70  nothing is copied to the host for its shape
     fastvae_gpu_merge              48.75  Adam's steps of one rate share their launches
     fastvae_gpu_copy               48.80  scalars are copied to the GPU only when they changed
@@ -96,3 +104,23 @@ def register(profile: Settings) -> None:
     lowering.register()
     transfers.register()
     fusion.register()
+
+
+def stepping(step: Any, profile: Settings) -> Any:
+    """What a training calls in place of a compiled step: on NVIDIA's GPUs a CUDA graph, if the profile has `graphs`.
+
+    Parameters
+    ----------
+    step : theano.compile.Function
+    profile : fastvae.profiles.Profile
+
+    Returns
+    -------
+    callable
+        Computes what the step does. A step that cannot be recorded is called as it is; one line of the log says why.
+    """
+    if profile.cudnn is None or not profile.graphs:
+        return step
+    from fastvae.backends.gpu import graph
+
+    return graph.stepping(step)

@@ -8,7 +8,8 @@ from theano.gof import Apply, Op
 class CopyWhenNew(Op):
     """A small array of the host on the GPU, copied when its value is not that of the call before.
 
-    The result is kept for the next call. So that no Op overwrites it, it is declared to be a view of a constant.
+    The result is kept for the next call, and so is its place: a recorded step finds a new value there. So that no Op
+    overwrites it, it is declared to be a view of a constant.
     """
 
     __props__ = ()
@@ -29,9 +30,12 @@ class CopyWhenNew(Op):
 
         def copy_when_new():
             nonlocal sent, bits
-            value = np.asarray(source[0])
-            if bits != value.tobytes():
-                sent, bits = pygpu.array(value, context=context), value.tobytes()
+            value = np.asarray(source[0], order="C")
+            if sent is None or sent.shape != value.shape:
+                sent = pygpu.array(value, context=context)
+            elif bits != value.tobytes():
+                sent.write(value)
+            bits = value.tobytes()
             result[0], computed[0] = sent, True
 
         copy_when_new.lazy = False

@@ -12,6 +12,7 @@ from theano.gpuarray.opt import op_lifter, register_opt, register_opt2
 from fastvae.backends.compiled_op import import_modules, local_inplace
 from fastvae.backends.gpu import ops
 from fastvae.backends.gpu.op import Deferred, lowers, replaced, typed
+from fastvae.backends.gpu.ops import batch_norm
 from fastvae.backends.rewrites import equilibrium, fuse, lift
 
 
@@ -59,6 +60,7 @@ def register():
     # Theano moves a graph in two passes, which have a list of lifters each.
     register_opt2([Deferred], "fast_compile", "fastvae_gpu", name="fastvae_gpu_move")(lifted)
     register_opt("fast_compile", "fastvae_gpu", name="fastvae_gpu_lift")(op_lifter([Deferred])(lifted))
+    add("batch_norm", 1.625, in2out(batch_norm.local_fuse_activation, name="fastvae_gpu_batch_norm"))
     add("end", 48.600, in2out(local_end_deferred, name="fastvae_gpu_end"))
     # After AddDestroyHandler (49.5), where Theano's own BLAS goes in place (70).
     add("inplace", 70.100, TopoOptimizer(local_inplace, failure_callback=TopoOptimizer.warn_inplace), "inplace")

@@ -1,6 +1,7 @@
 """What all Ops of the GPU share, and how an abstract Op waits until Theano has moved the graph there.
 
     GpuOp       an Op of the compiled module
+    OnDevice    one that stands for one abstract Op, with all that it takes and gives on the device
     lowers      decorator of a `GpuOp`: stands for abstract Ops of these classes
     Deferred    an abstract Op on its way to the GPU
 
@@ -15,6 +16,8 @@ from typing import Any
 import theano.tensor as tt
 from theano.gof import Apply, Op
 from theano.gof.opt import copy_stack_trace
+from theano.gpuarray.basic_ops import as_gpuarray_variable, infer_context_name
+from theano.gpuarray.type import GpuArrayType
 
 from fastvae.backends.compiled_op import CompiledOp, Lowerings
 from fastvae.backends.gpu import library
@@ -48,6 +51,44 @@ class GpuOp(CompiledOp):
         """What becomes of a deferred node that nothing on the GPU touches: by default the abstract Op's stock one."""
         stock = node.op.abstract_op.stock(*node.inputs)
         return stock if isinstance(stock, list) else [stock]
+
+
+class OnDevice(GpuOp):
+    """An abstract Op whose inputs and outputs, all float32, are on the device."""
+
+    __props__ = ("abstract_op",)
+
+    def __init__(self, abstract_op):
+        self.abstract_op = abstract_op
+
+    @classmethod
+    def defer(cls, node):
+        return super().defer(node) if all_float32([*node.inputs, *node.outputs]) else None
+
+    @classmethod
+    def on_gpu(cls, deferred, context_name, inputs, outputs):
+        op = cls(deferred.abstract_op)
+        return op(*(as_gpuarray_variable(v, context_name) for v in inputs), return_list=True)
+
+    @classmethod
+    def on_host(cls, node):
+        """Still on the device, between transfers."""
+        return [v.transfer("cpu") for v in cls.on_gpu(node.op, None, node.inputs, node.outputs)]
+
+    def make_node(self, *inputs):
+        context = infer_context_name(*inputs)
+        inputs = [as_gpuarray_variable(v, context) for v in inputs]
+        node = self.abstract_op.make_node(*(tt.TensorType(v.dtype, v.broadcastable)() for v in inputs))
+        outputs = [GpuArrayType(v.dtype, v.broadcastable, context_name=context)() for v in node.outputs]
+        return Apply(self, inputs, outputs)
+
+    def infer_shape(self, node, shapes):
+        return self.abstract_op.infer_shape(node, shapes)
+
+
+def all_float32(variables: list) -> bool:
+    """Whether all variables are float32."""
+    return all(v.dtype == "float32" for v in variables)
 
 
 class Deferred(Op):

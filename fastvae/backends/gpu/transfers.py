@@ -1,16 +1,24 @@
 """What spares a step transfers from and to the GPU, and the waits that they are.
 
-Nothing is copied for a shape, a scalar only when it changed, and a minibatch's row numbers are not checked.
+Nothing is copied for a shape, for a product's factor or for a test whether something is true, a scalar only when it
+changed, and a minibatch's row numbers are not checked.
 """
 
+import functools
+
+import numpy as np
 import theano.tensor as tt
+from theano import scalar
 from theano.compile import optdb
 from theano.compile.ops import Shape, Shape_i
 from theano.gof import local_optimizer
 from theano.gof.opt import copy_stack_trace, in2out
 from theano.gpuarray.basic_ops import GpuFromHost, HostFromGpu
+from theano.gpuarray.blas import GpuGemm, GpuGemv, GpuGer
+from theano.gpuarray.elemwise import GpuDimShuffle, GpuElemwise
 from theano.gpuarray.opt import op_lifter, register_opt, register_opt2
 from theano.sandbox.rng_mrg import mrg_uniform
+from theano.tensor.elemwise import All, Any
 from theano.tensor.opt import MakeVector, register_canonicalize
 from theano.tensor.subtensor import AdvancedSubtensor1
 
@@ -48,6 +56,35 @@ def local_shape_on_device(node):
     return [node.op(copy.inputs[0])]
 
 
+@local_optimizer([Any, All])
+def local_truth_on_device(node):
+    """whether any is true -> whether their sum is above 0; whether all of some scalars are -> element-wise"""
+    if not isinstance(node.op, (Any, All)):
+        return False
+    (truths,) = node.inputs
+    if isinstance(node.op, Any) and truths.dtype == "bool" and truths.ndim:
+        return [tt.gt(tt.sum(tt.cast(truths, "float32"), axis=node.op.axis), np.float32(0))]
+    if isinstance(node.op, All) and truths.owner is not None and isinstance(truths.owner.op, MakeVector):
+        return [functools.reduce(tt.and_, truths.owner.inputs)]
+    return False
+
+
+@local_optimizer([GpuGemm, GpuGemv, GpuGer])
+def local_factor_on_device(node):
+    """the factor of a product, which BLAS takes from the host, copied from the GPU -> an operand is scaled there"""
+    if not isinstance(node.op, (GpuGemm, GpuGemv, GpuGer)):
+        return False
+    factor, operand = node.inputs[1], node.inputs[3]
+    if factor.owner is None or not isinstance(factor.owner.op, HostFromGpu):
+        return False
+    there = factor.owner.inputs[0]
+    spread = GpuDimShuffle(there.broadcastable, ["x"] * operand.ndim)(there)
+    scaled = GpuElemwise(scalar.mul)(operand, spread)
+    new = node.op(node.inputs[0], tt.constant(np.float32(1)), node.inputs[2], scaled, *node.inputs[4:])
+    copy_stack_trace(node.outputs[0], [scaled, new])
+    return [new]
+
+
 @local_optimizer([GpuFromHost])
 def local_copy_when_new(node):
     """the copy of a few numbers of the host, which are mostly the same in every step -> one only when they changed"""
@@ -77,5 +114,7 @@ def register():
     register_opt2([RowsInRange], "fast_compile", *tags("move"), name="fastvae_gpu_rows_move")(lifted_rows)
     register_opt("fast_compile", *tags("lift"), name="fastvae_gpu_rows_lift")(op_lifter([RowsInRange])(lifted_rows))
     register_canonicalize(local_shape_of_uniform, *tags("size"), name="fastvae_gpu_size")
+    optdb.register("fastvae_gpu_truth", in2out(local_truth_on_device), 1.6, "fast_run", *tags("truth"))
+    optdb.register("fastvae_gpu_factor", in2out(local_factor_on_device), 48.65, "fast_run", *tags("factor"))
     optdb.register("fastvae_gpu_shape", in2out(local_shape_on_device), 48.7, "fast_run", *tags("shape"))
     optdb.register("fastvae_gpu_copy", in2out(local_copy_when_new), 48.8, "fast_run", *tags("copy"))

@@ -3,6 +3,7 @@
 recognise  spelled patterns of an expression -> abstract Ops, before its gradient is taken
 lift       stock convolutions of anybody's graph -> abstract ones
 fuse       a bias and an activation behind a convolution or product -> part of it
+normalise  an activation behind a batch normalisation -> part of it
 """
 
 from theano.gof import EquilibriumOptimizer, MergeOptimizer

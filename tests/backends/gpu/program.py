@@ -180,9 +180,7 @@ def main(only=None):
         cuda_device.without_host_code()
         print(json.dumps(dict(buffered=counted(seed_step()))))
         return
-    cuda_device.cudnn().device_compute(1)
     report = dict(errors=numbers(), refusals=refusals(), fall_backs=fall_backs(), leaks=leaks(), lowered=lowered())
-    cuda_device.cudnn().device_compute(0)
     cuda_device.without_host_code()
     report.update(buffered=counted(seed_step()), fetched=counted(seed_step(buffered=False)), factor=factor())
     report.update(streams=cuda_device.cudnn().device_streams(), override=os.environ["NVIDIA_TF32_OVERRIDE"])

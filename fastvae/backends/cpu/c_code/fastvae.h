@@ -10,6 +10,9 @@
 #define NO_IMPORT_ARRAY
 #endif
 #include <numpy/arrayobject.h>
+#if NPY_ABI_VERSION < 0x02000000 /* numpy 1 has no name for it */
+#define PyDataType_ELSIZE(type) ((type)->elsize)
+#endif
 #include <oneapi/dnnl/dnnl.h>
 
 #define PARALLEL_MIN 32768 /* elements below which a second thread costs more than it brings */

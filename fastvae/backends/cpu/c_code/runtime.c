@@ -202,7 +202,7 @@ PyArrayObject *fv_output_of(const thunk *t, int i, int type, int ndim, const npy
             return a;
     }
     PyArray_Descr *of_type = PyArray_DescrFromType(type);
-    size_t bytes = fv_round(of_type->elsize * (PyArray_MultiplyList(shape, ndim) + 1));
+    size_t bytes = fv_round(PyDataType_ELSIZE(of_type) * (PyArray_MultiplyList(shape, ndim) + 1));
     Py_DECREF(of_type);
     void *data = aligned_alloc(64, bytes);
     if (!data) {

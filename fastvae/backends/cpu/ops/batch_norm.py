@@ -22,9 +22,9 @@ from theano.tensor.nnet.bn import (
 
 from fastvae.backends.abstract import activations
 from fastvae.backends.abstract.batch_norm import BatchNorm, averaged, variance
-from fastvae.backends.abstract.relu import Relu, ReluGradient
 from fastvae.backends.cpu.op import CpuOp, all_float32, lowers
 from fastvae.backends.cpu.ops.layout import to_nchw, to_nhwc
+from fastvae.backends.rewrites import normalise
 
 
 class _Arrangement:
@@ -81,6 +81,10 @@ class _BatchNorm(CpuOp):
 
     def __init__(self, activation=None):
         self.activation = activation  # a scalar Op of `activations.KINDS`
+
+    def with_activation(self, activation):
+        """The same Op with this activation."""
+        return type(self)(activation)
 
     def make_node(self, *inputs):
         x = inputs[0]
@@ -246,44 +250,7 @@ def take_statistics(node):
     return None
 
 
-def _is_slope_of(node, activation):
-    """Whether a node multiplies a gradient, its second input, by the slope of an activation."""
-    op = node.op.scalar_op if isinstance(node.op, tt.Elemwise) else None
-    if isinstance(activation, Relu):
-        return isinstance(op, ReluGradient)
-    return isinstance(op, activations.ActivationGradient) and op.activation == activation
-
-
-def _gradient_behind(slope, norm):
-    """The node of the gradient of a batch normalisation that alone uses what a node computes, else None."""
-    (node, place), *others = slope.outputs[0].clients
-    if others or node == "output" or not isinstance(node.op, BatchNormGradient) or node.op.activation or place != 1:
-        return None
-    given = [norm.inputs[0], norm.inputs[1], *norm.outputs[1:3]]
-    return node if [v for i, v in enumerate(node.inputs) if i != 1] == given else None
-
-
 @local_optimizer([tt.Elemwise])
 def local_fuse_activation(node):
-    """act(batch normalisation) -> a batch normalisation with that activation, where nothing else looks at what is
-    between them; and likewise in the gradient."""
-    activation = getattr(node.op, "scalar_op", None)
-    norm = node.inputs[0].owner
-    if norm is None or not isinstance(activation, activations.KINDS):
-        return False
-    if not isinstance(norm.op, (BatchNormTrain, BatchNormInference)) or norm.op.activation:
-        return False
-    z, y = norm.outputs[0], node.outputs[0]
-    if node.inputs[0] is not z:  # but one of the statistics
-        return False
-    slopes = {client for v in (z, y) for client, place in v.clients if client != "output" and place == 0}
-    fused = {slope: _gradient_behind(slope, norm) for slope in slopes if _is_slope_of(slope, activation)}
-    fused = {slope: gradient for slope, gradient in fused.items() if gradient is not None}
-    if any(client is not node and client not in fused for client, _ in z.clients):
-        return False
-    new = type(norm.op)(activation)(*norm.inputs, return_list=True)
-    replaced = {y: new[0], **dict(zip(norm.outputs[1:], new[1:]))}
-    for slope, gradient in fused.items():
-        inputs = (norm.inputs[0], slope.inputs[1], norm.inputs[1], new[1], new[2], new[4])
-        replaced.update(zip(gradient.outputs, BatchNormGradient(activation)(*inputs, return_list=True)))
-    return replaced
+    """act(batch normalisation) -> a batch normalisation with that activation, and likewise in the gradient."""
+    return normalise.fused_activation(node, (BatchNormTrain, BatchNormInference), BatchNormGradient)

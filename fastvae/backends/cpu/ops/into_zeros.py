@@ -1,71 +1,22 @@
 """An array set, or added, at a slice of zeros, in one threaded pass: the gradient of a slice."""
 
-import numpy as np
 import theano.tensor as tt
-from theano.gof import Apply
-from theano.tensor.subtensor import IncSubtensor, get_idx_list
+from theano.tensor.subtensor import IncSubtensor
 
-from fastvae.backends.abstract.spellings import number, whole
+from fastvae.backends.abstract.into_zeros import OfSlice, slice_of_zeros
 from fastvae.backends.cpu.op import CpuOp, lowers
 from fastvae.backends.cpu.ops.fill import Fill
 
-MAX_AXES = 4
-
 
 @lowers(IncSubtensor, stage="vectorize")
-class IntoZeros(CpuOp):
-    """The first input at a slice of zeros, whose shape the others, scalars of int64, are.
-
-    Parameters
-    ----------
-    starts, steps : tuple of int
-        Of the slice, for each axis; a negative start counts from the end. It is as long as the input.
-    broadcastable : tuple of bool
-        Of the result.
-    """
-
-    __props__ = ("starts", "steps", "broadcastable")
-
-    def __init__(self, starts, steps, broadcastable):
-        self.starts, self.steps, self.broadcastable = tuple(starts), tuple(steps), tuple(broadcastable)
+class IntoZeros(OfSlice, CpuOp):
+    """The first input at a slice of zeros, whose shape the others, scalars of int64, are."""
 
     @classmethod
     def lower(cls, node):
-        zeros, x, *index = node.inputs
-        made, out = zeros.owner, node.outputs[0]
-        if made is None or not isinstance(made.op, (tt.Alloc, Fill)) or number(made.inputs[0]) != 0:
+        found = slice_of_zeros(node, Fill)
+        if found is None:
             return None
-        if {x.dtype, out.dtype} != {"float32"} or not 1 <= x.ndim == out.ndim <= MAX_AXES:
-            return None
-        slices = get_idx_list([zeros, *index], node.op.idx_list)
-        slices = [*slices, *[slice(None)] * (out.ndim - len(slices))]
-        # A broadcast axis of x may be spread over the slice, whose length is not known here.
-        if not all(isinstance(s, slice) for s in slices) or any(x.broadcastable):
-            return None
-        starts = [0 if s.start is None else whole(s.start) for s in slices]
-        steps = [1 if s.step is None else whole(s.step) for s in slices]
-        if None in starts or any(step is None or step < 1 for step in steps):
-            return None
-        op = cls(starts, steps, out.broadcastable)
-        return [op(x, *(tt.cast(length, "int64") for length in made.inputs[1:]))]
-
-    def make_node(self, x, *shape):
-        return Apply(self, [x, *shape], [tt.TensorType("float32", self.broadcastable)()])
-
-    def settings(self, node):
-        before = MAX_AXES - len(self.starts)
-        return (len(self.starts), *[0] * before, *self.starts, *[1] * before, *self.steps)
-
-    def perform(self, node, inputs, outputs):
-        x, *shape = inputs
-        y = np.zeros(shape, "float32")
-        first = [start + size if start < 0 else start for start, size in zip(self.starts, shape)]
-        place = tuple(slice(i, i + (n - 1) * k + 1 if n else i, k) for i, n, k in zip(first, x.shape, self.steps))
-        y[place] = x
-        outputs[0][0] = y
-
-    def infer_shape(self, node, shapes):
-        return [node.inputs[1:]]
-
-    def connection_pattern(self, node):
-        return [[True], *([False] for _ in node.inputs[1:])]
+        x, sizes, starts, steps = found
+        op = cls(starts, steps, node.outputs[0].broadcastable)
+        return [op(x, *(tt.cast(size, "int64") for size in sizes))]

@@ -1,27 +1,15 @@
 """Pooling and its gradient, in one threaded pass each, on NHWC; Theano's own `pool_2d` becomes that too."""
 
-import theano
 from theano.gof import Apply
 from theano.tensor.signal import pool as stock
 
 from fastvae.backends.abstract import pool
-from fastvae.backends.cpu.op import all_float32, lowers
+from fastvae.backends.cpu.op import lowers
 from fastvae.backends.cpu.ops.images import OfImages
 
-
 # At first, and again for windows that are constants only once shapes have been simplified.
-@lowers(stock.Pool, stock.MaxPoolGrad, stock.AveragePoolGrad, stage="lift")
-@lowers(stock.Pool, stock.MaxPoolGrad, stock.AveragePoolGrad, stage="lower")
-def as_abstract(node):
-    """Theano's pooling of images as the abstract Op, where the sizes of its windows are known."""
-    *images, window, stride, padding = node.inputs
-    sizes = [v.data.tolist() for v in (window, stride, padding) if isinstance(v, theano.Constant)]
-    if node.op.ndim != 2 or images[0].ndim != 4 or not all_float32(images) or [len(s) for s in sizes] != [2, 2, 2]:
-        return None
-    if min(*sizes[0], *sizes[1]) < 1 or min(sizes[2]) < 0 or (any(sizes[2]) and not node.op.ignore_border):
-        return None
-    kind = pool.Pool if isinstance(node.op, stock.Pool) else pool.PoolGradient
-    return [kind(*sizes, node.op.mode, bool(node.op.ignore_border))(*images)]
+for stage in ("lift", "lower"):
+    lowers(stock.Pool, stock.MaxPoolGrad, stock.AveragePoolGrad, stage=stage)(pool.of_stock)
 
 
 class _OfWindows(OfImages):

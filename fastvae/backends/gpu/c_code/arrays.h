@@ -2,8 +2,7 @@
 #ifndef FASTVAE_CUDNN_ARRAYS_H
 #define FASTVAE_CUDNN_ARRAYS_H
 
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "thunks.h"
 
 #define NPY_NO_DEPRECATED_API NPY_1_7_API_VERSION
 #include <numpy/ndarraytypes.h> /* the types that pygpu's headers name */
@@ -22,13 +21,33 @@ int fv_import_pygpu(void);
 PyGpuArrayObject *fv_float_array(PyObject *object, int nd);
 
 int fv_is_gpu_array(PyObject *object);
+int fv_is_gpu_context(PyObject *object);
 
 /* A packed copy; and a new array, its values not set. New references, or NULL with an exception. */
 PyGpuArrayObject *fv_copied(PyGpuArrayObject *a);
 PyGpuArrayObject *fv_empty(unsigned int nd, const size_t *shape, PyGpuContextObject *context);
 
+/* An Op's input as a packed float32 array of so many axes (-1: any): a new reference, or NULL with an exception. */
+PyGpuArrayObject *fv_packed_input(const thunk *t, int i, int nd);
+
+/* The array for an Op's output: the old one if it fits, else a new one. Borrowed from its cell, or NULL with an
+ * exception. */
+PyGpuArrayObject *fv_output(const thunk *t, int i, unsigned int nd, const size_t *shape, PyGpuContextObject *context);
+
 static inline unsigned int fv_ndim(const PyGpuArrayObject *a) { return a->ga.nd; }
 static inline size_t fv_dim(const PyGpuArrayObject *a, int i) { return a->ga.dimensions[i]; }
 static inline ssize_t fv_stride(const PyGpuArrayObject *a, int i) { return a->ga.strides[i]; }
+
+static inline size_t fv_size(const PyGpuArrayObject *a) {
+    size_t n = 1;
+    for (unsigned int i = 0; i < a->ga.nd; i++) n *= a->ga.dimensions[i];
+    return n;
+}
+
+static inline int fv_same_shape(const PyGpuArrayObject *a, const PyGpuArrayObject *b) {
+    int same = a->ga.nd == b->ga.nd;
+    for (unsigned int i = 0; same && i < a->ga.nd; i++) same = a->ga.dimensions[i] == b->ga.dimensions[i];
+    return same;
+}
 
 #endif

@@ -280,19 +280,10 @@ static int computed(const thunk *t, device *d, convolution_plan *p, const call *
 
 static void *data_of(PyGpuArrayObject *a) { return *(char **)a->ga.data + a->ga.offset; }
 
-/* The output's old array if it fits, else a new one; borrowed from its cell. */
 static PyGpuArrayObject *output(const thunk *t, int i, int nd, const int *dims, PyGpuContextObject *context) {
-    PyGpuArrayObject *old = fv_float_array(PyList_GET_ITEM(t->outputs[i], 0), nd);
     size_t shape[4];
-    int fits = old && GpuArray_IS_C_CONTIGUOUS(&old->ga);
-    for (int j = 0; j < nd; j++) {
-        shape[j] = (size_t)dims[j];
-        fits = fits && fv_dim(old, j) == shape[j];
-    }
-    if (fits) return old;
-    PyGpuArrayObject *new = fv_empty(nd, shape, context);
-    if (!new || PyList_SetItem(t->outputs[i], 0, (PyObject *)new)) return NULL;
-    return new;
+    for (int j = 0; j < nd; j++) shape[j] = (size_t)dims[j];
+    return fv_output(t, i, nd, shape, context);
 }
 
 /* All sizes and strides, checked against each other. `first` and `second` are the Op's inputs in their order. Returns the

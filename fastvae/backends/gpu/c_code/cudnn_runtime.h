@@ -96,6 +96,9 @@ int fv_open(const char *path);
 int fv_fail(const char *what, status result);
 device *fv_device(gpucontext *context);
 int fv_workspace(device *d, size_t size);
+
+/* The workspace of a context with one more reference, NULL if it has none. */
+gpudata *fv_held_workspace(gpucontext *context);
 void fv_enter(device *d);
 void fv_exit(device *d);
 int fv_wait(gpudata *data, int flags);

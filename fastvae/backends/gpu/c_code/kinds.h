@@ -1,3 +1,13 @@
 /* The Ops of this backend, a line each: KIND(name) for what a C file defines as `const op_kind name_kind`. */
 KIND(adam)
+KIND(batch_norm)
+KIND(batch_norm_gradient)
+KIND(bilinear_upsample)
+KIND(bilinear_upsample_gradient)
+KIND(block_sum)
 KIND(convolution)
+KIND(into_zeros)
+KIND(pad)
+KIND(pool)
+KIND(pool_gradient)
+KIND(upsample)

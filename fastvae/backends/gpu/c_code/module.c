@@ -1,6 +1,8 @@
-/* The Python module: the Ops of this backend, the methods that make and call their thunks, and how cuDNN is opened. */
+/* The Python module: the Ops of this backend, the methods that make and call their thunks, how cuDNN is opened, and CUDA
+ * graphs. */
 #include "arrays.h"
 #include "cudnn_runtime.h"
+#include "graph.h"
 
 int fv_ready(const thunk *t) { return 0; }
 
@@ -21,6 +23,7 @@ static PyObject *open_cudnn(PyObject *self, PyObject *args) {
 
 static PyMethodDef methods[] = {
     THUNK_METHODS,
+    GRAPH_METHODS,
     {"open_cudnn", open_cudnn, METH_VARARGS, "open_cudnn(path, tf32, deterministic, search, workspace limit) -> version"},
     {NULL, NULL, 0, NULL}};
 

@@ -97,3 +97,12 @@ int fv_workspace(device *d, size_t size) {
     d->size = size;
     return 0;
 }
+
+gpudata *fv_held_workspace(gpucontext *context) {
+    for (device *d = devices; d; d = d->next)
+        if (d->context == context && d->workspace) {
+            gpudata_retain(d->workspace);
+            return d->workspace;
+        }
+    return NULL;
+}

@@ -1,0 +1,207 @@
+"""A step as a CUDA graph: recorded once, then launched as a whole, so that its Ops cost the host nothing.
+
+A recorded step is a list of launches with their arguments: addresses, shapes, and the values that the host passed. So a
+step is recorded again when any of them is another one, after steps that are not recorded, in which memory is allocated,
+kernels are compiled and cuDNN chooses its algorithms. New values that the step does not compute in place are copied to
+where the old ones are, at the end of what is recorded.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import theano
+from theano.gof.link import raise_with_op
+from theano.gof.vm import VM_Linker
+from theano.gpuarray.type import GpuArrayType
+
+from fastvae.backends.gpu import library
+from fastvae.backends.gpu.phases import NotRecordable, divided, on_gpu
+
+WARM_UP = 3  # steps before the first recording
+PATIENCE = 50  # steps in a row that could not be launched as recorded, after which recording is given up
+
+
+def stepping(function: Any) -> Any:
+    """The function as a `StepGraph`; itself, and a line in the log, if it cannot be one."""
+    try:
+        return StepGraph(function)
+    except NotRecordable as reason:
+        _say(reason)
+        return function
+
+
+def _say(reason):
+    logging.getLogger("fastvae").warning("the step is not recorded as a CUDA graph: %s", reason)
+
+
+class StepGraph:
+    """A compiled function without arguments, called as the function is.
+
+    Parameters
+    ----------
+    function : theano.compile.Function
+
+    Attributes
+    ----------
+    function : theano.compile.Function
+    recordings, replays : int
+        How often the step was recorded, and launched as recorded.
+
+    Raises
+    ------
+    NotRecordable
+        If it is known beforehand that it cannot be recorded.
+    """
+
+    def __init__(self, function: Any) -> None:
+        _check(function)
+        self.function = function
+        self.recordings = self.replays = 0
+        fn, graph, cells = function.fn, function.maker.fgraph, function.fn.storage_map
+        phases = divided(function)
+        self._before, self._recorded, self._after = phases[:3]
+        self._nodes, self._thunks, self._cells = fn.nodes, fn.thunks, cells
+        self._context = next(v.type.context for node in fn.nodes for v in node.outputs if on_gpu(v))
+        self._inputs = [cells[v] for v in graph.inputs if on_gpu(v)]
+        self._crossing = [cells[v] for v in phases.crossing if on_gpu(v)]
+        self._crossing_host = [cells[v] for v in phases.crossing if not on_gpu(v)]
+        linker = function.maker.linker
+        self._updates = [(cells[v], cells[new]) for v, new in linker.updated_vars.items() if on_gpu(v)]
+        self._updates_host = [(cells[v], cells[new]) for v, new in linker.updated_vars.items() if not on_gpu(v)]
+        recorded = {v for place in self._recorded for v in fn.nodes[place].outputs}
+        # Cells that are emptied, so that an Op does not write into what somebody else holds.
+        self._fresh = [cells[v] for v in linker.no_recycling if v not in recorded]
+        self._fresh_recorded = [cells[v] for v in linker.no_recycling if v in recorded]
+        self._outputs = [(cells[v], v in recorded) for v in graph.outputs[: function.n_returned_outputs]]
+        self._graph: Any = None
+        self._kept: list[Any] = []
+        self._known = self._crossed = None  # what the last step read, to see that this one reads the same
+        self._warm_up, self._unrecorded = WARM_UP, 0
+        self._recording = self._given_up = False
+
+    def __call__(self) -> Any:
+        """Take one step; what the function returns."""
+        if self._given_up:
+            return self.function()
+        if self._warm_up or library.loaded().fingerprint(self._inputs) != self._known:
+            return self._ordinary()
+        _empty(self._fresh)
+        self._run(self._before)
+        crossed = self._crossed_now()
+        if crossed != self._crossed:
+            self._graph, self._crossed = None, crossed
+            self._count_unrecorded()
+            self._compute()
+        elif self._graph is None:
+            self._record()
+        else:
+            library.loaded().launch(self._graph)
+            self.replays += 1
+            self._unrecorded = 0
+        self._run(self._after)
+        for old, new in self._updates_host:
+            old[0] = new[0]
+        return self._returned()
+
+    def _ordinary(self):
+        """The step as Theano takes it; what it read is known from then on."""
+        self._graph, self._kept = None, []
+        self._count_unrecorded()
+        outputs = self.function()
+        self._warm_up = max(0, self._warm_up - 1)
+        self._known, self._crossed = library.loaded().fingerprint(self._inputs), self._crossed_now()
+        return outputs
+
+    def _count_unrecorded(self):
+        self._unrecorded += 1
+        if self._unrecorded > PATIENCE:
+            self._give_up(f"in {PATIENCE} steps in a row addresses, shapes or values changed")
+
+    def _give_up(self, reason):
+        self._given_up = True
+        self._graph, self._kept = None, []
+        _say(reason)
+
+    def _crossed_now(self):
+        return library.loaded().fingerprint(self._crossing), [_bits(cell[0]) for cell in self._crossing_host]
+
+    def _run(self, places):
+        for place in places:
+            try:
+                self._thunks[place]()
+            except Exception as error:
+                if self._recording:  # the values of operands, which Theano's message shows, cannot be read now
+                    raise RuntimeError(f"{self._nodes[place].op}: {error}") from error
+                raise_with_op(self._nodes[place], self._thunks[place], storage_map=self._cells)
+
+    def _compute(self):
+        """The GPU's part of the step, new values put where the old ones are."""
+        _empty(self._fresh_recorded)
+        self._run(self._recorded)
+        pairs = [(old[0], new[0]) for old, new in self._updates if new[0] is not old[0]]
+        overwritten = [old for old, _ in pairs]
+        new = [_apart(new, overwritten) for _, new in pairs]
+        for pair in zip(overwritten, new):
+            library.loaded().overwrite(*pair)
+
+    def _record(self):
+        """Record the GPU's part of the step and launch it; without a record compute it."""
+        module = library.loaded()
+        self._recording = True
+        try:
+            module.begin_recording(self._context)
+            self._compute()
+            self._graph = module.end_recording()
+        except Exception as error:
+            refused = module.abandon_recording()
+            self._give_up(": ".join(filter(None, [str(error).splitlines()[0], refused])))
+        finally:
+            self._recording = False
+            module.abandon_recording()
+        if self._graph is None:
+            return self._compute()
+        self._kept = [cell[0] for cell in self._cells.values()]
+        self.recordings += 1
+        module.launch(self._graph)
+
+    def _returned(self):
+        """The outputs, as the function returns them; what the next launch overwrites is copied."""
+        values = [cell[0].copy() if recorded else cell[0] for cell, recorded in self._outputs]
+        if self.function.return_none:
+            return None
+        return values[0] if self.function.unpack_single and len(values) == 1 else values
+
+
+def _check(function):
+    """Raise NotRecordable unless the function is nothing but Ops, in a fixed order, on one stream."""
+    linker = function.maker.linker
+    if type(linker) is not VM_Linker or linker.callback or linker.callback_input:
+        raise NotRecordable(f"mode={theano.config.mode} looks at every Op while it runs")
+    if function.profile:
+        raise NotRecordable("profile=True measures every Op")
+    if function.fn.allow_gc:
+        raise NotRecordable("allow_gc=True gives its memory back; set allow_gc=False")
+    if not theano.config.gpuarray.single_stream:
+        raise NotRecordable("gpuarray.single_stream=False lets it use two streams; set it to True")
+    if function.output_keys is not None or any(c.required for c in function.input_storage):
+        raise NotRecordable("it takes arguments or returns a dict")
+    if any(thunk.lazy for thunk in function.fn.thunks):
+        raise NotRecordable("it chooses what it computes, as ifelse does")
+
+
+def _apart(array, others):
+    """The array, or a copy of it where it shares memory with others."""
+    shares = any(GpuArrayType.may_share_memory(array, other) for other in others)
+    return array.copy() if shares else array
+
+
+def _empty(cells):
+    for cell in cells:
+        cell[0] = None
+
+
+def _bits(value):
+    """A value of the host in a form that compares equal only for the same bits."""
+    return (value.dtype.str, value.shape, value.tobytes()) if hasattr(value, "tobytes") else value
