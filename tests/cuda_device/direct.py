@@ -140,7 +140,7 @@ def compiled(source, version=12):
             ctypes.CDLL(os.path.join(folder, name))
     nvrtc, program = ctypes.CDLL(path), ctypes.c_void_p()
     nvrtc.nvrtcCreateProgram(ctypes.byref(program), source.encode(), b"test.cu", 0, None, None)
-    status = nvrtc.nvrtcCompileProgram(program, 1, (ctypes.c_char_p * 1)(b"--gpu-architecture=compute_90"))
+    status = nvrtc.nvrtcCompileProgram(program, 2, (ctypes.c_char_p * 2)(b"-arch=compute_90", b"--device-int128"))
     if status:
         size = ctypes.c_size_t()
         nvrtc.nvrtcGetProgramLogSize(program, ctypes.byref(size))
