@@ -9,7 +9,7 @@
 extern const char fv_prelude[];
 
 #define MAX_SOURCES 8
-#define MAX_ARGUMENTS 128
+#define MAX_ARGUMENTS 320
 
 typedef struct compiled compiled;
 
