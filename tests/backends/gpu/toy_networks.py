@@ -1,7 +1,7 @@
 """The users' networks of `bench/networks.py` at toy size, and a model of fastvae's layers with state, for any profile.
 
-    STEPS       by name a function that makes a training step: (step, its losses, the shared variables that it updates)
-    trained     what a few steps of each make of these, as arrays
+STEPS       by name a function that makes a training step: (step, its losses, the shared variables that it updates)
+trained     what a few steps of each make of these, as arrays
 """
 
 import types
@@ -21,9 +21,7 @@ BATCH, IMAGES, N_STEPS = 2, 6, 5
 def toy(network):
     """A network with an eighth of its channels, units and latent variables."""
     stacks = [tuple(map(_narrow, layers)) for layers in (network.encoder, network.decoder)]
-    return network._replace(
-        n_latent=_few(network.n_latent), batch_size=BATCH, encoder=stacks[0], decoder=stacks[1]
-    )
+    return network._replace(n_latent=_few(network.n_latent), batch_size=BATCH, encoder=stacks[0], decoder=stacks[1])
 
 
 def _few(n):
@@ -41,6 +39,7 @@ def _narrow(layer):
 
 def users_step(name):
     """The step of a user's network in plain Theano."""
+    pm.set_tt_rng(3)
     network = toy(networks.NETWORKS[name])
     networks.NETWORKS["toy"] = network
     problem = types.SimpleNamespace(
@@ -61,6 +60,7 @@ def users_step(name):
 
 def layers_step():
     """The step of a ConvVAE with batch normalisation, whose running statistics it keeps, and average pooling."""
+    pm.set_tt_rng(3)
     images = _images((1, 8, 12))
     vae = fastvae.ConvVAE(
         (1, 8, 12), filters=3, hidden=8, normalization="batch", pooling="average", activation="gelu", seed=1
@@ -77,7 +77,6 @@ def _images(shape):
 
 
 def _step(inference, inputs, images, params):
-    pm.set_tt_rng(3)
     batches = {xs: fastvae.Minibatch(images, BATCH, seed=1) for xs in inputs}
     loss, updates = elbo.step_updates(
         inference.objective,
