@@ -90,7 +90,7 @@ static int launch(const thunk *t, PyGpuArrayObject *rate, PyGpuArrayObject **gra
         }
         arg[8] = &sizes[slot];
     }
-    return fv_launch_over(t->settings[4] ? &many : &few, rate->context->ctx, total, args);
+    return fv_start_elements(t->settings[4] ? &many : &few, rate->context->ctx, total, args);
 }
 
 static int update(thunk *t, PyGpuArrayObject *rate, PyGpuArrayObject **gradients, int n) {
