@@ -153,7 +153,7 @@ _Noreturn void ptx_unknown(const char *routine, const struct statement *, const 
 
 /* access.c, control.c, warp.c */
 behaviour load_1, load_2, load_4, load_8, store_1, store_2, store_4, store_8;
-behaviour load_parameter, copy_local, local_address, shared_to_generic, generic_to_shared, parameter_address;
+behaviour load_parameter, copy_local, local_address, shared_to_generic, generic_to_shared, parameter_address, is_in_space;
 behaviour branch, branch_if, guard_next, round_next, call_function, return_from_function, end_thread, trap, wait_at_barrier,
     arrive_at_barrier, reduce_at_barrier, join_warp;
 behaviour shuffle, vote, active_mask, match_any, match_all, reduce_warp;

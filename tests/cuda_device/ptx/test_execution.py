@@ -293,6 +293,34 @@ def test_halves_and_numbered_barriers(device):
     assert out[10:12].tolist() == [1.5 * 3 + 1.5, -2.25 * 0.5 - 2.25]
 
 
+TABLE = (
+    HEADER
+    + """
+.visible .entry kernel(.param .u64 p0) {
+  .reg .b64 %a, %t, %l, %s; .reg .b32 %i, %r; .reg .pred %p, %q; .local .b32 here; .shared .b32 there;
+  ld.param.u64 %a, [p0]; mov.u32 %i, %tid.x; mul.wide.u32 %t, %i, 4; add.s64 %a, %a, %t;
+  mov.u64 %l, here; cvta.local.u64 %l, %l; mov.u64 %s, there; cvta.shared.u64 %s, %s;
+  and.b32 %r, %i, 3;
+  $TABLE: .branchtargets $A, $B, $C, $D;
+  brx.idx %r, $TABLE;
+  $A: mov.u32 %r, 10; bra.uni $END;
+  $B: isspacep.local %p, %l; isspacep.shared %q, %l; and.pred %q, %p, !%q; selp.b32 %r, 20, 0, %q; bra.uni $END;
+  $C: isspacep.shared %p, %s; isspacep.global %q, %a; and.pred %q, %p, %q; selp.b32 %r, 30, 0, %q; bra.uni $END;
+  $D: setp.eq.u32 %q, %r, 3; vote.sync.uni.pred %p, %q, 0x88888888; @%p mov.u32 %r, 40; @!%p mov.u32 %r, 0;
+  $END: st.global.b32 [%a], %r;
+  ret;
+}
+"""
+)
+
+
+def test_a_table_of_branches_and_spaces_of_addresses(device):
+    out = np.zeros(32, "uint32")
+    to = device.upload(out)
+    device.launch(device.kernel(TABLE), 1, 32, to)
+    assert device.download(to, out).tolist() == [10, 20, 30, 40] * 8
+
+
 def test_a_launch_that_cuda_refuses(device, module):
     kernel = device.function(module, "indices")
     for grid, block in (((1,), (1025,)), ((0,), (1,)), ((1, 70000), (1,)), ((1,), (1, 1, 65))):
