@@ -40,6 +40,7 @@ from theano.compile import SharedVariable
 from theano.gof.graph import inputs as graph_inputs
 from theano.gof.graph import io_toposort
 
+from fastvae import kinds
 from fastvae.checkpoint import op_names
 from fastvae.datasets.rows import Rows, as_rows
 from fastvae.nn import running_statistics
@@ -146,7 +147,7 @@ def _leaf(variable: theano.Variable, changing: Collection[Any] | None) -> str:
     """What counts of a variable that no Op computes."""
     if isinstance(variable, theano.Constant):
         data = variable.data
-        return f"constant {variable.type} {array_digest(data) if isinstance(data, np.ndarray) else data!r}"
+        return f"constant {variable.type} {array_digest(data) if isinstance(data, np.ndarray) else kinds.plain(data)}"
     if not isinstance(variable, SharedVariable):
         return f"input {variable.type} {variable.name}"
     pipeline = getattr(variable.tag, "pipeline", None)
