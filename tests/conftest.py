@@ -17,16 +17,20 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 import fastvae  # noqa: E402, F401  (before anything imports theano)
 from fastvae import devices  # noqa: E402
 from fastvae.devices import cuda_libraries, cuda_search  # noqa: E402
-from tests import cuda_device  # noqa: E402
+from tests import cuda_device, on_devices  # noqa: E402
 from tests.quick import QUICK  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 OURS = ("THEANO_FLAGS", "THEANORC", "FASTVAE_PROFILE", "FASTVAE_CUDA_PATH", "OMP_NUM_THREADS")
 
+if on_devices.HERE in on_devices.GPUS:
+    cuda_device.without_host_code()
+
 # Files that take long although they have few tests: xdist would leave them for the end, where one worker waits for the
 # other. Neighbours of this list compile in folders of their own or do not compile, so that they do not wait.
 LONGEST = (
-    "tests/test_opencl.py",
+    "cuda",  # all tests on that device
+    "opencl",
     "tests/bench/test_gpu_report.py",
     "tests/training/test_training.py",
     "tests/elbo/test_elbo.py",
@@ -44,7 +48,10 @@ LONGEST = (
 
 
 class LongestFirst(LoadFileScheduling):
-    """`--dist loadfile` that hands out the files of `LONGEST` first, in their order."""
+    """`--dist loadfile` that hands out the files of `LONGEST` first, in their order; a GPU's tests are one file."""
+
+    def _split_scope(self, nodeid):
+        return on_devices.gpu_in(nodeid) or super()._split_scope(nodeid)
 
     def _assign_work_unit(self, node):
         def place(file):
@@ -62,8 +69,23 @@ def pytest_xdist_make_scheduler(config, log):
 @pytest.hookimpl(tryfirst=True)  # before `-m` selects
 def pytest_collection_modifyitems(items):
     for item in items:
-        if item.nodeid.startswith(QUICK):
+        if item.nodeid.startswith(QUICK) and on_devices.device_of(item) not in on_devices.GPUS:
             item.add_marker("quick")
+    on_devices.sort_out(items)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item, nextitem):
+    item.following = nextitem
+
+
+def pytest_pyfunc_call(pyfuncitem):
+    """A test of another device runs there; True: pytest need not call it here."""
+    elsewhere = pyfuncitem.funcargs.get("device")
+    if not isinstance(elsewhere, on_devices.Elsewhere):
+        return None
+    elsewhere.run(pyfuncitem.nodeid, pyfuncitem.following and pyfuncitem.following.nodeid)
+    return True
 
 
 def look_often_for_the_compile_lock():
@@ -167,6 +189,38 @@ def computing_device(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def pytests(request):
+    """A function from a GPU's name to the pytest that runs on it, started when it is first asked for."""
+    started = {}
+
+    def pytest_on(gpu):
+        if gpu not in started:
+            if gpu == "cuda":
+                environ = cuda_device.environ(request.getfixturevalue("computing_device"))
+            else:
+                required_device(devices.missing_for(gpu))
+                environ = {"FASTVAE_PROFILE": gpu}
+            files = {item.location[0] for item in request.session.items if on_devices.device_of(item) == gpu}
+            environ = {**environment(cache=gpu, flags=",gcc.cxxflags=-O0"), **environ, "TESTS_RUN_ON": gpu}
+            started[gpu] = on_devices.Elsewhere(sorted(files), environ)
+        return started[gpu]
+
+    yield pytest_on
+    for other in started.values():
+        other.close()
+
+
+@pytest.fixture(scope="module", params=["cpu", *on_devices.GPUS])
+def device(request):
+    """What `tests.on_devices` says: the name of this process's device, or the pytest on another one."""
+    if request.param == on_devices.HERE:
+        return request.param
+    if on_devices.HERE != "cpu":
+        pytest.skip(f"this process runs on {on_devices.HERE}")
+    return request.getfixturevalue("pytests")(request.param)
+
+
+@pytest.fixture(scope="session")
 def computing_device_13(tmp_path_factory):
     """The same with the libraries of CUDA 13."""
     nvrtc = cuda_search.candidates("nvrtc")
@@ -175,19 +229,22 @@ def computing_device_13(tmp_path_factory):
     return cuda_device.build(tmp_path_factory.mktemp("cuda_device_13"), cuda=13)
 
 
+def environment(cache="", flags=""):
+    """An environment without a user's settings; `cache` names a folder within the compile folder."""
+    clean = {name: value for name, value in os.environ.items() if name not in OURS}
+    clean["THEANO_FLAGS"] = f"base_compiledir={compile_cache(cache)}{flags}"
+    clean["PYTHONPATH"] = os.pathsep.join([str(ROOT), clean.get("PYTHONPATH", "")])
+    return {**clean, **pocl()}
+
+
 def last_line_of(module, *arguments, flags="", cache="", status=0, **environ):
     """Run a module in a process of its own, without a user's settings, and return the last line that it prints.
 
     `cache` names a folder within the compile folder.
     """
-    environment = {name: value for name, value in os.environ.items() if name not in OURS}
-    environment["THEANO_FLAGS"] = f"base_compiledir={compile_cache(cache)}{flags}"
-    environment.update(pocl())
-    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), environment.get("PYTHONPATH", "")])
     command = [sys.executable, "-m", module, *map(str, arguments)]
-    child = subprocess.run(
-        command, env={**environment, **environ}, cwd=ROOT, text=True, capture_output=True, timeout=600
-    )
+    env = {**environment(cache, flags), **environ}
+    child = subprocess.run(command, env=env, cwd=ROOT, text=True, capture_output=True, timeout=600)
     assert child.returncode == status, child.stderr[-4000:]
     return (child.stdout.splitlines() or [""])[-1]
 

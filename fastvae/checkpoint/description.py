@@ -36,6 +36,7 @@ from typing import Any, Collection, Iterable, Iterator, Sequence
 import numpy as np
 import pymc3 as pm
 import theano
+import theano.tensor as tt
 from theano.compile import SharedVariable
 from theano.gof.graph import inputs as graph_inputs
 from theano.gof.graph import io_toposort
@@ -49,6 +50,7 @@ WHOLE = 2**24  # bytes of an array of which every one is read
 PARTS = 256  # parts of a larger one that are
 LENGTH = 12  # of a digest, in hexadecimal digits
 PACKAGES = ("fastvae", "pymc3", "theano", "numpy", "scipy")  # whose functions their versions tell apart
+TRANSFERS = ("GpuFromHost", "HostFromGpu", "GpuToGpu")  # by name, for pygpu may be absent
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
 
@@ -115,8 +117,12 @@ def rows_digest(rows: Rows) -> str:
     return _digest(np.ascontiguousarray(rows[np.array([start])]) for start in _starts(len(rows), 1))
 
 
-def graph_digest(outputs: Sequence[theano.Variable], changing: Collection[Any] | None = None) -> str:
+def graph_digest(
+    outputs: Sequence[theano.Variable], changing: Collection[Any] | None = None, placed: bool = False
+) -> str:
     """A digest of Theano expressions, equal for graphs of the same Ops on the same constants and data.
+
+    Where data lie, on the host or on a GPU, does not count.
 
     Parameters
     ----------
@@ -125,42 +131,61 @@ def graph_digest(outputs: Sequence[theano.Variable], changing: Collection[Any] |
         What a run changes, so that its values do not count. By default everything except what is marked as data:
         minibatches, `pymc3.Data`, and what `fastvae.not_trainable` marked. Values of scalars, which are schedules, and
         of running means and variances never count.
+    placed : bool, optional
+        Whether it counts where data lie, as it did in earlier versions.
     """
     statistics = running_statistics(outputs)
     names: dict[theano.Variable, int] = {}
     parts: list[str] = []
 
     def name_of(variable: theano.Variable) -> int:
+        variable = variable if placed else _original(variable)
         if variable not in names:
             names[variable] = len(names)
-            parts.append(f"shared {variable.type}" if variable in statistics else _leaf(variable, changing))
+            kind = variable.type if placed else _type_on_host(variable)
+            parts.append(f"shared {kind}" if variable in statistics else _leaf(variable, kind, changing))
         return names[variable]
 
     for node in io_toposort(graph_inputs(outputs), outputs):
+        if not placed and type(node.op).__name__ in TRANSFERS:
+            continue
         parts.append(repr((_op(node.op), [name_of(v) for v in node.inputs], [str(v.type) for v in node.outputs])))
         names.update({v: len(names) + i for i, v in enumerate(node.outputs)})
     parts.append(repr([name_of(v) for v in outputs]))
     return _digest(parts)
 
 
-def _leaf(variable: theano.Variable, changing: Collection[Any] | None) -> str:
+def _original(variable: theano.Variable) -> theano.Variable:
+    """What a variable is a copy of, from a GPU or to it; itself if it is no copy."""
+    while variable.owner is not None and type(variable.owner.op).__name__ in TRANSFERS:
+        (variable,) = variable.owner.inputs
+    return variable
+
+
+def _type_on_host(variable: theano.Variable) -> theano.gof.Type:
+    """A variable's type; if it is on a GPU, the one that it would have on the host."""
+    kind = variable.type
+    return tt.TensorType(kind.dtype, kind.broadcastable) if hasattr(kind, "context_name") else kind
+
+
+def _leaf(variable: theano.Variable, kind: theano.gof.Type, changing: Collection[Any] | None) -> str:
     """What counts of a variable that no Op computes."""
     if isinstance(variable, theano.Constant):
         data = variable.data
-        return f"constant {variable.type} {array_digest(data) if isinstance(data, np.ndarray) else kinds.plain(data)}"
+        return f"constant {kind} {array_digest(data) if isinstance(data, np.ndarray) else kinds.plain(data)}"
     if not isinstance(variable, SharedVariable):
-        return f"input {variable.type} {variable.name}"
+        return f"input {kind} {variable.name}"
     pipeline = getattr(variable.tag, "pipeline", None)
     if pipeline is not None:
-        return f"minibatch {variable.type} {describe(list(pipeline.sources))}"
+        return f"minibatch {kind} {describe(list(pipeline.sources))}"
     value = variable.get_value(borrow=True)
     if changing is None:
         fixed = hasattr(variable, "dshape") or not getattr(variable.tag, "trainable", True)
     else:
         fixed = variable not in changing
     if fixed and not hasattr(variable, "default_update") and isinstance(value, np.ndarray) and value.ndim:
-        return f"data {variable.type} {array_digest(value)}"
-    return f"shared {variable.type}"
+        return f"data {kind} {array_digest(value)}"
+    return f"shared {kind}"
 
 
 def _op(op: theano.gof.Op) -> list[Any]:

@@ -10,6 +10,7 @@ import theano.tensor as tt
 from fastvae import posteriors
 from fastvae.elbo import closed_form
 from tests.linear_gaussian import QUICK
+from tests.on_devices import on_every_device
 
 B, D = 2, 2
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(40)  # of exp(-x**2 / 2)
@@ -41,6 +42,7 @@ def local_group(**spread):
     return group, zs
 
 
+@on_every_device
 @pytest.mark.parametrize("name", POSTERIORS)
 def test_expectations_are_those_of_quadrature(name):
     spread, sd, scale = POSTERIORS[name]

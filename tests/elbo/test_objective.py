@@ -29,6 +29,7 @@ from tests.linear_gaussian import (
     loss_and_gradients,
     noise_of,
 )
+from tests.on_devices import on_every_device
 
 COMBINATIONS = [
     (objective, kl, k, estimator, fold)
@@ -44,6 +45,7 @@ def toy():
     return LinearGaussian()
 
 
+@on_every_device
 @pytest.mark.parametrize("objective, kl, k, estimator, fold", COMBINATIONS)
 def test_loss_and_gradients_equal_those_derived_by_hand(toy, objective, kl, k, estimator, fold):
     noise = noise_of(k)
@@ -232,6 +234,7 @@ def with_global():
     return WithGlobal()
 
 
+@on_every_device
 @pytest.mark.parametrize("kl", ["monte-carlo", "analytic"])
 @pytest.mark.parametrize("objective, fold", [("elbo", None), ("iwae", True), ("iwae", False)])
 def test_global_variables_count_once_and_share_one_draw_only_in_iwae(with_global, objective, kl, fold):

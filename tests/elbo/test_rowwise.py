@@ -11,9 +11,9 @@ from theano.tensor.signal.pool import pool_2d
 from fastvae import nn
 from fastvae.backends.abstract import AbstractOp, categorical, discretized_logistic
 from fastvae.elbo.rowwise import first_mixing
+from tests.linear_gaussian import QUICK
 
 ROWS, SIZE = 3, 4
-QUICK = theano.compile.mode.Mode(linker="py", optimizer="fast_compile")
 x, y = tt.fmatrix("x"), tt.fmatrix("y")
 square = theano.shared(np.random.default_rng(0).normal(size=(SIZE, SIZE)).astype("float32"), "square")
 image_weight = theano.shared(np.random.default_rng(1).normal(size=(2, 1, 2, 2)).astype("float32"), "image_weight")
