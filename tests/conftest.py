@@ -257,8 +257,11 @@ def cuda_process(computing_device):
     with contextlib.suppress(FileExistsError):  # stock's processes that these start find what others compiled
         os.symlink(compile_cache("stock"), compile_cache("cuda/stock"))
 
-    def run(module, *arguments, stock=False, status=0, device=computing_device, **environ):
+    def run(module, *arguments, stock=False, checking=False, status=0, device=computing_device, **environ):
         flags = ",gcc.cxxflags=-O0" + (f",{cuda_device.stock_flags(device)}" if stock else "")
+        if checking:
+            flags += f",{cuda_device.CHECKING_FLAGS}"
+            environ["TEST_DEVICE_CHECK"] = "1"
         environ = {**cuda_device.environ(device), **environ}
         return last_line_of(module, *arguments, flags=flags, cache="cuda", status=status, **environ)
 
