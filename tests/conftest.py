@@ -264,7 +264,8 @@ def cuda_process(computing_device):
         flags = ",gcc.cxxflags=-O0" + (f",{cuda_device.stock_flags(device)}" if stock else "")
         environ = {**cuda_device.environ(device), **environ}
         if checked:
-            flags, environ["TEST_DEVICE_CHECK"] = f"{flags},{cuda_device.CHECKING_FLAGS}", "1"
+            flags += f",{cuda_device.CHECKING_FLAGS}"
+            environ["TEST_DEVICE_CHECK"] = "1"
         return last_line_of(module, *arguments, flags=flags, cache="cuda", status=status, **environ)
 
     return run
