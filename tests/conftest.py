@@ -257,8 +257,8 @@ def cuda_process(computing_device):
     with contextlib.suppress(FileExistsError):  # stock's processes that these start find what others compiled
         os.symlink(compile_cache("stock"), compile_cache("cuda/stock"))
 
-    def run(module, *arguments, stock=False, status=0, device=computing_device, **environ):
-        flags = ",gcc.cxxflags=-O0" + (f",{cuda_device.stock_flags(device)}" if stock else "")
+    def run(module, *arguments, stock=False, status=0, device=computing_device, more_flags="", **environ):
+        flags = ",gcc.cxxflags=-O0" + (f",{cuda_device.stock_flags(device)}" if stock else more_flags)
         environ = {**cuda_device.environ(device), **environ}
         return last_line_of(module, *arguments, flags=flags, cache="cuda", status=status, **environ)
 
