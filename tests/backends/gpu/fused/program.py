@@ -3,7 +3,7 @@
 import json
 import warnings
 
-import fastvae  # isort: skip  # noqa: F401  (before theano)
+import fastvae  # isort: skip  (before theano)
 
 import numpy as np
 import theano
@@ -111,6 +111,31 @@ def states():
     return dict(errors=found, same_memory=before == after, in_place=[op.inplace for op in regions(step)])
 
 
+def adam():
+    """Three steps of Adam on a dense layer's large weights, whose gradient is a product, and on its small bias."""
+    rng = np.random.default_rng(2)
+    images, target = (rng.normal(size=(5, n)).astype("float32") for n in (700, 400))
+    start = [rng.normal(size=shape).astype("float32") for shape in ((700, 400), (400,))]
+    w, b = map(shared, start)
+    x = shared(images).reshape((5, 700))
+    loss = tt.sin(tt.dot(x, w) + b - target).sum()
+    step = theano.function([], updates=fastvae.adam(loss, [w, b], learning_rate=1e-2))
+    for _ in range(3):
+        step()
+    x, (w_, b_) = images.astype("float64"), (v.astype("float64") for v in start)
+    moments = [np.zeros_like(v) for v in (w_, w_, b_, b_)]
+    for t in range(1, 4):
+        top = np.cos(x @ w_ + b_ - target)
+        for i, (value, g) in enumerate(((w_, x.T @ top), (b_, top.sum(0)))):
+            m, v = moments[2 * i], moments[2 * i + 1]
+            m += 0.1 * (g - m)
+            v += 0.001 * (g**2 - v)
+            value -= 1e-2 * np.sqrt(1 - 0.999**t) / (1 - 0.9**t) * m / (np.sqrt(v) + 1e-8)
+    errors = [error(got.get_value(), wanted) for got, wanted in ((w, w_), (b, b_))]
+    ops = [type(node.op).__name__ for node in step.maker.fgraph.toposort()]
+    return dict(errors=errors, ops={name: ops.count(name) for name in ("AdamOfProduct", "Adam", "GpuDot22", "GpuGemm")})
+
+
 def launches():
     """Launches of expressions, by what they show."""
     x, w = shared(np.ones((64, 300), "float32")), shared(np.ones((300, 300), "float32"))
@@ -133,7 +158,7 @@ def launches():
 
 
 def main():
-    report = dict(cases=all_cases(), shapes=other_shapes(), states=states(), launches=launches())
+    report = dict(cases=all_cases(), shapes=other_shapes(), states=states(), adam=adam(), launches=launches())
     print(json.dumps({**report, "findings": cuda_device.findings()}))
 
 
