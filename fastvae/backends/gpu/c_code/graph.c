@@ -190,7 +190,7 @@ PyObject *fv_end_recording(PyObject *self, PyObject *none) {
     return capsule;
 }
 
-PyObject *fv_launch(PyObject *self, PyObject *capsule) {
+PyObject *fv_launch_graph(PyObject *self, PyObject *capsule) {
     if (!PyCapsule_CheckExact(capsule) || PyCapsule_GetDestructor(capsule) != drop_capsule)
         return PyErr_Format(PyExc_TypeError, "not a graph of this module");
     graph *g = PyCapsule_GetPointer(capsule, NULL);

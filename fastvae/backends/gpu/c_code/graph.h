@@ -10,7 +10,7 @@ PyObject *fv_overwrite(PyObject *self, PyObject *args);
 PyObject *fv_begin_recording(PyObject *self, PyObject *context);
 PyObject *fv_end_recording(PyObject *self, PyObject *none);
 PyObject *fv_abandon_recording(PyObject *self, PyObject *none);
-PyObject *fv_launch(PyObject *self, PyObject *graph);
+PyObject *fv_launch_graph(PyObject *self, PyObject *graph);
 
 #define GRAPH_METHODS \
     {"fingerprint", fv_fingerprint, METH_O, "fingerprint(cells) -> bytes: addresses, shapes and strides of their arrays"}, \
@@ -19,6 +19,6 @@ PyObject *fv_launch(PyObject *self, PyObject *graph);
     {"end_recording", fv_end_recording, METH_NOARGS, "end_recording() -> graph"}, \
     {"abandon_recording", fv_abandon_recording, METH_NOARGS, \
      "abandon_recording() -> what the recorded Ops tried that no graph can contain, or None"}, \
-    {"launch", fv_launch, METH_O, "launch(graph): run what was recorded"}
+    {"launch", fv_launch_graph, METH_O, "launch(graph): run what was recorded"}
 
 #endif
