@@ -2,7 +2,8 @@
 
     FASTVAE_PROFILE=cuda python -m bench.gpu_checks [--quick]
 
-Prints JSON on its last line: a list of checks, each with group, name, error, limit and, if it could not be made, why.
+Prints a line of JSON for each check as it ends, with group, name, error, limit and, if it could not be made, why; the
+last line is the list of all.
 Errors are norm-wise (the norm of the difference, relative to that of the expected result); for random numbers they are
 the errors of their moments, in standard errors. Under TF32 products and convolutions, whose factors have 10 bits after
 the point, have a looser limit.
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+from collections.abc import Iterator
 
 import fastvae  # isort: skip  (before theano)
 import numpy as np
@@ -175,9 +177,8 @@ def against(make, truth, *values):
     return measure
 
 
-def checked(tf32: bool, quick: bool) -> list[dict]:
-    """All checks, as a list of dicts: group, name, error, limit, and message where there is no error to tell."""
-    found = []
+def checked(tf32: bool, quick: bool) -> Iterator[dict]:
+    """Each check as a dict: group, name, error, limit, and message where there is no error to tell."""
     for group in GROUPS:
         limit = TF32_LIMIT if tf32 and group in (convolutions, products) else LIMIT
         for name, measure in group(quick) if group is convolutions else few(group(quick), quick):
@@ -190,15 +191,18 @@ def checked(tf32: bool, quick: bool) -> list[dict]:
             row["passed"] = row["error"] is not None and row["error"] <= row["limit"]
             if row["error"] is not None and not np.isfinite(row["error"]):
                 row.update(error=None, message="not finite")
-            found.append(row)
-    return found
+            yield row
 
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small operands, and few of them")
     args = parser.parse_args(argv)
-    print(json.dumps(checked(active().tf32, args.quick)))
+    found = []
+    for row in checked(active().tf32, args.quick):
+        found.append(row)
+        print(json.dumps(row), flush=True)
+    print(json.dumps(found))
 
 
 if __name__ == "__main__":

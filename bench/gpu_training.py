@@ -22,7 +22,8 @@ def train(steps: int, quick: bool = False) -> dict:
     size = dict(filters=4, hidden=8) if quick else {}
     vae = fastvae.ConvVAE(image_shape=(1, 28, 28), n_latent=2, seed=1, **size)
     batch_size = 4 if quick else 64
-    approx = vae.fit(images, n=steps, batch_size=batch_size, learning_rate=1e-4, seed=1, progressbar=False)
+    rate = 1e-2 if quick else 1e-4
+    approx = vae.fit(images, n=steps, batch_size=batch_size, learning_rate=rate, seed=1, progressbar=False)
     few = max(1, steps // 20)
     first, last = (float(np.mean(losses)) for losses in (approx.hist[:few], approx.hist[-few:]))
     return dict(profile=active().name, steps=steps, batch_size=batch_size, first=first, last=last)

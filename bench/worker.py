@@ -1,8 +1,9 @@
 """What every program under comparison does: answer requests, one JSON a line, on standard input and output.
 
+    {"request": "prepare"}                 compile for the next two, which else do so themselves
     {"request": "check"}                   losses on the problem's own batches and noise, from its weights
     {"request": "start"}                   build the step that is timed, from the weights again, and warm it up; the
-                                           answer tells the settings and the peak memory
+                                           answer tells the settings and the peak memory; `fetch_every` as below
     {"request": "block", "seconds": 2.0}   one block (`fastvae.timing.Block`)
     {"request": "slow", "share": 0.2}      from now on each step computes on for so large a share of its own time
 
@@ -53,6 +54,7 @@ def serve(
     about: Callable = dict,
     synchronize: Callable | None = None,
     fetch_every: int = 1,
+    prepare: Callable | None = None,
 ) -> None:
     """Answer requests until standard input ends.
 
@@ -67,20 +69,29 @@ def serve(
         Returns a dict of versions and threads, asked for once the step is warm.
     synchronize, fetch_every : optional
         See `fastvae.timing.Stopwatch`.
+    prepare : callable, optional
+        Compiles for both kinds of steps. By default both are made, and kept.
     """
     clock = from_fastvae("timing")
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print goes to standard error
     step = stopwatch = None
+    made = {}
     for line in sys.stdin:
         request = json.loads(line)
-        if request["request"] == "check":
-            checked = make_step(given=True)
+        if request["request"] == "prepare":
+            if prepare is None:
+                made = {given: make_step(given=given) for given in (True, False)}
+            else:
+                prepare()
+            answer = {}
+        elif request["request"] == "check":
+            checked = made.pop(True, None) or make_step(given=True)
             answer = {"losses": [float(checked()) for _ in range(n_checked)]}
             del checked
         elif request["request"] == "start":
-            step = make_step(given=False)
-            stopwatch = clock.Stopwatch(step, synchronize, fetch_every)
+            step = made.pop(False, None) or make_step(given=False)
+            stopwatch = clock.Stopwatch(step, synchronize, request.get("fetch_every", fetch_every))
             stopwatch.warm_up()
             answer = {**stopwatch.settings(), **about(), "peak": clock.peak_memory()}
         elif request["request"] == "slow":

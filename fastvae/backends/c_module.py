@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import theano
 
+from fastvae.compilation import carried
 from fastvae.compilation.drafts import drafts
 from fastvae.errors import StackError
 
@@ -69,14 +70,17 @@ def sources(folder: str) -> list[str]:
 def built(name: str, folder: str, command: list[str], backend: str, remedy: str) -> str:
     """The path of the compiled module, in Theano's compile directory; compiled only if its digest is new.
 
+    An environment that carries the module (`fastvae.compilation.carried`) needs no compiler for it.
+
     Raises
     ------
     fastvae.errors.StackError
         If the compiler refuses; the message names the backend and the remedy, and ends with the compiler's own.
     """
+    carries = os.path.join(carried.folder(), carried_name(name, folder))
     path = os.path.join(theano.config.compiledir, f"{name}_{digest(folder, command)}.so")
-    if os.path.exists(path):
-        return path
+    if os.path.exists(carries) or os.path.exists(path):
+        return carries if os.path.exists(carries) else path
     with drafts(theano.config.compiledir) as home:
         unfinished = os.path.join(home, "module.so")
         result = subprocess.run([*command, "-o", unfinished], capture_output=True, text=True)
@@ -86,6 +90,11 @@ def built(name: str, folder: str, command: list[str], backend: str, remedy: str)
             )
         os.replace(unfinished, path)  # at once, so that a second process never loads half a file
     return path
+
+
+def carried_name(name: str, folder: str) -> str:
+    """The file's name in an environment that carries the module: its sources alone count."""
+    return f"{name}_{digest(folder, [])}.so"
 
 
 def loaded(name: str, path: str) -> ModuleType:

@@ -6,6 +6,7 @@ threads compile it in a folder of this process. When the linker then asks for a 
 where g++ would have written it. Theano's cache and its lock work as before, and the result is the same.
 
     precompiled     the headers that all modules include, compiled once
+    carried         modules that came with the environment, and are not compiled
     drafts          folders for what compilers write
 
 Examples
@@ -37,7 +38,7 @@ from theano.gof.utils import MethodNotDefined
 from theano.gof.vm import VM_Linker
 from theano.scalar import Scalar
 
-from . import precompiled  # a relative import: bench/'s stock programs load this package without fastvae
+from . import carried, precompiled  # relative imports: bench/'s stock programs load this package without fastvae
 from .drafts import drafts
 
 SMALL = 100  # elements of a constant that numpy may compute
@@ -56,6 +57,8 @@ def install(workers: int) -> None:
         How many g++ may run at the same time.
     """
     fold_constants_in_python()
+    if carried.install():  # then hardly anything is compiled, and the headers do not pay
+        _preparations.remove(precompiled.prepare)
     compile_side_by_side(workers)
 
 

@@ -42,9 +42,25 @@ PATIENCE = 60  # seconds to wait for an answer from the network
 # Cython 3 rejects pygpu's sources, and they must be compiled for the numpy that they will run with. The legacy backend
 # lets setup.py import a module beside it.
 _PYPROJECT = """[build-system]
-requires = ["setuptools==65.7.0", "wheel==0.45.1", "Cython==0.29.37", "numpy=={numpy}"]
+requires = ["setuptools=={setuptools}", "wheel==0.45.1", "Cython==0.29.37", "numpy=={numpy}"]
 build-backend = "setuptools.build_meta:__legacy__"
 """
+# numpy.distutils needs the older one, Python 3.12 the newer one.
+SETUPTOOLS = "65.7.0" if sys.version_info < (3, 12) else "75.8.0"
+# Names that setup.py uses and Python no longer has, put before its first line.
+_NAMES = """import configparser
+configparser.SafeConfigParser = configparser.ConfigParser
+configparser.ConfigParser.readfp = configparser.ConfigParser.read_file
+"""
+# What the C code that Cython 0.29 makes uses, and Python 3.13 no longer has, or with one more argument.
+_HEADER = """#include <Python.h>
+#if PY_VERSION_HEX >= 0x030d0000
+#define _PyInterpreterState_GetConfig(interpreter) (&(struct { int optimization_level; }){Py_OptimizeFlag})
+#define _PyLong_AsByteArray(v, bytes, n, little, is_signed) _PyLong_AsByteArray(v, bytes, n, little, is_signed, 1)
+#endif
+"""
+# pygpu uses a name of numpy that `import fastvae` puts back before pygpu is imported.
+_TRY = "import numpy; vars(numpy).setdefault('bool', bool); import pygpu; print(pygpu.__path__[0])"
 _DATA_FILES = """
 [options.data_files]
 lib = lib/libgpuarray.so, lib/libgpuarray.so.3
@@ -145,13 +161,17 @@ def _compile(tree: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
     cmake, made = str(tools / "bin" / "cmake"), str(folder / "made")
     _call([cmake, "-G", "Ninja", "-S", str(tree), "-B", made, "-DCMAKE_BUILD_TYPE=Release"], environ)
     _call([cmake, "--build", made, "--target", "gpuarray"], environ)
-    (tree / "pyproject.toml").write_text(_PYPROJECT.format(numpy=importlib.metadata.version("numpy")))
+    numpy = importlib.metadata.version("numpy")
+    (tree / "pyproject.toml").write_text(_PYPROJECT.format(setuptools=SETUPTOOLS, numpy=numpy))
+    (tree / "setup.py").write_text(_NAMES + (tree / "setup.py").read_text())
     with open(tree / "setup.cfg", "a") as settings:
         settings.write(_DATA_FILES)
+    (tree / "python.h").write_text(_HEADER)
     # The extensions will look for the library in the environment's lib/, three folders above site-packages/pygpu.
     environ = {
         **os.environ,
         "CPATH": str(tree / "src"),
+        "CFLAGS": f"{os.environ.get('CFLAGS', '')} -include {tree / 'python.h'}",
         "LIBRARY_PATH": str(tree / "lib"),
         "LDFLAGS": "-Wl,-rpath,$ORIGIN/../../..",
     }
@@ -165,7 +185,7 @@ def _install(wheel: pathlib.Path, folder: pathlib.Path) -> str:
     _pip("install", *NEEDS)
     _pip("install", "--force-reinstall", "--no-deps", wheel)
     try:
-        return _call([sys.executable, "-c", "import pygpu; print(pygpu.__path__[0])"], cwd=folder).strip()
+        return _call([sys.executable, "-c", _TRY], cwd=folder).strip()
     except StackError:
         _pip("uninstall", "--yes", "pygpu")
         raise

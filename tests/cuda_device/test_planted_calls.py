@@ -38,6 +38,7 @@ def test_a_wrong_layout_within_the_array_gives_wrong_numbers(report, name):
         ("a workspace that is smaller than said", "out of bounds: cudnnConvolutionForward: the workspace"),
         ("an operand that nobody wrote", "uninitialised: cublasSgemm_v2: A"),
         ("C overlaps A", "cublasSgemm_v2: C, which is written, overlaps A"),
+        ("two results in one place", "the running mean, which is written, overlaps the saved mean"),
         ("the top overlaps the image", "cudnnConvolutionForward: the result, which is written, overlaps the image"),
     ],
 )

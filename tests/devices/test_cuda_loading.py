@@ -40,7 +40,7 @@ from tests import cuda_device
 cuda_loading.load(cuda_libraries.find(), tf32=%s)
 cublas, handle = ctypes.CDLL("libcublas.so"), ctypes.c_void_p()
 assert cublas.cublasCreate_v2(ctypes.byref(handle)) == 0 and handle.value
-cublas.cublasSgemm_v2(handle)
+cublas.cublasSgemm_v2(handle, 0, 0, 0, 0, 0, None, None, 1, None, 1, None, None, 1)
 print(cuda_device.counts().get("cublas_tf32", 0), cuda_device.counts()["cublasSgemm_v2"])
 """
 

@@ -10,6 +10,8 @@
     transfers    what spares a step copies between host and GPU
     rows         a minibatch's rows, gathered without waiting for a check
     copies       small values of the host, copied only when they changed
+    fusion       on CUDA, what lies between two library calls becomes one Op
+    fused        that Op, which writes its kernels when it meets the shapes of its inputs
     graph        a step that is recorded once and then launched as a whole
     phases       which parts of a step that can be
     library      compiles c_code/ once into one Python module and loads it; no header of NVIDIA's is needed
@@ -76,12 +78,15 @@ def register(profile: Settings) -> None:
     fastvae_gpu_batch_norm         1.625  activations become part of the batch normalisation before them
     fastvae_stock                   1.65  what is left of the abstract Ops becomes stock; always there
     (gpuarray_opt)                 48.50  Theano moves the graph, and with it what waits
-    fastvae_gpu_sum                48.55  the sum over a batch of images is taken image by image first
+    fastvae_gpu_sum                48.55  sums over a batch are taken image by image first, where it is computed
     fastvae_gpu_end                48.60  convolutions that nothing on the GPU touches are moved by themselves
     fastvae_gpu_factor             48.65  a product's factor that the GPU computed stays there
     fastvae_gpu_shape              48.70  nothing is copied to the host for its shape
+    fastvae_gpu_merge              48.75  Adam's steps of one rate share their launches
     fastvae_gpu_copy               48.80  scalars are copied to the GPU only when they changed
+    fastvae_gpu_fuse               48.90  what lies between two library calls becomes one Op, on CUDA alone
     fastvae_gpu_inplace            70.10  Adam overwrites parameters and moments
+    fastvae_gpu_overwrite          70.20  such an Op overwrites the shared variables that it updates
     ==========================  ========  ==================================================================
 
     Raises
@@ -89,7 +94,7 @@ def register(profile: Settings) -> None:
     fastvae.errors.StackError
         If the backend does not compile, or the library is not cuDNN 9.
     """
-    from fastvae.backends.gpu import library, lowering, transfers
+    from fastvae.backends.gpu import fusion, library, lowering, transfers
 
     library.load()
     cudnn = profile.cudnn
@@ -98,6 +103,7 @@ def register(profile: Settings) -> None:
         lowering.register_cudnn()
     lowering.register()
     transfers.register()
+    fusion.register()
 
 
 def stepping(step: Any, profile: Settings) -> Any:

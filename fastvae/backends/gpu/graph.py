@@ -8,6 +8,7 @@ where the old ones are, at the end of what is recorded.
 
 from __future__ import annotations
 
+import copy
 import logging
 from typing import Any
 
@@ -68,7 +69,8 @@ class StepGraph:
         self._crossing = [cells[v] for v in phases.crossing if on_gpu(v)]
         self._crossing_host = [cells[v] for v in phases.crossing if not on_gpu(v)]
         linker = function.maker.linker
-        self._updates = [(cells[v], cells[new]) for v, new in linker.updated_vars.items() if on_gpu(v)]
+        self._updated = [v for v in linker.updated_vars if on_gpu(v)]
+        self._updates = [(cells[v], cells[linker.updated_vars[v]]) for v in self._updated]
         self._updates_host = [(cells[v], cells[new]) for v, new in linker.updated_vars.items() if not on_gpu(v)]
         recorded = {v for place in self._recorded for v in fn.nodes[place].outputs}
         # Cells that are emptied, so that an Op does not write into what somebody else holds.
@@ -80,6 +82,7 @@ class StepGraph:
         self._known = self._crossed = None  # what the last step read, to see that this one reads the same
         self._warm_up, self._unrecorded = WARM_UP, 0
         self._recording = self._given_up = False
+        self._failed: Any = None  # the Op that could not be recorded
 
     def __call__(self) -> Any:
         """Take one step; what the function returns."""
@@ -87,6 +90,7 @@ class StepGraph:
             return self.function()
         if self._warm_up or library.loaded().fingerprint(self._inputs) != self._known:
             return self._ordinary()
+        host = [] if self._graph is not None else [(old, copy.copy(old[0])) for old, _ in self._updates_host]
         _empty(self._fresh)
         self._run(self._before)
         crossed = self._crossed_now()
@@ -95,14 +99,13 @@ class StepGraph:
             self._count_unrecorded()
             self._compute()
         elif self._graph is None:
-            self._record()
+            self._record(host)
         else:
             library.loaded().launch(self._graph)
             self.replays += 1
             self._unrecorded = 0
         self._run(self._after)
-        for old, new in self._updates_host:
-            old[0] = new[0]
+        _update(self._updates_host)
         return self._returned()
 
     def _ordinary(self):
@@ -131,32 +134,39 @@ class StepGraph:
         for place in places:
             try:
                 self._thunks[place]()
-            except Exception as error:
+            except Exception:
                 if self._recording:  # the values of operands, which Theano's message shows, cannot be read now
-                    raise RuntimeError(f"{self._nodes[place].op}: {error}") from error
+                    self._failed = self._nodes[place].op
+                    raise
                 raise_with_op(self._nodes[place], self._thunks[place], storage_map=self._cells)
 
     def _compute(self):
-        """The GPU's part of the step, new values put where the old ones are."""
+        """The GPU's part of the step."""
         _empty(self._fresh_recorded)
         self._run(self._recorded)
-        pairs = [(old[0], new[0]) for old, new in self._updates if new[0] is not old[0]]
-        overwritten = [old for old, _ in pairs]
-        new = [_apart(new, overwritten) for _, new in pairs]
-        for pair in zip(overwritten, new):
-            library.loaded().overwrite(*pair)
+        _update(self._updates)
+        self._known = library.loaded().fingerprint(self._inputs)
 
-    def _record(self):
-        """Record the GPU's part of the step and launch it; without a record compute it."""
+    def _record(self, host):
+        """Record the GPU's part of the step and launch it; without a record compute it.
+
+        `host` are the cells of the host's values and what they held before the step, for one that Ctrl-C ends here.
+        """
         module = library.loaded()
         self._recording = True
         try:
             module.begin_recording(self._context)
-            self._compute()
+            _empty(self._fresh_recorded)
+            self._run(self._recorded)
+            self._copy_back()
             self._graph = module.end_recording()
         except Exception as error:
-            refused = module.abandon_recording()
-            self._give_up(": ".join(filter(None, [str(error).splitlines()[0], refused])))
+            reason = module.abandon_recording() or (str(error) or type(error).__name__).splitlines()[0]
+            self._give_up(reason if self._failed is None else f"{self._failed}: {reason}")
+        except BaseException:
+            for cell, value in host:
+                cell[0] = value
+            raise
         finally:
             self._recording = False
             module.abandon_recording()
@@ -165,6 +175,17 @@ class StepGraph:
         self._kept = [cell[0] for cell in self._cells.values()]
         self.recordings += 1
         module.launch(self._graph)
+
+    def _copy_back(self):
+        """Copy new values that are not computed in place to where the old ones are."""
+        pairs = [(old[0], new[0]) for old, new in self._updates if new[0] is not old[0]]
+        for variable, (old, new) in zip(self._updated, self._updates):
+            if old[0].shape != new[0].shape:
+                raise NotRecordable(f"{variable} of shape {old[0].shape} gets a value of shape {new[0].shape}")
+        overwritten = [old for old, _ in pairs]
+        new = [_apart(new, overwritten) for _, new in pairs]
+        for pair in zip(overwritten, new):
+            library.loaded().overwrite(*pair)
 
     def _returned(self):
         """The outputs, as the function returns them; what the next launch overwrites is copied."""
@@ -195,6 +216,13 @@ def _apart(array, others):
     """The array, or a copy of it where it shares memory with others."""
     shares = any(GpuArrayType.may_share_memory(array, other) for other in others)
     return array.copy() if shares else array
+
+
+def _update(pairs):
+    """Put new values, all taken beforehand, in the place of old ones."""
+    values = [new[0] for _, new in pairs]
+    for (old, _), value in zip(pairs, values):
+        old[0] = value
 
 
 def _empty(cells):

@@ -4,11 +4,9 @@ The table of names and positions is in `fastvae.backends.gpu.register`. What bec
 declares.
 """
 
-from theano import scalar
 from theano.compile import optdb
 from theano.gof import TopoOptimizer, local_optimizer
-from theano.gof.opt import copy_stack_trace, in2out
-from theano.gpuarray.elemwise import GpuCAReduceCuda
+from theano.gof.opt import in2out
 from theano.gpuarray.opt import op_lifter, register_opt, register_opt2
 
 from fastvae.backends.compiled_op import import_modules, local_inplace
@@ -49,23 +47,6 @@ def local_end_deferred(node):
     return typed(_op_of(node.op).on_host(node), node.outputs)
 
 
-@local_optimizer([GpuCAReduceCuda])
-def local_sum_in_two_stages(node):
-    """the sum over a batch of images -> the sum of each, then theirs: Theano's kernel has one block for the whole"""
-    op = node.op
-    if not isinstance(op, GpuCAReduceCuda) or not isinstance(op.scalar_op, scalar.Add):
-        return False
-    ndim = node.inputs[0].ndim
-    if ndim < 3 or not all(op.reduce_mask):
-        return False
-    types = dict(dtype=op.dtype, acc_dtype=op.acc_dtype)
-    mask = (0, *[1] * (ndim - 1))
-    each = GpuCAReduceCuda(op.scalar_op, range(1, ndim), mask, pre_scalar_op=op.pre_scalar_op, **types)
-    total = GpuCAReduceCuda(op.scalar_op, (0,), (1,), **types)(each(*node.inputs))
-    copy_stack_trace(node.outputs[0], total)
-    return [total]
-
-
 def register():
     """Put the rewrites that need no cuDNN into Theano's optdb, once a process."""
     if "fastvae_gpu_defer" in optdb.__db__:
@@ -80,7 +61,6 @@ def register():
     register_opt2([Deferred], "fast_compile", "fastvae_gpu", name="fastvae_gpu_move")(lifted)
     register_opt("fast_compile", "fastvae_gpu", name="fastvae_gpu_lift")(op_lifter([Deferred])(lifted))
     add("batch_norm", 1.625, in2out(batch_norm.local_fuse_activation, name="fastvae_gpu_batch_norm"))
-    add("sum", 48.550, in2out(local_sum_in_two_stages, name="fastvae_gpu_sum"))
     add("end", 48.600, in2out(local_end_deferred, name="fastvae_gpu_end"))
     # After AddDestroyHandler (49.5), where Theano's own BLAS goes in place (70).
     add("inplace", 70.100, TopoOptimizer(local_inplace, failure_callback=TopoOptimizer.warn_inplace), "inplace")

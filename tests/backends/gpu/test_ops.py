@@ -93,7 +93,7 @@ def test_the_seed_step_has_17_convolutions_in_strict_float32_and_stays_on_the_de
     assert seed["step"]["math_fma"] == 17 and report["override"] == "0"
     still = ("device_to_host", "host_to_device", "synchronisations", "allocations")
     assert {name: figures[name] for name in still} == dict.fromkeys(still, 0)
-    assert figures["launches"] <= 70 and seed["nodes"] <= 220
+    assert figures["launches"] <= 25 and seed["nodes"] <= 120
     assert not any("cudnnCreate" in name or "cudnnGet" in name for name in seed["step"])  # plans are kept
 
 
@@ -127,7 +127,7 @@ def test_ptxas_assembles_every_kernel_for_hopper(report, report_13, kernels, cud
     if not PTXAS[cuda].exists():
         required_device([f"there is no ptxas of CUDA {cuda}: pip install '.[test]'"])
     sources = {path.read_text() for path in kernels[cuda].glob("*.ptx")}
-    assert len(sources) > 40
+    assert len(sources) > 15
     # Kernels have names of their own only within a module: one file of all would not assemble.
     for i, source in enumerate(sources):
         assert f".version {PTX[cuda]}\n" in source and re.search(r"^\.target sm_90", source, re.MULTILINE)

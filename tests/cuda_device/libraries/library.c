@@ -56,8 +56,10 @@ void find_overlaps(const struct operation *call, int in_place) {
   const struct operand *all = call->operands;
   for (int i = 0; i < call->n_operands; i++)
     for (int j = 0; j < call->n_operands; j++) {
-      if (i == j || !(all[i].how & DEVICE_WRITE) || (j < i && all[j].how & DEVICE_WRITE)) continue;
-      if ((!in_place || !same(&all[i], &all[j])) && overlap(&all[i], &all[j]))
+      int both = all[j].how & DEVICE_WRITE;
+      if (i == j || !(all[i].how & DEVICE_WRITE) || (both && j < i)) continue;
+      int shared = in_place && !both && same(&all[i], &all[j]);
+      if (!shared && overlap(&all[i], &all[j]))
         device_finding("%s: %s, which is written, overlaps %s", call->name, all[i].what, all[j].what);
     }
 }

@@ -11,7 +11,7 @@ static inline int tf32_override(void) {
   return text ? atoi(text) != 0 : -1;
 }
 
-/* Tells a finding for each operand that is written and overlaps another one; operands of one place and layout may share it
-   where the call works `in_place`. */
+/* Tells a finding for each operand that is written and overlaps another one; where the call works `in_place`, what is only
+   read may lie exactly where a result does. */
 void find_overlaps(const struct operation *call, int in_place);
 #endif

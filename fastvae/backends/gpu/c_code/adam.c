@@ -1,16 +1,20 @@
-/* One Adam update of some parameters, in one launch for up to SLOTS of them.
+/* One Adam update of some parameters, in one launch for as many of them as its kernel has slots.
  *
  * Inputs rate () and parameter, gradient, m, v of each -> the new parameter, m and v of each.
- * Settings: whether parameters, m and v are overwritten, beta1, beta2, epsilon. */
+ * Settings: whether parameters, m and v are overwritten, beta1, beta2, epsilon, whether the kernel of many slots is taken. */
 #include "kernels.h"
 #include <stdlib.h>
 
-#define SLOTS 12       /* OpenCL devices may take no more than 1,024 bytes of arguments */
+#define FEW 12     /* OpenCL devices may take no more than 1,024 bytes of arguments */
+#define MANY 32    /* CUDA takes 4,096 */
 #define PER_SLOT 9 /* arguments: four arrays with their offsets, and the number of elements */
 #define FIRST 5    /* arguments before them: rate with its offset, beta1, beta2, epsilon */
 #define LETTERS(i) "aaaas"
 
-#define FOR_SLOTS(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11)
+#define FOR_FEW(X) X(0) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11)
+#define FOR_MANY(X) \
+    FOR_FEW(X) X(12) X(13) X(14) X(15) X(16) X(17) X(18) X(19) X(20) X(21) X(22) X(23) X(24) X(25) X(26) X(27) X(28) X(29) \
+    X(30) X(31)
 
 /* Elements of all slots are numbered one after the other; an empty slot has none. */
 static const char head[] =
@@ -22,7 +26,6 @@ static const char head[] =
     ",\n GLOBAL_MEM float *p" #i ", const ga_size p" #i "_at, GLOBAL_MEM float *g" #i ", const ga_size g" #i "_at," \
     " GLOBAL_MEM float *m" #i ", const ga_size m" #i "_at, GLOBAL_MEM float *v" #i ", const ga_size v" #i "_at," \
     " const ga_size n" #i
-static const char arguments[] = FOR_SLOTS(ARGUMENTS);
 static const char loop[] =
     ") {\n"
     "  const float r = *AT(rate, rate_at);\n"
@@ -32,10 +35,8 @@ static const char loop[] =
 #define CHOICE(i) \
     "    if (at < n" #i ") { p = AT(p" #i ", p" #i "_at); g = AT(g" #i ", g" #i "_at); m = AT(m" #i ", m" #i "_at);" \
     " v = AT(v" #i ", v" #i "_at); } else { at -= n" #i ";\n"
-static const char choices[] = FOR_SLOTS(CHOICE);
 #define CLOSE(i) "}"
 static const char tail[] =
-    "    return; " FOR_SLOTS(CLOSE) "\n"
     "    const float gradient = g[at];\n"
     "    const float mean = beta1 * m[at] + (1.f - beta1) * gradient;\n"
     "    const float square = beta2 * v[at] + (1.f - beta2) * (gradient * gradient);\n"
@@ -45,7 +46,12 @@ static const char tail[] =
     "  }\n"
     "}\n";
 
-static kernel adam_kernel = {"Adam", "fastvae_adam", "afff" FOR_SLOTS(LETTERS), {head, arguments, loop, choices, tail}, NULL};
+#define OF_SLOTS(EACH) \
+    {"Adam", "fastvae_adam", "afff" EACH(LETTERS), \
+     {head, EACH(ARGUMENTS), loop, EACH(CHOICE) "    return; " EACH(CLOSE) "\n", tail}, NULL}
+static kernel few = OF_SLOTS(FOR_FEW), many = OF_SLOTS(FOR_MANY);
+
+static int slots_of(const thunk *t) { return t->settings[4] ? MANY : FEW; }
 
 /* The array that starts as an input and becomes an output, in its cell: the input itself, or a packed copy. */
 static PyGpuArrayObject *updated(const thunk *t, int i, int to) {
@@ -61,13 +67,13 @@ static PyGpuArrayObject *updated(const thunk *t, int i, int to) {
 
 /* One launch, for parameters `first` to `last` - 1, whose packed gradients are given. */
 static int launch(const thunk *t, PyGpuArrayObject *rate, PyGpuArrayObject **gradients, int first, int last) {
-    void *args[FIRST + SLOTS * PER_SLOT];
+    void *args[FIRST + MANY * PER_SLOT];
     float constants[3] = {t->settings[1], t->settings[2], t->settings[3]};
-    size_t sizes[SLOTS], none = 0, total = 0;
+    size_t sizes[MANY], none = 0, total = 0;
     args[0] = rate->ga.data;
     args[1] = &rate->ga.offset;
     for (int i = 0; i < 3; i++) args[2 + i] = &constants[i];
-    for (int slot = 0; slot < SLOTS; slot++) {
+    for (int slot = 0; slot < slots_of(t); slot++) {
         void **arg = args + FIRST + slot * PER_SLOT;
         int number = first + slot;
         PyGpuArrayObject *arrays[4] = {rate, rate, rate, rate};
@@ -84,7 +90,7 @@ static int launch(const thunk *t, PyGpuArrayObject *rate, PyGpuArrayObject **gra
         }
         arg[8] = &sizes[slot];
     }
-    return fv_launch_over(&adam_kernel, rate->context->ctx, total, args);
+    return fv_start_elements(t->settings[4] ? &many : &few, rate->context->ctx, total, args);
 }
 
 static int update(thunk *t, PyGpuArrayObject *rate, PyGpuArrayObject **gradients, int n) {
@@ -99,8 +105,9 @@ static int update(thunk *t, PyGpuArrayObject *rate, PyGpuArrayObject **gradients
             }
         }
     }
-    for (int first = 0; first < n; first += SLOTS)
-        if (launch(t, rate, gradients, first, first + SLOTS < n ? first + SLOTS : n)) return -1;
+    int slots = slots_of(t);
+    for (int first = 0; first < n; first += slots)
+        if (launch(t, rate, gradients, first, first + slots < n ? first + slots : n)) return -1;
     return 0;
 }
 
@@ -115,4 +122,4 @@ static int adam(thunk *t) {
     return failed;
 }
 
-const op_kind adam_kind = {"Adam", 4, adam, NULL};
+const op_kind adam_kind = {"Adam", 5, adam, NULL};

@@ -177,7 +177,7 @@ static int train(const thunk *t, PyGpuArrayObject **in) {
                          ARRAY(out[INVERSE]), ARRAY(out[VARIANCE]), ARRAY(out[SHIFT]), ARRAY(out[NEW_MEAN]),
                          ARRAY(out[NEW_VARIANCE]), &l.outer, &l.channels, &l.inner, &l.lanes, &runs, &a.kind, &a.p[0],
                          &a.p[1]};
-    return l.channels ? fv_launch(&training_kernel, in[X]->context->ctx, l.blocks, l.threads, arguments) : 0;
+    return l.channels ? fv_start(&training_kernel, in[X]->context->ctx, l.blocks, l.threads, arguments) : 0;
 }
 
 static int differentiate(const thunk *t, PyGpuArrayObject **in) {
@@ -194,7 +194,7 @@ static int differentiate(const thunk *t, PyGpuArrayObject **in) {
     void *arguments[] = {ARRAY(in[0]), ARRAY(in[1]), ARRAY(in[2]), ARRAY(in[3]), ARRAY(in[4]), ARRAY(in[5]), ARRAY(out[0]),
                          ARRAY(out[1]), ARRAY(out[2]), &l.outer, &l.channels, &l.inner, &l.lanes, &a.kind, &a.p[0],
                          &a.p[1], &a.p[2]};
-    return l.channels ? fv_launch(&gradient_kernel, in[X]->context->ctx, l.blocks, l.threads, arguments) : 0;
+    return l.channels ? fv_start(&gradient_kernel, in[X]->context->ctx, l.blocks, l.threads, arguments) : 0;
 }
 
 static int with_inputs(thunk *t, int (*run)(const thunk *, PyGpuArrayObject **)) {

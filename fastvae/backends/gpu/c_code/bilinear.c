@@ -81,7 +81,7 @@ static int resampled(const thunk *t, kernel *k, PyGpuArrayObject *x, size_t heig
     unsigned int n = fv_size(y), numbers[] = {small[0], small[1], factors[0], factors[1], shifts[0], shifts[1]};
     void *arguments[5 + 6] = {ARRAY(x), ARRAY(y), &n};
     for (int i = 0; i < 6; i++) arguments[5 + i] = &numbers[i];
-    return fv_launch_over(k, x->context->ctx, n, arguments);
+    return fv_start_elements(k, x->context->ctx, n, arguments);
 }
 
 static int bilinear(thunk *t) {

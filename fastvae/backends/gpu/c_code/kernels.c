@@ -61,16 +61,16 @@ static GpuKernel *kernel_on(kernel *k, gpucontext *context) {
     return &(k->devices = new)->kernel;
 }
 
-int fv_launch(kernel *k, gpucontext *context, size_t blocks, size_t threads, void **arguments) {
+int fv_start(kernel *k, gpucontext *context, size_t blocks, size_t threads, void **arguments) {
     GpuKernel *on_device = kernel_on(k, context);
     if (!on_device) return -1;
     int error = GpuKernel_call(on_device, 1, &blocks, &threads, 0, arguments);
     return error ? refused(k, context, "its kernel does not start", error, GpuKernel_error(on_device, error)) : 0;
 }
 
-int fv_launch_over(kernel *k, gpucontext *context, size_t n, void **arguments) {
+int fv_start_elements(kernel *k, gpucontext *context, size_t n, void **arguments) {
     size_t blocks = (n + THREADS - 1) / THREADS;
-    return n ? fv_launch(k, context, blocks < BLOCKS ? blocks : BLOCKS, THREADS, arguments) : 0;
+    return n ? fv_start(k, context, blocks < BLOCKS ? blocks : BLOCKS, THREADS, arguments) : 0;
 }
 
 int fv_countable(const thunk *t, size_t n) {

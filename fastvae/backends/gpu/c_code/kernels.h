@@ -9,7 +9,7 @@
 extern const char fv_prelude[];
 
 #define MAX_SOURCES 8
-#define MAX_ARGUMENTS 128
+#define MAX_ARGUMENTS 320
 
 typedef struct compiled compiled;
 
@@ -26,10 +26,10 @@ typedef struct {
 
 /* Start the kernel on so many blocks; -1 with an exception. Arguments are pointers to their values, but for an array's
  * data. */
-int fv_launch(kernel *k, gpucontext *context, size_t blocks, size_t threads, void **arguments);
+int fv_start(kernel *k, gpucontext *context, size_t blocks, size_t threads, void **arguments);
 
 /* The same for n elements, which the threads share among them: each takes every (number of threads)-th one. */
-int fv_launch_over(kernel *k, gpucontext *context, size_t n, void **arguments);
+int fv_start_elements(kernel *k, gpucontext *context, size_t n, void **arguments);
 
 /* 0 if a kernel, which counts in 32 bits, can take so many elements, else -1 with an exception. */
 int fv_countable(const thunk *t, size_t n);

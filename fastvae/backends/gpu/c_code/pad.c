@@ -68,7 +68,7 @@ static int among_zeros(const thunk *t, const place *p, PyGpuArrayObject *x, unsi
         numbers[i] = (unsigned int)(i < 4 ? p->small : i < 8 ? p->large : i < 12 ? p->start : p->step)[i % 4];
         arguments[5 + i] = &numbers[i];
     }
-    return fv_launch_over(&into_zeros_kernel, x->context->ctx, n, arguments);
+    return fv_start_elements(&into_zeros_kernel, x->context->ctx, n, arguments);
 }
 
 static int pad(thunk *t) {

@@ -120,7 +120,7 @@ static int pooled(const thunk *t, const pooling *p, PyGpuArrayObject *x) {
                               p->h.window, p->w.window, p->h.stride, p->w.stride, p->h.padding, p->w.padding};
     void *arguments[4 + 12] = {ARRAY(x), ARRAY(y)};
     for (int i = 0; i < 12; i++) arguments[4 + i] = &numbers[i];
-    return fv_launch_over(&forward_kernel, x->context->ctx, numbers[0], arguments);
+    return fv_start_elements(&forward_kernel, x->context->ctx, numbers[0], arguments);
 }
 
 /* The gradient of images of this shape; x and y are those of a maximum, else anything. */
@@ -132,7 +132,7 @@ static int spread(const thunk *t, const pooling *p, PyGpuArrayObject *x, PyGpuAr
                               p->h.window, p->w.window, p->h.stride, p->w.stride, p->h.padding, p->w.padding};
     void *arguments[8 + 12] = {ARRAY(x), ARRAY(y), ARRAY(g), ARRAY(to)};
     for (int i = 0; i < 12; i++) arguments[8 + i] = &numbers[i];
-    return fv_launch_over(&backward_kernel, g->context->ctx, numbers[0], arguments);
+    return fv_start_elements(&backward_kernel, g->context->ctx, numbers[0], arguments);
 }
 
 static int refused(const thunk *t, const char *why, const pooling *p) {

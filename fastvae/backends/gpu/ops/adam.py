@@ -10,7 +10,7 @@ from fastvae.backends.gpu.op import GpuOp, lowers
 
 @lowers(abstract.AdamStep)
 class Adam(CompiledAdam, GpuOp):
-    """An `abstract.AdamStep` on the GPU, one launch for up to 12 parameters."""
+    """An `abstract.AdamStep` on the GPU, one launch for up to 32 parameters, 12 with OpenCL."""
 
     @classmethod
     def defer(cls, node):
@@ -25,3 +25,6 @@ class Adam(CompiledAdam, GpuOp):
         context = infer_context_name(*inputs)
         inputs = [as_gpuarray_variable(v, context) for v in inputs]
         return Apply(self, inputs, [inputs[source].type() for source in self.overwrites.values()])
+
+    def settings(self, node):
+        return (*super().settings(node), node.inputs[0].type.context.kind == b"cuda")

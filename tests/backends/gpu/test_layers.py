@@ -1,0 +1,69 @@
+"""On the tests' CUDA device: Ops of images compute what numpy does, users' networks what the CPU does, in few launches."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tests import cuda_device
+from tests.backends.gpu import toy_networks
+
+# Launches and nodes of a step at most, beside convolutions and products: with stock's batch norm, pooling and
+# upsampling it was (78, 261), (162, 511), (523, 1722) and (79, 236).
+STEPS = {"pooled": (78, 210), "pooled-bn": (78, 225), "residual": (134, 375), "notebook": (79, 235)}
+# What is more than a launch in each direction: (forward, forward and gradient).
+LAUNCHES = {
+    "global average": (3, 5),  # the number of pixels, the sum, and the quotient
+    "dropout": (2, 3),  # random numbers, and the mask
+    "concatenation": (3, 4),
+    "batch norm by given statistics": (2, 4),
+}
+
+
+@pytest.fixture(scope="module")
+def on_device(cuda_process, tmp_path_factory):
+    """The program's report, and what each network's steps made."""
+    path = tmp_path_factory.mktemp("layers") / "trained.npz"
+    report = json.loads(cuda_process("tests.backends.gpu.layers_program", path))
+    with np.load(path) as arrays:
+        return report, dict(arrays)
+
+
+def test_every_op_equals_numpy_in_float64(on_device):
+    errors = on_device[0]["errors"]
+    wrong = {name: error for name, error in errors.items() if not error < 1e-5}
+    assert not wrong and len(errors) > 150
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_a_users_network_stays_on_the_device(on_device, name):
+    step = on_device[0]["networks"][name]
+    launches, nodes = STEPS[name]
+    print(step)
+    assert step["launches"] <= launches and step["nodes"] <= nodes
+    still = ("device_to_host", "host_to_device", "synchronisations", "allocations")
+    assert [step[figure] for figure in still] == [0] * len(still)
+
+
+def test_each_concept_is_a_launch_in_each_direction(on_device):
+    for name, (launches, others) in on_device[0]["concepts"].items():
+        most = LAUNCHES.get(name, (1, 2))
+        assert launches[0] <= most[0] and launches[1] <= most[1] and not others, (name, launches, others)
+
+
+@pytest.mark.parametrize("name", toy_networks.STEPS)
+def test_training_is_that_of_the_cpu(on_device, name):
+    arrays = on_device[1]
+    for i, reference in enumerate(toy_networks.trained(*toy_networks.STEPS[name]())):
+        difference = np.linalg.norm(np.asarray(arrays[f"{name} {i}"], "float64") - reference)
+        assert difference <= (1e-5 if i == 0 else 1e-4) * np.linalg.norm(reference), i
+
+
+def test_nothing_is_found_wrong_and_numbers_do_not_depend_on_the_order(cuda_process, tmp_path, on_device):
+    environ = dict(TEST_DEVICE_CHECK="1", TEST_DEVICE_ORDER="7")
+    path, flags = tmp_path / "trained.npz", f",{cuda_device.CHECKING_FLAGS}"
+    report = json.loads(cuda_process("tests.backends.gpu.layers_program", path, "check", flags=flags, **environ))
+    assert report["findings"] == [] and max(report["errors"].values()) < 1e-5
+    with np.load(path) as arrays:
+        for name, value in arrays.items():
+            np.testing.assert_array_equal(value, on_device[1][name], err_msg=name)
