@@ -28,6 +28,7 @@ import inspect
 import numbers
 import operator
 import os
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
@@ -121,8 +122,24 @@ def _owner(function: Callable[..., Any], given: Mapping[str, Any]) -> str:
     return f"{owner}.{function.__name__}"
 
 
+def plain(value: Any) -> str:
+    """The `repr` of a value in which numpy's numbers look like Python's: numpy 2 writes ``np.float64(0.5)``.
+
+    Examples
+    --------
+    >>> import numpy
+    >>> plain((numpy.float64(0.5), 3))
+    '(0.5, 3)'
+    """
+    numpy = sys.modules.get("numpy")
+    if numpy is None or not numpy.__version__.startswith("2."):
+        return repr(value)
+    with numpy.printoptions(legacy="1.25"):
+        return repr(value)
+
+
 def shown(value: Any) -> str:
-    """The `repr` of a value for a message: on one line, and cut if it is long.
+    """The `plain` form of a value for a message: on one line, and cut if it is long.
 
     Examples
     --------
@@ -130,7 +147,7 @@ def shown(value: Any) -> str:
     'aa...'
     """
     try:
-        text = " ".join(repr(value).split())
+        text = " ".join(plain(value).split())
     except Exception:  # an int of thousands of digits, or an object whose own repr fails
         text = f"<{type(value).__name__}>"
     return text if len(text) <= LONGEST else text[: LONGEST - 3] + "..."

@@ -41,6 +41,7 @@ from theano.compile import SharedVariable
 from theano.gof.graph import inputs as graph_inputs
 from theano.gof.graph import io_toposort
 
+from fastvae import kinds
 from fastvae.checkpoint import op_names
 from fastvae.datasets.rows import Rows, as_rows
 from fastvae.nn import running_statistics
@@ -171,7 +172,7 @@ def _leaf(variable: theano.Variable, kind: theano.gof.Type, changing: Collection
     """What counts of a variable that no Op computes."""
     if isinstance(variable, theano.Constant):
         data = variable.data
-        return f"constant {kind} {array_digest(data) if isinstance(data, np.ndarray) else data!r}"
+        return f"constant {kind} {array_digest(data) if isinstance(data, np.ndarray) else kinds.plain(data)}"
     if not isinstance(variable, SharedVariable):
         return f"input {kind} {variable.name}"
     pipeline = getattr(variable.tag, "pipeline", None)

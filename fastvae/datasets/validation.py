@@ -149,7 +149,7 @@ def refuse(bad: Any, array: np.ndarray, source: str, rows: Sequence[int] | np.nd
     if bad.any():
         first = tuple(int(axis) for axis in np.argwhere(bad)[0])
         place = first if rows is None else (int(rows[first[0]]), *first[1:])
-        raise DataError(f"{source} is {array[first]!r} at {place}; {rule}")
+        raise DataError(f"{source} is {kinds.plain(array[first])} at {place}; {rule}")
 
 
 @kinds.checked(array=kinds.anything, source=kinds.text, keep_bytes=kinds.boolean)

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import mmap
 import os
 import pathlib
 import re
@@ -36,7 +37,7 @@ from fastvae.devices import cuda_libraries, debian_pygpu, onednn_library
 from fastvae.devices.findings import Finding, ask, find_library, version_of
 
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
-SCIPY = "scipy==1.10.1" if sys.version_info >= (3, 11) else "scipy==1.7.3"
+SCIPY = "scipy==" + {"3.10": "1.7.3", "3.11": "1.10.1", "3.12": "1.13.1", "3.13": "1.14.1"}[PYTHON]  # as in setup.py
 VENDORS = pathlib.Path("/etc/OpenCL/vendors")
 APT = "apt-get install --no-install-recommends"
 ELSEWHERE = "Debian 12; elsewhere `fastvae build-pygpu`, without network a bundle: README, NVIDIA GPUs"
@@ -110,8 +111,7 @@ def blas() -> Finding:
         for library in sorted([*folder.glob("libopenblas*.so"), *folder.glob("libscipy_openblas*.so")]):
             # "64_" in a name means 64-bit integers, with other names of the functions.
             if "64_" not in library.name:
-                version = re.search(r"\.(\d+\.\d+)\.so$", library.name)
-                return Finding("BLAS", True, f"OpenBLAS 0.{version[1]}" if version else "OpenBLAS", str(library))
+                return Finding("BLAS", True, f"OpenBLAS {_openblas_version(library)}".strip(), str(library))
     system = find_library("libopenblas.so")
     if system:
         return Finding("BLAS", True, "OpenBLAS (system)", system)
@@ -121,6 +121,16 @@ def blas() -> Finding:
         why="scipy is not installed from its wheel, which contains one, and there is no libopenblas.so",
         remedy=f"pip install {SCIPY}, or apt-get install libopenblas-dev, or set blas.ldflags in THEANO_FLAGS",
     )
+
+
+def _openblas_version(library: pathlib.Path) -> str:
+    """From the name of the file, or, where the wheel gives it another one, from what is compiled into it."""
+    named = re.search(r"\.(\d+\.\d+)\.so$", library.name)
+    if named:
+        return f"0.{named[1]}"
+    with open(library, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        compiled = re.search(rb"OpenBLAS (\d+\.\d+\.\d+)", content)
+        return compiled[1].decode() if compiled else ""
 
 
 def onednn() -> Finding:
@@ -137,6 +147,9 @@ def pygpu() -> Finding:
     spec = importlib.util.find_spec("pygpu")
     if spec is not None and spec.origin is not None:
         folder = pathlib.Path(spec.origin).parent
+        if not (folder / "_version.py").is_file():
+            why = f"{spec.origin}, which is first on Python's path, is another module of that name"
+            return Finding(name, False, path=spec.origin, why=why, remedy="rename it, or start in another folder")
     else:
         folder = debian_pygpu.DIST_PACKAGES / "pygpu"
         if not folder.is_dir():

@@ -39,7 +39,7 @@ def link_flags(library: str | os.PathLike[str]) -> str:
     """
     path = pathlib.Path(library)
     flags = [f"-L{_without_spaces(path.parent)}", f"-l{path.name.removeprefix('lib').removesuffix('.so')}"]
-    if path.name.startswith("libscipy_openblas"):
+    if os.path.basename(os.path.realpath(path)).startswith("libscipy_openblas"):
         flags += [f"-D{name}=scipy_{name}" for name in FUNCTIONS]
     return " ".join(flags)
 

@@ -45,9 +45,8 @@ _PYPROJECT = """[build-system]
 requires = ["setuptools=={setuptools}", "wheel==0.45.1", "Cython==0.29.37", "numpy=={numpy}"]
 build-backend = "setuptools.build_meta:__legacy__"
 """
-SETUPTOOLS = (
-    "65.7.0" if sys.version_info < (3, 12) else "75.8.0"
-)  # numpy.distutils needs the one, Python 3.12 the other
+# numpy.distutils needs the older one, Python 3.12 the newer one.
+SETUPTOOLS = "65.7.0" if sys.version_info < (3, 12) else "75.8.0"
 # Names that setup.py uses and Python no longer has, put before its first line.
 _NAMES = """import configparser
 configparser.SafeConfigParser = configparser.ConfigParser

@@ -56,7 +56,8 @@ class Likelihood:
         self.config = {"name": self.name, **options}
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{key}={value!r}' for key, value in self.options.items())})"
+        options = ", ".join(f"{key}={kinds.plain(value)}" for key, value in self.options.items())
+        return f"{type(self).__name__}({options})"
 
     def get_params(self) -> list:
         """Its own parameters (shared variables): part of the model's."""

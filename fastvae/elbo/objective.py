@@ -39,7 +39,7 @@ from theano.gof.graph import ancestors
 from theano.gof.graph import inputs as graph_inputs
 from theano.gradient import disconnected_grad
 
-from fastvae import nn, posteriors
+from fastvae import kinds, nn, posteriors
 from fastvae.backends.rewrites.recognise import recognise
 from fastvae.elbo import closed_form, draws
 from fastvae.elbo.merge import merge_equal_nodes
@@ -324,8 +324,8 @@ class _Bound:
             sizes[term.variable.name] = size
         if len(set(sizes.values())) > 1:
             raise ConfigurationError(
-                f"objective='iwae' needs one total_size for all variables of a datum, got {sizes!r}: make them equal, "
-                "or take objective='elbo'"
+                f"objective='iwae' needs one total_size for all variables of a datum, got {kinds.plain(sizes)}: make "
+                "them equal, or take objective='elbo'"
             )
         for group in self.local_groups:
             if posteriors.of_group(group) is None:

@@ -209,5 +209,5 @@ def _for_each(examples: Sequence[np.ndarray], several: bool, name: str, value: A
         values = (value,) * len(examples) if value == default or not several else ()
     if len(values) != len(examples):
         form = f"a tuple of {len(examples)}, one for each array" if several else "one value for the one array"
-        raise ConfigurationError(f"Minibatch: {name}={value!r} must be {form}")
+        raise ConfigurationError(f"Minibatch: {name}={kinds.plain(value)} must be {form}")
     return values

@@ -20,7 +20,8 @@ theano.gof.cmodule.output_subprocess_Popen = strict
 x = tt.fvector()
 for expression in (tt.exp(x) + 1, tt.sin(x) * x, tt.sqr(x) / 3):
     theano.function([x], expression)(np.ones(2, "f"))
-print(sum("-include" in command for command in commands), len(commands))
+headers = [[word for word in command if "/fastvae_" in word and word.endswith(".h")] for command in commands]
+print(sum(map(bool, headers)), len(commands))
 print(float(theano.function([x], tt.exp(x).sum())(np.zeros(3, "f"))))
 """
 

@@ -43,7 +43,7 @@ def test_a_folder_with_spaces_is_linked_through_a_link_without(tmp_path, monkeyp
     (folder / "libopenblas_here.so").symlink_to(LIBRARY)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     flags = blas_library.link_flags(folder / "libopenblas_here.so")
-    assert len(flags.split()) == 2
+    assert [flag[:2] for flag in flags.split() if flag[:2] != "-D"] == ["-L", "-l"]
     assert os.path.samefile(blas_library.linked_library(flags), LIBRARY)
     assert blas_library.link_flags(folder / "libopenblas_here.so") == flags
     done = python(PRODUCT, flags=f"device=cpu,blas.ldflags={flags}")

@@ -1,5 +1,6 @@
 """What is run to build pygpu, in which order, and what errors say; the compilers are not called."""
 
+import configparser
 import hashlib
 import io
 import sys
@@ -20,10 +21,11 @@ def source(tmp_path, monkeypatch):
     """An archive that looks like libgpuarray's, and is taken for it."""
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w:gz") as tar:
-        settings = b"[versioneer]\n"
-        member = tarfile.TarInfo(f"{NAME}/setup.cfg")
-        member.size = len(settings)
-        tar.addfile(member, io.BytesIO(settings))
+        files = {"setup.cfg": b"[versioneer]\n", "setup.py": b"parser = configparser.SafeConfigParser()\n"}
+        for name, text in files.items():
+            member = tarfile.TarInfo(f"{NAME}/{name}")
+            member.size = len(text)
+            tar.addfile(member, io.BytesIO(text))
     path = tmp_path / "source.tar.gz"
     path.write_bytes(data.getvalue())
     monkeypatch.setattr(build_pygpu, "SHA256", hashlib.sha256(data.getvalue()).hexdigest())
@@ -45,7 +47,8 @@ class Commands:
         if " wheel " in self.asked[-1][0]:
             folder, tree = (build_pygpu.pathlib.Path(path) for path in command[-2:])
             (folder / "pygpu-0.7.6-cp311.whl").touch()
-            self.tree = {name: (tree / name).read_text() for name in ("pyproject.toml", "setup.cfg")}
+            self.tree = {name: (tree / name).read_text() for name in ("pyproject.toml", "setup.cfg", "setup.py")}
+            assert environ["CFLAGS"].endswith(f" -include {tree / 'python.h'}")
             self.folder = folder
         return "/environment/pygpu\n" if "import pygpu" in self.asked[-1][0] else ""
 
@@ -76,9 +79,20 @@ def test_pygpu_is_compiled_for_the_numpy_that_is_here_by_a_cython_below_3(source
     build_pygpu.build(source, print)
     assert f"numpy=={np.__version__}" in commands.tree["pyproject.toml"]
     assert "Cython==0.29" in commands.tree["pyproject.toml"]
+    assert f"setuptools=={'75' if sys.version_info >= (3, 12) else '65'}." in commands.tree["pyproject.toml"]
     assert commands.tree["setup.cfg"].startswith("[versioneer]\n")
     assert "lib = lib/libgpuarray.so, lib/libgpuarray.so.3" in commands.tree["setup.cfg"]
     assert "include/gpuarray = src/gpuarray/*.h" in commands.tree["setup.cfg"]
+
+
+def test_its_setup_py_finds_the_names_that_python_no_longer_has(source, commands, monkeypatch):
+    monkeypatch.setattr(configparser, "SafeConfigParser", None, raising=False)
+    monkeypatch.setattr(configparser.ConfigParser, "readfp", None, raising=False)
+    build_pygpu.build(source, print)
+    names = {}
+    exec(commands.tree["setup.py"], names)
+    names["parser"].readfp(io.StringIO("[versioneer]\nstyle = pep440"))
+    assert names["parser"]["versioneer"]["style"] == "pep440"
 
 
 @pytest.mark.parametrize("failing, last", [("cmake -G", "cmake -G"), (" wheel ", " wheel "), ("mako", "mako")])

@@ -1,7 +1,9 @@
 """Every repair is needed where it is made: stock is not imported, or fails, without it. Elsewhere it does nothing."""
 
 import ast
+import os
 import pathlib
+import subprocess
 import sys
 
 import matplotlib
@@ -119,3 +121,17 @@ def test_numpy_without_blas_information_stops_stock(python):
     done = python(LOAD + "gone.before_theano()\nimport theano")
     reason = "numpy.distutils" if PY311 else ""
     assert (done.returncode != 0) is PY311 and reason in done.stderr, done.stderr
+
+
+def test_what_the_compiler_includes_does_not_cost_the_processors_instructions():
+    """Theano finds them by a probe, and goes on without a word, and without AVX-512 and Winograd, if it fails."""
+    from theano.gof.cmodule import GCC_compiler
+
+    def macros(flags):
+        command = ["g++", *flags, "-dM", "-E", "-x", "c++", os.devnull]
+        return set(subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines())
+
+    flags = GCC_compiler.compile_args()
+    native = {macro for macro in macros(["-march=native"]) if "AVX" in macro or "FMA" in macro}
+    assert native or "avx" not in pathlib.Path("/proc/cpuinfo").read_text()
+    assert native <= macros(flags) and set(GCC_compiler.march_flags) <= set(flags)

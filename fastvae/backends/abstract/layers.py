@@ -16,6 +16,7 @@ import numpy as np
 import theano.tensor as tt
 from theano.tensor import TensorVariable
 
+from fastvae import kinds
 from fastvae.backends.abstract.conv import Conv, ConvTransposed
 from fastvae.backends.abstract.dense import Dense
 from fastvae.backends.abstract.op import ACTIVATIONS
@@ -28,7 +29,8 @@ Padding: TypeAlias = Pair | tuple[tuple[int, int], tuple[int, int]] | str
 def _pair(name, value, least):
     pair = (value, value) if np.ndim(value) == 0 else tuple(value)
     if len(pair) != 2 or not all(isinstance(v, (int, np.integer)) and v >= least for v in pair):
-        raise ConfigurationError(f"{name} must be an integer of at least {least} or a pair of them, got {value!r}")
+        found = kinds.plain(value)
+        raise ConfigurationError(f"{name} must be an integer of at least {least} or a pair of them, got {found}")
     return tuple(int(v) for v in pair)
 
 
@@ -38,7 +40,7 @@ def _settings(stride, padding, dilation, groups, activation):
             f"activation must be None, 'relu' or 'sigmoid', got {activation!r}: apply others to the result"
         )
     if not isinstance(groups, (int, np.integer)) or groups < 1:
-        raise ConfigurationError(f"groups must be an integer of at least 1, got {groups!r}")
+        raise ConfigurationError(f"groups must be an integer of at least 1, got {kinds.plain(groups)}")
     if padding not in ("half", "full"):
         if isinstance(padding, str):
             raise ConfigurationError(f"padding must be an integer, a pair, 'half' or 'full', got {padding!r}")
