@@ -70,7 +70,7 @@ class Child:
             if self.process.wait():
                 self.log.seek(0)
                 what = f"{self.module} ended with status {self.process.returncode}"
-                raise WorkerFailed(f"{what}: {self.log.read().strip()[-1000:]}")
+                raise WorkerFailed(one_line(f"{what}: {self.log.read().strip()}"))
 
     def ready(self, seconds: float) -> None:
         """Return once it has printed its first line, by which it says that it has compiled all."""
@@ -93,6 +93,12 @@ class Child:
             self.process.stdin.close()
         self.process.stdout.close()
         self.log.close()
+
+
+def one_line(failure: str) -> str:
+    """How a process ended, and the last line that it said, without the traceback before it."""
+    what, _, said = failure.partition(": ")
+    return f"{what}: {said.strip().splitlines()[-1][-500:]}" if said.strip() else failure
 
 
 class OutOfTime(Exception):

@@ -15,7 +15,7 @@ import pathlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from bench.gpu_host import SHARE, Budget, CompileFolders, OutOfTime, ended
+from bench.gpu_host import SHARE, Budget, CompileFolders, OutOfTime, ended, one_line
 from bench.pairing import Worker, WorkerFailed, difference, disturbance, ratio, write_problem
 from bench.problem import Problem, load
 
@@ -151,6 +151,8 @@ def attempt(call, worker: Worker, seconds: float) -> object:
     try:
         with ended(worker.process, seconds):
             return call()
+    except WorkerFailed as failure:
+        return one_line(str(failure))
     except FAILURES as failure:
         return str(failure)
 

@@ -29,6 +29,7 @@ class DryRun(Measured):
     track_products = tracked("products")
     track_nodes = tracked("nodes")
     track_host_milliseconds = tracked("host milliseconds", "ms")
+    track_graph_milliseconds = tracked("host milliseconds as a graph", "ms")
 
     def setup_cache(self):
         return if_available(measured)

@@ -8,10 +8,12 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 
 import pytest
 
 from bench import gpu_speed, make_bundle
+from bench.ahead import stocks_losses
 from fastvae import devices
 from tests import cuda_device
 from tests.conftest import compile_cache, required_device
@@ -40,6 +42,7 @@ def ahead(cuda_process, tmp_path_factory):
     cuda_process("bench.keep_compiled", str(folder), "bench.gpu_training", "--steps", "1", "--quick")
     for path in glob.glob(os.path.join(compile_cache("cuda"), "compiledir_*", "tmp*", "m*.so")):
         shutil.copy(path, folder / "modules")
+    (folder / "stock.json").write_text(json.dumps(stocks_losses(quick=True)))
     return folder
 
 
@@ -64,6 +67,7 @@ def rehearsal(bundle, computing_device, tmp_path_factory):
     command = [str(bundle[1] / "bin/python"), "-m", "bench.gpu_report", "--out", "report", "--quick", "--minutes", "15"]
     command += ["--torch-python", "/nonexistent/python"]
     environ |= cuda_device.environ(computing_device)
+    environ["FASTVAE_CUDA_PATH"] += f":{sysconfig.get_paths()['purelib']}"  # nvrtc, as the host's PyTorch brings it
     done = subprocess.run(command, env=environ, cwd=home, capture_output=True, text=True, timeout=1000)
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads((home / "report/report.json").read_text()), (home / "report/report.md").read_text(), done.stderr

@@ -2,7 +2,7 @@
 
 Kernels run: the driver decodes the PTX that nvrtc makes and takes each instruction for 32 lanes at once (`ptx/`).
 Launches, copies, synchronisations, allocations and library calls are counted. Work in a stream waits until somebody
-waits for it.
+waits for it; a stream that is captured as a CUDA graph keeps it (`graphs.c`).
 
     build       compile the driver and the libraries into a folder
     environ     the variables under which a process of its own finds them
@@ -12,7 +12,8 @@ waits for it.
 
 Variables of that process: TEST_DEVICE_CHECK=1 (bounds, alignment, use after free, reads of what nobody wrote, races,
 barriers that not all threads reach, pinned memory read before a synchronisation; wants CHECKING_FLAGS too),
-TEST_DEVICE_ORDER=seed (a random order of blocks, warps, lanes and streams), TEST_DEVICE_LOG=file.
+TEST_DEVICE_ORDER=seed (a random order of blocks, warps, lanes and streams), TEST_DEVICE_LOG=file,
+TEST_DEVICE_EXECUTE=0 (kernels and libraries' calls compute nothing: the time is the host's).
 TEST_DEVICE_CACHE, where it is built: a folder that keeps what was compiled, by its content.
 """
 
@@ -131,6 +132,11 @@ def _text_of(function, size=1 << 20):
     text = ctypes.create_string_buffer(size)
     function(text, ctypes.c_size_t(size))
     return text.value.decode()
+
+
+def living_graphs():
+    """How many CUDA graphs nobody has destroyed yet."""
+    return _libraries()[0].device_living_graphs()
 
 
 def findings():

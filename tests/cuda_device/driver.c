@@ -4,6 +4,7 @@
    TEST_DEVICE_DRIVER (13000), TEST_DEVICE_CAPABILITY (90), TEST_DEVICE_DEVICES (1), TEST_DEVICE_STATUS (0): its answers.
    TEST_DEVICE_PTX: a folder to which the PTX of every kernel goes. */
 #include "counters.h"
+#include "graphs.h"
 #include "launches.h"
 #include "memory.h"
 #include "pinned.h"
@@ -66,6 +67,8 @@ int cuMemGetInfo_v2(size_t *unused, size_t *total) {
 
 int cuMemAlloc_v2(pointer *memory, size_t size) {
   COUNT();
+  int refused = graphs_admit_unsafe();
+  if (refused) return refused;
   device_lock();
   *memory = memory_new(size, DEVICE_MEMORY);
   device_unlock();
@@ -96,6 +99,8 @@ int cuMemFreeHost(void *memory) { return freed((pointer)memory); }
 
 int cuMemcpyHtoD_v2(pointer to, const void *from, size_t size) {
   COUNT();
+  int refused = graphs_admit(NULL);
+  if (refused) return refused;
   device_enqueue(NULL, device_copy_now("copy to device", (void *)to, from, size));
   device_synchronize(NULL);
   return 0;
@@ -104,26 +109,34 @@ int cuMemcpyHtoD_v2(pointer to, const void *from, size_t size) {
 /* Pageable memory is read at once, pinned memory when the copy's turn comes. */
 int cuMemcpyHtoDAsync_v2(pointer to, const void *from, size_t size, void *stream) {
   COUNT();
-  device_enqueue(stream, (is_pinned(from) ? device_copy : device_copy_now)("copy to device", (void *)to, from, size));
+  int refused = graphs_admit(stream);
+  if (refused) return refused;
+  device_enqueue(stream, (is_pinned(from) || graphs_capture(stream) ? device_copy : device_copy_now)("copy to device", (void *)to, from, size));
   return 0;
 }
 
 /* Returns with the bytes in pageable memory, and before in pinned memory. */
 int cuMemcpyDtoHAsync_v2(void *to, pointer from, size_t size, void *stream) {
   COUNT();
+  int refused = graphs_admit(stream);
+  if (refused) return refused;
   device_enqueue(stream, device_copy("copy to host", to, (void *)from, size));
-  if (!is_pinned(to)) device_synchronize(stream);
+  if (!is_pinned(to) && !graphs_capture(stream)) device_synchronize(stream);
   return 0;
 }
 
 int cuMemcpyDtoDAsync_v2(pointer to, pointer from, size_t size, void *stream) {
   COUNT();
+  int refused = graphs_admit(stream);
+  if (refused) return refused;
   device_enqueue(stream, device_copy("copy", (void *)to, (void *)from, size));
   return 0;
 }
 
 int cuMemsetD8Async(pointer to, unsigned char value, size_t size, void *stream) {
   COUNT();
+  int refused = graphs_admit(stream);
+  if (refused) return refused;
   device_enqueue(stream, device_fill("fill", (void *)to, value, 1, size));
   return 0;
 }
@@ -142,10 +155,27 @@ int cuEventElapsedTime(float *milliseconds, struct event *from, struct event *to
 
 int cuStreamCreate(struct stream **stream, unsigned flags) { *stream = stream_new(!(flags & 1)); return 0; }
 int cuStreamWaitEvent(void *stream, struct event *event, unsigned flags) { stream_wait_event(stream, event); return 0; }
-int cuStreamSynchronize(void *stream) { COUNT(); device_synchronize(stream); return 0; }
-int cuStreamQuery(void *stream) { return stream_is_done(stream) ? 0 : NOT_READY; }
+
+int cuStreamSynchronize(void *stream) {
+  COUNT();
+  int refused = graphs_admit_wait(stream);
+  if (!refused) device_synchronize(stream);
+  return refused;
+}
+
+int cuStreamQuery(void *stream) {
+  int refused = graphs_admit_wait(stream);
+  return refused ? refused : stream_is_done(stream) ? 0 : NOT_READY;
+}
+
 int cuStreamDestroy_v2(void *stream) { stream_end(stream); return 0; }
-int cuCtxSynchronize(void) { COUNT(); device_finish(); return 0; }
+
+int cuCtxSynchronize(void) {
+  COUNT();
+  int refused = graphs_admit_wait(NULL);
+  if (!refused) device_finish();
+  return refused;
+}
 
 /* The linker hands the PTX through; a module is its PTX. */
 int cuLinkCreate(unsigned n, int *options, void **values, char **state) {
@@ -206,6 +236,8 @@ int cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsign
   if (shown < 0) shown = setting("TEST_DEVICE_TRACE", 0);
   if (shown)
     fprintf(stderr, "%s (%u %u %u) (%u %u %u)\n", ((struct function *)function)->name, gx, gy, gz, bx, by, bz);
+  int refused = graphs_admit(stream);
+  if (refused) return refused;
   if (extra || !admissible(grid, block, shared)) return INVALID_VALUE;
   device_enqueue(stream, device_launch(function, grid, block, shared, arguments));
   return 0;

@@ -2,12 +2,10 @@
 
    As the driver does, a launch takes what a graph was made of: addresses and scalars of the time of its capture. One
    capture at a time is all that a test needs. Calls that the driver refuses in a capture end it here too; so do calls
-   about graphs that nobody here makes, by not being there.
-
-   TEST_DEVICE_EXECUTE=0: launches of graphs run nothing, so that the host's time for them is seen. */
+   about graphs that nobody here makes, by not being there. */
 #include "graphs.h"
 #include "counters.h"
-#include "device.h"
+#include "streams.h"
 
 enum { INVALID_VALUE = 1, OUT_OF_MEMORY = 2, INVALID_HANDLE = 400 };
 enum { GLOBAL, THREAD_LOCAL, RELAXED };
@@ -130,16 +128,14 @@ int cuGraphInstantiateWithFlags(void **executable, void *graph, unsigned long lo
 }
 
 int cuGraphLaunch(void *executable, void *stream) {
-  static int executes = -1;
   static struct counter *nodes;
   COUNT();
   struct graph *g = found(executable, 1);
   if (!g) return INVALID_HANDLE;
   if (graphs_capture(stream)) return ended(CAPTURE_UNSUPPORTED); /* a graph in a graph, which nobody here makes */
-  if (executes < 0) executes = !getenv("TEST_DEVICE_EXECUTE") || atoi(getenv("TEST_DEVICE_EXECUTE"));
   if (!nodes) nodes = counter("graph_nodes");
   nodes->count += g->n;
-  for (size_t i = 0; i < g->n && executes; i++) device_enqueue(stream, device_copy_of(g->nodes[i]));
+  for (size_t i = 0; i < g->n && device_executes(); i++) device_enqueue(stream, device_copy_of(g->nodes[i]));
   return 0;
 }
 

@@ -86,10 +86,18 @@ void device_run(struct operation *o) {
   if (all_there) o->run(o->payload, o);
 }
 
+int device_executes(void) {
+  static int executes = -1;
+  if (executes < 0) executes = !getenv("TEST_DEVICE_EXECUTE") || atoi(getenv("TEST_DEVICE_EXECUTE"));
+  return executes;
+}
+
+static int is_transfer(const struct operation *o) { return !strncmp(o->name, "copy", 4) || !strcmp(o->name, "fill"); }
+
 static void run_operation(struct operation *o) {
   checks_begin(o->name);
   pinned_release(o);
-  device_run(o);
+  if (device_executes() || is_transfer(o)) device_run(o);
   launch_logged(o, checks_end());
   free(o);
 }

@@ -18,6 +18,9 @@ void stream_wait_event(struct stream *, struct event *);    /* on the device */
 int event_is_done(struct event *);
 double event_time(struct event *);     /* milliseconds */
 
+/* TEST_DEVICE_EXECUTE=0: kernels and libraries' calls compute nothing, so that the host's time for them is seen. */
+int device_executes(void);
+
 /* One thread at a time uses the device. */
 void device_lock(void);
 void device_unlock(void);

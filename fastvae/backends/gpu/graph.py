@@ -82,6 +82,7 @@ class StepGraph:
         self._known = self._crossed = None  # what the last step read, to see that this one reads the same
         self._warm_up, self._unrecorded = WARM_UP, 0
         self._recording = self._given_up = False
+        self._failed: Any = None  # the Op that could not be recorded
 
     def __call__(self) -> Any:
         """Take one step; what the function returns."""
@@ -133,9 +134,10 @@ class StepGraph:
         for place in places:
             try:
                 self._thunks[place]()
-            except Exception as error:
+            except Exception:
                 if self._recording:  # the values of operands, which Theano's message shows, cannot be read now
-                    raise RuntimeError(f"{self._nodes[place].op}: {error}") from error
+                    self._failed = self._nodes[place].op
+                    raise
                 raise_with_op(self._nodes[place], self._thunks[place], storage_map=self._cells)
 
     def _compute(self):
@@ -159,8 +161,8 @@ class StepGraph:
             self._copy_back()
             self._graph = module.end_recording()
         except Exception as error:
-            refused = module.abandon_recording()
-            self._give_up(": ".join(filter(None, [str(error).splitlines()[0], refused])))
+            reason = module.abandon_recording() or (str(error) or type(error).__name__).splitlines()[0]
+            self._give_up(reason if self._failed is None else f"{self._failed}: {reason}")
         except BaseException:
             for cell, value in host:
                 cell[0] = value

@@ -21,6 +21,7 @@ from theano.gpuarray.type import GpuArrayConstant, GpuArrayType
 from theano.tensor.subtensor import get_idx_list
 
 from fastvae.backends.gpu.fused.places import CTYPES, Place, broadcast
+from fastvae.backends.gpu.ops.into_zeros import IntoZeros
 from fastvae.backends.gpu.rows import GpuRowsInRange
 
 NAN, INFINITY = 'nan("")', "__longlong_as_double(0x7ff0000000000000LL)"
@@ -49,7 +50,7 @@ def is_fused(node):
         return (
             isinstance(node.inputs[0], tt.Constant) and len({v.dtype for v in (*node.inputs[1:], *node.outputs)}) == 1
         )
-    return isinstance(op, (GpuAlloc, GpuRowsInRange))
+    return isinstance(op, (GpuAlloc, GpuRowsInRange, IntoZeros))
 
 
 def _is_known(variable):
@@ -104,6 +105,8 @@ def shape_of(node, shapes, values):
             return whole
         _fits(node, shapes[node.inputs[1]], whole)
         return first
+    if isinstance(op, IntoZeros):
+        return _holding(op, first, tuple(int(values[v]) for v in node.inputs[1:]))
     if isinstance(op, GpuAlloc):
         shape = tuple(int(values[v]) for v in node.inputs[1:])
         _fits(node, first, shape)
@@ -143,6 +146,15 @@ def _reshaped(old, new):
     if -1 in new or math.prod(new) != size:
         raise ValueError(f"total size of new array must be unchanged: {old} does not become {tuple(new)}")
     return tuple(new)
+
+
+def _holding(op, part, whole):
+    """The shape of zeros that hold a part at a slice."""
+    for n, start, step, size in zip(part, op.abstract_op.starts, op.abstract_op.steps, whole):
+        first = start + size if start < 0 else start
+        if n and not 0 <= first + (n - 1) * step < size:
+            raise ValueError(f"{op}: shape {part} does not fit into zeros of shape {whole}")
+    return whole
 
 
 def _joined(node, shapes):
@@ -245,6 +257,8 @@ class Values:
             self._row(scope, node, place, kind, name)
         elif isinstance(op, GpuJoin):
             self._part(scope, node, place, kind, name)
+        elif isinstance(op, IntoZeros):
+            self._placed(scope, node, place, kind, name)
         else:
             self._changed(scope, node, place, kind, name)
 
@@ -279,6 +293,20 @@ class Values:
             lines += [*inner.lines, f"{name} = {got};", "}"]
             start += length
         scope.lines += lines
+
+    def _placed(self, scope, node, place, kind, name):
+        """The value of zeros that hold an array at a slice."""
+        op, part, inner = node.op.abstract_op, self.shapes[node.inputs[0]], scope.inner()
+        scope.lines.append(f"{kind} {name} = 0;")
+        if 0 in part:
+            return
+        tests, axes = [], []
+        for e, n, start, step, size in zip(scope.axes(place), part, op.starts, op.steps, place.shape):
+            behind = _moved(scope, e, -(start + size if start < 0 else start))  # wraps where it is before the start
+            tests += [f"{behind} < {(n - 1) * step + 1}"] + [f"{behind} % {step} == 0"] * (step > 1)
+            axes.append(inner.computed(f"{behind} / {step}") if step > 1 else behind)
+        got = self.value(inner, node.inputs[0], Place(part, axes))
+        scope.lines += [f"if ({' && '.join(tests)}) {{", *inner.lines, f"{name} = {got};", "}"]
 
     def _changed(self, scope, node, place, kind, name):
         """The value of an array that other numbers are added to, or put into, in a part of it."""
