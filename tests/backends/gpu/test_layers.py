@@ -1,11 +1,10 @@
-"""On the tests' CUDA device: Ops of images compute what numpy does, users' networks what the CPU does, in few launches."""
+"""On the tests' CUDA device: Ops of images compute what numpy does, users' networks what the CPU does; launches."""
 
 import json
 
 import numpy as np
 import pytest
 
-from tests import cuda_device
 from tests.backends.gpu import toy_networks
 
 # Launches and nodes of a step at most, beside convolutions and products: with stock's batch norm, pooling and
@@ -60,9 +59,8 @@ def test_training_is_that_of_the_cpu(on_device, name):
 
 
 def test_nothing_is_found_wrong_and_numbers_do_not_depend_on_the_order(cuda_process, tmp_path, on_device):
-    environ = dict(TEST_DEVICE_CHECK="1", TEST_DEVICE_ORDER="7")
-    path, flags = tmp_path / "trained.npz", f",{cuda_device.CHECKING_FLAGS}"
-    report = json.loads(cuda_process("tests.backends.gpu.layers_program", path, "check", flags=flags, **environ))
+    path, options = tmp_path / "trained.npz", dict(checked=True, TEST_DEVICE_ORDER="7")
+    report = json.loads(cuda_process("tests.backends.gpu.layers_program", path, "check", **options))
     assert report["findings"] == [] and max(report["errors"].values()) < 1e-5
     with np.load(path) as arrays:
         for name, value in arrays.items():
