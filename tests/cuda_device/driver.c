@@ -239,7 +239,9 @@ int cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsign
   int refused = graphs_admit(stream);
   if (refused) return refused;
   if (extra || !admissible(grid, block, shared)) return INVALID_VALUE;
+  device_lock(); /* its first launch decodes it */
   device_enqueue(stream, device_launch(function, grid, block, shared, arguments));
+  device_unlock();
   return 0;
 }
 

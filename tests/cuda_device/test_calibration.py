@@ -40,6 +40,19 @@ def test_convolutions_are_those_of_theanos_own_ops_compiled_with_the_wrapper_hea
 
 
 @pytest.mark.parametrize(
+    "layer, theirs",
+    [
+        ("pooling", {"GpuDnnPool", "GpuDnnPoolGrad"}),
+        ("batch normalisation", {"GpuDnnBatchNorm", "GpuDnnBatchNormGrad"}),
+    ],
+)
+def test_theanos_own_layers_call_cudnn_and_give_numpys_numbers(stock, layer, theirs):
+    names, error = stock["layers"][layer]
+    assert theirs <= set(names)
+    assert error < 1e-6
+
+
+@pytest.mark.parametrize(
     "action, figure",
     [
         ("to_device", "host_to_device"),

@@ -105,8 +105,8 @@ def policies():
         library.open_cudnn(path, *flags)
         function = function_of(abstract_op, values)
         cuda_device.reset()
-        function(*map(on_device, values))
-        counted[name] = cuda_device.counts()
+        (got,) = function(*map(on_device, values))
+        counted[name] = {**cuda_device.counts(), "error": error(got, expected(abstract_op, *values)[0])}
     library.open_cudnn(path, False, True, False)
     os.environ["TEST_DEVICE_WORKSPACE"] = str(1 << 31)  # leaves algorithm 0, which is not deterministic
     try:

@@ -59,7 +59,7 @@ def test_training_is_that_of_the_cpu(on_device, name):
 
 
 def test_nothing_is_found_wrong_and_numbers_do_not_depend_on_the_order(cuda_process, tmp_path, on_device):
-    path, options = tmp_path / "trained.npz", dict(checking=True, TEST_DEVICE_ORDER="7")
+    path, options = tmp_path / "trained.npz", dict(checked=True, TEST_DEVICE_ORDER="7")
     report = json.loads(cuda_process("tests.backends.gpu.layers_program", path, "check", **options))
     assert report["findings"] == [] and max(report["errors"].values()) < 1e-5
     with np.load(path) as arrays:

@@ -5,14 +5,14 @@
 
 struct label { char *name; u32 at; };
 struct jump { u32 instruction; const char *label; const struct statement *from; };
-struct table { char *name; char *labels[64]; int n; };
+struct table { const char *name; char *labels[128]; int n; }; /* of brx.idx */
 
 /* A function that the kernel calls: decoded once, behind the kernel's own code. */
 struct called {
   const struct routine *routine;
   u32 entry, back; /* where it starts; the row of where to return to */
   struct symbol arguments[16], results[4];
-  int n_arguments, n_results, decoded;
+  int n_arguments, n_results;
 };
 
 struct decoder {
@@ -23,6 +23,7 @@ struct decoder {
   LIST(struct symbol, symbols);
   LIST(struct label, labels);
   LIST(struct jump, jumps);
+  LIST(struct table, tables);
   LIST(struct called *, calls);
   LIST(u32, scopes); /* how many symbols there were when each { began */
   u32 carry;

@@ -271,6 +271,35 @@ static void jump(struct decoder *d) {
   *APPEND(d, jumps) = (struct jump){d->kernel->n_code - 1, s->operands[0], s};
 }
 
+/* brx.idx: one of the labels of a table. */
+static void jump_by_table(struct decoder *d) {
+  char **operands = (char **)d->now->operands;
+  u32 k = 0;
+  while (k < d->n_tables && strcmp(d->tables[k].name, operands[1])) k++;
+  if (k == d->n_tables) unknown(d, "no such table");
+  u32 index = source(d, operands[0], 'w');
+  for (int i = 0; i < d->tables[k].n; i++) { /* a comparison and a branch for each */
+    u32 equal = new_row(d, 1);
+    struct instruction *in = emit(d, entry_of("setp.eq.u32")->run);
+    in->a = index;
+    in->b = constant_row(d, i, 4);
+    in->d = equal;
+    emit(d, branch_if)->a = equal;
+    *APPEND(d, jumps) = (struct jump){d->kernel->n_code - 1, d->tables[k].labels[i], d->now};
+  }
+  emit(d, trap);
+}
+
+/* isspacep: whether a generic address is of a space. */
+static void ask_space(struct decoder *d, char **parts, int n) {
+  u32 row = source(d, d->now->operands[1], 'x');
+  struct target t = target(d, d->now->operands[0], 'p');
+  struct instruction *in = emit(d, is_in_space);
+  in->a = row;
+  in->d = t.row;
+  in->space = space_of(parts, n);
+}
+
 static void barrier(struct decoder *d, char **parts, int n) {
   char **operands = (char **)d->now->operands;
   int n_operands = d->now->n_operands, reduces = has(parts, n, "red");
@@ -298,49 +327,54 @@ static void barrier(struct decoder *d, char **parts, int n) {
   in->value = has(parts, n, "popc") ? 'p' : has(parts, n, "and") ? 'a' : 'o';
 }
 
-static void lanes_together(struct decoder *d, char **parts, int n) {
-  char **operands = (char **)d->now->operands, into[128], *second;
-  snprintf(into, sizeof into, "%s", operands[0]);
-  if ((second = strchr(into, '|'))) *second++ = 0;
-  int synchronised = has(parts, n, "sync");
-  struct instruction in = {0};
-  behaviour *run;
-  char kind = 'w';
+/* redux: the sign of the operation that reduce_warp knows. */
+static s64 reduction_of(struct decoder *d, const char *operation, const char *type) {
+  static const struct { const char *name; char of_signed, of_unsigned; } reductions[] = {
+      {"add", '+', '+'}, {"and", '&', '&'}, {"or", '|', '|'}, {"xor", '^', '^'}, {"min", 's', 'u'}, {"max", 'S', 'U'}};
+  for (u32 i = 0; i < sizeof reductions / sizeof *reductions; i++)
+    if (!strcmp(operation, reductions[i].name))
+      return type[0] == 's' ? reductions[i].of_signed : reductions[i].of_unsigned;
+  unknown(d, operation);
+}
+
+/* What shfl, vote, match, redux and activemask are given, in an instruction that has no place yet; its result's kind. */
+static char lanes_given(struct decoder *d, char **parts, int n, struct instruction *in) {
+  char **operands = (char **)d->now->operands;
+  int synchronised = has(parts, n, "sync"), width = type_width(parts[n - 1]);
   if (!strcmp(parts[0], "activemask")) {
-    run = active_mask;
+    in->run = active_mask;
   } else if (!strcmp(parts[0], "shfl")) {
-    run = shuffle;
-    in.value = parts[n - 2][0];
-    in.a = source(d, operands[1], 'w');
-    in.b = source(d, operands[2], 'w');
-    in.c = source(d, operands[3], 'w');
-    if ((in.negated = synchronised)) in.e = source(d, operands[4], 'w');
+    in->run = shuffle;
+    in->value = parts[n - 2][0];
+    in->a = source(d, operands[1], 'w');
+    in->b = source(d, operands[2], 'w');
+    in->c = source(d, operands[3], 'w');
+    if ((in->negated = synchronised)) in->e = source(d, operands[4], 'w');
   } else if (!strcmp(parts[0], "vote")) {
-    run = vote;
-    in.value = parts[n - 2][1] == 'a' ? 'b' : parts[n - 2][1]; /* any, all, uni, ballot */
-    kind = in.value == 'b' ? 'w' : 'p';
-    if (has(parts, n, "all")) in.value = 'l';
-    in.a = source_predicate(d, operands[1], &in.negated);
-    if ((in.align = synchronised)) in.b = source(d, operands[2], 'w');
+    in->run = vote;
+    in->value = has(parts, n, "ballot") ? 'b' : has(parts, n, "any") ? 'n' : has(parts, n, "all") ? 'l' : 'u';
+    in->a = source_predicate(d, operands[1], &in->negated);
+    if ((in->align = synchronised)) in->b = source(d, operands[2], 'w');
+    return in->value == 'b' ? 'w' : 'p';
   } else {
-    int is_match = !strcmp(parts[0], "match"), width = type_width(parts[n - 1]);
-    const char *how = parts[1];
-    run = !is_match ? reduce_warp : !strcmp(how, "any") ? match_any : match_all;
-    in.a = source(d, operands[1], width == 8 ? 'x' : 'w');
-    in.b = source(d, operands[2], 'w');
-    in.value = is_match ? 8 * width : 0;
-    if (!is_match) {
-      int is_unsigned = parts[n - 1][0] == 'u';
-      in.value = !strcmp(how, "sync") ? 0 : 0;
-      how = parts[2];
-      in.value = !strcmp(how, "add") ? '+' : !strcmp(how, "and") ? '&' : !strcmp(how, "or") ? '|'
-                 : !strcmp(how, "xor") ? '^' : !strcmp(how, "min") ? (is_unsigned ? 'u' : 's') : is_unsigned ? 'U' : 'S';
-    }
+    int is_match = !strcmp(parts[0], "match");
+    in->run = !is_match ? reduce_warp : has(parts, n, "any") ? match_any : match_all;
+    in->a = source(d, operands[1], width == 8 ? 'x' : 'w');
+    in->b = source(d, operands[2], 'w');
+    in->value = is_match ? 8 * width : reduction_of(d, parts[2], parts[n - 1]);
   }
+  return 'w';
+}
+
+static void lanes_together(struct decoder *d, char **parts, int n) {
+  char into[128], *second;
+  struct instruction in = {0};
+  char kind = lanes_given(d, parts, n, &in);
+  snprintf(into, sizeof into, "%s", d->now->operands[0]);
+  if ((second = strchr(into, '|'))) *second++ = 0;
   struct target t = target(d, trimmed(into), kind);
   in.d = t.row;
   in.target = second ? target(d, trimmed(second), 'p').row : 0;
-  in.run = run;
   in.from = d->now;
   *APPEND(d->kernel, code) = in;
   finish_target(d, t);
@@ -453,6 +487,8 @@ int decode_special(struct decoder *d, char **parts, int n) {
   else if (is(name, "set") || is(name, "slct")) select_number(d, parts, n);
   else if (is(name, "addc") || is(name, "subc") || is(name, "madc") || has(parts, n, "cc")) carry(d, parts, n);
   else if (is(name, "bra")) jump(d);
+  else if (is(name, "brx")) jump_by_table(d);
+  else if (is(name, "isspacep")) ask_space(d, parts, n);
   else if (is(name, "bar") || is(name, "barrier")) barrier(d, parts, n);
   else if (is(name, "shfl") || is(name, "vote") || is(name, "match") || is(name, "redux") || is(name, "activemask"))
     lanes_together(d, parts, n);
