@@ -155,8 +155,8 @@ def order(seed):
 def launches(log):
     """The operations in a file of TEST_DEVICE_LOG, in the order in which they ran.
 
-    A dict each: `name`, `grid` and `block` (0, 0, 0 for a copy or a library's call), unique bytes `read` and
-    `written`, `flop`.
+    A dict each: `name`, `module` (of a kernel, whose name may be that of others: its PTX, hashed), `grid` and `block`
+    (0, 0, 0 for a copy or a library's call), unique bytes `read` and `written`, `flop`.
     """
     with open(log) as lines:
         return [json.loads(line) for line in lines]
