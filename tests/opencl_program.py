@@ -11,6 +11,7 @@ import theano.tensor as tt
 from fastvae.backends.abstract import AdamStep
 from fastvae.elbo import vae_model
 from fastvae.training.parts import Part
+from tests.backends.gpu import toy_networks
 from tests.cuda_device import without_host_code
 
 SHAPES = [(), (1,), (3,), (2, 3), (4, 1), (5, 2, 3), (3, 4), (7,), (2, 2), (6,), (1, 5), (300, 7), (11,), (13,), (2, 9)]
@@ -80,6 +81,12 @@ def training():
     return {"hist": hist, "loss": hist[0], **AfterTheFirst.gradients}
 
 
+def network():
+    """What two steps make of a user's network with batch normalisation, pooling and upsampling."""
+    arrays = toy_networks.trained(*toy_networks.STEPS["pooled-bn"](), n_steps=2)
+    return {f"{i}": value for i, value in enumerate(arrays)}
+
+
 def main(path):
     without_host_code()
     report = {
@@ -87,6 +94,7 @@ def main(path):
         "Adam in place": adam_in_place(),
         "Adam beside": adam_beside(),
         "MLPVAE": training(),
+        "pooled-bn": network(),
     }
     flat = {f"{part}: {name}": value for part, values in report.items() for name, value in values.items()}
     np.savez(path, device=theano.config.device, **flat)

@@ -52,6 +52,12 @@ def test_adam_does_what_it_does_on_the_cpu_in_place_and_beside(reports):
     assert max(errors.values()) < 1e-6
 
 
+def test_a_users_network_with_batch_norm_and_pooling_is_the_cpus(reports):
+    errors = {name: error(reports, name) for name in reports["cpu"] if name.startswith("pooled-bn")}
+    assert len(errors) == 68
+    assert max(errors.values()) < 1e-4
+
+
 def test_fifty_iterations_learn(reports):
     ours, reference = (reports[profile]["MLPVAE: hist"] for profile in ("opencl", "cpu"))
     assert len(ours) == 50 and ours[-10:].mean() < 0.8 * ours[:10].mean()
