@@ -185,7 +185,7 @@ def runs_in_python(step):
 
 @pytest.fixture(scope="session")
 def computing_device(tmp_path_factory):
-    """The folder of a dry-run CUDA device, see `tests.cuda_device`; skips where what it needs is not installed."""
+    """The folder of the tests' CUDA device, see `tests.cuda_device`; skips where what it needs is not installed."""
     missing = [devices.pygpu(), devices.gpuarray_headers(), cuda_libraries.find()[1]]
     required_device([finding for finding in missing if not finding.found])
     return cuda_device.build(tmp_path_factory.mktemp("cuda_device"))
@@ -259,7 +259,7 @@ def last_line_of(module, *arguments, flags="", cache="", status=0, **environ):
 
 @pytest.fixture(scope="session")
 def cuda_process(computing_device):
-    """Run a module on the dry-run device in a process of its own and return the last line that it prints."""
+    """Run a module on the tests' device in a process of its own and return the last line that it prints."""
     os.makedirs(compile_cache("cuda"), exist_ok=True)
     os.makedirs(compile_cache("stock"), exist_ok=True)
     with contextlib.suppress(FileExistsError):  # stock's processes that these start find what others compiled

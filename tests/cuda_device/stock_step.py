@@ -1,4 +1,4 @@
-"""Run stock PyMC3's step of the seed model on the dry-run device, provoke each counter once, and compare convolutions
+"""Run stock PyMC3's step of the seed model on the tests' device, provoke each counter once, and compare convolutions
 with those of theano's own cuDNN Ops, compiled with the wrapper header; JSON on the output."""
 
 import json

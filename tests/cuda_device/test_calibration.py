@@ -1,4 +1,4 @@
-"""The dry-run device counts what it should: stock's step gives the figures that are known of it."""
+"""The tests' device counts what it should: stock's step gives the figures that are known of it."""
 
 import ctypes
 import json

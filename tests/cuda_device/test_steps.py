@@ -45,7 +45,7 @@ def distance(got, wanted):
 
 
 def differ_in_bits(folder, kind, seed):
-    got, wanted = (np.load(folder / f"{kind}.cuda0.{name}.npz") for name in (seed, None))
+    got, wanted = (np.load(folder / f"{kind}.cuda.{name}.npz") for name in (seed, None))
     return [name for name in wanted.files if got[name].tobytes() != wanted[name].tobytes()]
 
 
@@ -55,7 +55,7 @@ def test_nothing_is_found_in_the_steps_of_both_models(findings):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_losses_gradients_and_parameters_are_the_cpus(findings, folder, on_cpu, kind):
-    got, wanted = np.load(folder / f"{kind}.cuda0.None.npz"), on_cpu(kind)
+    got, wanted = np.load(folder / f"{kind}.cuda.None.npz"), on_cpu(kind)
     assert sorted(got.files) == sorted(wanted.files) and len(got["losses"]) == 5
     for name in wanted.files:
         assert distance(got[name], wanted[name]) < (1e-4 if name.startswith("state") else 1e-5), name

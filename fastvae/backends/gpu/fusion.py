@@ -127,7 +127,7 @@ def levels(fgraph):
             ),
             default=0,
         )
-    last = max(earliest.values(), default=0)
+    last = max((earliest[node] for node in order if is_fused(node)), default=0)
     depth: dict = {}
     for node in filter(is_fused, order):
         depth[node] = max(

@@ -1,4 +1,4 @@
-"""What the tests beside run on the dry-run device, in one process: cuDNN's Op on numbers, and the seed model's step.
+"""What the tests beside run on the tests' device, in one process: cuDNN's Op on numbers, and the seed model's step.
 
 JSON on the output: the norm-wise error of every case, what was counted, and what was refused; with the argument `step`
 only what the step counts, with `host time` that and the host's milliseconds a step, also as a CUDA graph.

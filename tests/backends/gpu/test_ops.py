@@ -1,4 +1,4 @@
-"""On the dry-run device: cuDNN's Op computes what numpy does, in strict float32, and the seed step has 17 of them."""
+"""On the tests' device: cuDNN's Op computes what numpy does, in strict float32, and the seed step has 17 of them."""
 
 import json
 import pathlib

@@ -47,8 +47,11 @@ void finish_target(struct decoder *, struct target);
 void resize(struct decoder *, u32 to, u32 to_width, u32 from, u32 from_width, int with_sign);
 _Noreturn void unknown(struct decoder *, const char *why);
 
-/* special.c's instructions: those that are not in a table */
-int decode_special(struct decoder *, char **parts, int n);
-void plain(struct decoder *, const char *name, char *operands[], int n_operands);
+/* decode.c: an instruction of a table by its name */
 const struct entry *entry_of(const char *name);
+void plain(struct decoder *, const char *name, char *operands[], int n_operands);
+
+/* special.c: 1 if the instruction is one that no table has; calls.c */
+int decode_special(struct decoder *, char **parts, int n);
+void decode_call(struct decoder *);
 #endif

@@ -2,7 +2,12 @@
 
    A kernel is decoded to instructions, each a C function with the places of its operands. A register is a row of 32
    values, and a row's place is its offset in the warp's memory; constants and special registers are rows too. Lanes that
-   branch apart have program counters of their own and are run group by group (execute.c). */
+   branch apart have program counters of their own and are run group by group.
+
+       statements.c, module.c                       text -> statements, routines, variables
+       decode.c, operands.c, special.c, calls.c     statements -> instructions
+       arithmetic.c, conversions.c, access.c, control.c, warp.c     what instructions do
+       execute.c                                    grids, blocks, warps */
 #ifndef MACHINE_H
 #define MACHINE_H
 #include <stddef.h>
