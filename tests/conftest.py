@@ -110,6 +110,9 @@ def compile_cache(name=""):
     return os.path.join(theano.config.base_compiledir, name).rstrip("/")
 
 
+os.environ.setdefault("TEST_DEVICE_CACHE", compile_cache("cuda_device"))  # compiled once a run
+
+
 def pocl():
     """Variables under which PoCL keeps the kernels of a run, and compiles them three times as fast."""
     return {"POCL_CACHE_DIR": compile_cache("pocl"), "POCL_EXTRA_BUILD_FLAGS": "-cl-opt-disable"}
@@ -182,7 +185,7 @@ def runs_in_python(step):
 
 @pytest.fixture(scope="session")
 def computing_device(tmp_path_factory):
-    """The folder of a dry-run CUDA device, see `tests.cuda_device`; skips where what it needs is not installed."""
+    """The folder of the tests' CUDA device, see `tests.cuda_device`; skips where what it needs is not installed."""
     missing = [devices.pygpu(), devices.gpuarray_headers(), cuda_libraries.find()[1]]
     required_device([finding for finding in missing if not finding.found])
     return cuda_device.build(tmp_path_factory.mktemp("cuda_device"))
@@ -194,20 +197,25 @@ def pytests(request):
     started = {}
 
     def pytest_on(gpu):
-        if gpu not in started:
-            if gpu == "cuda":
-                environ = cuda_device.environ(request.getfixturevalue("computing_device"))
-            else:
-                required_device(devices.missing_for(gpu))
-                environ = {"FASTVAE_PROFILE": gpu}
+        if gpu not in started or not started[gpu].lives:
             files = {item.location[0] for item in request.session.items if on_devices.device_of(item) == gpu}
-            environ = {**environment(cache=gpu, flags=",gcc.cxxflags=-O0"), **environ, "TESTS_RUN_ON": gpu}
-            started[gpu] = on_devices.Elsewhere(sorted(files), environ)
+            started[gpu] = on_devices.Elsewhere(sorted(files), environment_on(gpu, request))
         return started[gpu]
 
     yield pytest_on
     for other in started.values():
         other.close()
+
+
+def environment_on(gpu, request):
+    """The environment of that pytest; the computing device checks, in an order of threads that is not theirs."""
+    if gpu == "opencl":
+        required_device(devices.missing_for(gpu))
+        return {**environment(gpu, ",gcc.cxxflags=-O0"), "FASTVAE_PROFILE": gpu, "TESTS_RUN_ON": gpu}
+    device = cuda_device.environ(request.getfixturevalue("computing_device"))
+    checking = {"TEST_DEVICE_CHECK": "1", "TEST_DEVICE_ORDER": os.environ.get("TEST_DEVICE_ORDER", "1")}
+    flags = f",gcc.cxxflags=-O0,{cuda_device.CHECKING_FLAGS}"
+    return {**environment(gpu, flags), **device, **checking, "TESTS_RUN_ON": gpu}
 
 
 @pytest.fixture(scope="module", params=["cpu", *on_devices.GPUS])
@@ -251,15 +259,18 @@ def last_line_of(module, *arguments, flags="", cache="", status=0, **environ):
 
 @pytest.fixture(scope="session")
 def cuda_process(computing_device):
-    """Run a module on the dry-run device in a process of its own and return the last line that it prints."""
+    """Run a module on the tests' device in a process of its own and return the last line that it prints."""
     os.makedirs(compile_cache("cuda"), exist_ok=True)
     os.makedirs(compile_cache("stock"), exist_ok=True)
     with contextlib.suppress(FileExistsError):  # stock's processes that these start find what others compiled
         os.symlink(compile_cache("stock"), compile_cache("cuda/stock"))
 
-    def run(module, *arguments, stock=False, status=0, device=computing_device, more_flags="", **environ):
-        flags = ",gcc.cxxflags=-O0" + (f",{cuda_device.stock_flags(device)}" if stock else more_flags)
+    def run(module, *arguments, stock=False, checked=False, status=0, device=computing_device, **environ):
+        flags = ",gcc.cxxflags=-O0" + (f",{cuda_device.stock_flags(device)}" if stock else "")
         environ = {**cuda_device.environ(device), **environ}
+        if checked:
+            flags += f",{cuda_device.CHECKING_FLAGS}"
+            environ["TEST_DEVICE_CHECK"] = "1"
         return last_line_of(module, *arguments, flags=flags, cache="cuda", status=status, **environ)
 
     return run

@@ -21,6 +21,8 @@ import tempfile
 
 import pytest
 
+from tests import cuda_device
+
 GPUS = ("cuda", "opencl")
 HERE = os.environ.get("TESTS_RUN_ON", "cpu")  # the device of this process
 SECONDS = 300  # no test takes as long on a GPU
@@ -81,9 +83,27 @@ class Elsewhere:
         if outcome == "skipped":
             pytest.skip(text)
 
+    @property
+    def lives(self):
+        return self.process.poll() is None
+
     def close(self):
         self.process.kill()
         self.process.communicate()
+
+
+def operations():
+    """Kernels and calls of libraries that ran on the computing device in this process."""
+    counted = cuda_device.counts() if HERE == "cuda" else {}
+    figures = cuda_device.figures(counted)
+    return counted.get("cuGraphLaunch", 0) + sum(figures[name] for name in ("launches", "convolutions", "products"))
+
+
+def of_the_device(n_operations, findings):
+    """The outcome of a test that passed."""
+    if not n_operations:
+        return "failed", f"nothing of it ran on {HERE}: it says nothing about that device"
+    return ("failed", "\n".join(findings)) if findings else ("passed", "")
 
 
 class Runner:
@@ -98,7 +118,10 @@ class Runner:
         items = {item.nodeid: item for item in session.items if device_of(item) == HERE}
         for name, following in map(json.loads, self.requests):
             self.outcome = "passed", ""
+            done = operations()
             session.config.hook.pytest_runtest_protocol(item=items[name], nextitem=items.get(following))
+            if self.outcome[0] == "passed" and HERE == "cuda":
+                self.outcome = of_the_device(operations() - done, cuda_device.findings())
             self.answers.write(json.dumps(self.outcome) + "\n")
         return True
 

@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from tests import cuda_device
 from tests.backends.gpu.fused.cases import CASES
 
 # What stays Theano's own among the Ops of the cases: on the device no pass over an array.
@@ -13,10 +12,7 @@ ON_THE_DEVICE = {"CopyWhenNew", "GpuDimShuffle", "GpuFromHost", "GpuReshape", "G
 
 @pytest.fixture(scope="module")
 def report(cuda_process):
-    flags = dict(TEST_DEVICE_CHECK="1", TEST_DEVICE_ORDER="5")
-    return json.loads(
-        cuda_process("tests.backends.gpu.fused.program", more_flags=f",{cuda_device.CHECKING_FLAGS}", **flags)
-    )
+    return json.loads(cuda_process("tests.backends.gpu.fused.program", checked=True, TEST_DEVICE_ORDER="5"))
 
 
 @pytest.mark.parametrize("name", CASES)
