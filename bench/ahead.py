@@ -5,7 +5,8 @@
 Each of the report's programs runs once on the tests' CUDA device (`tests/cuda_device`) with the newest nvrtc of this
 environment, whose kernels serve a host with the same version of it. C modules are compiled for any x86-64 processor.
 `FOLDER/modules` and `FOLDER/compile` are described in `keep_compiled.py`; `FOLDER/stock.json` has stock PyMC3's losses
-on the seed models' problems, by a hash of the problem. It takes some minutes, most of them stock's.
+on the seed models' problems, by a hash of the problem; `FOLDER/shims` the libraries that stand before CUDA's. So a host
+needs no compiler for the report. It takes some minutes, most of them stock's.
 """
 
 from __future__ import annotations
@@ -25,8 +26,14 @@ sys.path.insert(0, str(ROOT))
 from bench import gpu_speed  # noqa: E402
 from bench.pairing import Worker, WorkerFailed, write_problem  # noqa: E402
 from bench.problem import load  # noqa: E402
+from fastvae.devices import cuda_loading  # noqa: E402
 
 MODELS = ("conv", "mlp")
+SHIMS = {  # the plain names that libgpuarray opens, and the libraries behind them that a host may have
+    "libcuda.so": ["libcuda.so.1"],
+    "libnvrtc.so": ["libnvrtc.so.12", "libnvrtc.so.13"],
+    "libcublas.so": ["libcublas.so.12", "libcublas.so.13"],
+}
 REQUESTS = '{"request": "check"}\n{"request": "start", "fetch_every": 1}\n'
 ANY_PROCESSOR = "gcc.cxxflags=-O2 -march=x86-64"
 
@@ -35,7 +42,7 @@ def programs(folder: pathlib.Path) -> list[tuple[str, list[str]]]:
     """(profile, module and arguments) of the report's programs, at toy size: kernels depend on no size."""
     found = []
     for profile in gpu_speed.WHERE.values():
-        found.append((profile, ["bench.gpu_checks"]))
+        found.append((profile, ["bench.gpu_checks", "--small"]))
         found.append((profile, ["bench.gpu_training", "--steps", "2", "--quick"]))
         for model in MODELS:
             found.append((profile, ["bench.fastvae_worker", str(folder / f"{model}.npz"), "seed"]))
@@ -58,6 +65,16 @@ def compiled(folder: pathlib.Path, device: dict[str, str], compile_folder: str) 
             done = subprocess.run(keep, cwd=ROOT, env=environ, input=REQUESTS, capture_output=True, text=True)
             if done.returncode:
                 raise WorkerFailed(f"{command[0]} ended with status {done.returncode}: {done.stderr.strip()[-2000:]}")
+
+
+def shims(folder: pathlib.Path) -> None:
+    """Compile the shims of `fastvae/devices/cuda_loading.py` into a folder."""
+    folder.mkdir(parents=True)
+    for plain, libraries in SHIMS.items():
+        for library in libraries:
+            for source in (os.devnull, *([cuda_loading.TF32] if plain == "libcublas.so" else [])):
+                shim = folder / cuda_loading.shim_name(plain, library, source)
+                cuda_loading.make_shim(plain, library, str(shim), source=source)
 
 
 def stocks_losses(quick: bool = False) -> dict[str, list[float]]:
@@ -94,6 +111,7 @@ def main(argv: list[str] | None = None) -> None:
         major = int(nvrtc.rpartition(".")[2]) if nvrtc else 12
         device = cuda_device.environ(cuda_device.build(built, cuda=major))
         compiled(args.folder, device, os.path.join(home, "compile"))
+        shims(args.folder / "shims")
         (args.folder / "stock.json").write_text(json.dumps(stock.result()) + "\n")
 
 

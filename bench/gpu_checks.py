@@ -1,6 +1,6 @@
 """Check every kind of Op that a training step runs on the GPU against numpy in float64.
 
-    FASTVAE_PROFILE=cuda python -m bench.gpu_checks [--quick]
+    FASTVAE_PROFILE=cuda python -m bench.gpu_checks [--small | --quick]
 
 Prints a line of JSON for each check as it ends, with group, name, error, limit and, if it could not be made, why; the
 last line is the list of all.
@@ -177,11 +177,14 @@ def against(make, truth, *values):
     return measure
 
 
-def checked(tf32: bool, quick: bool) -> Iterator[dict]:
-    """Each check as a dict: group, name, error, limit, and message where there is no error to tell."""
+def checked(tf32: bool, small: bool, fewer: bool) -> Iterator[dict]:
+    """Each check as a dict: group, name, error, limit, and message where there is no error to tell.
+
+    They have small operands if `small`, and there are but two of most groups if `fewer`.
+    """
     for group in GROUPS:
         limit = TF32_LIMIT if tf32 and group in (convolutions, products) else LIMIT
-        for name, measure in group(quick) if group is convolutions else few(group(quick), quick):
+        for name, measure in few(group(small), fewer and group is not convolutions):
             row = dict(group=group.__name__.replace("_", " "), name=name, error=None, message="")
             row["limit"] = STANDARD_ERRORS if "standard errors" in name else limit
             try:
@@ -196,10 +199,11 @@ def checked(tf32: bool, quick: bool) -> Iterator[dict]:
 
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--small", action="store_true", help="small operands")
     parser.add_argument("--quick", action="store_true", help="small operands, and few of them")
     args = parser.parse_args(argv)
     found = []
-    for row in checked(active().tf32, args.quick):
+    for row in checked(active().tf32, args.small or args.quick, args.quick):
         found.append(row)
         print(json.dumps(row), flush=True)
     print(json.dumps(found))

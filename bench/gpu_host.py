@@ -22,9 +22,11 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from bench.keep_compiled import COMPILED
 from bench.pairing import ROOT, WorkerFailed
 
 SHARE = pathlib.Path(sys.prefix, "share", "fastvae")  # what a bundle carries (`bench/ahead.py`)
+NO_COMPILER = SHARE / "no-compiler"  # in the compiler's place: all that is needed should be compiled
 SHORTEST = 3.0  # seconds; with less left, a part is not begun
 PATIENCE = 60  # seconds for an interpreter that only looks for its own packages
 
@@ -175,6 +177,7 @@ def torch_python(given: str | None) -> tuple[str | None, list[str], str]:
 class CompileFolders:
     """A compile folder for each process, so that none waits for another: copies of what the bundle carries.
 
+    The kernels, for which nobody has to wait, are shared.
     Outside of a bundle, or where THEANO_FLAGS names a folder, all processes share the usual one.
     """
 
@@ -193,8 +196,15 @@ class CompileFolders:
             with self.lock:
                 self.made += 1
                 folder = os.path.join(self.home.name, str(self.made))
-            shutil.copytree(self.template, folder)
-            flags += [f"base_compiledir={folder}", "compiledir_format=compiled"]
+            os.mkdir(folder)
+            for part in self.template.iterdir():
+                if part.name == COMPILED:
+                    shutil.copytree(part, os.path.join(folder, part.name))
+                else:
+                    os.symlink(part, os.path.join(folder, part.name))
+            flags += [f"base_compiledir={folder}", f"compiledir_format={COMPILED}"]
+            if not shutil.which("g++"):
+                flags += [f"cxx={NO_COMPILER}", "gcc.cxxflags=-march=x86-64"]  # else its own processor is looked for
         return {"FASTVAE_PROFILE": profile, "THEANO_FLAGS": ",".join(filter(None, flags))}
 
     def close(self) -> None:

@@ -48,7 +48,7 @@ FALLEN = 0.9  # of the first loss: what the last one must be below
 MINUTES = 5.5  # with the unpacking of a bundle before it, six
 # Up to which share of the time each part may go on.
 UNTIL = {"operations": 0.35, "training": 0.4, "conv": 0.62, "mlp": 0.8, "batch sizes": 0.92, "where": 1.0}
-SIZES, QUICK_SIZES = (16, 64, 256, 1024), (4, 8)
+SIZES, QUICK_SIZES = (16, 64, 256, 1024), (4,)
 
 
 class Report:

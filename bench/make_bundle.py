@@ -47,10 +47,10 @@ PART_SIZE = 40  # MiB
 PYTHON = f"python{devices.PYTHON}"
 OURS = ("fastvae", "bench", "theanorc_profiles")
 LEFT_OUT = ("onednn-cpu-gomp", "onednn-devel-cpu-gomp")
-# Neither tests, caches and static libraries, nor what needs a display or a registry.
+# Neither tests, caches and static libraries, nor what needs a display, a registry or a glibc newer than Python does.
 NOT_TAKEN = shutil.ignore_patterns(
     *("__pycache__", "*.pyc", "*.a", "test", "tests", "_test*.so", "site-packages", "dist-packages"),
-    *("ensurepip", "idlelib", "tkinter", "_tkinter.*", "turtledemo", "nis.*", "sitecustomize.py"),
+    *("ensurepip", "idlelib", "tkinter", "_tkinter.*", "turtledemo", "nis.*", "_crypt.*", "sitecustomize.py"),
 )
 NOT_OURS = shutil.ignore_patterns("__pycache__", ".venv*", "env", "html", "results", "reports")
 # What every host with g++ has: glibc's libraries and the compiler's own.
@@ -76,6 +76,12 @@ fi
 """
 COMMAND = """#!/bin/sh
 exec "$(dirname "$(readlink -f "$0")")/python" -m fastvae "$@"
+"""
+# Where a host has no compiler, theano is told this one, which has a version and compiles nothing.
+NO_COMPILER = """#!/bin/sh
+case "$*" in *-dumpversion*) echo 12.0.0; exit ;; esac
+echo "this host has no g++, and what is asked for is not among what the bundle carries compiled" >&2
+exit 1
 """
 # Python's own record of where it is, which theano reads.
 RELOCATED = """
@@ -233,9 +239,11 @@ def take_ahead(folder: pathlib.Path, ahead: pathlib.Path) -> None:
     """
     share = folder / "share" / "fastvae"
     shutil.copytree(ahead, share, ignore=NOT_TAKEN)
+    (share / "no-compiler").write_text(NO_COMPILER)
+    (share / "no-compiler").chmod(0o755)
     carried = re.compile(rf"{HOSTS.pattern}|libgpuarray\.so|libpython")
     built_in = not any("libpython" in library for library in names_needed(folder / "base" / "bin" / PYTHON))
-    for path in share.rglob("*.so"):
+    for path in [*(share / "modules").iterdir(), *(share / "compile").rglob("*.so")]:
         names = names_needed(path)
         if not all(map(carried.match, names)):
             path.unlink()

@@ -110,6 +110,9 @@ def compile_cache(name=""):
     return os.path.join(theano.config.base_compiledir, name).rstrip("/")
 
 
+os.environ.setdefault("TEST_DEVICE_CACHE", compile_cache("cuda_device"))  # compiled once a run
+
+
 def pocl():
     """Variables under which PoCL keeps the kernels of a run, and compiles them three times as fast."""
     return {"POCL_CACHE_DIR": compile_cache("pocl"), "POCL_EXTRA_BUILD_FLAGS": "-cl-opt-disable"}
@@ -182,7 +185,7 @@ def runs_in_python(step):
 
 @pytest.fixture(scope="session")
 def computing_device(tmp_path_factory):
-    """The folder of a dry-run CUDA device, see `tests.cuda_device`; skips where what it needs is not installed."""
+    """The folder of the tests' CUDA device, see `tests.cuda_device`; skips where what it needs is not installed."""
     missing = [devices.pygpu(), devices.gpuarray_headers(), cuda_libraries.find()[1]]
     required_device([finding for finding in missing if not finding.found])
     return cuda_device.build(tmp_path_factory.mktemp("cuda_device"))
@@ -261,15 +264,18 @@ def last_line_of(module, *arguments, flags="", cache="", status=0, **environ):
 
 @pytest.fixture(scope="session")
 def cuda_process(computing_device):
-    """Run a module on the dry-run device in a process of its own and return the last line that it prints."""
+    """Run a module on the tests' device in a process of its own and return the last line that it prints."""
     os.makedirs(compile_cache("cuda"), exist_ok=True)
     os.makedirs(compile_cache("stock"), exist_ok=True)
     with contextlib.suppress(FileExistsError):  # stock's processes that these start find what others compiled
         os.symlink(compile_cache("stock"), compile_cache("cuda/stock"))
 
-    def run(module, *arguments, stock=False, status=0, device=computing_device, **environ):
+    def run(module, *arguments, stock=False, checked=False, status=0, device=computing_device, **environ):
         flags = gpu_flags() + (f",{cuda_device.stock_flags(device)}" if stock else "")
         environ = {**cuda_device.environ(device), **environ}
+        if checked:
+            flags += f",{cuda_device.CHECKING_FLAGS}"
+            environ["TEST_DEVICE_CHECK"] = "1"
         return last_line_of(module, *arguments, flags=flags, cache="cuda", status=status, **environ)
 
     return run

@@ -15,6 +15,7 @@ import ctypes
 import glob
 import os
 import subprocess
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 
@@ -23,6 +24,7 @@ from fastvae.errors import ProfileError, StackError
 
 OVERRIDE = "NVIDIA_TF32_OVERRIDE"
 TF32 = os.path.join(os.path.dirname(os.path.abspath(__file__)), "c_code", "cublas_tf32.c")
+CARRIED = os.path.join("share", "fastvae", "shims")  # below sys.prefix
 
 # A symbol that tells whether the library under a plain name is the right one.
 _PLAIN = {"libcuda.so": "cuInit", "libnvrtc.so": "nvrtcVersion", "libcublas.so": "cublasCreate_v2"}
@@ -95,20 +97,42 @@ def _beside(path: str, pattern: str) -> None:
 
 
 def _shim(plain: str, path: str, folder: str, cxx: str, source: str = os.devnull) -> None:
-    """Make and load the library of the plain name that depends on the one at `path`, which is already loaded."""
-    numbered = os.path.join(folder, os.path.basename(path))
-    shim = os.path.join(folder, plain)
-    _compile(cxx, numbered, os.devnull)
-    _compile(cxx, shim, source, numbered, f'-DCUBLAS="{os.path.basename(path)}"')
+    """Load the library of the plain name that depends on the one at `path`, which is already loaded.
+
+    It is made, unless this environment carries it (`bench/make_bundle.py`).
+    """
+    shim = os.path.join(sys.prefix, CARRIED, shim_name(plain, path, source))
+    if not os.path.exists(shim):
+        shim = os.path.join(folder, plain)
+        make_shim(plain, path, shim, cxx, source)
     _open(shim)
     if not hasattr(_open(plain), _PLAIN[plain]):
         raise StackError(f"another {plain} than {path} was loaded before fastvae: start a new process without it")
 
 
-def _compile(cxx: str, library: str, source: str, *more: str) -> None:
+def shim_name(plain: str, path: str, source: str = os.devnull) -> str:
+    """The file's name in an environment that carries the shim of a plain name for the library at `path`."""
+    return "-".join([plain, os.path.basename(path), *(["tf32"] if source == TF32 else [])])
+
+
+def make_shim(plain: str, path: str, shim: str, cxx: str = "g++", source: str = os.devnull) -> None:
+    """Compile a shim of a plain name to a file; of the library at `path`, it takes the name alone.
+
+    Raises
+    ------
+    StackError
+        If the compiler fails.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        numbered = os.path.join(folder, os.path.basename(path))
+        _compile(cxx, numbered, os.path.basename(path), os.devnull)
+        _compile(cxx, shim, plain, source, numbered, f'-DCUBLAS="{os.path.basename(path)}"')
+
+
+def _compile(cxx: str, library: str, own_name: str, source: str, *more: str) -> None:
     """Compile a C file, often an empty one, to a library; `more` are the libraries that it needs, and options."""
     command = [cxx, "-shared", "-fPIC", "-x", "c", source, "-x", "none", "-Wl,--no-as-needed", *more, "-ldl"]
-    command += [f"-Wl,-soname,{os.path.basename(library)}", "-o", library]
+    command += [f"-Wl,-soname,{own_name}", "-o", library]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise StackError(f"a shim for {library} did not compile with {cxx!r}: {' '.join(done.stderr.split())[-500:]}")

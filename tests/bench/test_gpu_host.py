@@ -100,6 +100,7 @@ def test_the_libraries_are_where_the_interpreter_finds_its_packages(tmp_path, mo
 
 def test_in_a_bundle_each_process_has_a_compile_folder_of_its_own(tmp_path, monkeypatch):
     (tmp_path / "compile/compiled/cutils_ext").mkdir(parents=True)
+    (tmp_path / "compile/gpuarray_kernels_nvrtc_13.0").mkdir()
     monkeypatch.setattr(gpu_host, "SHARE", tmp_path)
     monkeypatch.setenv("THEANO_FLAGS", "allow_gc=True")
     folders = CompileFolders()
@@ -107,7 +108,9 @@ def test_in_a_bundle_each_process_has_a_compile_folder_of_its_own(tmp_path, monk
     assert first["FASTVAE_PROFILE"] == "cuda" and "allow_gc=True,fastvae.cudnn_search=true," in first["THEANO_FLAGS"]
     places = [one["THEANO_FLAGS"].split("base_compiledir=")[1].split(",")[0] for one in (first, second)]
     assert places[0] != places[1] and all(os.path.isdir(f"{place}/compiled/cutils_ext") for place in places)
+    assert all(os.path.islink(f"{place}/gpuarray_kernels_nvrtc_13.0") for place in places)
     folders.close()
+    assert os.listdir(tmp_path / "compile/compiled") == ["cutils_ext"]
     assert not any(map(os.path.exists, places))
 
 

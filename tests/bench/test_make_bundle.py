@@ -198,7 +198,7 @@ def test_every_program_has_a_row_and_the_best_is_named(rehearsal):
 def test_batch_sizes_and_groups_of_ops_are_timed(rehearsal):
     found, _, _ = rehearsal
     for model in ("conv", "mlp"):
-        assert [row["batch_size"] for row in found["batch sizes"][model]] == [4, 8]
+        assert [row["batch_size"] for row in found["batch sizes"][model]] == [4]
         (where,) = found["where"][model]
         names = {row["group"] for row in where["groups"]}
         assert {"products", "adam", "random numbers"} <= names and ("convolution" in names) == (model == "conv")
@@ -227,7 +227,8 @@ def test_a_folder_that_holds_something_is_refused(tmp_path):
 
 
 def test_what_is_required_is_what_setup_py_says():
-    assert {"theano==1.0.5", "pymc3==3.9.3"} <= set(make_bundle.required())
+    names = {re.split("[ ;]", requirement)[0] for requirement in make_bundle.required()}
+    assert {"theano==1.0.5", "pymc3==3.9.3"} <= names
 
 
 def test_a_requirement_that_is_not_here_is_named():

@@ -8,6 +8,7 @@ waits for it; a stream that is captured as a CUDA graph keeps it (`graphs.c`).
     environ     the variables under which a process of its own finds them
     counts      in that process: what was called since `reset()`
     findings    in that process, under TEST_DEVICE_CHECK=1: what was wrong
+    order       in that process: another seed of the random order
     launches    what a process wrote to TEST_DEVICE_LOG: each operation with its bytes and FLOP
 
 Variables of that process: TEST_DEVICE_CHECK=1 (bounds, alignment, use after free, reads of what nobody wrote, races,
@@ -144,6 +145,11 @@ def findings():
     driver = _libraries()[0]
     driver.device_finish()
     return _text_of(driver.device_findings).splitlines()
+
+
+def order(seed):
+    """Let blocks, warps, lanes and streams come in the random order of another seed from now on; None: in turn."""
+    _libraries()[0].device_order(None if seed is None else str(seed).encode())
 
 
 def launches(log):

@@ -1,5 +1,8 @@
 """Shims answer for the plain names that libgpuarray opens; the environment may not contradict a profile."""
 
+import subprocess
+import types
+
 import pytest
 
 from fastvae.devices import cuda_loading
@@ -73,3 +76,16 @@ def test_the_environment_may_not_contradict_the_profile(tf32, given):
     else:
         with pytest.raises(ProfileError, match=f"{cuda_loading.OVERRIDE}='{given}' contradicts the profile"):
             cuda_loading.strictness(tf32, environ)
+
+
+def test_a_carried_shim_needs_no_compiler(tmp_path, monkeypatch):
+    monkeypatch.setattr(cuda_loading.sys, "prefix", str(tmp_path))
+    opened = []
+    monkeypatch.setattr(cuda_loading, "_open", lambda path: opened.append(path) or types.SimpleNamespace(cuInit=None))
+    (tmp_path / cuda_loading.CARRIED).mkdir(parents=True)
+    shim = tmp_path / cuda_loading.CARRIED / cuda_loading.shim_name("libcuda.so", "/driver/libcuda.so.1")
+    cuda_loading.make_shim("libcuda.so", "libcuda.so.1", str(shim))
+    cuda_loading._shim("libcuda.so", "/elsewhere/libcuda.so.1", str(tmp_path), "/no/compiler")
+    assert opened == [str(shim), "libcuda.so"]
+    said = subprocess.run(["readelf", "-d", str(shim)], capture_output=True, text=True).stdout
+    assert "soname: [libcuda.so]" in said and "[libcuda.so.1]" in said

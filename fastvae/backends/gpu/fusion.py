@@ -21,6 +21,7 @@ from fastvae.backends.gpu.fused.nodes import is_fused, is_view
 from fastvae.backends.gpu.fused.region import Region
 from fastvae.backends.gpu.op import typed
 from fastvae.backends.gpu.ops.adam import Adam
+from fastvae.backends.gpu.ops.adam_of_product import local_adam_of_product
 from fastvae.backends.gpu.ops.convolution import Convolution
 
 MOST = 100  # arrays of a region: a kernel takes no more than 4,096 bytes of arguments
@@ -126,7 +127,7 @@ def levels(fgraph):
             ),
             default=0,
         )
-    last = max(earliest.values(), default=0)
+    last = max((earliest[node] for node in order if is_fused(node)), default=0)
     depth: dict = {}
     for node in filter(is_fused, order):
         depth[node] = max(
@@ -225,6 +226,8 @@ def register():
         return
     sums = in2out(local_sum_where_computed, local_sum_image_by_image, name="fastvae_gpu_sum")
     optdb.register("fastvae_gpu_sum", sums, 48.55, "fast_run", "fastvae_gpu")
+    products = in2out(local_adam_of_product, name="fastvae_gpu_product")
+    optdb.register("fastvae_gpu_product", products, 48.74, "fast_run", "fastvae_gpu")
     optdb.register("fastvae_gpu_merge", MergeAdam(), 48.75, "fast_run", "fastvae_gpu")
     optdb.register("fastvae_gpu_fuse", FuseRegions(), 48.9, "fast_run", "fastvae_gpu")
     optdb.register("fastvae_gpu_overwrite", OverwriteStates(), 70.2, "fast_run", "fastvae_gpu", "inplace")

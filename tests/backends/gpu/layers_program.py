@@ -20,7 +20,7 @@ from bench import image_cases
 from fastvae.backends.abstract import activations
 from fastvae.backends.abstract.dropout import Dropout
 from fastvae.backends.rewrites.recognise import recognise
-from fastvae.elbo.merge import merged
+from fastvae.elbo.merge import merge_equal_nodes
 from tests import cuda_device
 from tests.backends.gpu import toy_networks
 
@@ -68,11 +68,11 @@ CONCEPTS = {
 
 def concepts():
     """The launches of each, forward and with the gradient, and what else is counted, which is to be nothing."""
-    x = theano.shared(np.random.default_rng(0).normal(size=(2, 4, 6, 6)).astype("float32"))
+    x = tt.as_tensor_variable(theano.shared(np.random.default_rng(0).normal(size=(2, 4, 6, 6)).astype("float32")))
     statistic = theano.shared(np.float32([1, 2, 3, 4])).dimshuffle("x", 0, "x", "x")
     found = {}
     for name, make in CONCEPTS.items():
-        (y,), _ = recognise(merged([make(x, statistic)])[0])
+        (y,), _ = recognise(merge_equal_nodes([make(x, statistic)]))
         pull = theano.shared(np.ones((2,) * y.ndim, "float32"))
         forward = stored([y])
         forward[0]()

@@ -1,16 +1,15 @@
-"""On the tests' CUDA device: Ops of images compute what numpy does, users' networks what the CPU does, in few launches."""
+"""On the tests' CUDA device: Ops of images compute what numpy does, users' networks what the CPU does; launches."""
 
 import json
 
 import numpy as np
 import pytest
 
-from tests import cuda_device
 from tests.backends.gpu import toy_networks
 
 # Launches and nodes of a step at most, beside convolutions and products: with stock's batch norm, pooling and
 # upsampling it was (78, 261), (162, 511), (523, 1722) and (79, 236).
-STEPS = {"pooled": (78, 210), "pooled-bn": (78, 225), "residual": (134, 375), "notebook": (79, 235)}
+STEPS = {"pooled": (33, 120), "pooled-bn": (32, 135), "residual": (90, 300), "notebook": (30, 140)}
 # What is more than a launch in each direction: (forward, forward and gradient).
 LAUNCHES = {
     "global average": (3, 5),  # the number of pixels, the sum, and the quotient
@@ -60,9 +59,8 @@ def test_training_is_that_of_the_cpu(on_device, name):
 
 
 def test_nothing_is_found_wrong_and_numbers_do_not_depend_on_the_order(cuda_process, tmp_path, on_device):
-    environ = dict(TEST_DEVICE_CHECK="1", TEST_DEVICE_ORDER="7")
-    path, flags = tmp_path / "trained.npz", f",{cuda_device.CHECKING_FLAGS}"
-    report = json.loads(cuda_process("tests.backends.gpu.layers_program", path, "check", flags=flags, **environ))
+    path, options = tmp_path / "trained.npz", dict(checked=True, TEST_DEVICE_ORDER="7")
+    report = json.loads(cuda_process("tests.backends.gpu.layers_program", path, "check", **options))
     assert report["findings"] == [] and max(report["errors"].values()) < 1e-5
     with np.load(path) as arrays:
         for name, value in arrays.items():

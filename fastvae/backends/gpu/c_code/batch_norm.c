@@ -30,8 +30,8 @@ static const char walk[] = R"(
 #define TOTAL(to, room, value) \
     room[LID_0] = value; \
     local_barrier(); \
-    for (ga_uint half = rows / 2; half > 0; half /= 2) { \
-        if (row < half) room[LID_0] += room[LID_0 + half * lanes]; \
+    for (ga_uint apart = rows / 2; apart > 0; apart /= 2) { \
+        if (row < apart) room[LID_0] += room[LID_0 + apart * lanes]; \
         local_barrier(); \
     } \
     to = room[lane]; \

@@ -5,8 +5,6 @@ from __future__ import annotations
 import copy
 
 import numpy as np
-import pygpu
-from pygpu.gpuarray import SIZE, GpuArray, GpuKernel
 from theano.gof import Apply, Op
 from theano.gof.graph import clone_get_equiv, io_toposort
 from theano.gpuarray.elemwise import GpuElemwise
@@ -165,10 +163,12 @@ class Program:
             if v not in arrays:
                 arrays[v] = f"a{n + len(region.outputs) + len(self._scratch)}"
                 self._places[arrays[v]] = 2, len(self._scratch)
-                self._scratch.append(pygpu.empty(plan.shapes[v], dtype=v.dtype, context=self._context))
+                self._scratch.append(self._empty(plan.shapes[v], v.dtype))
         return arrays
 
     def _compiled(self, launch, values, arrays):
+        from pygpu.gpuarray import SIZE, GpuArray, GpuKernel
+
         source = Source("fastvae_region", launch, values, arrays)
         types = [GpuArray, SIZE] * len(source.arguments)
         kernel = GpuKernel(
@@ -196,9 +196,14 @@ class Program:
 
     def _output(self, old, shape, dtype, given):
         """The output's old array if it fits and is no input, else a new one."""
-        is_ours = isinstance(old, GpuArray) and not any(old is array for array in given)
+        is_ours = old is not None and not any(old is array for array in given)
         if is_ours and old.shape == shape and old.dtype == dtype and old.flags["C_CONTIGUOUS"]:
             return old
+        return self._empty(shape, dtype)
+
+    def _empty(self, shape, dtype):
+        import pygpu
+
         return pygpu.empty(shape, dtype=dtype, context=self._context)
 
 
