@@ -54,7 +54,18 @@ TOO_LONG = (
     "tests/evaluation/test_importance.py::test_importance_sampling_equals_the_closed_form",
     "tests/models/test_models.py::test_a_decoder_of_correlated_pixels",
     "tests/nn/test_modes.py",
+    "tests/training/parts/test_best.py",
+    "tests/training/test_foreign.py::test_random_streams_follow_stock_and_are_resumed_bit_for_bit",
+    "tests/training/test_resume.py::test_losses_may_be_fetched_at_other_steps[cuda-False-7-1",
+    "tests/training/test_resume.py::test_losses_may_be_fetched_at_other_steps[cuda-True",
+    "tests/training/test_training.py::test_an_inference_goes_on_with_refine",
+    "tests/training/test_training.py::test_callbacks_see_what_pymc3_gives_them",
+    "tests/training/test_training.py::test_epochs_count_the_batches_of_the_data",
+    "tests/training/test_training.py::test_local_beside_global_variables_learn_both",
+    "tests/training/test_training.py::test_one_seed_repeats_exactly_and_another_does_not",
 )
+# Of theano's own GpuTri every block writes all ones of the triangle: a race of equal values.
+HARMLESS = "race: two threads write: tri, "
 
 on_every_device = pytest.mark.usefixtures("device")
 
@@ -136,7 +147,8 @@ def of_the_device(n_operations, findings):
     """The outcome of a test that passed."""
     if not n_operations:
         return "failed", f"nothing of it ran on {HERE}: it says nothing of it"
-    return ("failed", "\n".join(findings)) if findings else ("passed", "")
+    wrong = [finding for finding in findings if not finding.startswith(HARMLESS)]
+    return ("failed", "\n".join(wrong)) if wrong else ("passed", "")
 
 
 class Runner:
