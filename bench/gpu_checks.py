@@ -24,7 +24,7 @@ from scipy.special import expit
 from theano.gof.graph import ancestors
 from theano.sandbox.rng_mrg import MRG_RandomStreams, mrg_uniform_base
 
-from bench import convolution_cases
+from bench import convolution_cases, image_cases
 from bench.convolution_cases import GEOMETRIES, KINDS, error
 from bench.steps import GPU
 from fastvae.backends import abstract
@@ -145,8 +145,13 @@ def optimizer(quick):
     yield "Adam, three steps", adam
 
 
-# What rounds its factors under TF32 comes first.
-GROUPS = (convolutions, products, elementwise, reductions, gathers, random_numbers, optimizer)
+def images(quick):
+    """Pooling, upsampling, padding and batch normalisation: the first geometries of each kind."""
+    return image_cases.cases(quick=True)
+
+
+# What rounds its factors under TF32 comes first, and what no seed model has comes last.
+GROUPS = (convolutions, products, elementwise, reductions, gathers, random_numbers, optimizer, images)
 
 
 def few(things, quick):
