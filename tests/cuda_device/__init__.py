@@ -2,7 +2,8 @@
 
 Kernels run: the driver decodes the PTX that nvrtc makes and takes each instruction for 32 lanes at once (`ptx/`).
 Launches, copies, synchronisations, allocations and library calls are counted. Work in a stream waits until somebody
-waits for it; a stream that is captured as a CUDA graph keeps it (`graphs.c`).
+waits for it; a stream that is captured as a CUDA graph keeps it (`graphs.c`). cuBLAS and cuDNN (`libraries/`) sum in
+float64, round float32 operands where their math mode lets TF32 in, and refuse what the real ones refuse.
 
     build       compile the driver and the libraries into a folder
     environ     the variables under which a process of its own finds them
