@@ -17,8 +17,10 @@ from theano.tensor.nnet.abstract_conv import bilinear_upsampling
 from theano.tensor.signal.pool import pool_2d
 
 from bench import image_cases
-from fastvae.backends.abstract import activations
+from bench.convolution_cases import on_device, symbol
+from fastvae.backends.abstract import activations, bilinear, pad, pool, upsample
 from fastvae.backends.abstract.dropout import Dropout
+from fastvae.backends.gpu.ops import batch_norm, images, into_zeros
 from fastvae.backends.rewrites.recognise import recognise
 from fastvae.elbo.merge import merge_equal_nodes
 from tests import cuda_device
@@ -110,6 +112,54 @@ def trained(names, path):
     return report
 
 
+def called(op, *shapes, sizes=()):
+    """The outputs of an Op for zeros of these shapes, and numbers of the host."""
+    inputs = [*(symbol(len(shape)) for shape in shapes), *(tt.lscalar() for _ in sizes)]
+    return theano.function(inputs, op(*inputs, return_list=True))(*(on_device(zeros(s)) for s in shapes), *sizes)
+
+
+def zeros(shape):
+    return np.zeros(shape, "float32")
+
+
+def refusals():
+    """The message for each kind of operand that does not fit."""
+    norm, gradient = batch_norm.Train((0, 2, 3)), batch_norm.Gradient((0, 2, 3))
+    image, statistic, few = (2, 3, 3, 5), (1, 3, 1, 1), (1, 2, 1, 1)
+    cases = {
+        "window": (images.Pool(pool.Pool((4, 2), fits=True)), image),
+        "no pixel": (images.Pool(pool.Pool((2, 2), (1, 1), ignore_border=False)), (2, 3, 0, 5)),
+        "pooled": (images.PoolGradient(pool.PoolGradient((2, 2), mode="sum")), image, image),
+        "blocks": (images.BlockSum(upsample.BlockSum((2, 1))), image),
+        "bilinear": (images.BilinearUpsampleGradient(bilinear.BilinearUpsampleGradient((1, 2))), image),
+        "statistics": (batch_norm.BatchNormTrain(norm), image, statistic, few, ()),
+        "gradient": (batch_norm.BatchNormGradient(gradient), image, (2, 3, 5, 3), *[statistic] * 3),
+        "slice": (into_zeros.IntoZeros(into_zeros.Placed((1,), (2,), [False])), (3,)),
+    }
+    messages = {}
+    for name, (op, *shapes) in cases.items():
+        try:
+            called(op, *shapes, sizes=[5] if name == "slice" else [])
+        except ValueError as refusal:
+            messages[name] = str(refusal).splitlines()[0]
+    return messages
+
+
+def nothing():
+    """What Ops make of no images: shapes, and the gradients of a scale and a bias."""
+    image, statistic = (0, 3, 4, 6), (1, 3, 1, 1)
+    ops = [
+        images.Pool(pool.Pool((2, 2))),
+        images.Upsample(upsample.Upsample((2, 1))),
+        images.Pad(pad.Pad((1, 1), (0, 0))),
+    ]
+    shapes = [called(op, image)[0].shape for op in ops]
+    y = called(batch_norm.BatchNormTrain(batch_norm.Train((0, 2, 3))), image, statistic, statistic, ())[0]
+    gradient = batch_norm.BatchNormGradient(batch_norm.Gradient((0, 2, 3)))
+    by_x, *others = called(gradient, image, image, *[statistic] * 3)
+    return [*shapes, y.shape, by_x.shape], [float(np.abs(np.asarray(v)).max()) for v in others]
+
+
 def errors(quick):
     found = {}
     for name, measure in image_cases.cases(quick):
@@ -123,6 +173,7 @@ def main(path, only=""):
         report = dict(errors=errors(quick=True), networks=trained(CHECKED, path), findings=cuda_device.findings())
     else:
         report = dict(errors=errors(quick=False), networks=trained(toy_networks.STEPS, path), concepts=concepts())
+        report.update(refusals=refusals(), nothing=nothing())
     print(json.dumps(report))
 
 

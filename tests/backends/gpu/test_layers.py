@@ -34,6 +34,26 @@ def test_every_op_equals_numpy_in_float64(on_device):
     assert not wrong and len(errors) > 150
 
 
+def test_operands_that_do_not_fit_are_refused_with_their_sizes(on_device):
+    expected = {
+        "window": "Pool: windows do not fit in images of 3 x 5: windows of 4 x 2, padding 0 x 0",
+        "no pixel": "Pool: a window has no pixel in images of 0 x 5: windows of 2 x 2, padding 0 x 0",
+        "pooled": "PoolGradient: a gradient of another shape in images of 3 x 5: windows of 2 x 2, padding 0 x 0",
+        "blocks": "BlockSum: no whole number of windows in images of 3 x 5: windows of 2 x 1, padding 0 x 0",
+        "bilinear": "BilinearUpsampleGradient: images of 3 x 5 pixels do not consist of blocks of 1 x 2",
+        "statistics": "BatchNormTrain: input 2 has 2 elements, not 3",
+        "gradient": "BatchNormGradient: input 1 has 90 elements, not 90 in the shape of input 0",
+    }
+    refusals = on_device[0]["refusals"]
+    assert refusals.pop("slice").endswith("shape (3,) does not fit into zeros of shape (5,)")
+    assert refusals == expected
+
+
+def test_no_images_become_none_and_give_no_gradient(on_device):
+    shapes, gradients = on_device[0]["nothing"]
+    assert shapes == [[0, 3, 2, 3], [0, 3, 8, 6], [0, 3, 5, 7], [0, 3, 4, 6], [0, 3, 4, 6]] and gradients == [0, 0]
+
+
 @pytest.mark.parametrize("name", STEPS)
 def test_a_users_network_stays_on_the_device(on_device, name):
     step = on_device[0]["networks"][name]

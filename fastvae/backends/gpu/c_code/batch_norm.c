@@ -146,7 +146,8 @@ static int measured(const thunk *t, kernel *k, PyGpuArrayObject **in, layout *l)
         int like_x = k == &gradient_kernel && i == 1, is_number = k == &training_kernel && (i == EPSILON || i == RATE);
         size_t wanted = like_x ? fv_size(x) : is_number ? 1 : l->channels;
         if (like_x ? fv_same_shape(in[i], x) : fv_size(in[i]) == wanted) continue;
-        PyErr_Format(PyExc_ValueError, "%s: input %d has %zu elements, not %zu", t->kind->name, i, fv_size(in[i]), wanted);
+        PyErr_Format(PyExc_ValueError, "%s: input %d has %zu elements, not %zu%s", t->kind->name, i, fv_size(in[i]), wanted,
+                     like_x ? " in the shape of input 0" : "");
         return -1;
     }
     size_t most = fv_largest_block(k, x->context->ctx, MAX_THREADS), rows = (size_t)l->outer * l->inner;
