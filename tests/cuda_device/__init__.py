@@ -89,7 +89,9 @@ def _built(sources, library, flags, linked):
     cache = os.environ.get("TEST_DEVICE_CACHE")
     if not cache:
         return compile_library(sources[0], library, *flags, more=sources[1:], linked=linked)
-    content = [" ".join([library.name, *flags]).encode()]
+    about = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    processor = next((line for line in about if line.startswith(("flags", "Features"))), "")  # for -march=native
+    content = [" ".join([library.name, *flags, processor]).encode()]
     content += [path.read_bytes() for path in (*sorted(HERE.rglob("*.h")), *sources)]
     kept = pathlib.Path(cache) / f"{hashlib.sha256(b''.join(content)).hexdigest()[:20]}.so"
     if not kept.exists():
