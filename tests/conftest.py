@@ -17,7 +17,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 import fastvae  # noqa: E402, F401  (before anything imports theano)
 from fastvae import devices  # noqa: E402
 from fastvae.devices import cuda_libraries, cuda_search  # noqa: E402
-from tests import cuda_device, on_devices  # noqa: E402
+from tests import cuda_device, gpu_headers, on_devices  # noqa: E402
 from tests.quick import QUICK  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -193,11 +193,11 @@ def computing_device(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def pytests(request):
-    """A function from a GPU's name to the pytest that runs on it, started when it is first asked for."""
+    """A function from a GPU's name to the pytest that runs on it."""
     started = {}
 
     def pytest_on(gpu):
-        if gpu not in started or not started[gpu].lives:
+        if gpu not in started:
             files = {item.location[0] for item in request.session.items if on_devices.device_of(item) == gpu}
             started[gpu] = on_devices.Elsewhere(sorted(files), environment_on(gpu, request))
         return started[gpu]
@@ -211,11 +211,11 @@ def environment_on(gpu, request):
     """The environment of that pytest; the computing device checks, in an order of threads that is not theirs."""
     if gpu == "opencl":
         required_device(devices.missing_for(gpu))
-        return {**environment(gpu, ",gcc.cxxflags=-O0"), "FASTVAE_PROFILE": gpu, "TESTS_RUN_ON": gpu}
+        return {**environment(gpu, gpu_flags()), "FASTVAE_PROFILE": gpu, "TESTS_RUN_ON": gpu}
     device = cuda_device.environ(request.getfixturevalue("computing_device"))
     checking = {"TEST_DEVICE_CHECK": "1", "TEST_DEVICE_ORDER": os.environ.get("TEST_DEVICE_ORDER", "1")}
-    flags = f",gcc.cxxflags=-O0,{cuda_device.CHECKING_FLAGS}"
-    return {**environment(gpu, flags), **device, **checking, "TESTS_RUN_ON": gpu}
+    clean = environment(gpu, f"{gpu_flags()},{cuda_device.CHECKING_FLAGS}")
+    return {**clean, **device, **checking, "TESTS_RUN_ON": gpu}
 
 
 @pytest.fixture(scope="module", params=["cpu", *on_devices.GPUS])
@@ -245,6 +245,11 @@ def environment(cache="", flags=""):
     return {**clean, **pocl()}
 
 
+def gpu_flags():
+    """THEANO_FLAGS under which a GPU's process compiles fast."""
+    return f",gcc.cxxflags={gpu_headers.flags(compile_cache('gpu_headers'))}"
+
+
 def last_line_of(module, *arguments, flags="", cache="", status=0, **environ):
     """Run a module in a process of its own, without a user's settings, and return the last line that it prints.
 
@@ -266,7 +271,7 @@ def cuda_process(computing_device):
         os.symlink(compile_cache("stock"), compile_cache("cuda/stock"))
 
     def run(module, *arguments, stock=False, checked=False, status=0, device=computing_device, **environ):
-        flags = ",gcc.cxxflags=-O0" + (f",{cuda_device.stock_flags(device)}" if stock else "")
+        flags = gpu_flags() + (f",{cuda_device.stock_flags(device)}" if stock else "")
         environ = {**cuda_device.environ(device), **environ}
         if checked:
             flags += f",{cuda_device.CHECKING_FLAGS}"

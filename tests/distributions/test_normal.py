@@ -1,5 +1,6 @@
 import numpy as np
 import scipy.stats
+import theano
 import theano.tensor as tt
 
 import fastvae

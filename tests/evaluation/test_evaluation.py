@@ -5,7 +5,6 @@ import fastvae
 from fastvae import evaluation
 from fastvae.errors import ConfigurationError, DataError
 from fastvae.evaluation import active_units, reconstruction_error
-from tests.on_devices import on_every_device
 
 
 class Affine:
@@ -27,7 +26,6 @@ class Affine:
 IMAGES = np.random.default_rng(0).random((23, 3, 4, 5), dtype="float32")
 
 
-@on_every_device
 def test_closed_form_of_a_constant_shift():
     error = reconstruction_error(Affine(shift=0.25), IMAGES)
     assert error.mse == pytest.approx(0.0625, rel=1e-6)
@@ -48,7 +46,6 @@ def test_the_mean_image_itself_has_ratio_1():
     assert reconstruction_error(Mean(), IMAGES).ratio == pytest.approx(1, rel=1e-6)
 
 
-@on_every_device
 @pytest.mark.parametrize("batch_size, batches", [(10, [10, 10, 3]), (23, [23]), (500, [23]), (np.int64(12), [12, 11])])
 def test_batches_cover_every_image_once_and_do_not_change_the_result(batch_size, batches):
     vae = Affine(scale=0.9)
@@ -93,7 +90,6 @@ def test_a_model_for_another_shape():
         reconstruction_error(Cropping(), IMAGES)
 
 
-@on_every_device
 def test_active_units_are_those_whose_mean_varies():
     class TwoOfThree:
         encode_mean = staticmethod(lambda images: images.reshape(len(images), -1)[:, :3] * np.float32([1, 0.3, 2]))

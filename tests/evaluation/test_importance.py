@@ -66,7 +66,6 @@ def trained(images):
     return vae
 
 
-@on_every_device
 def test_the_trained_elbo_reaches_probabilistic_pca(trained, images):
     reached = evaluation.elbo(trained, images, n_samples=50, seed=1)
     gap = maximum_log_p(images) - reached.nats
@@ -90,7 +89,6 @@ def test_importance_sampling_equals_the_closed_form(images):
     assert lower.nats + margin < tighter.nats < exact.mean() + 3 * tighter.monte_carlo_error
 
 
-@on_every_device
 def test_seeds_repeat_and_batches_change_nothing_but_the_noise(trained, images):
     one, same, other = (evaluation.elbo(trained, images[:7], 5, seed, batch_size=3) for seed in (1, 1, 2))
     assert np.array_equal(one.per_image, same.per_image) and not np.array_equal(one.per_image, other.per_image)
@@ -180,7 +178,6 @@ def test_draws_of_a_users_model_become_inference_data(users):
     assert (posterior.rate > 0).all()
 
 
-@on_every_device
 def test_draws_of_a_vae_have_the_posteriors_moments(trained, images):
     draws = evaluation.inference_data(trained, images[:3], 4000, seed=1).posterior.zs.values[0]
     np.testing.assert_allclose(draws.mean(axis=0), trained.encode_mean(images[:3]), atol=0.05)

@@ -85,7 +85,6 @@ def test_a_batch_may_be_larger_than_the_data_or_one():
     assert one.type == tt.tensor4(dtype="float32").type
 
 
-@on_every_device
 def test_it_takes_the_place_of_a_variable_in_pm_fit():
     data = np.random.default_rng(1).normal(3, 1, size=2000).astype("float32")
     x = tt.vector("x", dtype="float32")

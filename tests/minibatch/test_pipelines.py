@@ -252,7 +252,6 @@ def test_a_state_from_before_samplers_had_their_name_is_restored(kind, tmp_path)
     assert repr(again.state()) == repr(state)
 
 
-@on_every_device
 def test_batches_per_epoch():
     def length(*args, **options):
         return Minibatch(*args, **options).tag.pipeline.batches_per_epoch

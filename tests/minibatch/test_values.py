@@ -14,7 +14,7 @@ BYTES = np.arange(256, dtype="uint8").reshape(1, 256)
 
 @on_every_device
 def test_bytes_are_scaled_to_float32():
-    scaled = Values.of(BYTES, scale=1 / 255).in_step(tt.as_tensor(BYTES), None)
+    scaled = Values.of(BYTES, scale=1 / 255).in_step(theano.shared(BYTES), None)
     assert scaled.dtype == "float32"
     np.testing.assert_allclose(scaled.eval(), BYTES / 255, rtol=1e-6)
     assert scaled.eval().max() == 1

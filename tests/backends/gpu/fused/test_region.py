@@ -36,10 +36,12 @@ def test_states_are_overwritten_after_all_that_reads_them(report):
     assert report["states"]["same_memory"] and report["states"]["in_place"] == [True]
 
 
-def test_adam_makes_the_gradient_of_large_weights_itself(report):
-    assert max(report["adam"]["errors"]) < 1e-6
-    ops = report["adam"]["ops"]
-    assert (ops["AdamOfProduct"], ops["Adam"]) == (1, 1) and ops["GpuDot22"] + ops["GpuGemm"] == 1
+@pytest.mark.parametrize("batch", ["small", "large"])
+def test_adam_makes_the_gradient_of_large_weights_itself(report, batch):
+    """Of a large batch by the library's product."""
+    found = report["adam"][batch == "large"]
+    assert max(found["errors"]) < 2e-6
+    assert (found["ops"]["AdamOfProduct"], found["ops"]["Adam"]) == (1, 1)
 
 
 def test_launches(report):
