@@ -24,7 +24,7 @@ from scipy.special import expit
 from theano.gof.graph import ancestors
 from theano.sandbox.rng_mrg import MRG_RandomStreams, mrg_uniform_base
 
-from bench import convolution_cases
+from bench import convolution_cases, image_cases
 from bench.convolution_cases import GEOMETRIES, KINDS, error
 from bench.steps import GPU
 from fastvae.backends import abstract
@@ -102,6 +102,11 @@ def products(quick):
     yield "matrix by vector", against(tt.dot, np.dot, x, w[:, 0])
 
 
+def layers(small):
+    """Batch norm, pooling, upsampling and zeros, in every geometry, or in a few of each if `small`."""
+    yield from image_cases.cases(small)
+
+
 def random_numbers(quick):
     """Theano's generator: uniform numbers equal those on the CPU, normal ones have their moments."""
     n = 1000 if quick else 100_000
@@ -146,7 +151,7 @@ def optimizer(quick):
 
 
 # What rounds its factors under TF32 comes first.
-GROUPS = (convolutions, products, elementwise, reductions, gathers, random_numbers, optimizer)
+GROUPS = (convolutions, products, elementwise, reductions, layers, gathers, random_numbers, optimizer)
 
 
 def few(things, quick):

@@ -172,7 +172,16 @@ def test_the_first_number_comes_first(rehearsal):
 
 def test_every_kind_of_op_is_right_under_both_precisions(rehearsal):
     found, _, _ = rehearsal
-    groups = {"convolutions", "products", "elementwise", "reductions", "gathers", "random numbers", "optimizer"}
+    groups = {
+        "convolutions",
+        "products",
+        "elementwise",
+        "reductions",
+        "gathers",
+        "random numbers",
+        "optimizer",
+        "images",
+    }
     for precision, limit in (("float32", 1e-5), ("tf32", 2e-3)):
         rows = found["operations"][precision]
         assert {row["group"] for row in rows} == groups and all(row["passed"] for row in rows)

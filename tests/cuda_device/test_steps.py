@@ -66,6 +66,11 @@ def test_two_orders_of_blocks_and_threads_give_the_same_bits(findings, folder, k
     assert [differ_in_bits(folder, kind, seed) for seed in SEEDS[:2]] == [[], []]
 
 
+def test_nothing_is_found_in_any_op_that_a_step_runs(cuda_process):
+    found = json.loads(cuda_process("tests.cuda_device.checked_ops", checked=True))
+    assert found["n"] > 30 and found["failed"] == found["findings"] == []
+
+
 @pytest.mark.exhaustive
 def test_twenty_orders_of_blocks_and_threads_give_the_same_bits(checked, folder):
     assert checked(*SEEDS) == []

@@ -43,7 +43,7 @@ def test_a_driver_with_a_device_is_found(machine, driver):
 
 
 @pytest.mark.parametrize(
-    "device, answers, why, remedy",
+    "name, answers, why, remedy",
     [
         ("cuda2", {}, "no device 'cuda2' (cuda0 is test device 0", "device=cuda0"),
         ("cuda:1", {}, "no device 'cuda:1'", "device=cuda0"),
@@ -53,9 +53,9 @@ def test_a_driver_with_a_device_is_found(machine, driver):
         ("cuda", {"DRIVER": 11040}, "too old: it supports CUDA 11.4, but cuBLAS 12 and cuDNN 9 need 12.0", "575"),
     ],
 )
-def test_what_is_wrong_with_the_device_is_said(machine, device, answers, why, remedy):
+def test_what_is_wrong_with_the_device_is_said(machine, name, answers, why, remedy):
     machine(**answers)
-    finding = cuda_libraries.driver(device).finding
+    finding = cuda_libraries.driver(name).finding
     assert not finding.found and remedy in finding.remedy
     assert why in finding.why
 

@@ -13,6 +13,7 @@ import fastvae  # isort: skip
 import numpy as np
 import theano
 import theano.tensor as tt
+from theano.compile.nanguardmode import NanGuardMode
 from theano.gof.vm import VM_Linker
 from theano.gpuarray.type import get_context
 from theano.ifelse import ifelse
@@ -219,11 +220,13 @@ def fall_backs():
     rows = advanced_subtensor1(x, i)  # an Op that looks at an error's flag on the host
     argument, on_host = tt.fscalar(), theano.shared(np.float32(1))
     collecting = theano.Mode(VM_Linker(allow_gc=True))
+    guarded = NanGuardMode(nan_is_error=True, inf_is_error=True, big_is_error=True)
     functions = {
         "a check on the host": theano.function([], updates={x: tt.inc_subtensor(x[:2], rows)}),
         "through the host": theano.function([], updates={x: x[: tt.cast(x.sum() > -1, "int64") + 2]}),
         "a choice": theano.function([], updates={x: ifelse(tt.gt(on_host, 0), x + 1, x * 2)}),
         "memory given back": theano.function([], updates={x: x + 1}, mode=collecting),
+        "a look at every Op": theano.function([], updates={x: x + 1}, mode=guarded),
         "an argument": theano.function([argument], updates={x: x + argument}),
         "the host alone": theano.function([], updates={on_host: on_host + 1}),
         "a new size": theano.function([], updates={x: tt.concatenate([x, x[:1]])}),

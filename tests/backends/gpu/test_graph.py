@@ -63,6 +63,7 @@ def test_a_recording_that_is_interrupted_changes_nothing(report):
         ("through the host", "GpuSubtensor{:int64:} needs what the host computes of the same step's results"),
         ("a choice", "it chooses what it computes, as ifelse does"),
         ("memory given back", "allow_gc=True gives its memory back; set allow_gc=False"),
+        ("a look at every Op", "its mode looks at every Op while it runs"),
         ("an argument", "it takes arguments or returns a dict"),
         ("the host alone", "nothing of it runs on the GPU"),
         ("a new size", "x of shape (9,) gets a value of shape (10,)"),

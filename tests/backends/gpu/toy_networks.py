@@ -90,8 +90,8 @@ def _step(inference, inputs, images, params, batch_size=BATCH):
     return theano.function([], updates=[*updates.items(), *losses.updates]), losses, state
 
 
-def trained(step, losses, state):
+def trained(step, losses, state, n_steps=N_STEPS):
     """Losses of a few steps, and what they make of parameters, Adam's moments of the gradients, running statistics."""
-    for _ in range(N_STEPS):
+    for _ in range(n_steps):
         step()
-    return [np.array(losses.fetch(N_STEPS)), *(variable.get_value() for variable in state)]
+    return [np.array(losses.fetch(n_steps)), *(variable.get_value() for variable in state)]

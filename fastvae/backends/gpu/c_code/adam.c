@@ -65,8 +65,7 @@ PyGpuArrayObject *fv_adam_updated(const thunk *t, int i, int to) {
     return a;
 }
 
-/* One launch, for parameters `first` to `last` - 1, whose packed gradients are given. */
-static int launch(const thunk *t, PyGpuArrayObject *rate, PyGpuArrayObject **gradients, int first, int last) {
+int fv_adam_launch(const thunk *t, PyGpuArrayObject *rate, PyGpuArrayObject **gradients, int first, int last) {
     void *args[FIRST + MANY * PER_SLOT];
     float constants[3] = {t->settings[1], t->settings[2], t->settings[3]};
     size_t sizes[MANY], none = 0, total = 0;
@@ -107,7 +106,7 @@ static int update(thunk *t, PyGpuArrayObject *rate, PyGpuArrayObject **gradients
     }
     int slots = slots_of(t);
     for (int first = 0; first < n; first += slots)
-        if (launch(t, rate, gradients, first, first + slots < n ? first + slots : n)) return -1;
+        if (fv_adam_launch(t, rate, gradients, first, first + slots < n ? first + slots : n)) return -1;
     return 0;
 }
 

@@ -8,4 +8,7 @@
  * so, or a packed copy. Borrowed, or NULL with an exception. */
 PyGpuArrayObject *fv_adam_updated(const thunk *t, int i, int to);
 
+/* One launch, for parameters `first` to `last` - 1, whose packed gradients are given; their p, m and v are the outputs. */
+int fv_adam_launch(const thunk *t, PyGpuArrayObject *rate, PyGpuArrayObject **gradients, int first, int last);
+
 #endif

@@ -1,12 +1,14 @@
-/* One Adam update of a matrix whose gradient is a product, which is never in memory: a dense layer's weights.
+/* One Adam update of a matrix whose gradient is a product, which is not put into memory: a dense layer's weights.
  *
  * Inputs rate (), p, a, b, m, v, the gradient being a b -> the new p, m and v.
- * Settings: whether p, m and v are overwritten, beta1, beta2, epsilon. */
+ * Settings: those of Adam. */
 #include "adam.h"
 #include "kernels.h"
+#include <gpuarray/blas.h>
 #include <limits.h>
 
 #define TILE 64 /* rows and columns of a block, of 256 threads with 4 x 4 elements each */
+#define DEEP 128 /* products of a sum: of more the product is arithmetic rather than memory, and cuBLAS is better at it */
 
 static const char source[] = R"(
 #define TILE 64
@@ -73,6 +75,20 @@ static PyGpuArrayObject *factor(const thunk *t, int i, int steps[2]) {
     return x;
 }
 
+/* With the gradient in memory, from libgpuarray's BLAS. */
+static int in_two_steps(const thunk *t, PyGpuArrayObject *rate, PyGpuArrayObject *a, PyGpuArrayObject *b) {
+    size_t shape[] = {fv_dim(a, 0), fv_dim(b, 1)};
+    PyGpuArrayObject *gradient = fv_empty(2, shape, rate->context);
+    if (!gradient) return -1;
+    int error = GpuArray_rgemm(cb_no_trans, cb_no_trans, 1, &a->ga, &b->ga, 0, &gradient->ga, 0), failed = -1;
+    if (error)
+        PyErr_Format(PyExc_RuntimeError, "Adam: the product of its gradient failed: %s", GpuArray_error(&a->ga, error));
+    else
+        failed = fv_adam_launch(t, rate, &gradient, 0, 1);
+    Py_DECREF(gradient);
+    return failed;
+}
+
 static int start(const thunk *t, PyGpuArrayObject *rate, PyGpuArrayObject *a, PyGpuArrayObject *b, const int *a_steps,
                  const int *b_steps) {
     PyGpuArrayObject *state[3];
@@ -86,6 +102,7 @@ static int start(const thunk *t, PyGpuArrayObject *rate, PyGpuArrayObject *a, Py
             return -1;
         }
     }
+    if (fv_dim(a, 1) > DEEP) return in_two_steps(t, rate, a, b);
     unsigned int rows = (unsigned int)fv_dim(a, 0), inner = (unsigned int)fv_dim(a, 1), columns = (unsigned int)fv_dim(b, 1);
     float constants[3] = {t->settings[1], t->settings[2], t->settings[3]};
     void *arguments[] = {ARRAY(rate),         &constants[0], &constants[1], &constants[2],     ARRAY(state[0]),
@@ -106,4 +123,4 @@ static int adam_of_product(thunk *t) {
     return failed;
 }
 
-const op_kind adam_of_product_kind = {"AdamOfProduct", 4, adam_of_product, NULL};
+const op_kind adam_of_product_kind = {"AdamOfProduct", 5, adam_of_product, NULL};

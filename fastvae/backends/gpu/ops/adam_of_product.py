@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import theano.tensor as tt
 from theano.compile.sharedvalue import SharedVariable
 from theano.gof import Apply, local_optimizer
 from theano.gof.opt import copy_stack_trace
@@ -13,11 +12,13 @@ from fastvae.backends.gpu.op import GpuOp
 from fastvae.backends.gpu.ops.adam import Adam
 
 LARGE = 1 << 18  # elements of a parameter; a smaller one shares Adam's launch with others
-DEEP = 128  # elements of a sum: a product of more is arithmetic, at which cuBLAS is better
 
 
 class AdamOfProduct(GpuOp):
-    """One Adam update of a matrix: rate (), p, a, b, m, v, the gradient being a b -> the new p, m and v; one launch."""
+    """One Adam update of a matrix: rate (), p, a, b, m, v, the gradient being a b -> the new p, m and v.
+
+    One launch where the sums of the product are short, as those over a batch are.
+    """
 
     __props__ = ("abstract_op", "inplace")
     overwrites = {0: 1, 1: 4, 2: 5}
@@ -31,35 +32,31 @@ class AdamOfProduct(GpuOp):
         return Apply(self, inputs, [inputs[source].type() for source in self.overwrites.values()])
 
     def settings(self, node):
-        return (self.inplace, self.abstract_op.beta1, self.abstract_op.beta2, self.abstract_op.epsilon)
+        return (self.inplace, self.abstract_op.beta1, self.abstract_op.beta2, self.abstract_op.epsilon, False)
 
     def infer_shape(self, node, shapes):
         return [shapes[source] for source in self.overwrites.values()]
 
 
-def _is_of_short_sums(parameter, gradient, fgraph):
-    """Whether a gradient is a product that nobody else needs, of a large parameter and of a small batch."""
+def _is_product(parameter, gradient, fgraph):
+    """Whether the gradient of a large parameter is a product that nobody else needs."""
     product = gradient.owner
     if product is None or not isinstance(product.op, GpuDot22) or len(fgraph.clients(gradient)) != 1:
         return False
-    if not hasattr(fgraph, "shape_feature"):
-        return False
     if not isinstance(parameter, SharedVariable) or gradient.dtype != "float32" or gradient.type != parameter.type:
         return False
-    if parameter.get_value(borrow=True, return_internal_type=True).size < LARGE:
-        return False  # a hint: a parameter that changes its size is computed too
-    a, b = (fgraph.shape_feature.shape_of[v] for v in product.inputs)
-    return any(isinstance(n, tt.Constant) and int(n.data) <= DEEP for n in (a[1], b[0]))
+    # A hint: a parameter that changes its size is computed too.
+    return parameter.get_value(borrow=True, return_internal_type=True).size >= LARGE
 
 
 @local_optimizer([Adam])
 def local_adam_of_product(node):
-    """Adam's step of a large parameter whose gradient is a product of a batch -> one Op; the others stay together"""
+    """Adam's step of a large parameter whose gradient is a product -> one Op; the others stay together"""
     if not isinstance(node.op, Adam) or node.op.inplace:
         return False
     rate, *rest = node.inputs
     groups = [rest[i : i + 4] for i in range(0, len(rest), 4)]
-    found = [_is_of_short_sums(p, g, node.fgraph) for p, g, _, _ in groups]
+    found = [_is_product(p, g, node.fgraph) for p, g, _, _ in groups]
     if not any(found):
         return False
     others = [group for group, is_product in zip(groups, found) if not is_product]

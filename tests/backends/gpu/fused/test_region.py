@@ -3,7 +3,10 @@
 import json
 
 import pytest
+import theano.tensor as tt
+from theano.gof import Apply, Op
 
+from fastvae.backends.gpu.fused.region import between
 from tests.backends.gpu.fused.cases import CASES
 
 # What stays Theano's own among the Ops of the cases: on the device no pass over an array.
@@ -36,10 +39,12 @@ def test_states_are_overwritten_after_all_that_reads_them(report):
     assert report["states"]["same_memory"] and report["states"]["in_place"] == [True]
 
 
-def test_adam_makes_the_gradient_of_large_weights_itself(report):
-    assert max(report["adam"]["errors"]) < 1e-6
-    ops = report["adam"]["ops"]
-    assert (ops["AdamOfProduct"], ops["Adam"]) == (1, 1) and ops["GpuDot22"] + ops["GpuGemm"] == 1
+@pytest.mark.parametrize("batch", ["small", "large"])
+def test_adam_makes_the_gradient_of_large_weights_itself(report, batch):
+    """Of a large batch by the library's product."""
+    found = report["adam"][batch == "large"]
+    assert max(found["errors"]) < 2e-6
+    assert (found["ops"]["AdamOfProduct"], found["ops"]["Adam"]) == (1, 1)
 
 
 def test_launches(report):
@@ -50,3 +55,17 @@ def test_launches(report):
 
 def test_the_device_finds_no_fault(report):
     assert report["findings"] == []
+
+
+class Pair(Op):
+    """Two outputs of one input."""
+
+    def make_node(self, x):
+        return Apply(self, [x], [x.type(), x.type()])
+
+
+def test_a_region_ends_at_its_inputs_whichever_outputs_of_their_nodes_they_are():
+    first, second = Pair()(tt.fvector())
+    _, last = Pair()(second)
+    total = first * last
+    assert between([first, last], [total]) == [total.owner]
