@@ -18,8 +18,6 @@ from tests.backends.gpu.fused.cases import CASES, values
 
 TOGETHER = 16  # cases of one function
 
-warnings.simplefilter("error")
-
 
 def symbol(value):
     return GpuArrayType(value.dtype.name, [size == 1 for size in value.shape])()
@@ -160,6 +158,7 @@ def launches():
 
 
 def main():
+    warnings.simplefilter("error")
     report = dict(
         cases=all_cases(), shapes=other_shapes(), states=states(), adam=[adam(5), adam(150)], launches=launches()
     )
