@@ -16,7 +16,7 @@ PYTHONS = ("3.10", "3.11", "3.12", "3.13")
 
 def by_python(package, *versions):
     """Requirements that pin one version of a package for each of `PYTHONS`."""
-    pins = zip(PYTHONS, versions, strict=True)
+    pins = zip(PYTHONS, versions)
     return [f"{package}=={version}; python_version == '{python}'" for python, version in pins]
 
 

@@ -10,7 +10,7 @@ micro/               each Op by pytest-benchmark; where_time_goes and scaling fo
 benchmarks/          asv's, over the project's history; first_step and dry_run are timed by them too
 objectives, optimizers, pipelines, kills, reproduce/    further figures of the README
 pymc3_tests          PyMC3's own tests after `import fastvae` and in stock
-gpu_report           everything about a GPU, from card, gpu_checks (convolution_cases), gpu_training, gpu_speed,
-                     gpu_sizes and gpu_where; gpu_host has its time and its processes, gpu_markdown its text
+gpu_report           everything about a GPU, from card, gpu_checks (convolution_cases, image_cases), gpu_training,
+                     gpu_speed, gpu_sizes and gpu_where; gpu_host has its time and its processes, gpu_markdown its text
 make_bundle          this environment for a host without network; ahead and keep_compiled compile for it
 """

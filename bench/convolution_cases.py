@@ -2,7 +2,7 @@
 
     cases       a name and a function that returns the norm-wise error, for each
 
-For `bench/gpu_checks.py`, on a GPU, and the tests, on their dry-run device.
+For `bench/gpu_checks.py`, on a GPU, and the tests, on their device.
 """
 
 from __future__ import annotations

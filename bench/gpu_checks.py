@@ -102,6 +102,11 @@ def products(quick):
     yield "matrix by vector", against(tt.dot, np.dot, x, w[:, 0])
 
 
+def layers(small):
+    """Batch norm, pooling, upsampling and zeros, in every geometry, or in a few of each if `small`."""
+    yield from image_cases.cases(small)
+
+
 def random_numbers(quick):
     """Theano's generator: uniform numbers equal those on the CPU, normal ones have their moments."""
     n = 1000 if quick else 100_000
@@ -145,13 +150,8 @@ def optimizer(quick):
     yield "Adam, three steps", adam
 
 
-def images(quick):
-    """Pooling, upsampling, padding and batch normalisation: the first geometries of each kind."""
-    return image_cases.cases(quick=True)
-
-
-# What rounds its factors under TF32 comes first, and what no seed model has comes last.
-GROUPS = (convolutions, products, elementwise, reductions, gathers, random_numbers, optimizer, images)
+# What rounds its factors under TF32 comes first.
+GROUPS = (convolutions, products, elementwise, reductions, layers, gathers, random_numbers, optimizer)
 
 
 def few(things, quick):

@@ -4,9 +4,9 @@
 
 The step runs on the tests' computing device (`tests/cuda_device`), which counts the bytes that each operation reads and
 writes, each once, and the floating-point operations of library calls. An operation takes as long as the slower of its
-bytes at the card's memory bandwidth and its arithmetic at the card's strict float32 peak. In a CUDA graph each adds
-`IN_A_GRAPH` to that; without one an operation takes at least what the host needs to launch it, `BY_THE_HOST`. What the
-model leaves out: caches between operations, which make it pessimistic, and kernels that miss both peaks, which make it
+bytes at the card's memory bandwidth and its arithmetic at the card's strict float32 peak. To that each adds
+`IN_A_GRAPH`; without a CUDA graph it takes at least what the host needs to launch it, `BY_THE_HOST`. What the model
+leaves out: caches between operations, which make it pessimistic, and kernels that miss both peaks, which make it
 optimistic. PyTorch's step beside it is on paper: see `bench/pytorch_on_paper.py`.
 
 Needs gcc, pygpu with libgpuarray's headers, and the wheels of `.[test]`. At full size the conv step takes minutes.
@@ -93,14 +93,14 @@ def predicted(step: list[Operation], card: Card) -> dict[str, float]:
     --------
     >>> step = [Operation("gemm", 3e6, 1e6, 1e9), Operation("adam", 2e6, 1e6, is_kernel=True)]
     >>> {name: round(ms, 5) for name, ms in predicted(step, Card("a card", 1e13, 1e12)).items()}
-    {'arithmetic': 0.1, 'operations': 0.103, 'graph': 0.105, 'stream': 0.103}
+    {'arithmetic': 0.1, 'operations': 0.103, 'graph': 0.105, 'stream': 0.105}
     """
     times = [o.seconds(card) for o in step]
     return {
         "arithmetic": 1e3 * sum(o.flop for o in step) / card.peak,
         "operations": 1e3 * sum(times),
         "graph": 1e3 * (sum(times) + IN_A_GRAPH * len(step)),
-        "stream": 1e3 * sum(max(t, BY_THE_HOST) for t in times),
+        "stream": 1e3 * sum(max(t + IN_A_GRAPH, BY_THE_HOST) for t in times),
     }
 
 

@@ -188,7 +188,7 @@ def _normalised(shape, axes, activation=None, mean=0.0):
         AbstractBatchNormTrain(axes), x, scale, bias, EPSILON, RATE, running, variance
     )
     spread = x.var(axes, keepdims=True, dtype="float64")
-    moved, argument, slope = bias, y, 1
+    moved, slope = bias - (average - average.astype("float32")) * scale * inverse, 1
     if activation:
         argument = tt.dvector()
         expression = tt.Elemwise(activation)(argument)

@@ -17,7 +17,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:
 import fastvae  # noqa: E402, F401  (before anything imports theano)
 from fastvae import devices  # noqa: E402
 from fastvae.devices import cuda_libraries, cuda_search  # noqa: E402
-from tests import cuda_device, on_devices  # noqa: E402
+from tests import cuda_device, gpu_headers, on_devices  # noqa: E402
 from tests.quick import QUICK  # noqa: E402
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -41,6 +41,7 @@ LONGEST = (
     "tests/bench/test_make_bundle.py",
     "tests/backends/gpu/test_ops.py",
     "tests/cuda_device/test_calibration.py",
+    "tests/cuda_device/test_steps.py",
     "tests/compilation/test_compilation.py",
     "tests/stack/test_legacy.py",
     "tests/test_kills.py",
@@ -108,6 +109,9 @@ def compile_cache(name=""):
     import theano
 
     return os.path.join(theano.config.base_compiledir, name).rstrip("/")
+
+
+os.environ.setdefault("TEST_DEVICE_CACHE", compile_cache("cuda_device"))  # compiled once a run
 
 
 def pocl():
@@ -182,7 +186,7 @@ def runs_in_python(step):
 
 @pytest.fixture(scope="session")
 def computing_device(tmp_path_factory):
-    """The folder of a dry-run CUDA device, see `tests.cuda_device`; skips where what it needs is not installed."""
+    """The folder of the tests' CUDA device, see `tests.cuda_device`; skips where what it needs is not installed."""
     missing = [devices.pygpu(), devices.gpuarray_headers(), cuda_libraries.find()[1]]
     required_device([finding for finding in missing if not finding.found])
     return cuda_device.build(tmp_path_factory.mktemp("cuda_device"))
@@ -190,24 +194,29 @@ def computing_device(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def pytests(request):
-    """A function from a GPU's name to the pytest that runs on it, started when it is first asked for."""
+    """A function from a GPU's name to the pytest that runs on it."""
     started = {}
 
     def pytest_on(gpu):
         if gpu not in started:
-            if gpu == "cuda":
-                environ = cuda_device.environ(request.getfixturevalue("computing_device"))
-            else:
-                required_device(devices.missing_for(gpu))
-                environ = {"FASTVAE_PROFILE": gpu}
             files = {item.location[0] for item in request.session.items if on_devices.device_of(item) == gpu}
-            environ = {**environment(cache=gpu, flags=",gcc.cxxflags=-O0"), **environ, "TESTS_RUN_ON": gpu}
-            started[gpu] = on_devices.Elsewhere(sorted(files), environ)
+            started[gpu] = on_devices.Elsewhere(sorted(files), environment_on(gpu, request))
         return started[gpu]
 
     yield pytest_on
     for other in started.values():
         other.close()
+
+
+def environment_on(gpu, request):
+    """The environment of that pytest; the computing device checks, in an order of threads that is not theirs."""
+    if gpu == "opencl":
+        required_device(devices.missing_for(gpu))
+        return {**environment(gpu, gpu_flags()), "FASTVAE_PROFILE": gpu, "TESTS_RUN_ON": gpu}
+    device = cuda_device.environ(request.getfixturevalue("computing_device"))
+    checking = {"TEST_DEVICE_CHECK": "1", "TEST_DEVICE_ORDER": os.environ.get("TEST_DEVICE_ORDER", "1")}
+    clean = environment(gpu, f"{gpu_flags()},{cuda_device.CHECKING_FLAGS}")
+    return {**clean, **device, **checking, "TESTS_RUN_ON": gpu}
 
 
 @pytest.fixture(scope="module", params=["cpu", *on_devices.GPUS])
@@ -237,6 +246,11 @@ def environment(cache="", flags=""):
     return {**clean, **pocl()}
 
 
+def gpu_flags():
+    """THEANO_FLAGS under which a GPU's process compiles fast."""
+    return f",gcc.cxxflags={gpu_headers.flags(compile_cache('gpu_headers'))}"
+
+
 def last_line_of(module, *arguments, flags="", cache="", status=0, **environ):
     """Run a module in a process of its own, without a user's settings, and return the last line that it prints.
 
@@ -251,15 +265,18 @@ def last_line_of(module, *arguments, flags="", cache="", status=0, **environ):
 
 @pytest.fixture(scope="session")
 def cuda_process(computing_device):
-    """Run a module on the dry-run device in a process of its own and return the last line that it prints."""
+    """Run a module on the tests' device in a process of its own and return the last line that it prints."""
     os.makedirs(compile_cache("cuda"), exist_ok=True)
     os.makedirs(compile_cache("stock"), exist_ok=True)
     with contextlib.suppress(FileExistsError):  # stock's processes that these start find what others compiled
         os.symlink(compile_cache("stock"), compile_cache("cuda/stock"))
 
-    def run(module, *arguments, stock=False, status=0, device=computing_device, **environ):
-        flags = ",gcc.cxxflags=-O0" + (f",{cuda_device.stock_flags(device)}" if stock else "")
+    def run(module, *arguments, stock=False, checked=False, status=0, device=computing_device, **environ):
+        flags = gpu_flags() + (f",{cuda_device.stock_flags(device)}" if stock else "")
         environ = {**cuda_device.environ(device), **environ}
+        if checked:
+            flags += f",{cuda_device.CHECKING_FLAGS}"
+            environ["TEST_DEVICE_CHECK"] = "1"
         return last_line_of(module, *arguments, flags=flags, cache="cuda", status=status, **environ)
 
     return run

@@ -12,10 +12,12 @@ import theano.tensor as tt
 import fastvae
 from fastvae import profiles
 from fastvae.backends import cpu
+from fastvae.backends.abstract import AdamStep
 from fastvae.errors import ConfigurationError
 from fastvae.optimizers import adagrad_window, adam, recognised
 from tests.conftest import required_device
 from tests.linear_gaussian import QUICK
+from tests.on_devices import on_every_device
 
 
 @pytest.fixture(params=["stock", "onednn"])
@@ -48,6 +50,41 @@ def test_equals_pymc3(mode):
         for value, expected in zip(ours[1], theirs[1]):
             assert value.dtype == np.float32
             np.testing.assert_allclose(value, expected, rtol=2e-5, atol=2e-6)
+
+
+SHAPES = [(), (1,), (3,), (2, 3), (4, 1), (5, 2, 3), (3, 4), (7,), (2, 2), (6,), (1, 5), (300, 7), (11,), (13,), (2, 9)]
+
+
+@on_every_device
+def test_many_parameters_of_any_shape_and_one_gradient_that_is_transposed():
+    """More of them than one launch on a GPU takes, held to PyMC3's own, by numpy on the host."""
+    rng = np.random.default_rng(0)
+    values = [rng.normal(size=shape).astype("float32") for shape in SHAPES]
+    pulls = [theano.shared(rng.normal(size=shape).astype("float32")) for shape in SHAPES]
+    across = theano.shared(rng.normal(size=(4, 3)).astype("float32"))
+    after = []
+    for optimizer, mode in ((adam, None), (pm.adam, theano.Mode("py", None))):
+        params = [theano.shared(value) for value in values]
+        loss = sum(tt.sum(param * pull) for param, pull in zip(params, pulls)) + tt.sum(params[6].T * across)
+        step = theano.function([], updates=optimizer(loss, params, learning_rate=1e-2), mode=mode)
+        for _ in range(3):
+            step()
+        after.append([param.get_value() for param in params])
+    for ours, stock in zip(*after, strict=True):
+        np.testing.assert_allclose(ours, stock, rtol=1e-5, atol=1e-6)
+
+
+@on_every_device
+def test_new_values_beside_the_old_ones():
+    rng = np.random.default_rng(1)
+    before = [rng.random((3, 5)).astype("float32") for _ in range(4)]
+    old = [theano.shared(value) for value in before]
+    rate = theano.shared(np.full(1, 0.1, "float32"))[0]
+    outputs = AdamStep()(rate, *old[:2], old[2], old[3], return_list=True)
+    new, expected = (theano.function([], outputs, mode=mode)() for mode in (None, theano.Mode("py", None)))
+    for ours, by_numpy in zip(new, expected, strict=True):
+        np.testing.assert_allclose(ours, by_numpy, rtol=1e-6)
+    assert all(np.array_equal(variable.get_value(), value) for variable, value in zip(old, before))
 
 
 def test_one_op_in_place_for_each_large_parameter_and_for_all_small_ones():
@@ -106,6 +143,7 @@ def test_nothing_is_float64(mode):
     assert not any(v.dtype == "float64" for node in step.maker.fgraph.apply_nodes for v in node.inputs + node.outputs)
 
 
+@on_every_device
 def test_learning_rate_can_be_shared_and_changed(mode):
     for dtype in ("float32", "float64"):
         rate, w = theano.shared(np.array(0.5, dtype)), theano.shared(np.float32(1))
@@ -134,6 +172,7 @@ def test_calling_convention_is_pymc3s():
     assert fastvae.adam is adam
 
 
+@on_every_device
 def test_is_an_obj_optimizer_of_pymc3():
     with pm.Model():
         pm.Normal("z", 1.0, 1.0, shape=3)

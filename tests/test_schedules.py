@@ -7,6 +7,7 @@ import theano
 import fastvae
 from fastvae import schedules
 from fastvae.errors import ConfigurationError
+from tests.on_devices import on_every_device
 
 
 @pytest.mark.parametrize(
@@ -27,6 +28,7 @@ def test_a_schedule_follows_its_formula(schedule, formula):
     np.testing.assert_allclose([step() for _ in range(8)], formula(np.arange(8)), rtol=1e-6)
 
 
+@on_every_device
 def test_adam_takes_a_schedule_as_its_learning_rate():
     weight = theano.shared(np.float32(1), "weight")
     optimizer = fastvae.adam(learning_rate=schedules.linear(0, 0.1, steps=2))

@@ -1,4 +1,4 @@
-"""What the GPU step asks of a device, counted on the dry-run device of the tests (`bench/dry_run.py`)."""
+"""What the GPU step asks of a device, counted on the tests' device (`bench/dry_run.py`)."""
 
 from .common import Measured, if_available, tracked
 

@@ -159,7 +159,9 @@ class Streamed:
             for example in examples
         ]
         assertion = tt.opt.Assert(NOT_ADVANCED)
-        self.batches = tuple(assertion(shared, tt.eq(self._fresh, 1)) for shared in self._shared)
+        is_fresh = tt.eq(self._fresh, 1)
+        # Of a variable on a GPU the assertion itself would be one, and a function return it as pygpu's array.
+        self.batches = tuple(assertion(tt.as_tensor_variable(shared), is_fresh) for shared in self._shared)
         for shared in self._shared:
             shared.tag.pipeline = self
 

@@ -100,6 +100,8 @@ def numpy_names() -> bool:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the last versions that have a name warn about it
         missing = {name: value for name, value in names.items() if not hasattr(numpy, name)}
+    if missing:
+        missing["product"] = numpy.prod  # numpy 1.25 and 1.26 warn at each call
     for name, value in missing.items():
         setattr(numpy, name, value)
     return bool(missing)

@@ -1,7 +1,10 @@
 """Files that the last version with checkpoints of format 1 wrote load and go on (`format_1/programs.py` made them)."""
 
+import json
+import os
 import pathlib
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -10,6 +13,8 @@ import fastvae
 from fastvae import checkpoint, cli, renamed
 from fastvae.errors import ConfigurationError
 from tests.checkpoint.format_1 import programs
+from tests.conftest import compile_cache
+from tests.on_devices import on_every_device
 
 WRITTEN = pathlib.Path(__file__).parent / "format_1"
 
@@ -19,6 +24,7 @@ def folder(tmp_path, request):
     return shutil.copytree(WRITTEN / request.param, tmp_path / request.param)
 
 
+@on_every_device
 @pytest.mark.parametrize("folder", programs.PROGRAMS, indirect=True)
 def test_a_checkpoint_goes_on_as_in_one_go(folder, capfd):
     with np.load(WRITTEN / "losses.npz") as losses:
@@ -31,6 +37,32 @@ def test_a_checkpoint_goes_on_as_in_one_go(folder, capfd):
     assert checkpoint.newest(folder)["step"] == programs.WHOLE
 
 
+GO_ON = """
+import sys
+from tests.checkpoint.format_1 import programs
+_, approx = programs.train("mlp", programs.WHOLE, sys.argv[1], resume=True)
+print(approx.hist.tolist())
+"""
+
+
+@on_every_device
+@pytest.mark.parametrize("folder", ["mlp"], indirect=True)
+def test_a_run_goes_on_on_another_device_and_back(device, folder, capfd, run):
+    """From a CPU to this device, and then to a CPU: the same rows, noise and losses, and a line of what is not."""
+    between = (programs.HALF + programs.WHOLE) // 2
+    programs.train("mlp", between, folder, resume=True)
+    said = [capfd.readouterr().err]
+    compiled = os.path.dirname(compile_cache()) if device != "cpu" else compile_cache()  # what the CPU's tests compile
+    back = run(sys.executable, "-c", GO_ON, folder, flags=f"base_compiledir={compiled}", FASTVAE_PROFILE="cpu")
+    said.append(back.stderr)
+    with np.load(WRITTEN / "losses.npz") as losses:
+        np.testing.assert_allclose(json.loads(back.stdout), losses["mlp"], rtol=2e-5)
+    for line, here, before in zip(said, (device, "cpu"), ("cpu", device)):
+        assert "compute something else" not in line
+        is_said = f"profile='{here}' (it was '{before}')" in line.partition("not bit for bit as in one go: ")[2]
+        assert is_said == (here != before), line
+
+
 @pytest.mark.parametrize("folder", ["mlp"], indirect=True)
 def test_another_argument_is_refused_as_it_was(folder, monkeypatch):
     monkeypatch.setitem(programs.OPTIONS["mlp"], "n_samples", 3)
@@ -38,6 +70,7 @@ def test_another_argument_is_refused_as_it_was(folder, monkeypatch):
         programs.train("mlp", programs.WHOLE, folder, resume=True)
 
 
+@on_every_device
 @pytest.mark.parametrize("name", programs.OPTIONS)
 def test_a_parameter_file_holds_what_the_checkpoint_does(name):
     model = fastvae.load(WRITTEN / name / "vae.npz")

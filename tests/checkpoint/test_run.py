@@ -7,6 +7,7 @@ import pytest
 from fastvae import checkpoint
 from fastvae.checkpoint import Checkpoints, container
 from fastvae.errors import CheckpointError, ConfigurationError, DataError
+from tests.on_devices import on_every_device
 
 
 @pytest.fixture
@@ -18,12 +19,14 @@ def rewrite(path, **changes):
     container.write(path, {**container.read(path), **changes})
 
 
+@on_every_device
 def test_a_trained_parameter_that_no_step_updates_is_there_too(run, tmp_path):
     checkpoints = Checkpoints(tmp_path, 1, False, {})
     checkpoints.bind(run.step, [run.scale, run.w], [])
     assert checkpoints.variables[-1] is run.scale and len(checkpoints.variables) == 4
 
 
+@on_every_device
 def test_what_follows_a_checkpoint_is_bit_for_bit_what_would_have_followed(run, folder):
     in_one_go = run.again().train(9).hist
     bits = run.bits()
@@ -113,6 +116,7 @@ def test_a_file_in_place_of_the_folder(run, tmp_path):
         run.checkpoints(tmp_path / "file")
 
 
+@on_every_device
 def test_pipelines_go_on_where_they_were(run, tmp_path):
     class Pipeline:
         position = 0

@@ -10,6 +10,7 @@ from fastvae.checkpoint import container
 from fastvae.checkpoint.container import DamagedError
 from fastvae.checkpoint.state import FORMAT, NEEDED, State
 from fastvae.errors import DataError
+from tests.on_devices import on_every_device
 
 
 @pytest.fixture
@@ -21,6 +22,7 @@ def rewrite(path, **changes):
     container.write(path, {**container.read(path), **changes})
 
 
+@on_every_device
 def test_a_state_holds_every_updated_variable_and_the_losses(run, folder):
     state = checkpoint.newest(folder)
     found = {entry["name"]: entry["value"] for entry in state["variables"]}

@@ -9,9 +9,11 @@
 enum { MOST_FINDINGS = 256, SHARED_MOST = 1 << 16 };
 
 /* Who accessed a unit of memory last: the operation (0: nobody), and in it the block, the barriers passed by block and
-   warp, and the thread. Two bits above: an atomic access; several threads. */
+   warp, and the thread, in 60 bits. Above: whether all accesses were atomic; whether several threads of a warp, warps of a
+   block or blocks read without an order between them. */
 struct mark { uint32_t wrote, read; uint64_t writer, reader; };
-static const uint64_t ATOMIC_BIT = 1ull << 63, SEVERAL = 1ull << 62, WHO = (1ull << 62) - 1;
+static const uint64_t ATOMIC_BIT = 1ull << 63, BLOCKS = 1ull << 62, WARPS = 1ull << 61, THREADS = 1ull << 60,
+                      WHO = (1ull << 60) - 1;
 
 int checking, tracking;
 static uint32_t operation = 1;
@@ -137,17 +139,33 @@ static void need_marks(struct block *b, unsigned unit) {
   checks_forget(&old);
 }
 
+/* Block, barriers of the block, barriers of the warp, thread; a thread's upper 5 bits are its warp. */
 static uint64_t identity(const struct accessor *who) {
-  return (who->block & 0x3fffffff) << 32 | (uint64_t)(who->epoch & 0xfff) << 20 | (who->own_epoch & 0x3ff) << 10 |
+  return (who->block & 0xfffffff) << 32 | (uint64_t)(who->epoch & 0xfff) << 20 | (who->own_epoch & 0x3ff) << 10 |
          who->thread;
 }
+static int block_differs(uint64_t a, uint64_t b) { return ((a ^ b) & WHO) >> 32 != 0; }
+static int epoch_differs(uint64_t a, uint64_t b) { return ((a ^ b) & 0xfff00000) != 0; }
+static int warp_differs(uint64_t a, uint64_t b) { return ((a ^ b) & 0x3e0) != 0; }
+static int own_epoch_differs(uint64_t a, uint64_t b) { return ((a ^ b) & 0xffc00) != 0; }
 
-/* Whether two accesses have an order: of one thread; of one block with a barrier between; of one warp with a
-   synchronisation of the warp between. */
-static int ordered(uint64_t a, uint64_t b) {
-  if ((a ^ b) >> 32) return 0;
-  if ((a ^ b) & 0xfff00000 || !((a ^ b) & 1023)) return 1;
-  return !((a ^ b) & 0x3e0) && ((a ^ b) & 0xffc00);
+/* Whether a barrier of the block or of the warp, or being one thread, orders an access after those that a mark stands for. */
+static int ordered(uint64_t before, uint64_t now) {
+  if (before & BLOCKS || block_differs(before, now)) return 0;
+  if (epoch_differs(before, now)) return 1;
+  if (before & WARPS || warp_differs(before, now)) return 0;
+  if (own_epoch_differs(before, now)) return 1;
+  return !(before & THREADS) && !((before ^ now) & 0x3ff);
+}
+
+/* The last reader, who stands for those that are ordered before it; of the others it is kept that there are some. */
+static uint64_t readers(uint64_t before, uint64_t now) {
+  if (block_differs(before, now)) return before | BLOCKS;
+  if (epoch_differs(before, now)) return now | (before & BLOCKS);
+  if (warp_differs(before, now)) return now | (before & BLOCKS) | WARPS;
+  uint64_t kept = before & (BLOCKS | WARPS);
+  return own_epoch_differs(before, now) ? now | kept
+                                        : now | kept | ((before & THREADS) | ((before ^ now) & 0x3ff ? THREADS : 0));
 }
 
 static void mark_read(struct mark *m, uint64_t me, uint64_t atomic, unsigned unit) {
@@ -155,11 +173,7 @@ static void mark_read(struct mark *m, uint64_t me, uint64_t atomic, unsigned uni
     traffic.read += unit;
     m->read = operation;
     m->reader = me | atomic;
-  } else if (!(m->reader & SEVERAL)) {
-    /* Of several readers the last is kept; that there are some without an order is remembered. */
-    uint64_t several = (m->reader & WHO) != me && !ordered(m->reader & WHO, me) ? SEVERAL : 0;
-    m->reader = me | several | (m->reader & atomic);
-  }
+  } else m->reader = readers(m->reader & ~ATOMIC_BIT, me) | (m->reader & atomic);
 }
 
 static void mark_write(struct mark *m, uint64_t me, uint64_t atomic, unsigned unit) {
@@ -171,13 +185,10 @@ static void mark_write(struct mark *m, uint64_t me, uint64_t atomic, unsigned un
 /* A race, if any, of an access with those before it. */
 static const char *race(const struct mark *m, uint32_t now, uint64_t me, enum access how) {
   int atomic = how == ACCESS_ATOMIC;
-  if (m->wrote == now && !ordered(m->writer & WHO, me) && !(atomic && m->writer & ATOMIC_BIT))
+  if (m->wrote == now && !ordered(m->writer, me) && !(atomic && m->writer & ATOMIC_BIT))
     return how == ACCESS_READ ? "race: reads what another thread writes" : "race: two threads write";
-  if (how != ACCESS_READ && m->read == now && !(atomic && m->reader & ATOMIC_BIT)) {
-    int same_epoch = !((m->reader ^ me) >> 32 & 0x3fffffff) && ((m->reader ^ me) & 0xfff00000);
-    if (!ordered(m->reader & WHO, me) || (m->reader & SEVERAL && !same_epoch))
-      return "race: writes what another thread reads";
-  }
+  if (how != ACCESS_READ && m->read == now && !ordered(m->reader, me) && !(atomic && m->reader & ATOMIC_BIT))
+    return "race: writes what another thread reads";
   return NULL;
 }
 

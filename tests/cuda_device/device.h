@@ -46,6 +46,9 @@ struct operation *device_call(const char *name, double flop, void (*run)(void *p
 void device_operand(struct operation *, const char *what, const void *at, int how, size_t item, int n,
                     const long *dims, const long *strides);
 
+/* What the driver answers to work for a stream, or to a call that waits for it: 0, or why a capture does not admit it. */
+int device_admits(void *stream, int waits);
+
 /* Hands the operation to the stream (NULL: the legacy one), which runs and releases it. */
 void device_enqueue(void *stream, struct operation *);
 

@@ -26,7 +26,7 @@ int cuGetErrorString(int status, const char **text) { *text = "no CUDA-capable d
 
 int cuDeviceGetCount(int *count) { *count = setting("TEST_DEVICE_DEVICES", 1); return 0; }
 int cuDeviceGet(int *device, int index) { *device = index; return 0; }
-int cuDeviceGetName(char *name, int size, int device) { snprintf(name, size, "dry-run device %d", device); return 0; }
+int cuDeviceGetName(char *name, int size, int device) { snprintf(name, size, "test device %d", device); return 0; }
 int cuDeviceGetPCIBusId(char *text, int size, int device) { snprintf(text, size, "0000:00:%02x.0", device); return 0; }
 
 int cuDeviceGetAttribute(int *value, int attribute, int device) {
@@ -43,7 +43,7 @@ int cuDeviceGetAttribute(int *value, int attribute, int device) {
   case 41: *value = 1; break;                            /* unified addressing */
   case 75: *value = capability / 10; break;
   case 76: *value = capability % 10; break;
-  default: fprintf(stderr, "dry run: device attribute %d is not known\n", attribute); abort();
+  default: fprintf(stderr, "test device: attribute %d is not known\n", attribute); abort();
   }
   return 0;
 }
@@ -239,7 +239,9 @@ int cuLaunchKernel(void *function, unsigned gx, unsigned gy, unsigned gz, unsign
   int refused = graphs_admit(stream);
   if (refused) return refused;
   if (extra || !admissible(grid, block, shared)) return INVALID_VALUE;
+  device_lock(); /* its first launch decodes it */
   device_enqueue(stream, device_launch(function, grid, block, shared, arguments));
+  device_unlock();
   return 0;
 }
 
@@ -252,7 +254,7 @@ int cuGetExportTable(const void **table, const void *id) {
 
 /* libgpuarray wants these to be there. Whoever calls one needs more than this driver knows. */
 #define UNKNOWN(name) \
-  int name(void) { fprintf(stderr, "dry run: the stub driver does not know " #name "\n"); abort(); }
+  int name(void) { fprintf(stderr, "test device: the driver does not know " #name "\n"); abort(); }
 UNKNOWN(cuMemcpyPeerAsync)
 UNKNOWN(cuIpcGetMemHandle)
 UNKNOWN(cuIpcOpenMemHandle)

@@ -86,6 +86,8 @@ int graphs_admit_wait(void *stream) {
   return ended(CAPTURE_UNSUPPORTED);
 }
 
+int device_admits(void *stream, int waits) { return waits ? graphs_admit_wait(stream) : graphs_admit(stream); }
+
 int graphs_admit_unsafe(void) {
   return capture.stream && capture.mode != RELAXED ? ended(CAPTURE_UNSUPPORTED) : 0;
 }

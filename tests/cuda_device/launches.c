@@ -127,23 +127,26 @@ struct operation *device_fill(const char *name, void *to, unsigned value, size_t
 
 /* -- the log: TEST_DEVICE_LOG, a file, one JSON object a line */
 
-void launch_logged(const struct operation *o, struct traffic bytes) {
-  static FILE *file;
-  static int opened;
+static FILE *log_file;
+
+__attribute__((constructor)) static void open_log(void) {
   const char *path = getenv("TEST_DEVICE_LOG");
-  if (!opened && path && *path) {
-    opened = 1;
-    file = fopen(path, "a");
-    if (!file) {
-      perror(path);
-      abort();
-    }
-    setvbuf(file, NULL, _IOLBF, 0);
+  if (!path || !*path) return;
+  log_file = fopen(path, "a");
+  if (!log_file) {
+    perror(path);
+    abort();
   }
-  if (!file) return;
-  fprintf(file,
-          "{\"name\": \"%s\", \"grid\": [%u, %u, %u], \"block\": [%u, %u, %u], \"read\": %llu, \"written\": %llu, "
-          "\"flop\": %.0f}\n",
-          o->name, o->grid[0], o->grid[1], o->grid[2], o->block[0], o->block[1], o->block[2],
-          (unsigned long long)bytes.read, (unsigned long long)bytes.written, o->flop);
+  setvbuf(log_file, NULL, _IOLBF, 0);
+}
+
+void launch_logged(const struct operation *o, struct traffic bytes) {
+  if (!log_file) return;
+  const struct launch *launch = o->run == run_launch ? (const struct launch *)o->payload : NULL;
+  fprintf(log_file, "{\"name\": \"%s\", \"module\": \"", o->name);
+  if (launch) fprintf(log_file, "%016llx", (unsigned long long)launch->function->module->hash);
+  fprintf(log_file,
+          "\", \"grid\": [%u, %u, %u], \"block\": [%u, %u, %u], \"read\": %llu, \"written\": %llu, \"flop\": %.0f}\n",
+          o->grid[0], o->grid[1], o->grid[2], o->block[0], o->block[1], o->block[2], (unsigned long long)bytes.read,
+          (unsigned long long)bytes.written, o->flop);
 }

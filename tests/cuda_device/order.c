@@ -4,11 +4,13 @@
 static uint64_t state;
 static int random_order;
 
-__attribute__((constructor)) static void read_seed(void) {
-  const char *seed = getenv("TEST_DEVICE_ORDER");
+/* From now on; NULL or no text: in turn. */
+void device_order(const char *seed) {
   random_order = seed && *seed;
   if (random_order) state = strtoull(seed, NULL, 10) * 0x9e3779b97f4a7c15ull + 1;
 }
+
+__attribute__((constructor)) static void read_seed(void) { device_order(getenv("TEST_DEVICE_ORDER")); }
 
 int order_is_random(void) { return random_order; }
 

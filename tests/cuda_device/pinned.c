@@ -12,7 +12,7 @@ enum { HELD = 64, PAGE = 4096 };
 /* Blocks that queued copies touch, each as often as it is queued. */
 static struct { uint64_t base; size_t size; int copies, written; } held[HELD];
 static struct sigaction previous;
-static volatile int on_device; /* the device's own accesses are none of the host's */
+volatile int pinned_by_device; /* the device's own accesses are none of the host's */
 
 int is_pinned(const void *at) {
   const struct block *b = block_of((uint64_t)at);
@@ -28,7 +28,7 @@ static void touched(int signal, siginfo_t *info, void *context) {
   for (int i = 0; i < HELD; i++)
     if (held[i].copies && at - held[i].base < held[i].size) {
       int writes = ((ucontext_t *)context)->uc_mcontext.gregs[REG_ERR] & 2;
-      if (!on_device)
+      if (!pinned_by_device)
         device_finding("asynchronous: the host %s pinned memory before it has waited for the copy %s it",
                        writes ? "writes" : "reads", held[i].written ? "to" : "from");
       open_to(i, PROT_READ | PROT_WRITE);

@@ -7,4 +7,5 @@
 void pinned_hold(const struct operation *);    /* when it is queued */
 void pinned_release(const struct operation *); /* when it runs */
 int is_pinned(const void *);
+extern volatile int pinned_by_device; /* while an operation runs */
 #endif

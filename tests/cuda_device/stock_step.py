@@ -1,4 +1,4 @@
-"""Run stock PyMC3's step of the seed model on the dry-run device, provoke each counter once, and compare convolutions
+"""Run stock PyMC3's step of the seed model on the tests' device, provoke each counter once, and compare convolutions
 with those of theano's own cuDNN Ops, compiled with the wrapper header; JSON on the output."""
 
 import json
@@ -13,6 +13,7 @@ from fastvae.backends import abstract
 from fastvae.backends.gpu.ops.convolution import Convolution
 from fastvae.examples.blog_vae import BlogVAE
 from tests import cuda_device
+from tests.cuda_device import calls, formulas
 
 BATCH = 4  # the counts do not depend on sizes
 
@@ -65,6 +66,37 @@ def differences():
     return found
 
 
+def layers():
+    """Norm-wise errors of theano's own cuDNN Ops of pooling and batch normalisation and of their gradients."""
+    from theano.gpuarray import dnn
+
+    rng = np.random.default_rng(0)
+    x, scale, bias = (rng.normal(size=shape).astype("float32") for shape in ((3, 2, 6, 7), (1, 2, 1, 1), (1, 2, 1, 1)))
+    image, *parameters = theano.shared(x), *(theano.shared(p, broadcastable=(1, 0, 1, 1)) for p in (scale, bias))
+    top = dnn.dnn_pool(image, (3, 2), (2, 2), "max", (1, 0))
+    y, mean, inverse = dnn.dnn_batch_normalization_train(image, *parameters, "spatial", 1e-3)
+    outputs = {
+        "pooling": [top, theano.grad((top**2).sum(), image)],
+        "batch normalisation": [y, mean, inverse, *theano.grad((y**3).sum(), [image, *parameters])],
+    }
+    pooled, _ = formulas.pooled(x.astype("float64"), np.zeros((3, 2, 3, 3)), formulas.MAX, (3, 2), (1, 0), (2, 2))
+    value, mean, variance = formulas.normalized(x.astype("float64"), scale, bias, formulas.SPATIAL, 1e-3)
+    expected = {
+        "pooling": formulas.pooled(x.astype("float64"), 2 * pooled, formulas.MAX, (3, 2), (1, 0), (2, 2)),
+        "batch normalisation": [
+            *(value, mean, 1 / np.sqrt(variance + 1e-3)),
+            *formulas.gradients(x.astype("float64"), scale, 3 * value**2, formulas.SPATIAL, 1e-3),
+        ],
+    }
+    found = {}
+    for name, symbols in outputs.items():
+        function = theano.function([], symbols)
+        names = {type(node.op).__name__ for node in function.maker.fgraph.apply_nodes}
+        errors = [calls.error(np.asarray(got), wanted) for got, wanted in zip(function(), expected[name], strict=True)]
+        found[name] = [sorted(names), max(errors)]
+    return found
+
+
 def counted(action, warm=3):
     """What one call counts, once earlier ones have allocated and compiled."""
     for _ in range(warm):
@@ -91,6 +123,7 @@ def main():
     }
     report["differences"] = differences()
     cuda_device.without_host_code()
+    report["layers"] = layers()
     function = step()
     report.update(step=counted(function), nodes=len(function.maker.fgraph.apply_nodes), device=theano.config.device)
     print(json.dumps(report))

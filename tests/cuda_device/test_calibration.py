@@ -1,4 +1,4 @@
-"""The dry-run device counts what it should: stock's step gives the figures that are known of it."""
+"""The tests' device counts what it should: stock's step gives the figures that are known of it."""
 
 import ctypes
 import json
@@ -37,6 +37,19 @@ def test_convolutions_are_those_of_theanos_own_ops_compiled_with_the_wrapper_hea
     names, difference = stock["differences"][kind]
     assert {"Convolution", theirs} <= set(names)
     assert difference < 1e-6
+
+
+@pytest.mark.parametrize(
+    "layer, theirs",
+    [
+        ("pooling", {"GpuDnnPool", "GpuDnnPoolGrad"}),
+        ("batch normalisation", {"GpuDnnBatchNorm", "GpuDnnBatchNormGrad"}),
+    ],
+)
+def test_theanos_own_layers_call_cudnn_and_give_numpys_numbers(stock, layer, theirs):
+    names, error = stock["layers"][layer]
+    assert theirs <= set(names)
+    assert error < 1e-6
 
 
 @pytest.mark.parametrize(

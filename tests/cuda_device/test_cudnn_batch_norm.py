@@ -8,35 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.cuda_device.calls import SWEEP, channels_last, error, packed, scalar
+from tests.cuda_device.formulas import PER_ACTIVATION, PERSISTENT, SPATIAL, gradients, normalized, parameters_of
 
 BAD = 2000
-PER_ACTIVATION, SPATIAL, PERSISTENT = range(3)
 NOTHING = ctypes.c_void_p()
 SHAPES = [(4, 3, 2, 5), (1, 2, 3, 3), (6, 1, 1, 1), (3, 2, 2, 2, 3)]
 modes = st.sampled_from([PER_ACTIVATION, SPATIAL, PERSISTENT])
-
-
-def parameters_of(shape, mode):
-    return (1, *shape[1:]) if mode == PER_ACTIVATION else (1, shape[1], *[1] * (len(shape) - 2))
-
-
-def axes_of(shape, mode):
-    return (0,) if mode == PER_ACTIVATION else (0, *range(2, len(shape)))
-
-
-def normalized(x, scale, bias, mode, epsilon):
-    axes = axes_of(x.shape, mode)
-    mean, variance = x.mean(axes, keepdims=True), x.var(axes, keepdims=True)
-    return scale * (x - mean) / np.sqrt(variance + epsilon) + bias, mean, variance
-
-
-def gradients(x, scale, dy, mode, epsilon):
-    """By x, by scale and by bias."""
-    axes = axes_of(x.shape, mode)
-    y, _, variance = normalized(x, 1, 0, mode, epsilon)
-    mean_of = lambda values: values.mean(axes, keepdims=True)  # noqa: E731
-    by_x = scale * (dy - mean_of(dy) - y * mean_of(dy * y)) / np.sqrt(variance + epsilon)
-    return by_x, (dy * y).sum(axes, keepdims=True), dy.sum(axes, keepdims=True)
 
 
 def test_the_formula_of_the_gradient_agrees_with_finite_differences(rng):

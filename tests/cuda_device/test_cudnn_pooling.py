@@ -1,7 +1,6 @@
 """The stub cuDNN's pooling against numpy in float64: windows, strides, padding, ties, NaN."""
 
 import ctypes
-import itertools
 
 import numpy as np
 import pytest
@@ -9,44 +8,15 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from tests.cuda_device.calls import SWEEP, channels_last, error, packed, scalar
+from tests.cuda_device.formulas import INCLUDING, MAX, out_size, pooled
 
 BAD, UNSUPPORTED = 2000, 3000
-MAX, INCLUDING, EXCLUDING, DETERMINISTIC = range(4)
 NOTHING = ctypes.c_void_p()
 
 
 def pooling(libraries, mode=MAX, window=(2, 2), padding=(0, 0), stride=(2, 2), nan=0):
     settings = mode, nan, *window, *padding, *stride
     return libraries.descriptor("Pooling", *settings, setter="cudnnSetPooling2dDescriptor")
-
-
-def out_size(size, window, padding, stride):
-    return tuple(1 + (n + 2 * p - w) // s for n, w, p, s in zip(size, window, padding, stride, strict=True))
-
-
-def windows(size, window, padding, stride):
-    """For each place of the top the part of the image that it sees."""
-    for place in itertools.product(*map(range, out_size(size, window, padding, stride))):
-        starts = [at * s - p for at, s, p in zip(place, stride, padding, strict=True)]
-        yield place, tuple(slice(max(at, 0), min(at + w, n)) for at, w, n in zip(starts, window, size, strict=True))
-
-
-def pooled(image, top, mode, window, padding, stride):
-    """The pooled image, and the gradient by the image of what is pooled times `top`."""
-    value, gradient = np.zeros(top.shape), np.zeros(image.shape)
-    for (h, w), (rows, columns) in windows(image.shape[2:], window, padding, stride):
-        seen = image[:, :, rows, columns]
-        if mode in (MAX, DETERMINISTIC):
-            value[:, :, h, w] = seen.max((2, 3))
-            flat = seen.reshape(*seen.shape[:2], -1).argmax(-1)  # numpy's is the first one, too
-            for n, c in np.ndindex(flat.shape):
-                row, column = np.unravel_index(flat[n, c], seen.shape[2:])
-                gradient[n, c, rows.start + row, columns.start + column] += top[n, c, h, w]
-            continue
-        divisor = np.prod(window) if mode == INCLUDING else seen[0, 0].size
-        value[:, :, h, w] = seen.sum((2, 3)) / divisor
-        gradient[:, :, rows, columns] += (top[:, :, h, w] / divisor)[:, :, None, None]
-    return value, gradient
 
 
 @SWEEP

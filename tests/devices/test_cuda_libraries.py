@@ -37,15 +37,15 @@ def test_a_driver_with_a_device_is_found(machine, driver):
     machine(DRIVER=12090, DEVICES=2)
     found = cuda_libraries.driver()
     assert found.finding.found and found.finding.path == str(driver / "libcuda.so.1")
-    assert found.finding.version == "12.9; cuda0 is dry-run device 0 (9.0); cuda1 is dry-run device 1 (9.0)"
+    assert found.finding.version == "12.9; cuda0 is test device 0 (9.0); cuda1 is test device 1 (9.0)"
     assert (found.version, found.capability) == ((12, 9), "90")
     assert cuda_libraries.driver("cuda1").finding.found
 
 
 @pytest.mark.parametrize(
-    "device, answers, why, remedy",
+    "name, answers, why, remedy",
     [
-        ("cuda2", {}, "no device 'cuda2' (cuda0 is dry-run", "device=cuda0"),
+        ("cuda2", {}, "no device 'cuda2' (cuda0 is test device 0", "device=cuda0"),
         ("cuda:1", {}, "no device 'cuda:1'", "device=cuda0"),
         ("cuda", {"STATUS": 100}, "no CUDA-capable device", "nvidia-smi"),
         ("cuda", {"DEVICES": 0}, "sees no device", "nvidia-smi"),
@@ -53,9 +53,9 @@ def test_a_driver_with_a_device_is_found(machine, driver):
         ("cuda", {"DRIVER": 11040}, "too old: it supports CUDA 11.4, but cuBLAS 12 and cuDNN 9 need 12.0", "575"),
     ],
 )
-def test_what_is_wrong_with_the_device_is_said(machine, device, answers, why, remedy):
+def test_what_is_wrong_with_the_device_is_said(machine, name, answers, why, remedy):
     machine(**answers)
-    finding = cuda_libraries.driver(device).finding
+    finding = cuda_libraries.driver(name).finding
     assert not finding.found and remedy in finding.remedy
     assert why in finding.why
 

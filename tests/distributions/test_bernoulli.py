@@ -7,8 +7,10 @@ import fastvae
 from fastvae.likelihoods import Bernoulli
 from fastvae.models import vae as vae_module
 from tests.distributions.cases import bernoulli
+from tests.on_devices import on_every_device
 
 
+@on_every_device
 @pytest.mark.parametrize("logit", [-1e4, -100, -20, 0, 20, 100, 1e4])
 def test_bernoulli_far_out(logit, functions):
     x = np.array([0, 1], "float32").reshape(2, 1, 1, 1)
@@ -28,6 +30,7 @@ def test_its_data_are_one_draw_of_0_and_1():
     assert np.array_equal(drawn, Bernoulli("static").as_data(images, seed=3))
 
 
+@on_every_device
 @pytest.mark.parametrize("binarize", ["dynamic", "static"])
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 def test_fit_binarises(binarize, dtype, images, monkeypatch):

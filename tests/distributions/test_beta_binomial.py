@@ -11,8 +11,10 @@ import fastvae
 from fastvae.elbo import vae_model
 from tests.distributions.cases import beta_binomial
 from tests.linear_gaussian import QUICK
+from tests.on_devices import on_every_device
 
 
+@on_every_device
 def test_the_errors_are_those_of_the_docstring(functions):
     rng, n = np.random.default_rng(0), 20_000
     log_odds, log_s = rng.uniform(-12, 12, n), rng.uniform(-7, 10, n)
@@ -34,6 +36,7 @@ def test_the_errors_are_those_of_the_docstring(functions):
         assert (np.abs(gradient[inside, i, 0, 0] - slope) / np.maximum(1, np.abs(slope))).max() < 2e-3
 
 
+@on_every_device
 def test_far_out_it_is_finite_and_its_gradient_is_0(functions):
     far = np.array([-1e30, -1e3, -13, 13, 1e3, 1e30], "float32")
     output = np.stack(np.meshgrid(far, far), axis=-1).reshape(-1, 2, 1, 1)

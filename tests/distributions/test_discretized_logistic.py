@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from tests.distributions.cases import LEVELS
+from tests.on_devices import on_every_device
 
 
+@on_every_device
 @pytest.mark.parametrize("centre, log_scale", [(100, -100), (-100, 0), (0.5, -6), (0, 50), (3, -3)])
 def test_logistic_far_out_equals_exact_arithmetic(centre, log_scale, functions):
     def sigmoid(value):

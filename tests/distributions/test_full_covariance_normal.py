@@ -8,6 +8,7 @@ import theano.tensor as tt
 import fastvae
 from fastvae import posteriors
 from tests.conftest import runs_in_python
+from tests.on_devices import on_every_device
 
 B, D = 4, 3
 
@@ -38,11 +39,12 @@ def lower(packed):
     return matrices
 
 
+@on_every_device
 def test_full_covariance_equals_scipy(mean, packed, rng):
     noise = rng.standard_normal((2, B, D)).astype("float32")
-    params = dict(mu=tt.constant(mean), L_tril=tt.constant(packed))
-    z = posteriors.draw(params, tt.constant(noise), D)
-    z, log_q = theano.function([], [z, posteriors.log_density(params, tt.constant(noise), D)])()
+    params = dict(mu=theano.shared(mean), L_tril=theano.shared(packed))
+    z = posteriors.draw(params, theano.shared(noise), D)
+    z, log_q = theano.function([], [z, posteriors.log_density(params, theano.shared(noise), D)])()
     assert z.dtype == log_q.dtype == np.float32 and log_q.shape == (2, B)
     for b, matrix in enumerate(lower(packed)):
         np.testing.assert_allclose(z[:, b], mean[b] + noise[:, b] @ matrix.T, rtol=1e-5, atol=1e-5)
@@ -50,10 +52,11 @@ def test_full_covariance_equals_scipy(mean, packed, rng):
         np.testing.assert_allclose(log_q[:, b], expected, rtol=1e-4, atol=1e-4)
 
 
+@on_every_device
 def test_the_gradient_of_log_q_by_the_draw_equals_numpys(mean, packed, rng):
     noise = rng.standard_normal((2, B, D)).astype("float32")
-    params = dict(mu=tt.constant(mean), L_tril=tt.constant(packed))
-    gradient = theano.function([], posteriors.grad_log_q(params, tt.constant(noise), D))()
+    params = dict(mu=theano.shared(mean), L_tril=theano.shared(packed))
+    gradient = theano.function([], posteriors.grad_log_q(params, theano.shared(noise), D))()
     assert gradient.dtype == np.float32
     for b, matrix in enumerate(lower(packed)):
         expected = -np.linalg.solve(matrix.T, noise[:, b].T.astype("float64")).T
@@ -81,6 +84,7 @@ def test_pymc3s_row_wise_group_is_that_density_and_its_gradient_runs_in_c(mean, 
     assert runs_in_python(f) == []
 
 
+@on_every_device
 def test_covariances_and_sds_of_a_model(mean):
     images = np.random.default_rng(1).random((5, 1, 4, 4), dtype=np.float32)
     vae = fastvae.MLPVAE(image_shape=(1, 4, 4), n_latent=D, hidden=6, posterior="full-covariance", seed=1)

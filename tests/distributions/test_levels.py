@@ -4,8 +4,10 @@ import pytest
 import fastvae
 from fastvae.errors import DataError
 from tests.distributions.cases import CASES, LEVELS
+from tests.on_devices import on_every_device
 
 
+@on_every_device
 @pytest.mark.parametrize("scale", [1, 30, 1000])
 @pytest.mark.parametrize("name", ["categorical", "logistic", "mixture", "beta-binomial"])
 def test_the_256_levels_have_all_the_mass_and_the_mean_is_theirs(name, scale, functions):

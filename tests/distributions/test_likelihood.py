@@ -17,8 +17,10 @@ from fastvae.errors import ConfigurationError, DataError
 from fastvae.likelihoods import Bernoulli, DiscretizedLogistic, Likelihood, LowRankNormal, Normal
 from tests.conftest import runs_in_python
 from tests.distributions.cases import CASES, LEVELS
+from tests.on_devices import on_every_device
 
 
+@on_every_device
 @pytest.mark.parametrize("name", CASES)
 def test_log_density_and_gradient_of_colour_images(name, functions):
     likelihood, oracle = CASES[name]
@@ -39,6 +41,7 @@ def test_log_density_and_gradient_of_colour_images(name, functions):
         assert gradient[index] == pytest.approx(slope, rel=1e-3, abs=1e-4)
 
 
+@on_every_device
 @pytest.mark.parametrize("name", CASES)
 def test_draws_have_the_probabilities_and_the_mean(name, functions):
     likelihood, n = CASES[name][0], 5000
@@ -97,6 +100,7 @@ class Total(Poisson):
         return super().log_prob(x, output).sum()
 
 
+@on_every_device
 def test_a_log_density_of_all_images_together_trains_but_is_refused_where_images_are_judged_one_by_one():
     images = np.random.default_rng(0).random((4, 1, 2, 2)).astype("float32")
     fits = {}
@@ -246,6 +250,7 @@ def test_so_does_the_step_of_one_whose_c_code_takes_long_to_compile(likelihood, 
     comes_back(vae, tmp_path / "vae.npz")
 
 
+@on_every_device
 @pytest.mark.parametrize("likelihood", ["normal", Bernoulli("dynamic"), Bernoulli("static")])
 @pytest.mark.parametrize("dtype", ["bool", ">f2"])
 def test_images_on_disk_train_as_in_memory(likelihood, dtype, images, tmp_path):

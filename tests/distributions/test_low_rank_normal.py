@@ -12,6 +12,7 @@ from fastvae.elbo import vae_model
 from fastvae.likelihoods import LowRankNormal
 from tests.distributions.cases import low_rank_normal
 from tests.linear_gaussian import QUICK
+from tests.on_devices import on_every_device
 
 RANK = 3
 
@@ -23,6 +24,7 @@ def compiled():
     return theano.function([x, output], [nats, theano.grad(nats.sum(), output)])
 
 
+@on_every_device
 @pytest.mark.parametrize("scale", [0.1, 1, 10])
 def test_the_log_density_of_many_pixels_is_that_of_dense_matrices(scale, compiled):
     rng = np.random.default_rng(1)
@@ -33,6 +35,7 @@ def test_the_log_density_of_many_pixels_is_that_of_dense_matrices(scale, compile
     np.testing.assert_allclose(nats, low_rank_normal(x, output.astype(float)), rtol=2e-5, atol=1e-2 if scale > 1 else 0)
 
 
+@on_every_device
 @pytest.mark.parametrize("scale", [0, 1e3, 1e6])
 def test_it_is_finite_where_columns_are_parallel_or_far_out(scale, compiled):
     direction = np.linspace(-1, 1, 16, dtype="float32").reshape(1, 1, 4, 4) * np.float32(scale)

@@ -1,12 +1,15 @@
 import numpy as np
 import scipy.stats
+import theano
 import theano.tensor as tt
 
 import fastvae
 from fastvae import posteriors
 from fastvae.likelihoods import Normal
+from tests.on_devices import on_every_device
 
 
+@on_every_device
 def test_fit_learns_the_sd(images):
     vae = fastvae.MLPVAE(image_shape=(1, 10, 10), hidden=4, likelihood=Normal(learn_sd=True), seed=1)
     vae.fit(images, n=2, batch_size=4, seed=1, progressbar=False)
@@ -26,14 +29,16 @@ def test_two_models_do_not_share_a_learned_sd():
     assert len({id(param) for model in models for param in model.likelihood.get_params()}) == 2
 
 
+@on_every_device
 def test_mean_field_equals_scipy():
     mean, rho, noise = np.random.default_rng(0).normal(size=(3, 4, 3)).astype("float32")
-    params = dict(mu=tt.constant(mean), rho=tt.constant(rho))
-    z, log_q = (f(params, tt.constant(noise), 3).eval() for f in (posteriors.draw, posteriors.log_density))
+    params = dict(mu=theano.shared(mean), rho=theano.shared(rho))
+    z, log_q = (f(params, theano.shared(noise), 3).eval() for f in (posteriors.draw, posteriors.log_density))
     expected = scipy.stats.norm(mean, np.log1p(np.exp(rho))).logpdf(z).sum(axis=1)
     np.testing.assert_allclose(log_q, expected, rtol=1e-5, atol=1e-5)
 
 
+@on_every_device
 def test_sds_of_a_mean_field_model():
     images = np.random.default_rng(1).random((5, 1, 4, 4), dtype=np.float32)
     vae = fastvae.MLPVAE(image_shape=(1, 4, 4), hidden=6, seed=1)

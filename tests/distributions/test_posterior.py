@@ -15,6 +15,7 @@ from fastvae.distributions.posterior import Distribution, Posterior
 from fastvae.elbo import closed_form, step_updates
 from fastvae.errors import ConfigurationError, DataError
 from tests.linear_gaussian import QUICK
+from tests.on_devices import on_every_device
 
 B, D = 3, 2
 
@@ -66,6 +67,7 @@ def problem():
     return pm.ADVI(model=model, local_rv={zs: params}), zs, params, mean, log_sd, x
 
 
+@on_every_device
 @pytest.mark.parametrize("objective, estimator", [("elbo", "pathwise"), ("iwae", "pathwise"), ("iwae", "dreg")])
 def test_its_losses_and_gradients_are_those_of_the_formula(problem, objective, estimator):
     inference, _, params, mean, log_sd, x = problem
@@ -107,6 +109,7 @@ def test_pymc3s_own_group_is_of_the_family_and_has_no_closed_form(problem):
     np.testing.assert_allclose(theano.function([], log_q, mode=QUICK)(), expected, rtol=1e-4)
 
 
+@on_every_device
 @pytest.mark.parametrize("by_name", [True, False])
 def test_a_model_of_it_trains_is_judged_and_comes_back(by_name, monkeypatch, tmp_path):
     images = np.random.default_rng(0).random((8, 1, 2, 2), dtype=np.float32)

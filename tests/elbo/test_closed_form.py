@@ -57,6 +57,7 @@ def test_expectations_are_those_of_quadrature(name):
     np.testing.assert_allclose(log_q, of_noise - np.log(scale), rtol=1e-5)
 
 
+@on_every_device
 @pytest.mark.parametrize("name", POSTERIORS)
 def test_log_q_and_its_gradient_with_respect_to_the_draw(name):
     spread, _, scale = POSTERIORS[name]
@@ -75,6 +76,7 @@ def test_log_q_and_its_gradient_with_respect_to_the_draw(name):
     np.testing.assert_allclose(gradient, expected, rtol=1e-4, atol=1e-5)
 
 
+@on_every_device
 def test_each_variable_has_its_entries_and_its_prior_may_depend_on_another():
     with pm.Model() as model:
         a = pm.Normal("a", 0, 1, shape=2)

@@ -96,6 +96,7 @@ def test_the_doubly_reparameterised_gradient_has_the_expectation_of_the_pathwise
     assert dreg.var(axis=0).sum() < 0.6 * pathwise.var(axis=0).sum()
 
 
+@on_every_device
 def test_the_bound_rises_with_the_samples_up_to_log_p(rows):
     w, b = rows.w.get_value().astype("float64"), rows.b.get_value()
     covariance = w.T @ np.diag(PRIOR_SD[0].astype("float64") ** 2) @ w + float(SD) ** 2 * np.eye(SIZE)
@@ -110,6 +111,7 @@ def test_the_bound_rises_with_the_samples_up_to_log_p(rows):
     assert bounds[3] > log_p - 0.1
 
 
+@on_every_device
 def test_iwae_of_one_sample_is_the_elbo(toy):
     noise = noise_of(1)
     elbo, iwae = (evaluate(toy.expressions(noise, objective=objective)) for objective in ("elbo", "iwae"))
@@ -117,6 +119,7 @@ def test_iwae_of_one_sample_is_the_elbo(toy):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
+@on_every_device
 def test_the_logarithm_of_the_mean_weight_is_stable():
     far = LinearGaussian()
     far.b.set_value(far.b.get_value() + np.float32(300))  # log w of about -10**5: exp underflows
@@ -124,6 +127,7 @@ def test_the_logarithm_of_the_mean_weight_is_stable():
     assert loss > 1e4 and all(np.isfinite(gradient).all() for gradient in gradients)
 
 
+@on_every_device
 @pytest.mark.parametrize("objective, kl", [("elbo", "monte-carlo"), ("elbo", "analytic"), ("iwae", "monte-carlo")])
 def test_a_full_covariance_posterior_has_the_density_and_kl_of_the_textbook(objective, kl):
     rng = np.random.default_rng(3)
@@ -159,6 +163,7 @@ def test_a_full_covariance_posterior_has_the_density_and_kl_of_the_textbook(obje
     np.testing.assert_allclose(value, expected, rtol=1e-5)
 
 
+@on_every_device
 @pytest.mark.parametrize("estimator", ["pathwise", "dreg"])
 def test_gradients_of_iwae_by_a_full_covariance_equal_those_derived_by_hand(estimator):
     rng = np.random.default_rng(4)
@@ -250,6 +255,7 @@ def test_the_log_names_the_variables_whose_kl_stays_monte_carlo(with_global, cap
     assert "the KL of scale_log__ stays Monte Carlo" in caplog.text
 
 
+@on_every_device
 def test_a_weight_that_changes_changes_the_next_step(toy):
     noise = noise_of(1)
     expressions = toy.expressions(noise, kl_weight=schedules.linear(0, 1, 2))

@@ -18,6 +18,7 @@ from fastvae.elbo import step_updates
 from fastvae.elbo.rowwise import first_shared
 from fastvae.errors import ConfigurationError
 from fastvae.nn import dropout
+from tests.on_devices import on_every_device
 
 N, B, SIZE, UNITS, LATENT = 40, 8, 6, 5, 2
 MOMENTUM, EPSILON = 0.25, 1e-3
@@ -97,6 +98,7 @@ def noise_of(k):
 CASES = [("default_update", "elbo", 1), ("more_updates", "elbo", 3), ("found", "iwae", 3)]
 
 
+@on_every_device
 @pytest.mark.parametrize("way, objective, k", CASES)
 def test_a_users_model_has_the_loss_gradients_and_running_statistics_of_k_passes(way, objective, k, caplog):
     user, noise = User(way), noise_of(k)
@@ -157,6 +159,7 @@ def masked(build):
     return step
 
 
+@on_every_device
 @pytest.mark.parametrize("kind", ["nn.Dropout", "by the shape of a layer", "of a fixed size"])
 def test_every_sample_has_a_mask_of_its_own_and_a_step_goes_on_where_the_last_ended(kind):
     streams = pm.tt_rng(5)

@@ -11,6 +11,7 @@ from fastvae import evaluation, nn
 from fastvae.errors import ConfigurationError, DataError
 from fastvae.evaluation import importance
 from fastvae.likelihoods import Normal
+from tests.on_devices import on_every_device
 
 PIXELS, LATENT = 6, 2
 
@@ -72,6 +73,7 @@ def test_the_trained_elbo_reaches_probabilistic_pca(trained, images):
     assert -3 * reached.monte_carlo_error < gap < 0.05
 
 
+@on_every_device
 def test_importance_sampling_equals_the_closed_form(images):
     """Away from the optimum, where the ELBO is clearly below log p(x)."""
     vae = LinearVAE()
@@ -140,6 +142,7 @@ def users():
     return model, local_rv, data
 
 
+@on_every_device
 def test_log_weights_of_a_users_model_equal_scipy(users):
     model, local_rv, data = users
     functions = importance.Amortised(model, local_rv, list(data))

@@ -9,8 +9,10 @@ import theano.tensor as tt
 from fastvae import on_disk, renamed
 from fastvae.errors import ConfigurationError, DataError
 from fastvae.minibatch import Minibatch
+from tests.on_devices import on_every_device
 
 
+@on_every_device
 def test_rows_are_rows_of_the_data_and_change_at_each_call():
     data = np.random.default_rng(0).random((50, 1, 3, 4), dtype=np.float32)
     x = Minibatch(data, 8)
@@ -22,6 +24,7 @@ def test_rows_are_rows_of_the_data_and_change_at_each_call():
     assert len({number for batch in seen for number in batch}) == 50
 
 
+@on_every_device
 def test_two_arrays_share_their_rows():
     images, labels = Minibatch((np.arange(30.0).reshape(30, 1) / 10, np.arange(30, dtype="uint8")), 16)
     images_now, labels_now = theano.function([], [images, labels])()
@@ -34,11 +37,13 @@ def batches(seed, calls=3):
     return [step().tolist() for _ in range(calls)]
 
 
+@on_every_device
 def test_the_seed_repeats_the_rows():
     assert batches(1) == batches(1) != batches(2)
     assert batches(0) != batches(None) != batches(None)
 
 
+@on_every_device
 def test_minibatches_of_one_seed_draw_the_same_rows():
     both = theano.function([], [Minibatch(np.arange(100.0), 8), Minibatch(-np.arange(100.0), 8)])
     for _ in range(2):
@@ -65,6 +70,7 @@ def test_labels_keep_their_dtype():
     assert Minibatch(np.array([True, False]), 2).dtype == "bool"
 
 
+@on_every_device
 def test_the_data_are_copied():
     data = np.zeros(5, "float32")
     step = theano.function([], Minibatch(data, 4))
@@ -96,6 +102,7 @@ def test_it_takes_the_place_of_a_variable_in_pm_fit():
     assert abs(approx.mean.eval()[0] - data.mean()) < 0.05
 
 
+@on_every_device
 def test_it_is_taken_as_observed():
     data = np.random.default_rng(1).normal(3, 1, size=2000).astype("float32")
     with pm.Model() as model:
@@ -112,6 +119,7 @@ def test_it_is_taken_as_observed():
 BYTES = np.random.default_rng(0).integers(0, 256, (20, 1, 3, 4)).astype("uint8")
 
 
+@on_every_device
 def test_bytes_stay_bytes_in_memory_and_are_scaled_in_the_step():
     x = Minibatch(BYTES, 6, seed=1, scale=1 / 255)
     step = theano.function([], x)
@@ -133,6 +141,7 @@ def test_a_list_of_lists_is_an_array_whose_rows_they_are():
     assert Minibatch([[1, 2, 3], [4, 5, 6]], 4).tag.test_value.tolist() == [[1, 2, 3], [4, 5, 6]] * 2
 
 
+@on_every_device
 def test_options_of_several_arrays_are_given_one_by_one():
     images, labels = Minibatch(
         (BYTES, np.arange(20)), 6, sampler="epochs", scale=(1 / 255, None), binarize=(True, False)
@@ -142,6 +151,7 @@ def test_options_of_several_arrays_are_given_one_by_one():
     assert not images_now[BYTES[labels_now] == 0].any() and images_now[BYTES[labels_now] == 255].all()
 
 
+@on_every_device
 def test_binarized_pixels_do_not_follow_the_rows():
     """The draws of rows and of pixels come from different streams."""
     x = Minibatch(np.linspace(0, 1, 1000, dtype="float32"), 500, seed=1, binarize=True)
@@ -154,6 +164,7 @@ def test_binarized_pixels_do_not_follow_the_rows():
         assert scipy.stats.binomtest(ones, int(inside.sum()), float(intensity[inside].mean())).pvalue > 0.001
 
 
+@on_every_device
 def test_rows_on_disk_are_streamed(tmp_path):
     np.save(tmp_path / "x.npy", BYTES)
     with h5py.File(tmp_path / "x.h5", "w") as file:
@@ -168,6 +179,7 @@ def test_rows_on_disk_are_streamed(tmp_path):
             x.tag.pipeline.close()
 
 
+@on_every_device
 def test_a_function_of_tuples_gives_several_minibatches():
     images, labels = Minibatch(lambda epoch, start: zip(BYTES[start:], range(start, 20)), 5, scale=(1 / 255, None))
     images.tag.pipeline.advance()

@@ -20,6 +20,7 @@ from fastvae.errors import ConfigurationError, DataError
 from fastvae.interrupts import Interrupted, after_the_step
 from fastvae.minibatch.pipelines import refuse_fixed_batch
 from tests import tiny_run
+from tests.on_devices import on_every_device
 
 ROWS = np.random.default_rng(0).integers(0, 256, (20, 1, 3, 4)).astype("uint8")
 
@@ -72,6 +73,7 @@ class Run:
             shared.set_value(value)
 
 
+@on_every_device
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("taken", [0, 5])
 def test_a_state_continues_exactly(tmp_path, kind, taken):
@@ -115,6 +117,7 @@ def test_a_new_process_continues(tmp_path, python, kinds):
     assert json.loads(done.stdout) == expected
 
 
+@on_every_device
 @pytest.mark.parametrize("kind", ["streamed, epochs, keep", "function"])
 def test_the_state_is_of_the_batch_last_used(tmp_path, kind):
     run = Run(minibatch(kind, tmp_path))
@@ -131,6 +134,7 @@ def test_the_state_is_of_the_batch_last_used(tmp_path, kind):
     again.pipeline.close()
 
 
+@on_every_device
 @pytest.mark.parametrize("sampler", ["replacement", "epochs, drop", "epochs, keep"])
 def test_streamed_rows_are_the_resident_ones(tmp_path, sampler):
     streamed = Run(minibatch(f"streamed, {sampler}", tmp_path))
@@ -138,6 +142,7 @@ def test_streamed_rows_are_the_resident_ones(tmp_path, sampler):
     streamed.pipeline.close()
 
 
+@on_every_device
 def test_an_evaluation_without_advance_is_an_error(tmp_path):
     run = Run(minibatch("streamed, replacement", tmp_path))
     for _ in range(2):
@@ -184,6 +189,7 @@ def test_a_forgotten_pipeline_ends_its_thread(tmp_path):
     assert not thread.is_alive()
 
 
+@on_every_device
 def test_an_iterator_trains_but_cannot_be_restored():
     run = Run(Minibatch(iter(np.arange(10.0)), 4))
     assert not run.pipeline.restorable
@@ -274,6 +280,7 @@ def test_a_model_that_fixes_the_batch_size_is_refused():
         refuse_fixed_batch([Minibatch(data, batch_size, **options).tag.pipeline], model_of((batch_size, 1)))
 
 
+@on_every_device
 def test_the_total_size_factor_follows_the_batch():
     data = np.random.default_rng(1).normal(size=10).astype("float32")
     x = Minibatch(data, 4, seed=1, sampler="epochs", last="keep")

@@ -7,12 +7,14 @@ import theano.tensor as tt
 from fastvae.errors import ConfigurationError, DataError
 from fastvae.minibatch.samplers import random_streams
 from fastvae.minibatch.values import Values
+from tests.on_devices import on_every_device
 
 BYTES = np.arange(256, dtype="uint8").reshape(1, 256)
 
 
+@on_every_device
 def test_bytes_are_scaled_to_float32():
-    scaled = Values.of(BYTES, scale=1 / 255).in_step(tt.as_tensor(BYTES), None)
+    scaled = Values.of(BYTES, scale=1 / 255).in_step(theano.shared(BYTES), None)
     assert scaled.dtype == "float32"
     np.testing.assert_allclose(scaled.eval(), BYTES / 255, rtol=1e-6)
     assert scaled.eval().max() == 1
@@ -23,6 +25,7 @@ def test_without_options_nothing_changes():
     assert Values.of(BYTES).in_step(x, None) is x
 
 
+@on_every_device
 @pytest.mark.parametrize("batch_size", [2000, None])
 def test_binarized_values_are_bernoulli(batch_size):
     intensities = np.tile(np.array([[0, 51, 128, 255]], "uint8"), (2000, 1))

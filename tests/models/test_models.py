@@ -10,6 +10,7 @@ from fastvae.elbo.rowwise import first_mixing
 from fastvae.errors import ConfigurationError, DataError
 from fastvae.likelihoods import Likelihood
 from fastvae.models import persistence
+from tests.on_devices import on_every_device
 
 CONV_STAGES = [
     ("encoder.conv1", "Conv2D", (64, 26, 26)),
@@ -264,6 +265,7 @@ def test_images_that_vanish_are_refused_with_the_shapes():
         fastvae.ConvVAE(image_shape=(1, 4, 28))
 
 
+@on_every_device
 @pytest.mark.parametrize(
     "vae",
     [
@@ -344,6 +346,7 @@ class PairsOfRows(Likelihood):
         return nats.sum(axis=(1, 2, 3))
 
 
+@on_every_device
 @pytest.mark.parametrize("options", [dict(), dict(kl="analytic", n_samples=2), dict(objective="iwae", n_samples=2)])
 @pytest.mark.parametrize("model", [fastvae.MLPVAE, fastvae.ConvVAE])
 def test_a_decoder_of_correlated_pixels(model, options):

@@ -9,6 +9,7 @@ from fastvae.errors import ConfigurationError, DataError
 from fastvae.models import MLPVAE
 from fastvae.models import images as images_module
 from fastvae.models import vae as vae_module
+from tests.on_devices import on_every_device
 
 
 class LinearVAE(fastvae.VAE):
@@ -49,6 +50,7 @@ def same(one, other):
     return all(a.tobytes() == b.tobytes() for a, b in zip(values(one), values(other), strict=True))
 
 
+@on_every_device
 def test_numpy_side_matches_numpy(model, images):
     weight, bias, out_weight, out_bias = values(model)
     mean = (images.reshape(7, 6).astype(float) @ weight + bias)[:, :2]
@@ -62,6 +64,7 @@ def test_numpy_side_matches_numpy(model, images):
         np.testing.assert_allclose(actual, expected, rtol=1e-5, atol=1e-5)
 
 
+@on_every_device
 def test_chunks_change_nothing(model, monkeypatch):
     images = np.random.default_rng(2).random((11, 1, 2, 3), dtype=np.float32)
     whole = model.reconstruct(images)
@@ -79,6 +82,7 @@ def test_functions_are_compiled_once_and_see_new_parameters(images, monkeypatch)
     assert np.allclose(model.encode_mean(images), first + 1, atol=1e-6)
 
 
+@on_every_device
 def test_samples_are_decoded_prior_draws(model):
     assert np.array_equal(model.sample(3, seed=1), model.sample(3, seed=1))
     assert not np.array_equal(model.sample(3), model.sample(3))
@@ -126,6 +130,7 @@ def test_a_subclass_has_to_provide_the_protocol():
         Half(image_shape=(1, 2, 3), n_latent=2)
 
 
+@on_every_device
 def test_parameters_of_a_users_model_round_trip(model, tmp_path):
     model.save(tmp_path / "own.npz")
     other = LinearVAE(seed=5)
@@ -178,6 +183,7 @@ def test_a_diverged_model_is_not_saved(tmp_path):
     assert not (tmp_path / "own.npz").exists()
 
 
+@on_every_device
 def test_bytes_train_as_floats_do():
     images = np.random.default_rng(0).integers(0, 256, (20, 1, 2, 3)).astype("uint8")
     first, second = (
@@ -192,6 +198,7 @@ def test_images_of_another_shape_are_not_trained_on(model):
         model.fit(np.zeros((3, 1, 3, 2), "float32"), n=1)
 
 
+@on_every_device
 def test_a_minibatch_of_one_image_trains():
     vae = fastvae.MLPVAE(image_shape=(1, 4, 4), hidden=8, seed=0)
     approx = vae.fit(np.zeros((5, 1, 4, 4), "float32"), n=2, batch_size=1, seed=1, progressbar=False)

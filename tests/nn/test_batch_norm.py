@@ -8,6 +8,7 @@ import theano.tensor as tt
 import fastvae
 from fastvae import nn
 from fastvae.errors import ConfigurationError
+from tests.on_devices import on_every_device
 
 EPSILON, MOMENTUM = 1e-3, 0.3
 CASES = {2: ((6, 3), (0,)), 4: ((5, 3, 2, 4), (0, 2, 3))}
@@ -30,6 +31,7 @@ def compiled(ndim):
     return layer, theano.function([x], [y, nn.for_evaluation(y)], updates=nn.running_updates(y))
 
 
+@on_every_device
 @pytest.mark.parametrize("ndim", CASES)
 def test_both_forms_and_the_running_statistics_are_those_of_numpy(ndim):
     shape, axes = CASES[ndim]

@@ -6,6 +6,7 @@ import theano.tensor as tt
 
 from fastvae import nn
 from fastvae.errors import ConfigurationError
+from tests.on_devices import on_every_device
 
 SHAPE = (2, 9, 8)  # channels, rows, columns
 CASES = [
@@ -27,6 +28,7 @@ def correlate(images, weight, stride, padding):
     return np.array(maps)[:, :, :: stride[0], :: stride[1]]
 
 
+@on_every_device
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_output_is_the_cross_correlation(case, assert_close):
     rng = np.random.default_rng(2)
@@ -40,6 +42,7 @@ def test_output_is_the_cross_correlation(case, assert_close):
     assert_close(theano.function([x], layer(x))(images), expected)
 
 
+@on_every_device
 def test_gradients_match_scipy(assert_close):
     rng = np.random.default_rng(3)
     layer = nn.Conv2D(2, 3, 3, activation=nn.relu, rng=rng)

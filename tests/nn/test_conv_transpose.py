@@ -5,6 +5,7 @@ import theano.tensor as tt
 
 from fastvae import nn
 from fastvae.errors import ConfigurationError
+from tests.on_devices import on_every_device
 
 SHAPE = (2, 4, 5)  # channels, rows, columns
 CASES = [
@@ -27,6 +28,7 @@ def scatter(maps, weight, stride, padding):
     return out[:, :, padding[0] : out.shape[2] - padding[0], padding[1] : out.shape[3] - padding[1]]
 
 
+@on_every_device
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_output_matches_the_definition(case, assert_close):
     rng = np.random.default_rng(4)
@@ -40,6 +42,7 @@ def test_output_matches_the_definition(case, assert_close):
     assert_close(theano.function([x], layer(x))(maps), expected)
 
 
+@on_every_device
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_it_is_the_adjoint_of_the_convolution(case):
     rng = np.random.default_rng(5)
@@ -55,6 +58,7 @@ def test_it_is_the_adjoint_of_the_convolution(case):
     assert abs(left - right) <= 1e-5 * np.linalg.norm(convolved) * np.linalg.norm(maps)
 
 
+@on_every_device
 def test_gradients_match_the_definition(assert_close):
     rng = np.random.default_rng(6)
     layer = nn.ConvTranspose2D(2, 3, 3, stride=2, rng=rng)

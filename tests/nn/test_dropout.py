@@ -11,6 +11,7 @@ from fastvae import nn
 from fastvae.backends.abstract.dropout import Dropout as Op
 from fastvae.errors import ConfigurationError
 from fastvae.nn import dropout
+from tests.on_devices import on_every_device
 
 P = 0.25
 
@@ -26,6 +27,7 @@ def compiled(request):
     return value, function, y
 
 
+@on_every_device
 def test_an_element_is_scaled_or_zero_and_its_gradient_with_it(compiled):
     x, function, _ = compiled
     y, gradient = function(x)
@@ -36,6 +38,7 @@ def test_an_element_is_scaled_or_zero_and_its_gradient_with_it(compiled):
     assert np.isclose(np.ptp(gradient), abs(x.sum()) / (1 - P), rtol=1e-4) or gradient[~kept].max() == 0
 
 
+@on_every_device
 def test_every_call_of_the_function_has_its_own_mask_and_a_seed_repeats_them(compiled):
     x, function, y = compiled
 

@@ -5,8 +5,10 @@ import theano.tensor as tt
 
 from fastvae import nn
 from fastvae.errors import ConfigurationError
+from tests.on_devices import on_every_device
 
 
+@on_every_device
 def test_output_and_gradients_match_numpy(assert_close):
     rng = np.random.default_rng(1)
     layer = nn.Linear(4, 3, activation=nn.tanh, bias=nn.normal(1), rng=rng)

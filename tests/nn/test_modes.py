@@ -8,6 +8,7 @@ from theano.tensor.nnet.bn import batch_normalization_test, batch_normalization_
 
 from fastvae import nn
 from fastvae.errors import ConfigurationError
+from tests.on_devices import on_every_device
 
 AXES = (0, 2, 3)
 
@@ -25,6 +26,7 @@ def network(x, full=False, running=True, **options):
     return batch_normalization_train(x, gamma, beta, axes="spatial", **options), (gamma, beta, mean, var)
 
 
+@on_every_device
 @pytest.mark.parametrize("full", [False, True], ids=["vectors", "as many axes as the input"])
 def test_stock_graphs_become_stock_inference(full):
     x = tt.ftensor4("x")
@@ -61,6 +63,7 @@ def test_what_has_no_training_form_stays_the_same_object():
     assert nn.for_evaluation(found[1]) is found[1]
 
 
+@on_every_device
 def test_gradients_taken_before_are_those_of_the_evaluation_form(assert_close):
     x, layer = tt.fmatrix("x"), nn.BatchNorm(3)
     layer.running_mean.set_value(np.float32([1, 2, 3]))

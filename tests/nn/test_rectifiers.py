@@ -6,6 +6,7 @@ import theano.tensor as tt
 import fastvae
 from fastvae import nn
 from fastvae.errors import ConfigurationError
+from tests.on_devices import on_every_device
 
 
 @pytest.mark.parametrize("ndim", [1, 2, 4])
@@ -29,6 +30,7 @@ def test_what_a_slope_cannot_be():
         nn.LeakyReLU(-0.1, name="a")
 
 
+@on_every_device
 @pytest.mark.parametrize("shape", [(5, 3), (2, 3, 4, 1)])
 def test_value_and_gradients(shape):
     layer, x = nn.PReLU(3, name="act"), tt.TensorType("float32", [False] * len(shape))("x")

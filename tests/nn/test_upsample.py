@@ -5,8 +5,10 @@ import theano.tensor as tt
 
 from fastvae import nn
 from fastvae.errors import ConfigurationError
+from tests.on_devices import on_every_device
 
 
+@on_every_device
 @pytest.mark.parametrize("factor, rows, columns", [(2, 2, 2), ((3, 1), 3, 1)])
 def test_values_and_shapes_are_those_of_numpys_repeat(factor, rows, columns):
     layer, x = nn.Upsample2D(factor), tt.tensor4("x", dtype="float32")
@@ -17,6 +19,7 @@ def test_values_and_shapes_are_those_of_numpys_repeat(factor, rows, columns):
     assert layer.get_params() == []
 
 
+@on_every_device
 def test_bilinear_between_the_pixels_of_the_same_area():
     layer, x = nn.Upsample2D((1, 2), mode="bilinear"), tt.tensor4("x", dtype="float32")
     images = np.random.default_rng(0).normal(size=(2, 3, 2, 5)).astype("float32")

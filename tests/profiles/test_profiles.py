@@ -68,7 +68,10 @@ def test_stock_theano_takes_every_value(name):
 def test_stock_theano_reads_the_files_without_a_word(run):
     files = ":".join(str(profiles.folder() / f"{name}.theanorc") for name in NAMES)
     flags = f"device=cpu,blas.ldflags={resolve('cpu').settings['blas.ldflags'][0]}"
-    code = "import theano; print(theano.config.deterministic, theano.config.mode, theano.config.dnn.enabled)"
+    code = (
+        "from bench.worker import from_fastvae; from_fastvae('stack/_gone').before_theano()\n"
+        "import theano; print(theano.config.deterministic, theano.config.mode, theano.config.dnn.enabled)"
+    )
     done = run(sys.executable, "-W", "error::UserWarning", "-c", code, THEANORC=files, flags=flags)
     assert (done.stdout, done.stderr) == ("more NanGuardMode False\n", "")
 

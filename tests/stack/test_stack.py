@@ -28,10 +28,10 @@ def test_theano_imported_first_is_an_error_with_the_remedy(python):
 
 
 def test_theano_imported_by_half_is_the_same_error(python):
-    code = "try: import theano\nexcept AttributeError as error: print(error)\nimport fastvae"
+    code = "try: import theano\nexcept (AttributeError, ImportError) as error: print(error)\nimport fastvae"
     done = python(code)
     assert "StackError: theano was imported before fastvae" in done.stderr.splitlines()[-1]
-    assert done.stdout in ("", "module 'numpy.distutils.__config__' has no attribute 'blas_opt_info'\n")
+    assert done.stdout == "" or "numpy.distutils" in done.stdout
 
 
 def test_without_a_compiler_the_error_names_the_package(python, tmp_path):

@@ -10,6 +10,7 @@ import theano.tensor as tt
 from theano.tensor.shared_randomstreams import RandomStreams
 
 import fastvae
+from tests.on_devices import on_every_device
 
 ROWS = np.random.default_rng(0).normal(3, 1, 40).astype("float32")
 
@@ -42,6 +43,7 @@ KINDS = {
 }
 
 
+@on_every_device
 @pytest.mark.parametrize("kind", KINDS)
 def test_replacements_follow_stock(kind):
     stock, ours = (losses(fit, *KINDS[kind]()) for fit in (pm.fit, fastvae.fit))
@@ -54,6 +56,7 @@ def test_a_list_and_float64_rows_are_the_array():
         assert np.array_equal(losses(fastvae.fit, tt.fvector("x"), rows), expected)
 
 
+@on_every_device
 def test_random_streams_follow_stock_and_are_resumed_bit_for_bit(tmp_path):
     def noise():
         return RandomStreams(3).normal((40,), dtype="float32")

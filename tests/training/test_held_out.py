@@ -8,6 +8,7 @@ import fastvae
 from fastvae import elbo
 from fastvae.errors import ConfigurationError, DataError
 from fastvae.training.held_out import HeldOutElbo, _checked
+from tests.on_devices import on_every_device
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.random((24, 1, 3, 3)).astype("float32")
@@ -31,6 +32,7 @@ def held_out(problem):
     return HeldOutElbo(objective, {xs: IMAGES}, replacements)
 
 
+@on_every_device
 def test_the_elbo_is_that_of_the_closed_form(vae, problem):
     """Its mean over noise: log-likelihood by sampling, KL to the prior in closed form, both in numpy's float64.
 
@@ -57,10 +59,12 @@ def _encoded(vae):
     return [(x, part) for part in vae.encode(x)]
 
 
+@on_every_device
 def test_the_noise_is_the_same_each_time(held_out):
     assert held_out() == held_out()
 
 
+@on_every_device
 def test_it_follows_the_parameters(vae, held_out):
     before, bias = held_out(), vae.get_params()[-1]
     value = bias.get_value()
@@ -113,6 +117,7 @@ def on_disk(tmp_path_factory):
     return path
 
 
+@on_every_device
 def test_bytes_in_memory_and_on_disk_are_scaled_as_the_minibatch_does(problem, on_disk):
     objective, xs, _ = problem
     batch = {xs: fastvae.Minibatch(BYTES, 8, scale=1 / 255)}
@@ -127,6 +132,7 @@ def checked(rows, x, **options):
     return np.asarray(_checked(x, rows, 2, fastvae.Minibatch(BYTES, 8, **options)))
 
 
+@on_every_device
 def test_binarised_rows_are_one_draw_in_memory_and_on_disk(problem, on_disk):
     _, xs, _ = problem
     drawn = [checked(rows, xs, scale=1 / 255, binarize=True) for rows in (BYTES, on_disk, str(on_disk))]

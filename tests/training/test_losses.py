@@ -10,6 +10,7 @@ import pytest
 from fastvae import checkpoint
 from fastvae.errors import NonFiniteError
 from fastvae.training import history, loop, losses
+from tests.on_devices import on_every_device
 from tests.tiny_run import Run
 
 SIZE = 4
@@ -41,6 +42,7 @@ def interrupting(run, at, action):
     return step
 
 
+@on_every_device
 @pytest.mark.parametrize("n, every, held_out_every", [(11, 1_000, 1_000), (11, 3, 5), (3, 2, 3), (8, 4, 4)])
 def test_losses_history_checkpoints_and_held_out_elbos_are_those_of_single_steps(
     plain, buffered, tmp_path, n, every, held_out_every
@@ -59,12 +61,14 @@ def test_losses_history_checkpoints_and_held_out_elbos_are_those_of_single_steps
     assert len(found[0][0]) == n == buffered.count.get_value()
 
 
+@on_every_device
 def test_a_resumed_run_goes_on_with_the_buffer_wherever_it_stood(plain, buffered, tmp_path):
     buffered.train(3, checkpoints=buffered.checkpoints(tmp_path))
     again = buffered.train(9, checkpoints=buffered.checkpoints(tmp_path, resume=True))
     assert again.hist.tolist() == plain.train(9).hist.tolist()
 
 
+@on_every_device
 def test_a_loss_that_is_not_finite_names_its_own_step(buffered, tmp_path):
     def spoil():
         buffered.w.set_value(np.array([1, np.inf, 1], "float32"))
@@ -82,6 +86,7 @@ def test_a_loss_that_is_not_finite_names_its_own_step(buffered, tmp_path):
     assert checkpoint.newest(tmp_path)["step"] == 4
 
 
+@on_every_device
 def test_a_signal_ends_the_run_after_its_step(buffered, tmp_path):
     step = interrupting(buffered, 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
     run = buffered.loop(100, step, checkpoints=buffered.checkpoints(tmp_path, every=50))
@@ -90,6 +95,7 @@ def test_a_signal_ends_the_run_after_its_step(buffered, tmp_path):
     assert checkpoint.newest(tmp_path)["step"] == 2
 
 
+@on_every_device
 def test_an_error_between_two_fetches_loses_no_loss(buffered, tmp_path):
     def fail():
         raise ZeroDivisionError
@@ -109,6 +115,7 @@ def test_losses_are_fetched_in_time_where_steps_are_slow(buffered, monkeypatch):
     assert fetched == [1] * 5
 
 
+@on_every_device
 def test_pymc3s_own_loop_gets_a_loss_a_step(plain, buffered):
     wanted = plain.train(6).hist
     run = buffered.loop(4)

@@ -6,8 +6,10 @@ import theano
 import theano.tensor as tt
 
 from fastvae.training import nonfinite
+from tests.on_devices import on_every_device
 
 
+@on_every_device
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_the_first_bad_parameter_is_named(bad):
     good, first, second = (theano.shared(np.ones(3, "float32"), name=name) for name in ("good", "first", "second"))
@@ -19,6 +21,7 @@ def test_the_first_bad_parameter_is_named(bad):
     assert nonfinite.first_bad([good, first, second]) == "parameter 1 of shape (3,)"
 
 
+@on_every_device
 def test_a_bad_step_changes_nothing_but_what_the_graph_updates_by_itself():
     w, moment = theano.shared(np.ones(2, "float32"), name="w"), theano.shared(np.float32(0), name="moment")
     count, draws = theano.shared(np.int64(0)), theano.shared(np.int64(0))

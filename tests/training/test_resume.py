@@ -13,6 +13,7 @@ from fastvae import training
 from fastvae.checkpoint import MAY_CHANGE
 from fastvae.errors import ConfigurationError
 from fastvae.training.parts import Part
+from tests.on_devices import on_every_device
 from tests.tiny_run import Run
 
 IMAGES = np.random.default_rng(0).random((60, 1, 6, 6))
@@ -110,6 +111,7 @@ def small(folder, n, **options):
     return vae.fit(IMAGES, n=n, **options)
 
 
+@on_every_device
 def test_a_run_on_another_objective_or_on_other_images_is_refused(tmp_path, capsys):
     small(tmp_path, 3)
     with pytest.raises(ConfigurationError, match=r"objective='iwae' \(it was 'elbo'\), n_samples=5"):
@@ -122,6 +124,7 @@ def test_a_run_on_another_objective_or_on_other_images_is_refused(tmp_path, caps
     assert "with n=6 (it was 3); not bit for bit as in one go: learning_rate=0.001 (it was 0.0001)" in said
 
 
+@on_every_device
 @pytest.mark.parametrize("first, second", [(1, 7), (7, 1)])
 @pytest.mark.parametrize("earlier_version", [False, True])
 def test_losses_may_be_fetched_at_other_steps(tmp_path, monkeypatch, first, second, earlier_version):
@@ -141,6 +144,7 @@ def of_ones_own(folder, n, sd, observed, **options):
         return fastvae.fit(n, progressbar=False, checkpoint=folder, random_seed=1, **options)
 
 
+@on_every_device
 def test_a_model_that_computes_something_else_is_refused(tmp_path, capsys):
     """Its arguments are the same: the difference is in the model of the context."""
     rows = np.arange(5, dtype="float32")

@@ -13,6 +13,7 @@ from fastvae.errors import ConfigurationError, DataError, NonFiniteError
 from fastvae.evaluation import elbo
 from tests.conftest import ROOT
 from tests.elbo.test_updates import User
+from tests.on_devices import on_every_device
 
 IMAGES = np.random.default_rng(0).random((40, 1, 4, 4)).astype("float32")
 
@@ -61,6 +62,7 @@ def in_one_go():
     return trained(held_out=IMAGES[:16], held_out_every=2)
 
 
+@on_every_device
 def test_state_is_found_in_the_network_and_a_training_changes_it(in_one_go):
     vae, _ = in_one_go
     names = ["norm1.running_mean", "norm1.running_var", "norm2.running_mean", "norm2.running_var"]
@@ -94,6 +96,7 @@ def test_a_run_that_goes_on_in_another_process_ends_in_the_same_bits(in_one_go, 
     assert same(values(again), values(whole))
 
 
+@on_every_device
 def test_a_run_that_goes_on_in_the_same_process_is_the_same_run(in_one_go, tmp_path, capsys):
     whole, approx = in_one_go
     vae, _ = trained(tmp_path, n=3)
@@ -102,6 +105,7 @@ def test_a_run_that_goes_on_in_the_same_process_is_the_same_run(in_one_go, tmp_p
     assert resumed.hist.tobytes() == approx.hist.tobytes() and same(values(vae), values(whole))
 
 
+@on_every_device
 def test_evaluation_of_an_image_does_not_depend_on_the_others(in_one_go):
     vae, approx = in_one_go
     means, covariances = vae.encode_mean(IMAGES), vae.encode_covariance(IMAGES)
@@ -122,6 +126,7 @@ def test_evaluation_of_an_image_does_not_depend_on_the_others(in_one_go):
     assert approx.held_out_hist.shape == (3, 2)
 
 
+@on_every_device
 def test_the_held_out_elbo_is_that_of_the_evaluation_form(in_one_go):
     """It is an average of one draw an image, of which importance sampling knows mean and spread."""
     vae, approx = in_one_go

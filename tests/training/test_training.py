@@ -12,6 +12,7 @@ import fastvae
 from fastvae.errors import ConfigurationError, NonFiniteError
 from fastvae.models.vae import OF_THE_MODEL
 from tests.linear_gaussian import QUICK
+from tests.on_devices import on_every_device
 
 DATA = np.random.default_rng(0).normal(3, 2, size=(30, 2)).astype("float32")
 
@@ -44,6 +45,7 @@ def mixed():
     )
 
 
+@on_every_device
 @pytest.mark.parametrize("method", ["advi", "fullrank_advi"])
 def test_global_variables_follow_stock_step_by_step(method):
     options = dict(method=method, random_seed=3, progressbar=False, obj_optimizer=pm.adam(learning_rate=0.05))
@@ -57,6 +59,7 @@ def test_global_variables_follow_stock_step_by_step(method):
         np.testing.assert_allclose(a.get_value(), b.get_value(), rtol=1e-3, atol=1e-4)
 
 
+@on_every_device
 def test_local_beside_global_variables_learn_both():
     weight, options = mixed()
     before = weight.get_value()
@@ -87,6 +90,7 @@ def test_what_is_no_encoders_output_is_refused():
             fastvae.fit(1, **{**options, "local_rv": wrong})
 
 
+@on_every_device
 def test_one_seed_repeats_exactly_and_another_does_not():
     hists = [fastvae.fit(8, random_seed=seed, **mixed()[1]).hist for seed in (1, 1, 2)]
     assert np.array_equal(hists[0], hists[1])
@@ -98,6 +102,7 @@ def digest(vae, approx):
     return hashlib.sha256(state).hexdigest()
 
 
+@on_every_device
 def test_vae_fit_trains_and_keeps_the_scale_of_pm_fit():
     images = np.random.default_rng(0).random((40, 1, 6, 6)).astype("float32")
     vae = fastvae.MLPVAE(image_shape=(1, 6, 6), hidden=8, seed=1)
@@ -116,6 +121,7 @@ def test_other_methods_run_through_stock_and_say_so(capsys):
     assert capsys.readouterr().err == "fastvae.fit: method 'svgd' runs through stock pm.fit\n"
 
 
+@on_every_device
 def test_an_inference_goes_on_with_refine():
     with regression():
         inference = pm.ADVI(random_seed=1)
@@ -124,6 +130,7 @@ def test_an_inference_goes_on_with_refine():
     assert approx is inference.approx and len(approx.hist) == 4 and len(inference.hist) == 7
 
 
+@on_every_device
 def test_callbacks_see_what_pymc3_gives_them():
     seen = []
     with regression():
@@ -178,6 +185,7 @@ def small_fit(images, **options):
     return approx, [param.get_value() for param in vae.get_params()]
 
 
+@on_every_device
 def test_held_out_elbos_and_checkpoints_change_nothing_in_the_training(images, tmp_path):
     plain, params = small_fit(images)
     watched, same = small_fit(images, held_out=images, held_out_every=2, checkpoint=tmp_path, checkpoint_every=2)
@@ -185,11 +193,13 @@ def test_held_out_elbos_and_checkpoints_change_nothing_in_the_training(images, t
     assert watched.held_out_hist[:, 0].tolist() == [2, 4, 6] and np.isfinite(watched.held_out_hist).all()
 
 
+@on_every_device
 def test_patience_ends_the_fit(images):
     approx, _ = small_fit(images, n=50, learning_rate=1e-12, held_out=images, held_out_every=2, patience=3)
     assert approx.ended_by == "patience" and len(approx.hist) < 50
 
 
+@on_every_device
 def test_the_gradient_norm_is_clipped(images):
     """One step of gradient descent moves the parameters by the rate times the norm, here at its limit."""
     start = [p.get_value() for p in fastvae.MLPVAE(image_shape=(1, 3, 3), hidden=4, seed=1).get_params()]
@@ -198,6 +208,7 @@ def test_the_gradient_norm_is_clipped(images):
     assert moved == pytest.approx(0.01, rel=1e-3)
 
 
+@on_every_device
 def test_bad_steps_are_skipped_only_when_asked_for(images):
     with pytest.raises(NonFiniteError):
         small_fit(images, n=20, learning_rate=1e30)
@@ -208,6 +219,7 @@ def test_bad_steps_are_skipped_only_when_asked_for(images):
     assert all(map(np.array_equal, usual, same))
 
 
+@on_every_device
 def test_a_model_of_ones_own_is_resumed_too(tmp_path):
     weight, options = mixed()
     approx = fastvae.fit(9, random_seed=1, **options)
@@ -219,6 +231,7 @@ def test_a_model_of_ones_own_is_resumed_too(tmp_path):
     assert all(map(np.array_equal, states, [param.get_value() for param in [weight, *resumed.params]]))
 
 
+@on_every_device
 def test_epochs_count_the_batches_of_the_data(images):
     approx, _ = small_fit(images[:23], n=None, epochs=2)
     assert len(approx.hist) == 2 * 5
@@ -237,6 +250,7 @@ def test_checkpoints_of_an_iterator_are_refused_before_the_first_step(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@on_every_device
 def test_a_streamed_minibatch_is_resumed_where_it_was(tmp_path):
     def make(epoch, start):
         return np.random.default_rng(epoch).permutation(DATA)[start:]
@@ -281,6 +295,7 @@ def test_without_a_score_nothing_is_recorded_also_for_a_pure_vae():
     assert len(approx.hist) == 0 and not np.array_equal(before, vae.get_params()[0].get_value())
 
 
+@on_every_device
 @pytest.mark.parametrize("score", [True, False])
 def test_nan_names_the_step_and_the_parameter(score):
     images = np.random.default_rng(0).random((8, 1, 4, 4)).astype("float32")

@@ -41,6 +41,9 @@ class OfSlice(Op):
     def __init__(self, starts, steps, broadcastable):
         self.starts, self.steps, self.broadcastable = tuple(starts), tuple(steps), tuple(broadcastable)
 
+    def __repr__(self):
+        return str(self)
+
     def make_node(self, x, *shape):
         return Apply(self, [x, *shape], [tt.TensorType("float32", self.broadcastable)()])
 

@@ -80,8 +80,9 @@ def register(profile: Settings) -> None:
     (gpuarray_opt)                 48.50  Theano moves the graph, and with it what waits
     fastvae_gpu_sum                48.55  sums over a batch are taken image by image first, where it is computed
     fastvae_gpu_end                48.60  convolutions that nothing on the GPU touches are moved by themselves
-    fastvae_gpu_factor             48.65  a product's factor that the GPU computed stays there
+    fastvae_gpu_factor             48.65  a product's factor that changes is one of its operands'
     fastvae_gpu_shape              48.70  nothing is copied to the host for its shape
+    fastvae_gpu_product            48.74  Adam makes the gradient of a dense layer's large weights itself
     fastvae_gpu_merge              48.75  Adam's steps of one rate share their launches
     fastvae_gpu_copy               48.80  scalars are copied to the GPU only when they changed
     fastvae_gpu_fuse               48.90  what lies between two library calls becomes one Op, on CUDA alone

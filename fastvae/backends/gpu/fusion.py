@@ -10,6 +10,7 @@ import contextlib
 
 from theano import scalar
 from theano.compile import optdb
+from theano.compile.sharedvalue import SharedVariable
 from theano.gof import InconsistencyError, Optimizer, local_optimizer, toolbox
 from theano.gof.opt import copy_stack_trace, in2out
 from theano.gpuarray.basic_ops import GpuAlloc
@@ -21,8 +22,10 @@ from fastvae.backends.gpu.fused.nodes import is_fused, is_view
 from fastvae.backends.gpu.fused.region import Region
 from fastvae.backends.gpu.op import typed
 from fastvae.backends.gpu.ops.adam import Adam
+from fastvae.backends.gpu.ops.adam_of_product import local_adam_of_product
 from fastvae.backends.gpu.ops.convolution import Convolution
 
+LARGE = 1 << 22  # elements of a parameter whose gradient fills a good part of a card's cache
 MOST = 100  # arrays of a region: a kernel takes no more than 4,096 bytes of arguments
 
 
@@ -60,7 +63,10 @@ def local_sum_image_by_image(node):
 
 
 class MergeAdam(Optimizer):
-    """Adam's steps of one rate -> one Op, whose parameters share launches."""
+    """Adam's steps of one rate -> one Op, whose parameters share launches.
+
+    But a large parameter's runs by itself, while its gradient is still in the card's cache.
+    """
 
     def add_requirements(self, fgraph):
         fgraph.attach_feature(toolbox.ReplaceValidate())
@@ -68,7 +74,7 @@ class MergeAdam(Optimizer):
     def apply(self, fgraph):
         groups: dict = {}
         for node in fgraph.toposort():
-            if isinstance(node.op, Adam) and not node.op.inplace:
+            if isinstance(node.op, Adam) and not node.op.inplace and not any(map(_is_large, node.inputs)):
                 groups.setdefault((node.op.abstract_op, node.inputs[0]), []).append(node)
         for (abstract_op, rate), nodes in groups.items():
             if len(nodes) == 1:
@@ -78,6 +84,11 @@ class MergeAdam(Optimizer):
             new = merged(rate, *(v for node in nodes for v in node.inputs[1:]), return_list=True)
             copy_stack_trace(outputs, new)
             replace(fgraph, outputs, new, "fastvae_gpu_merge")
+
+
+def _is_large(variable):
+    is_parameter = isinstance(variable, SharedVariable)
+    return is_parameter and variable.get_value(borrow=True, return_internal_type=True).size > LARGE
 
 
 def replace(fgraph, outputs, new, reason):
@@ -126,7 +137,7 @@ def levels(fgraph):
             ),
             default=0,
         )
-    last = max(earliest.values(), default=0)
+    last = max((earliest[node] for node in order if is_fused(node)), default=0)
     depth: dict = {}
     for node in filter(is_fused, order):
         depth[node] = max(
@@ -225,6 +236,8 @@ def register():
         return
     sums = in2out(local_sum_where_computed, local_sum_image_by_image, name="fastvae_gpu_sum")
     optdb.register("fastvae_gpu_sum", sums, 48.55, "fast_run", "fastvae_gpu")
+    products = in2out(local_adam_of_product, name="fastvae_gpu_product")
+    optdb.register("fastvae_gpu_product", products, 48.74, "fast_run", "fastvae_gpu")
     optdb.register("fastvae_gpu_merge", MergeAdam(), 48.75, "fast_run", "fastvae_gpu")
     optdb.register("fastvae_gpu_fuse", FuseRegions(), 48.9, "fast_run", "fastvae_gpu")
     optdb.register("fastvae_gpu_overwrite", OverwriteStates(), 70.2, "fast_run", "fastvae_gpu", "inplace")

@@ -198,8 +198,10 @@ class StepGraph:
 def _check(function):
     """Raise NotRecordable unless the function is nothing but Ops, in a fixed order, on one stream."""
     linker = function.maker.linker
-    if type(linker) is not VM_Linker or linker.callback or linker.callback_input:
-        raise NotRecordable(f"mode={theano.config.mode} looks at every Op while it runs")
+    if type(linker) is not VM_Linker:
+        raise NotRecordable(f"its mode has the linker {type(linker).__name__}, not Theano's virtual machine")
+    if linker.callback or linker.callback_input:
+        raise NotRecordable("its mode looks at every Op while it runs")
     if function.profile:
         raise NotRecordable("profile=True measures every Op")
     if function.fn.allow_gc:

@@ -12,6 +12,7 @@ from theano import scalar
 from theano.compile import optdb
 from theano.compile.ops import Shape, Shape_i
 from theano.gof import local_optimizer
+from theano.gof.graph import inputs
 from theano.gof.opt import copy_stack_trace, in2out
 from theano.gpuarray.basic_ops import GpuFromHost, HostFromGpu
 from theano.gpuarray.blas import GpuGemm, GpuGemv, GpuGer
@@ -71,13 +72,16 @@ def local_truth_on_device(node):
 
 @local_optimizer([GpuGemm, GpuGemv, GpuGer])
 def local_factor_on_device(node):
-    """the factor of a product, which BLAS takes from the host, copied from the GPU -> an operand is scaled there"""
+    """a factor of a product, which BLAS takes from the host, that changes from step to step -> an operand is scaled"""
     if not isinstance(node.op, (GpuGemm, GpuGemv, GpuGer)):
         return False
     factor, operand = node.inputs[1], node.inputs[3]
-    if factor.owner is None or not isinstance(factor.owner.op, HostFromGpu):
+    if factor.owner is not None and isinstance(factor.owner.op, HostFromGpu):
+        there = factor.owner.inputs[0]
+    elif any(isinstance(v.type, tt.TensorType) and not isinstance(v, tt.Constant) for v in inputs([factor])):
+        there = GpuFromHost(operand.type.context_name)(factor)
+    else:
         return False
-    there = factor.owner.inputs[0]
     spread = GpuDimShuffle(there.broadcastable, ["x"] * operand.ndim)(there)
     scaled = GpuElemwise(scalar.mul)(operand, spread)
     new = node.op(node.inputs[0], tt.constant(np.float32(1)), node.inputs[2], scaled, *node.inputs[4:])

@@ -13,6 +13,7 @@ import fastvae  # isort: skip
 import numpy as np
 import theano
 import theano.tensor as tt
+from theano.compile.nanguardmode import NanGuardMode
 from theano.gof.vm import VM_Linker
 from theano.gpuarray.type import get_context
 from theano.ifelse import ifelse
@@ -99,23 +100,27 @@ def minibatches():
     return dict(epochs=compared(mlp, epochs=4, n=None), streamed=streamed)
 
 
+def with_options(recorded):
+    """A fit whose learning rate and KL weight change, whose gradient is clipped, and whose steps may be skipped."""
+    weight = theano.shared(np.float32(0.5))
+    return trained(
+        mlp,
+        recorded,
+        learning_rate=schedules.linear(1e-2, 1e-3, steps=STEPS),
+        kl_weight=weight,
+        total_grad_norm_constraint=10.0,
+        bad_steps="skip",
+        callbacks=[lambda approx, losses, i: weight.set_value(np.float32(1 / (i % 5 + 1)))],
+    )
+
+
 def options():
-    """Steps whose learning rate and weight of the KL change, whose gradient is clipped, and which may be skipped."""
-    results = []
-    for recorded in (False, True):
-        weight = theano.shared(np.float32(0.5))
-        given = dict(
-            learning_rate=schedules.linear(1e-2, 1e-3, steps=STEPS),
-            kl_weight=weight,
-            total_grad_norm_constraint=10.0,
-            bad_steps="skip",
-            callbacks=[lambda approx, losses, i, weight=weight: weight.set_value(np.float32(1 / (i % 5 + 1)))],
-        )
-        LINES.taken()
-        results.append(trained(mlp, recorded, **given))
-    (losses, params), (found, now, *counts) = results
+    """That fit with graphs beside the same without."""
+    losses, params = with_options(recorded=False)
+    LINES.taken()
+    found, now, *counts = with_options(recorded=True)
     equal = same(losses, found) and all(map(same, params, now))
-    return dict(equal=equal, counts=counts, said=LINES.taken())
+    return dict(equal=equal, counts=counts, losses=losses.tolist(), said=LINES.taken())
 
 
 def resumed():
@@ -131,12 +136,13 @@ def resumed():
 
 
 def function(n=3):
-    """A step of a few Ops: y is computed in place of nothing, x and z change places, t is on the host."""
+    """A step of a few Ops: x and z change places, y is not computed in place, t is on the host."""
     x, z = (theano.shared(np.arange(n, dtype="float32") + i) for i in range(2))
     y, t = theano.shared(np.ones((2, n), "float32")), theano.shared(np.int64(0))
     factor, rows = theano.shared(np.float32(0.5)), theano.shared(np.int64(1))
     updates = {x: z, z: x, y: (y + x * factor)[::-1], t: t + 1}
-    outputs = [y[:rows].sum(0), tt.cast(t, "float32") * factor, y.sum()]
+    product = tt.dot(y[:, ::2], y[:, ::-2].T)  # BLAS takes copies of such operands, and gives them back at once
+    outputs = [y[:rows].sum(0), tt.cast(t, "float32") * factor, product]
     step = theano.function([], outputs, updates=updates)
     return step, dict(x=x, z=z, y=y, t=t, factor=factor, rows=rows)
 
@@ -148,13 +154,14 @@ def changes():
     context = get_context(None)
     (plain, there), (inner, here) = function(), function()
     step = StepGraph(inner)
-    equal, recordings, outputs = [], [], []
+    equal, recordings, outputs, others = [], [], [], []
 
     def take(n=6):
         for _ in range(n):
             outputs.append((plain(), step()))
-            scratch = pygpu.zeros((64, 64), "float32", context=context)  # memory that a graph may not share
-            scratch[...] = np.nan
+            others[:] = [pygpu.empty(size, "float32", context=context) for size in (4, 16, 64, 4096) for _ in range(20)]
+            for array in others:  # others get memory that a graph may not share
+                array[...] = np.nan
         pairs = [pair for got in outputs for pair in zip(*got)]
         pairs += [(there[name].get_value(), here[name].get_value()) for name in here]
         equal.append(all(same(*pair) for pair in pairs))
@@ -213,11 +220,13 @@ def fall_backs():
     rows = advanced_subtensor1(x, i)  # an Op that looks at an error's flag on the host
     argument, on_host = tt.fscalar(), theano.shared(np.float32(1))
     collecting = theano.Mode(VM_Linker(allow_gc=True))
+    guarded = NanGuardMode(nan_is_error=True, inf_is_error=True, big_is_error=True)
     functions = {
         "a check on the host": theano.function([], updates={x: tt.inc_subtensor(x[:2], rows)}),
         "through the host": theano.function([], updates={x: x[: tt.cast(x.sum() > -1, "int64") + 2]}),
         "a choice": theano.function([], updates={x: ifelse(tt.gt(on_host, 0), x + 1, x * 2)}),
         "memory given back": theano.function([], updates={x: x + 1}, mode=collecting),
+        "a look at every Op": theano.function([], updates={x: x + 1}, mode=guarded),
         "an argument": theano.function([argument], updates={x: x + argument}),
         "the host alone": theano.function([], updates={on_host: on_host + 1}),
         "a new size": theano.function([], updates={x: tt.concatenate([x, x[:1]])}),

@@ -1,7 +1,8 @@
 """What `test_layers` runs on the device: Ops of images against numpy, launches of every concept, users' networks.
 
 JSON on the output; what training makes of the networks goes into the .npz that the first argument names. With the
-argument `check` few cases and the networks `CHECKED` alone, and what the device found wrong in them.
+argument `check` few cases and the networks `CHECKED` alone, and what the device found wrong in them; with `opencl`,
+under that profile, few cases and the first of these networks.
 """
 
 import json
@@ -17,10 +18,12 @@ from theano.tensor.nnet.abstract_conv import bilinear_upsampling
 from theano.tensor.signal.pool import pool_2d
 
 from bench import image_cases
-from fastvae.backends.abstract import activations
+from bench.convolution_cases import on_device, symbol
+from fastvae.backends.abstract import activations, bilinear, pad, pool, upsample
 from fastvae.backends.abstract.dropout import Dropout
+from fastvae.backends.gpu.ops import batch_norm, images, into_zeros
 from fastvae.backends.rewrites.recognise import recognise
-from fastvae.elbo.merge import merged
+from fastvae.elbo.merge import merge_equal_nodes
 from tests import cuda_device
 from tests.backends.gpu import toy_networks
 
@@ -68,11 +71,11 @@ CONCEPTS = {
 
 def concepts():
     """The launches of each, forward and with the gradient, and what else is counted, which is to be nothing."""
-    x = theano.shared(np.random.default_rng(0).normal(size=(2, 4, 6, 6)).astype("float32"))
+    x = tt.as_tensor_variable(theano.shared(np.random.default_rng(0).normal(size=(2, 4, 6, 6)).astype("float32")))
     statistic = theano.shared(np.float32([1, 2, 3, 4])).dimshuffle("x", 0, "x", "x")
     found = {}
     for name, make in CONCEPTS.items():
-        (y,), _ = recognise(merged([make(x, statistic)])[0])
+        (y,), _ = recognise(merge_equal_nodes([make(x, statistic)]))
         pull = theano.shared(np.ones((2,) * y.ndim, "float32"))
         forward = stored([y])
         forward[0]()
@@ -99,15 +102,67 @@ def counted(step):
 
 
 def trained(names, path):
-    """What a steady step of each network counts, and its nodes; what a few steps make of it goes into the file."""
-    report, arrays = {}, {}
+    """The step of each network; what a few calls make of it goes into the file."""
+    steps, arrays = {}, {}
     for name in names:
-        step, losses, state = toy_networks.STEPS[name]()
-        values = toy_networks.trained(step, losses, state)
+        steps[name], losses, state = toy_networks.STEPS[name]()
+        values = toy_networks.trained(steps[name], losses, state)
         arrays.update((f"{name} {i}", value) for i, value in enumerate(values))
-        report[name] = dict(counted(step), nodes=len(step.maker.fgraph.apply_nodes))
     np.savez(path, **arrays)
-    return report
+    return steps
+
+
+def counted_steps(steps):
+    """What a steady step of each network counts, and its nodes."""
+    return {name: dict(counted(step), nodes=len(step.maker.fgraph.apply_nodes)) for name, step in steps.items()}
+
+
+def called(op, *shapes, sizes=()):
+    """The outputs of an Op for zeros of these shapes, and numbers of the host."""
+    inputs = [*(symbol(len(shape)) for shape in shapes), *(tt.lscalar() for _ in sizes)]
+    return theano.function(inputs, op(*inputs, return_list=True))(*(on_device(zeros(s)) for s in shapes), *sizes)
+
+
+def zeros(shape):
+    return np.zeros(shape, "float32")
+
+
+def refusals():
+    """The message for each kind of operand that does not fit."""
+    norm, gradient = batch_norm.Train((0, 2, 3)), batch_norm.Gradient((0, 2, 3))
+    image, statistic, few = (2, 3, 3, 5), (1, 3, 1, 1), (1, 2, 1, 1)
+    cases = {
+        "window": (images.Pool(pool.Pool((4, 2), fits=True)), image),
+        "no pixel": (images.Pool(pool.Pool((2, 2), (1, 1), ignore_border=False)), (2, 3, 0, 5)),
+        "pooled": (images.PoolGradient(pool.PoolGradient((2, 2), mode="sum")), image, image),
+        "blocks": (images.BlockSum(upsample.BlockSum((2, 1))), image),
+        "bilinear": (images.BilinearUpsampleGradient(bilinear.BilinearUpsampleGradient((1, 2))), image),
+        "statistics": (batch_norm.BatchNormTrain(norm), image, statistic, few, ()),
+        "gradient": (batch_norm.BatchNormGradient(gradient), image, (2, 3, 5, 3), *[statistic] * 3),
+        "slice": (into_zeros.IntoZeros(into_zeros.Placed((1,), (2,), [False])), (3,)),
+    }
+    messages = {}
+    for name, (op, *shapes) in cases.items():
+        try:
+            called(op, *shapes, sizes=[5] if name == "slice" else [])
+        except ValueError as refusal:
+            messages[name] = str(refusal).splitlines()[0]
+    return messages
+
+
+def nothing():
+    """What Ops make of no images: shapes, and the gradients of a scale and a bias."""
+    image, statistic = (0, 3, 4, 6), (1, 3, 1, 1)
+    ops = [
+        images.Pool(pool.Pool((2, 2))),
+        images.Upsample(upsample.Upsample((2, 1))),
+        images.Pad(pad.Pad((1, 1), (0, 0))),
+    ]
+    shapes = [called(op, image)[0].shape for op in ops]
+    y = called(batch_norm.BatchNormTrain(batch_norm.Train((0, 2, 3))), image, statistic, statistic, ())[0]
+    gradient = batch_norm.BatchNormGradient(batch_norm.Gradient((0, 2, 3)))
+    by_x, *others = called(gradient, image, image, *[statistic] * 3)
+    return [*shapes, y.shape, by_x.shape], [float(np.abs(np.asarray(v)).max()) for v in others]
 
 
 def errors(quick):
@@ -119,10 +174,13 @@ def errors(quick):
 
 def main(path, only=""):
     cuda_device.without_host_code()
+    report = dict(errors=errors(quick=bool(only)))
+    names = {"opencl": CHECKED[:1], "check": CHECKED}.get(only, toy_networks.STEPS)
+    steps = trained(names, path)
     if only == "check":
-        report = dict(errors=errors(quick=True), networks=trained(CHECKED, path), findings=cuda_device.findings())
-    else:
-        report = dict(errors=errors(quick=False), networks=trained(toy_networks.STEPS, path), concepts=concepts())
+        report.update(findings=cuda_device.findings())
+    elif not only:
+        report.update(networks=counted_steps(steps), concepts=concepts(), refusals=refusals(), nothing=nothing())
     print(json.dumps(report))
 
 

@@ -1,4 +1,4 @@
-"""What the tests beside run on the dry-run device, in one process: cuDNN's Op on numbers, and the seed model's step.
+"""What the tests beside run on the tests' device, in one process: cuDNN's Op on numbers, and the seed model's step.
 
 JSON on the output: the norm-wise error of every case, what was counted, and what was refused; with the argument `step`
 only what the step counts, with `host time` that and the host's milliseconds a step, also as a CUDA graph.
@@ -105,8 +105,8 @@ def policies():
         library.open_cudnn(path, *flags)
         function = function_of(abstract_op, values)
         cuda_device.reset()
-        function(*map(on_device, values))
-        counted[name] = cuda_device.counts()
+        (got,) = function(*map(on_device, values))
+        counted[name] = {**cuda_device.counts(), "error": error(got, expected(abstract_op, *values)[0])}
     library.open_cudnn(path, False, True, False)
     os.environ["TEST_DEVICE_WORKSPACE"] = str(1 << 31)  # leaves algorithm 0, which is not deterministic
     try:

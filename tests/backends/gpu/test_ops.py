@@ -1,4 +1,4 @@
-"""On the dry-run device: cuDNN's Op computes what numpy does, in strict float32, and the seed step has 17 of them."""
+"""On the tests' device: cuDNN's Op computes what numpy does, in strict float32, and the seed step has 17 of them."""
 
 import json
 import pathlib
@@ -112,6 +112,11 @@ def test_a_profile_may_ask_for_tf32_a_search_or_determinism(report):
     assert policies["search"]["cudnnFindConvolutionForwardAlgorithmEx"] == 1
     assert policies["search"]["math_fma"] == 1
     assert "cuDNN has no deterministic algorithm within 1073741824 bytes" in policies["deterministic"]
+
+
+def test_a_profile_in_strict_float32_stays_so_though_a_descriptor_lets_tf32_in(report):
+    assert report["override"] == "0"
+    assert report["policies"]["tf32"]["error"] < 1e-6 and report["policies"]["search"]["error"] < 1e-6
 
 
 def test_convolutions_run_on_libgpuarrays_stream(report):

@@ -121,9 +121,7 @@ static int queue_product(const char *name, handle_t handle, struct product p, en
   double flop = 2. * p.m * p.n * p.k * p.count;
   struct operation *call = device_call(name, flop, p.in_tables ? multiply_in_tables : multiply, &p, sizeof p);
   product_operands(call, &p);
-  find_overlaps(call, 0);
-  device_enqueue(handle->stream, call);
-  return OK;
+  return queued(handle->stream, call, 0) ? EXECUTION_FAILED : OK;
 }
 
 #define SIZES .transposed_a = ta, .transposed_b = tb, .m = m, .n = n, .k = k, .a = a, .lda = lda, .b = b, .ldb = ldb, \

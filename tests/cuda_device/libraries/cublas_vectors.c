@@ -46,9 +46,7 @@ static int queue_gemv(const char *name, handle_t handle, struct matrix_and_vecto
     vector_operand(call, "x", g.x, DEVICE_READ, g.type, g.transposed ? g.m : g.n, g.step_x);
   }
   vector_operand(call, "y", g.y, DEVICE_WRITE | (adds ? DEVICE_READ : 0), g.type, g.transposed ? g.n : g.m, g.step_y);
-  find_overlaps(call, 0);
-  device_enqueue(handle->stream, call);
-  return OK;
+  return queued(handle->stream, call, 0) ? EXECUTION_FAILED : OK;
 }
 
 #define GEMV(name, real, TYPE) \
@@ -85,9 +83,7 @@ static int queue_ger(const char *name, handle_t handle, struct matrix_and_vector
   vector_operand(call, "x", g.x, DEVICE_READ, g.type, g.m, g.step_x);
   vector_operand(call, "y", g.y, DEVICE_READ, g.type, g.n, g.step_y);
   matrix_operand(call, "A", g.a, DEVICE_READ | DEVICE_WRITE, g.type, g.m, g.n, g.lda, 1, 0);
-  find_overlaps(call, 0);
-  device_enqueue(handle->stream, call);
-  return OK;
+  return queued(handle->stream, call, 0) ? EXECUTION_FAILED : OK;
 }
 
 #define GER(name, real, TYPE) \
@@ -119,16 +115,16 @@ static void sum_products(void *payload, struct operation *call) {
 static int queue_dot(const char *name, handle_t handle, struct dot d) {
   if (!handle) return NOT_INITIALIZED;
   if (!d.result || (d.n > 0 && (!d.x || !d.y))) return INVALID_VALUE;
+  int waits = handle->pointers == HOST_POINTERS;
+  if (waits && device_admits(handle->stream, 1)) return EXECUTION_FAILED;
   struct operation *call = device_call(name, 2. * (d.n > 0 ? d.n : 0), sum_products, &d, sizeof d);
   if (d.n > 0) {
     vector_operand(call, "x", d.x, DEVICE_READ, d.type, d.step_x ? d.n : 1, d.step_x);
     vector_operand(call, "y", d.y, DEVICE_READ, d.type, d.step_y ? d.n : 1, d.step_y);
   }
-  if (handle->pointers == DEVICE_POINTERS)
-    device_operand(call, "the result", d.result, DEVICE_WRITE, real_size(d.type), 0, NULL, NULL);
-  find_overlaps(call, 0);
-  device_enqueue(handle->stream, call);
-  if (handle->pointers == HOST_POINTERS) device_synchronize(handle->stream);
+  if (!waits) device_operand(call, "the result", d.result, DEVICE_WRITE, real_size(d.type), 0, NULL, NULL);
+  if (queued(handle->stream, call, 0)) return EXECUTION_FAILED;
+  if (waits) device_synchronize(handle->stream);
   return OK;
 }
 

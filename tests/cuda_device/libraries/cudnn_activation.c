@@ -86,9 +86,7 @@ cudnnStatus_t cudnnActivationForward(cudnnHandle_t handle, cudnnActivationDescri
   struct operation *call = device_call(__func__, elements(x), apply, &f, sizeof f);
   tensor_operand(call, "x", x, from, DEVICE_READ);
   result_operand(call, "y", y, to, f.beta);
-  find_overlaps(call, 1);
-  device_enqueue(handle->stream, call);
-  return OK;
+  return queued(handle->stream, call, 1) ? FAILED : OK;
 }
 
 struct backward {
@@ -126,7 +124,5 @@ cudnnStatus_t cudnnActivationBackward(cudnnHandle_t handle, cudnnActivationDescr
   tensor_operand(call, by_value ? "y" : "x", at, data, DEVICE_READ);
   tensor_operand(call, "dy", dy, gradient, DEVICE_READ);
   result_operand(call, "dx", dx, to, b.beta);
-  find_overlaps(call, 1);
-  device_enqueue(handle->stream, call);
-  return OK;
+  return queued(handle->stream, call, 1) ? FAILED : OK;
 }

@@ -88,14 +88,16 @@ static void overwrite(void *payload, struct operation *call) {
   free(numbers);
 }
 
-static void search(const char *name, cudnnHandle_t handle, struct tensor result, void *out, void *workspace,
-                   size_t size) {
+static cudnnStatus_t search(const char *name, cudnnHandle_t handle, struct tensor result, void *out, void *workspace,
+                            size_t size) {
+  if (device_admits(handle->stream, 1)) return FAILED;
   struct search s = {result, out};
   struct operation *call = device_call(name, 0, overwrite, &s, sizeof s);
   tensor_operand(call, "the result", &result, out, DEVICE_WRITE);
-  device_enqueue(handle->stream, call);
+  if (queued(handle->stream, call, 0)) return FAILED;
   if (workspace && size) device_enqueue(handle->stream, device_fill(name, workspace, 0xff, 1, size));
   device_synchronize(handle->stream);
+  return OK;
 }
 
 #define SEARCH_FOR(Name, Short, A, B, C, image, weights, top, RESULT) \
@@ -111,8 +113,7 @@ static void search(const char *name, cudnnHandle_t handle, struct tensor result,
     found[0].memory = workspace_of(found[0].algo); \
     found[0].mathType = c->math; \
     *n = 1; \
-    search(__func__, handle, RESULT, out, workspace, found[0].memory); \
-    return OK; \
+    return search(__func__, handle, RESULT, out, workspace, found[0].memory); \
   }
 SEARCH_FOR(Forward, Fwd, cudnnTensorDescriptor_t, cudnnFilterDescriptor_t, cudnnTensorDescriptor_t, a, b, d, *d)
 SEARCH_FOR(BackwardData, BwdData, cudnnFilterDescriptor_t, cudnnTensorDescriptor_t, cudnnTensorDescriptor_t, d, a, b, *d)

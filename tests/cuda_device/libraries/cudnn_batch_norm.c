@@ -79,7 +79,7 @@ static void normalize(void *payload, struct operation *call) {
   for (double **numbers = (double *[]){x, scale, bias, mean, variance, inverse, NULL}; *numbers; numbers++) free(*numbers);
 }
 
-static void queue_forward(const char *name, cudnnHandle_t handle, struct forward f) {
+static cudnnStatus_t queue_forward(const char *name, cudnnHandle_t handle, struct forward f) {
   struct operation *call = device_call(name, 8. * elements(&f.x), normalize, &f, sizeof f);
   tensor_operand(call, "x", &f.x, f.from, DEVICE_READ);
   tensor_operand(call, "scale", &f.parameters, f.scale, DEVICE_READ);
@@ -91,8 +91,7 @@ static void queue_forward(const char *name, cudnnHandle_t handle, struct forward
   result_operand(call, "the running variance", &f.parameters, f.running_variance, 1 - f.factor);
   result_operand(call, "the saved mean", &f.parameters, f.saved_mean, 0);
   result_operand(call, "the saved inverse", &f.parameters, f.saved_inverse, 0);
-  find_overlaps(call, 1);
-  device_enqueue(handle->stream, call);
+  return queued(handle->stream, call, 1) ? FAILED : OK;
 }
 
 cudnnStatus_t cudnnBatchNormalizationForwardTraining(
@@ -104,12 +103,11 @@ cudnnStatus_t cudnnBatchNormalizationForwardTraining(
   if (!agree(mode, x, y, parameters) || epsilon < CUDNN_BN_MIN_EPSILON) return BAD;
   if (!saved_mean != !saved_inverse || !running_mean != !running_variance) return BAD;
   COUNT();
-  queue_forward(__func__, handle, (struct forward){
+  return queue_forward(__func__, handle, (struct forward){
     .x = *x, .y = *y, .parameters = *parameters, .from = from, .scale = scale, .bias = bias, .to = to,
     .running_mean = running_mean, .running_variance = running_variance, .saved_mean = saved_mean,
     .saved_inverse = saved_inverse, .alpha = factor_value(x->type, alpha), .beta = factor_value(x->type, beta),
     .factor = factor, .epsilon = epsilon});
-  return OK;
 }
 
 cudnnStatus_t cudnnBatchNormalizationForwardInference(
@@ -119,11 +117,10 @@ cudnnStatus_t cudnnBatchNormalizationForwardInference(
   if (!handle || !alpha || !beta || !x || !from || !y || !to || !parameters || !scale || !bias) return BAD;
   if (!mean || !variance || !agree(mode, x, y, parameters) || epsilon < CUDNN_BN_MIN_EPSILON) return BAD;
   COUNT();
-  queue_forward(__func__, handle, (struct forward){
+  return queue_forward(__func__, handle, (struct forward){
     .x = *x, .y = *y, .parameters = *parameters, .from = from, .scale = scale, .bias = bias, .mean = mean,
     .variance = variance, .to = to, .alpha = factor_value(x->type, alpha), .beta = factor_value(x->type, beta),
     .epsilon = epsilon});
-  return OK;
 }
 
 struct backward {
@@ -187,7 +184,5 @@ cudnnStatus_t cudnnBatchNormalizationBackward(
   result_operand(call, "dx", dx, to, b.beta);
   result_operand(call, "the gradient of scale", parameters, scale_gradient, b.beta_parameters);
   result_operand(call, "the gradient of bias", parameters, bias_gradient, b.beta_parameters);
-  find_overlaps(call, 1);
-  device_enqueue(handle->stream, call);
-  return OK;
+  return queued(handle->stream, call, 1) ? FAILED : OK;
 }

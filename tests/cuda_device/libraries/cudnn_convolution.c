@@ -152,7 +152,7 @@ static enum rounding rounding_of(cudnnHandle_t handle, const struct convolution 
   return c->math == CUDNN_TENSOR_OP_MATH_ALLOW_CONVERSION ? TO_HALF : TO_TF32;
 }
 
-static void queue_convolution(const char *name, cudnnHandle_t handle, struct call c) {
+static cudnnStatus_t queue_convolution(const char *name, cudnnHandle_t handle, struct call c) {
   double flop = 2. * elements(&c.w) * c.y.dims[0] * c.y.dims[2] * c.y.dims[3];
   c.rounding = rounding_of(handle, &c.c, c.x.type);
   struct operation *call = device_call(name, flop, run_convolution, &c, sizeof c);
@@ -165,8 +165,7 @@ static void queue_convolution(const char *name, cudnnHandle_t handle, struct cal
   result_operand(call, "the result", result_tensor(&c), c.out, c.bias ? 0 : c.beta);
   const long size[] = {(long)c.size}, one[] = {1};
   if (c.size) device_operand(call, "the workspace", c.workspace, DEVICE_WRITE, 1, 1, size, one);
-  find_overlaps(call, in_place);
-  device_enqueue(handle->stream, call);
+  return queued(handle->stream, call, in_place) ? FAILED : OK;
 }
 
 #define HAS(...) all_there((const void *const[]){__VA_ARGS__, handle, alpha, beta, image, weights, top}, \
@@ -193,8 +192,7 @@ cudnnStatus_t cudnnConvolutionForward(cudnnHandle_t handle, const void *alpha, c
   cudnnStatus_t status = admitted(x, w, c, y, algorithm, workspace, size);
   if (status) return status;
   COUNT();
-  queue_convolution(__func__, handle, (struct call){OPERANDS(TOP, top)});
-  return OK;
+  return queue_convolution(__func__, handle, (struct call){OPERANDS(TOP, top)});
 }
 
 cudnnStatus_t cudnnConvolutionBackwardData(cudnnHandle_t handle, const void *alpha, cudnnFilterDescriptor_t w,
@@ -206,8 +204,7 @@ cudnnStatus_t cudnnConvolutionBackwardData(cudnnHandle_t handle, const void *alp
   cudnnStatus_t status = admitted(x, w, c, y, algorithm, workspace, size);
   if (status) return status;
   COUNT();
-  queue_convolution(__func__, handle, (struct call){OPERANDS(IMAGE, image)});
-  return OK;
+  return queue_convolution(__func__, handle, (struct call){OPERANDS(IMAGE, image)});
 }
 
 cudnnStatus_t cudnnConvolutionBackwardFilter(cudnnHandle_t handle, const void *alpha, cudnnTensorDescriptor_t x,
@@ -219,8 +216,7 @@ cudnnStatus_t cudnnConvolutionBackwardFilter(cudnnHandle_t handle, const void *a
   cudnnStatus_t status = admitted(x, w, c, y, algorithm, workspace, size);
   if (status) return status;
   COUNT();
-  queue_convolution(__func__, handle, (struct call){OPERANDS(WEIGHTS, weights)});
-  return OK;
+  return queue_convolution(__func__, handle, (struct call){OPERANDS(WEIGHTS, weights)});
 }
 
 /* Whether a tensor has one entry for each channel of another one. */
@@ -241,9 +237,8 @@ cudnnStatus_t cudnnConvolutionBiasActivationForward(
   cudnnStatus_t status = admitted(x, w, c, y, algorithm, workspace, size);
   if (status) return status;
   COUNT();
-  queue_convolution(__func__, handle,
-                    (struct call){OPERANDS(TOP, top), .z = *z, .addend = addend, .b = *b, .bias = bias, .activation = *a});
-  return OK;
+  return queue_convolution(__func__, handle, (struct call){
+    OPERANDS(TOP, top), .z = *z, .addend = addend, .b = *b, .bias = bias, .activation = *a});
 }
 
 struct bias_call {
@@ -273,7 +268,5 @@ cudnnStatus_t cudnnConvolutionBackwardBias(cudnnHandle_t handle, const void *alp
   struct operation *call = device_call(__func__, elements(y), sum_by_channel, &c, sizeof c);
   tensor_operand(call, "the top", y, top, DEVICE_READ);
   result_operand(call, "the bias", b, bias, c.beta);
-  find_overlaps(call, 0);
-  device_enqueue(handle->stream, call);
-  return OK;
+  return queued(handle->stream, call, 0) ? FAILED : OK;
 }

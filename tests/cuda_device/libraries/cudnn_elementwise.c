@@ -58,13 +58,12 @@ static void combine(void *payload, struct operation *call) {
   free(b);
 }
 
-static void queue(const char *name, cudnnHandle_t handle, struct call c) {
+static cudnnStatus_t queue(const char *name, cudnnHandle_t handle, struct call c) {
   struct operation *call = device_call(name, elements(&c.c), combine, &c, sizeof c);
   tensor_operand(call, "a", &c.a, c.from_a, DEVICE_READ);
   if (has_two(&c.o)) tensor_operand(call, "b", &c.b, c.from_b, DEVICE_READ);
   result_operand(call, "c", &c.c, c.to, c.beta);
-  find_overlaps(call, 1);
-  device_enqueue(handle->stream, call);
+  return queued(handle->stream, call, 1) ? FAILED : OK;
 }
 
 cudnnStatus_t cudnnOpTensor(cudnnHandle_t handle, cudnnOpTensorDescriptor_t o, const void *alpha_a,
@@ -75,10 +74,9 @@ cudnnStatus_t cudnnOpTensor(cudnnHandle_t handle, cudnnOpTensorDescriptor_t o, c
   if (a->n <= 3 || !same_dims(a, c) || !broadcasts(b, c) || a->type != b->type) return BAD;
   if (a->n > 5 || !is_real(a->type) || a->type != c->type || o->type != (a->type == CUDNN_DATA_DOUBLE)) return UNSUPPORTED;
   COUNT();
-  queue(__func__, handle, (struct call){
+  return queue(__func__, handle, (struct call){
     *o, *a, *b, *c, from_a, from_b, to, factor_value(a->type, alpha_a), factor_value(a->type, alpha_b),
     factor_value(a->type, beta)});
-  return OK;
 }
 
 struct scaled {
@@ -97,12 +95,11 @@ static void scale(void *payload, struct operation *call) {
   free(numbers);
 }
 
-static void queue_scaled(const char *name, cudnnHandle_t handle, struct scaled s) {
+static cudnnStatus_t queue_scaled(const char *name, cudnnHandle_t handle, struct scaled s) {
   struct operation *call = device_call(name, elements(&s.y), scale, &s, sizeof s);
   if (s.from) tensor_operand(call, "x", &s.x, s.from, DEVICE_READ);
   result_operand(call, "y", &s.y, s.to, s.beta);
-  find_overlaps(call, 1);
-  device_enqueue(handle->stream, call);
+  return queued(handle->stream, call, 1) ? FAILED : OK;
 }
 
 /* to = alpha a + beta to, where `a` broadcasts. */
@@ -112,9 +109,8 @@ cudnnStatus_t cudnnAddTensor(cudnnHandle_t handle, const void *alpha, cudnnTenso
   if (c->n <= 3 || !broadcasts(a, c) || a->type != c->type) return BAD;
   if (c->n > 5 || !is_real(a->type)) return UNSUPPORTED;
   COUNT();
-  queue_scaled(__func__, handle, (struct scaled){
+  return queue_scaled(__func__, handle, (struct scaled){
     .x = *a, .y = *c, .from = from, .to = to, .alpha = factor_value(a->type, alpha), .beta = factor_value(a->type, beta)});
-  return OK;
 }
 
 cudnnStatus_t cudnnTransformTensor(cudnnHandle_t handle, const void *alpha, cudnnTensorDescriptor_t x, const void *from,
@@ -122,9 +118,8 @@ cudnnStatus_t cudnnTransformTensor(cudnnHandle_t handle, const void *alpha, cudn
   if (!handle || !alpha || !x || !from || !beta || !y || !to || !same_dims(x, y)) return BAD;
   if (!is_real(x->type) || !is_real(y->type)) return UNSUPPORTED;
   COUNT();
-  queue_scaled(__func__, handle, (struct scaled){
+  return queue_scaled(__func__, handle, (struct scaled){
     .x = *x, .y = *y, .from = from, .to = to, .alpha = factor_value(x->type, alpha), .beta = factor_value(x->type, beta)});
-  return OK;
 }
 
 cudnnStatus_t cudnnSetTensor(cudnnHandle_t handle, cudnnTensorDescriptor_t y, void *to, const void *value) {
@@ -132,8 +127,7 @@ cudnnStatus_t cudnnSetTensor(cudnnHandle_t handle, cudnnTensorDescriptor_t y, vo
   if (!is_real(y->type)) return UNSUPPORTED;
   COUNT();
   double of_all = real_at((enum real)y->type, value, 0);
-  queue_scaled(__func__, handle, (struct scaled){.y = *y, .to = to, .value = of_all, .alpha = 1});
-  return OK;
+  return queue_scaled(__func__, handle, (struct scaled){.y = *y, .to = to, .value = of_all, .alpha = 1});
 }
 
 cudnnStatus_t cudnnScaleTensor(cudnnHandle_t handle, cudnnTensorDescriptor_t y, void *to, const void *alpha) {
@@ -141,6 +135,5 @@ cudnnStatus_t cudnnScaleTensor(cudnnHandle_t handle, cudnnTensorDescriptor_t y, 
   if (!is_real(y->type)) return UNSUPPORTED;
   COUNT();
   double factor = factor_value(y->type, alpha);
-  queue_scaled(__func__, handle, (struct scaled){.x = *y, .y = *y, .from = to, .to = to, .alpha = factor});
-  return OK;
+  return queue_scaled(__func__, handle, (struct scaled){.x = *y, .y = *y, .from = to, .to = to, .alpha = factor});
 }

@@ -189,9 +189,7 @@ cudnnStatus_t cudnnPoolingForward(cudnnHandle_t handle, cudnnPoolingDescriptor_t
   struct operation *call = device_call(__func__, flop, pool, &c, sizeof c);
   tensor_operand(call, "x", x, from, DEVICE_READ);
   result_operand(call, "y", y, to, c.beta);
-  find_overlaps(call, 0);
-  device_enqueue(handle->stream, call);
-  return OK;
+  return queued(handle->stream, call, 0) ? FAILED : OK;
 }
 
 /* The real one wants the data of x and y for a maximum, and none for an average. */
@@ -214,7 +212,5 @@ cudnnStatus_t cudnnPoolingBackward(cudnnHandle_t handle, cudnnPoolingDescriptor_
   }
   tensor_operand(call, "dy", dy, gradient, DEVICE_READ);
   result_operand(call, "dx", dx, to, c.beta);
-  find_overlaps(call, 0);
-  device_enqueue(handle->stream, call);
-  return OK;
+  return queued(handle->stream, call, 0) ? FAILED : OK;
 }

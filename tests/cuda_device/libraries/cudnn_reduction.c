@@ -131,7 +131,5 @@ cudnnStatus_t cudnnReduceTensor(cudnnHandle_t handle, cudnnReduceTensorDescripto
   const long bytes[] = {WORKSPACE}, n[] = {(long)elements(c)}, one[] = {1};
   device_operand(call, "the workspace", workspace, DEVICE_WRITE, 1, 1, bytes, one);
   device_operand(call, "the indices", given.places, DEVICE_WRITE, sizeof(uint32_t), 1, n, one);
-  find_overlaps(call, 0);
-  device_enqueue(handle->stream, call);
-  return OK;
+  return queued(handle->stream, call, 0) ? FAILED : OK;
 }

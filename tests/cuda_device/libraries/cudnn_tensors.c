@@ -18,6 +18,7 @@ const char *cudnnGetErrorString(cudnnStatus_t status) {
   switch (status) {
   case OK: return "CUDNN_STATUS_SUCCESS";
   case CUDNN_STATUS_NOT_INITIALIZED: return "CUDNN_STATUS_NOT_INITIALIZED";
+  case FAILED: return "CUDNN_STATUS_EXECUTION_FAILED";
   case BAD: return "CUDNN_STATUS_BAD_PARAM";
   default: return "CUDNN_STATUS_NOT_SUPPORTED";
   }

@@ -63,3 +63,14 @@ void find_overlaps(const struct operation *call, int in_place) {
         device_finding("%s: %s, which is written, overlaps %s", call->name, all[i].what, all[j].what);
     }
 }
+
+int queued(void *stream, struct operation *call, int in_place) {
+  int refused = device_admits(stream, 0);
+  if (refused) {
+    free(call);
+    return refused;
+  }
+  find_overlaps(call, in_place);
+  device_enqueue(stream, call);
+  return 0;
+}

@@ -14,4 +14,7 @@ static inline int tf32_override(void) {
 /* Tells a finding for each operand that is written and overlaps another one; where the call works `in_place`, what is only
    read may lie exactly where a result does. */
 void find_overlaps(const struct operation *call, int in_place);
+
+/* Hands a call to its stream after a look at its overlaps: 0, or the driver's refusal where a capture does not admit it. */
+int queued(void *stream, struct operation *call, int in_place);
 #endif

@@ -119,6 +119,16 @@ void generic_to_shared(struct warp *w, const struct instruction *in) {
   EACH(ROW(u64, in->d)[i] = ROW(u64, in->a)[i] - (u64)w->block->shared);
 }
 
+void is_in_space(struct warp *w, const struct instruction *in) {
+  const u64 *at = ROW(u64, in->a);
+  for (u32 i = 0; i < LANES; i++) {
+    if (!(w->active >> i & 1)) continue;
+    int shared = at[i] - (u64)w->block->shared < w->block->shared_size;
+    int local = at[i] - (u64)w->local < (u64)w->block->kernel->local_size * LANES;
+    ROW(u8, in->d)[i] = in->space == SHARED ? shared : in->space == LOCAL ? local : !shared && !local;
+  }
+}
+
 #define ATOMIC(name, T, expression) \
   static void name(struct warp *w, const struct instruction *in) { \
     const u64 *at = ROW(u64, in->a); \

@@ -19,12 +19,30 @@ static u32 lanes_where(const struct warp *w, u32 row, int negated) {
   return found & w->active;
 }
 
-void branch(struct warp *w, const struct instruction *in) { w->pc = in->target; }
+enum { MOST_TURNS = 1 << 26, PATIENCE = 1024 };
+
+/* A loop's turn. Lanes that wait in it for others must let those run, now and then. */
+static void turn(struct warp *w, const struct instruction *in) {
+  if (++w->turns == MOST_TURNS) {
+    fprintf(stderr, "test device: kernel %s, line %d: a loop does not end\n", w->block->kernel->name, in->from->line);
+    abort();
+  }
+  if (w->turns % PATIENCE == 0 && w->active != w->ready) {
+    leave(w, w->active, w->pc);
+    w->others_first = 1;
+  }
+}
+
+void branch(struct warp *w, const struct instruction *in) {
+  int back = in->target < w->pc;
+  w->pc = in->target;
+  if (back) turn(w, in);
+}
 
 void branch_if(struct warp *w, const struct instruction *in) {
   u32 taken = lanes_where(w, in->a, in->negated);
   if (taken == w->active) {
-    w->pc = in->target;
+    branch(w, in);
   } else if (taken) {
     leave(w, w->active & ~taken, w->pc);
     leave(w, taken, in->target);

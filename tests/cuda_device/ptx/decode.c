@@ -155,12 +155,19 @@ static void declare_registers(struct decoder *d, char *text) {
 static void declare(struct decoder *d) {
   char *text = strdup(d->now->text), *word = text;
   if (!text) abort();
+  if (!strncmp(word, ".branchtargets", 14)) { /* its name is the label before; the labels' text stays */
+    struct table *t = APPEND(d, tables);
+    t->name = d->labels[d->n_labels - 1].name;
+    t->n = split_at_commas(word + 14, t->labels, 128);
+    if (t->n < 1) unknown(d, "labels");
+    return;
+  }
   if (!strncmp(word, ".reg", 4)) declare_registers(d, word + 4);
   else if (!strncmp(word, ".local", 6) || !strncmp(word, ".param", 6)) {
     struct symbol *s = APPEND(d, symbols);
     parse_variable(s, word);
     s->at = local_place(d, s->size, s->at);
-  } else if (strncmp(word, ".shared", 7) && strncmp(word, ".pragma", 7) && strncmp(word, ".branchtargets", 14))
+  } else if (strncmp(word, ".shared", 7) && strncmp(word, ".pragma", 7))
     unknown(d, "directive");
   free(text);
 }
@@ -286,6 +293,7 @@ struct kernel *decode(struct module *m, const struct routine *routine) {
   free(d.symbols);
   free(d.labels);
   free(d.jumps);
+  free(d.tables);
   free(d.calls);
   free(d.scopes);
   return k;

@@ -5,14 +5,14 @@
 
 struct label { char *name; u32 at; };
 struct jump { u32 instruction; const char *label; const struct statement *from; };
-struct table { char *name; char *labels[64]; int n; };
+struct table { const char *name; char *labels[128]; int n; }; /* of brx.idx */
 
 /* A function that the kernel calls: decoded once, behind the kernel's own code. */
 struct called {
   const struct routine *routine;
   u32 entry, back; /* where it starts; the row of where to return to */
   struct symbol arguments[16], results[4];
-  int n_arguments, n_results, decoded;
+  int n_arguments, n_results;
 };
 
 struct decoder {
@@ -23,6 +23,7 @@ struct decoder {
   LIST(struct symbol, symbols);
   LIST(struct label, labels);
   LIST(struct jump, jumps);
+  LIST(struct table, tables);
   LIST(struct called *, calls);
   LIST(u32, scopes); /* how many symbols there were when each { began */
   u32 carry;
@@ -46,8 +47,11 @@ void finish_target(struct decoder *, struct target);
 void resize(struct decoder *, u32 to, u32 to_width, u32 from, u32 from_width, int with_sign);
 _Noreturn void unknown(struct decoder *, const char *why);
 
-/* special.c's instructions: those that are not in a table */
-int decode_special(struct decoder *, char **parts, int n);
-void plain(struct decoder *, const char *name, char *operands[], int n_operands);
+/* decode.c: an instruction of a table by its name */
 const struct entry *entry_of(const char *name);
+void plain(struct decoder *, const char *name, char *operands[], int n_operands);
+
+/* special.c: 1 if the instruction is one that no table has; calls.c */
+int decode_special(struct decoder *, char **parts, int n);
+void decode_call(struct decoder *);
 #endif

@@ -17,8 +17,11 @@ static void choose_group(struct warp *w) {
       if (!skip) break;
     }
   } else
-    for (u32 left = w->ready; left; left &= left - 1)
-      if (w->lane_pc[__builtin_ctz(left)] < w->lane_pc[pick]) pick = __builtin_ctz(left);
+    for (u32 left = w->ready; left; left &= left - 1) {
+      u32 i = __builtin_ctz(left);
+      if (w->others_first ? w->lane_pc[i] > w->lane_pc[pick] : w->lane_pc[i] < w->lane_pc[pick]) pick = i;
+    }
+  w->others_first = 0;
   w->pc = w->lane_pc[pick];
   w->stop = ~0u;
   w->active = 0;

@@ -2,7 +2,12 @@
 
    A kernel is decoded to instructions, each a C function with the places of its operands. A register is a row of 32
    values, and a row's place is its offset in the warp's memory; constants and special registers are rows too. Lanes that
-   branch apart have program counters of their own and are run group by group (execute.c). */
+   branch apart have program counters of their own and are run group by group.
+
+       statements.c, module.c                       text -> statements, routines, variables
+       decode.c, operands.c, special.c, calls.c     statements -> instructions
+       arithmetic.c, conversions.c, access.c, control.c, warp.c     what instructions do
+       execute.c                                    grids, blocks, warps */
 #ifndef MACHINE_H
 #define MACHINE_H
 #include <stddef.h>
@@ -60,8 +65,7 @@ struct parameter { u32 at, size; };
 struct routine { char *name, *parameters, *results, *body; int line, is_entry; };
 
 struct module {
-  char *text;
-  u64 hash;
+  u64 hash; /* of its text */
   LIST(struct routine, routines);
   LIST(struct symbol, variables);
   LIST(struct kernel *, kernels);
@@ -87,6 +91,8 @@ struct warp {
   u32 barrier[LANES], expected[LANES]; /* of a waiting lane: the barrier's number, and threads that it waits for */
   u32 number, epoch, own_epoch;        /* in the block; barriers passed, by the block and by the warp */
   u32 twist;                           /* accesses of one instruction go in the order lane ^ twist */
+  u32 turns;                           /* of loops */
+  int others_first;                    /* lanes that are ahead run next */
   int meet_anyway;                     /* the next instruction for several lanes takes those that are there */
   char *local;
   struct block_state *block;
@@ -153,7 +159,7 @@ _Noreturn void ptx_unknown(const char *routine, const struct statement *, const 
 
 /* access.c, control.c, warp.c */
 behaviour load_1, load_2, load_4, load_8, store_1, store_2, store_4, store_8;
-behaviour load_parameter, copy_local, local_address, shared_to_generic, generic_to_shared, parameter_address;
+behaviour load_parameter, copy_local, local_address, shared_to_generic, generic_to_shared, parameter_address, is_in_space;
 behaviour branch, branch_if, guard_next, round_next, call_function, return_from_function, end_thread, trap, wait_at_barrier,
     arrive_at_barrier, reduce_at_barrier, join_warp;
 behaviour shuffle, vote, active_mask, match_any, match_all, reduce_warp;

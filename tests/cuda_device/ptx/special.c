@@ -271,6 +271,35 @@ static void jump(struct decoder *d) {
   *APPEND(d, jumps) = (struct jump){d->kernel->n_code - 1, s->operands[0], s};
 }
 
+/* brx.idx: one of the labels of a table. */
+static void jump_by_table(struct decoder *d) {
+  char **operands = (char **)d->now->operands;
+  u32 k = 0;
+  while (k < d->n_tables && strcmp(d->tables[k].name, operands[1])) k++;
+  if (k == d->n_tables) unknown(d, "no such table");
+  u32 index = source(d, operands[0], 'w');
+  for (int i = 0; i < d->tables[k].n; i++) { /* a comparison and a branch for each */
+    u32 equal = new_row(d, 1);
+    struct instruction *in = emit(d, entry_of("setp.eq.u32")->run);
+    in->a = index;
+    in->b = constant_row(d, i, 4);
+    in->d = equal;
+    emit(d, branch_if)->a = equal;
+    *APPEND(d, jumps) = (struct jump){d->kernel->n_code - 1, d->tables[k].labels[i], d->now};
+  }
+  emit(d, trap);
+}
+
+/* isspacep: whether a generic address is of a space. */
+static void ask_space(struct decoder *d, char **parts, int n) {
+  u32 row = source(d, d->now->operands[1], 'x');
+  struct target t = target(d, d->now->operands[0], 'p');
+  struct instruction *in = emit(d, is_in_space);
+  in->a = row;
+  in->d = t.row;
+  in->space = space_of(parts, n);
+}
+
 static void barrier(struct decoder *d, char **parts, int n) {
   char **operands = (char **)d->now->operands;
   int n_operands = d->now->n_operands, reduces = has(parts, n, "red");
@@ -298,137 +327,57 @@ static void barrier(struct decoder *d, char **parts, int n) {
   in->value = has(parts, n, "popc") ? 'p' : has(parts, n, "and") ? 'a' : 'o';
 }
 
-static void lanes_together(struct decoder *d, char **parts, int n) {
-  char **operands = (char **)d->now->operands, into[128], *second;
-  snprintf(into, sizeof into, "%s", operands[0]);
-  if ((second = strchr(into, '|'))) *second++ = 0;
-  int synchronised = has(parts, n, "sync");
-  struct instruction in = {0};
-  behaviour *run;
-  char kind = 'w';
+/* redux: the sign of the operation that reduce_warp knows. */
+static s64 reduction_of(struct decoder *d, const char *operation, const char *type) {
+  static const struct { const char *name; char of_signed, of_unsigned; } reductions[] = {
+      {"add", '+', '+'}, {"and", '&', '&'}, {"or", '|', '|'}, {"xor", '^', '^'}, {"min", 's', 'u'}, {"max", 'S', 'U'}};
+  for (u32 i = 0; i < sizeof reductions / sizeof *reductions; i++)
+    if (!strcmp(operation, reductions[i].name))
+      return type[0] == 's' ? reductions[i].of_signed : reductions[i].of_unsigned;
+  unknown(d, operation);
+}
+
+/* What shfl, vote, match, redux and activemask are given, in an instruction that has no place yet; its result's kind. */
+static char lanes_given(struct decoder *d, char **parts, int n, struct instruction *in) {
+  char **operands = (char **)d->now->operands;
+  int synchronised = has(parts, n, "sync"), width = type_width(parts[n - 1]);
   if (!strcmp(parts[0], "activemask")) {
-    run = active_mask;
+    in->run = active_mask;
   } else if (!strcmp(parts[0], "shfl")) {
-    run = shuffle;
-    in.value = parts[n - 2][0];
-    in.a = source(d, operands[1], 'w');
-    in.b = source(d, operands[2], 'w');
-    in.c = source(d, operands[3], 'w');
-    if ((in.negated = synchronised)) in.e = source(d, operands[4], 'w');
+    in->run = shuffle;
+    in->value = parts[n - 2][0];
+    in->a = source(d, operands[1], 'w');
+    in->b = source(d, operands[2], 'w');
+    in->c = source(d, operands[3], 'w');
+    if ((in->negated = synchronised)) in->e = source(d, operands[4], 'w');
   } else if (!strcmp(parts[0], "vote")) {
-    run = vote;
-    in.value = parts[n - 2][1] == 'a' ? 'b' : parts[n - 2][1]; /* any, all, uni, ballot */
-    kind = in.value == 'b' ? 'w' : 'p';
-    if (has(parts, n, "all")) in.value = 'l';
-    in.a = source_predicate(d, operands[1], &in.negated);
-    if ((in.align = synchronised)) in.b = source(d, operands[2], 'w');
+    in->run = vote;
+    in->value = has(parts, n, "ballot") ? 'b' : has(parts, n, "any") ? 'n' : has(parts, n, "all") ? 'l' : 'u';
+    in->a = source_predicate(d, operands[1], &in->negated);
+    if ((in->align = synchronised)) in->b = source(d, operands[2], 'w');
+    return in->value == 'b' ? 'w' : 'p';
   } else {
-    int is_match = !strcmp(parts[0], "match"), width = type_width(parts[n - 1]);
-    const char *how = parts[1];
-    run = !is_match ? reduce_warp : !strcmp(how, "any") ? match_any : match_all;
-    in.a = source(d, operands[1], width == 8 ? 'x' : 'w');
-    in.b = source(d, operands[2], 'w');
-    in.value = is_match ? 8 * width : 0;
-    if (!is_match) {
-      int is_unsigned = parts[n - 1][0] == 'u';
-      in.value = !strcmp(how, "sync") ? 0 : 0;
-      how = parts[2];
-      in.value = !strcmp(how, "add") ? '+' : !strcmp(how, "and") ? '&' : !strcmp(how, "or") ? '|'
-                 : !strcmp(how, "xor") ? '^' : !strcmp(how, "min") ? (is_unsigned ? 'u' : 's') : is_unsigned ? 'U' : 'S';
-    }
+    int is_match = !strcmp(parts[0], "match");
+    in->run = !is_match ? reduce_warp : has(parts, n, "any") ? match_any : match_all;
+    in->a = source(d, operands[1], width == 8 ? 'x' : 'w');
+    in->b = source(d, operands[2], 'w');
+    in->value = is_match ? 8 * width : reduction_of(d, parts[2], parts[n - 1]);
   }
+  return 'w';
+}
+
+static void lanes_together(struct decoder *d, char **parts, int n) {
+  char into[128], *second;
+  struct instruction in = {0};
+  char kind = lanes_given(d, parts, n, &in);
+  snprintf(into, sizeof into, "%s", d->now->operands[0]);
+  if ((second = strchr(into, '|'))) *second++ = 0;
   struct target t = target(d, trimmed(into), kind);
   in.d = t.row;
   in.target = second ? target(d, trimmed(second), 'p').row : 0;
-  in.run = run;
   in.from = d->now;
   *APPEND(d->kernel, code) = in;
   finish_target(d, t);
-}
-
-static const struct routine *routine_of(struct decoder *d, const char *name) {
-  struct module *m = d->kernel->module;
-  for (u32 i = 0; i < m->n_routines; i++)
-    if (!strcmp(m->routines[i].name, name)) return &m->routines[i];
-  unknown(d, "no such function");
-}
-
-static int declare_all(struct decoder *d, const char *text, struct symbol *to, int room) {
-  char *copy = strdup(text ? text : ""), *one[16];
-  if (!copy) abort();
-  int n = split_at_commas(copy, one, 16);
-  if (n < 0 || n > room) unknown(d, "more parameters than fit");
-  for (int i = 0; i < n; i++) {
-    int in_register = !strncmp(one[i], ".reg", 4);
-    parse_variable(&to[i], one[i]);
-    if (in_register) {
-      to[i].is_register = 1;
-      to[i].at = new_row(d, to[i].width);
-    } else {
-      to[i].space = LOCAL;
-      to[i].at = local_place(d, to[i].size, to[i].at);
-    }
-  }
-  return n;
-}
-
-static struct called *called_of(struct decoder *d, const struct routine *routine, u32 *number) {
-  for (*number = 0; *number < d->n_calls; ++*number)
-    if (d->calls[*number]->routine == routine) return d->calls[*number];
-  struct called *f = calloc(1, sizeof *f);
-  if (!f) abort();
-  f->routine = routine;
-  f->back = new_row(d, 4);
-  f->n_arguments = declare_all(d, routine->parameters, f->arguments, 16);
-  f->n_results = declare_all(d, routine->results, f->results, 4);
-  return *APPEND(d, calls) = f;
-}
-
-/* Between a caller's variable or register and a function's. */
-static void hand_over(struct decoder *d, const char *ours, const struct symbol *theirs, int to_them) {
-  const struct symbol *s = symbol_of(d, ours);
-  if (theirs->is_register) {
-    char kind = theirs->width == 8 ? 'x' : theirs->width == 4 ? 'w' : theirs->width == 2 ? 'h' : 'p';
-    u32 row = to_them ? source(d, ours, kind) : target(d, ours, kind).row;
-    resize(d, to_them ? theirs->at : row, theirs->width, to_them ? row : theirs->at, theirs->width, 0);
-    return;
-  }
-  if (!s || s->is_register || s->size < theirs->size) unknown(d, ours);
-  struct instruction *in = emit(d, copy_local);
-  in->d = to_them ? theirs->at : s->at;
-  in->a = to_them ? s->at : theirs->at;
-  in->value = theirs->size;
-}
-
-/* call (results), function, (arguments) */
-static void call(struct decoder *d) {
-  char **operands = (char **)d->now->operands, *arguments[16], *results[4], *text;
-  int with_results = operands[0][0] == '(', n_results = 0, n_arguments = 0;
-  const char *name = operands[with_results];
-  if (with_results) {
-    text = strdup(operands[0] + 1);
-    text[strcspn(text, ")")] = 0;
-    n_results = split_at_commas(text, results, 4);
-  }
-  if (d->now->n_operands > with_results + 1) {
-    text = strdup(operands[with_results + 1] + 1);
-    text[strcspn(text, ")")] = 0;
-    n_arguments = split_at_commas(text, arguments, 16);
-  }
-  const struct routine *routine = routine_of(d, name);
-  if (!routine->body) { /* of the driver's own: an assertion that failed */
-    emit(d, trap);
-    return;
-  }
-  if (routine == d->routine) unknown(d, "a function calls itself");
-  u32 number;
-  struct called *f = called_of(d, routine, &number);
-  if (n_arguments != f->n_arguments || n_results != f->n_results) unknown(d, "the number of arguments");
-  for (int i = 0; i < n_arguments; i++) hand_over(d, arguments[i], &f->arguments[i], 1);
-  struct instruction *in = emit(d, call_function);
-  in->d = f->back;
-  in->target = number;
-  for (int i = 0; i < n_results; i++) hand_over(d, results[i], &f->results[i], 0);
 }
 
 static void end(struct decoder *d, int of_thread) {
@@ -453,10 +402,12 @@ int decode_special(struct decoder *d, char **parts, int n) {
   else if (is(name, "set") || is(name, "slct")) select_number(d, parts, n);
   else if (is(name, "addc") || is(name, "subc") || is(name, "madc") || has(parts, n, "cc")) carry(d, parts, n);
   else if (is(name, "bra")) jump(d);
+  else if (is(name, "brx")) jump_by_table(d);
+  else if (is(name, "isspacep")) ask_space(d, parts, n);
   else if (is(name, "bar") || is(name, "barrier")) barrier(d, parts, n);
   else if (is(name, "shfl") || is(name, "vote") || is(name, "match") || is(name, "redux") || is(name, "activemask"))
     lanes_together(d, parts, n);
-  else if (is(name, "call")) call(d);
+  else if (is(name, "call")) decode_call(d);
   else if (is(name, "ret") || is(name, "exit")) end(d, is(name, "exit"));
   else if (is(name, "trap") || is(name, "brkpt")) emit(d, trap);
   else return 0;

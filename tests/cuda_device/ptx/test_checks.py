@@ -64,6 +64,29 @@ KERNEL by_warp(float *y, const float *x, int synchronised) {
   if (synchronised) __syncwarp();
   y[I] = s[threadIdx.x ^ 1];
 }
+KERNEL summed_by_warp(float *y, const float *x) {
+  __shared__ float s[32];
+  s[threadIdx.x] = x[I];
+  __syncwarp();
+  for (int d = 16; d; d /= 2) {
+    float both = s[threadIdx.x] + s[threadIdx.x ^ d];
+    __syncwarp();
+    s[threadIdx.x] = both;
+    __syncwarp();
+  }
+  y[I] = s[threadIdx.x];
+}
+KERNEL two_phases(float *y, const float *x, int barrier) {
+  __shared__ float s[32];
+  s[threadIdx.x] = x[I];
+  __syncthreads();
+  float a = s[31 - threadIdx.x];
+  __syncthreads();
+  float b = s[threadIdx.x ^ 1];
+  if (barrier) __syncthreads();
+  s[threadIdx.x] = a + b;
+  y[I] = s[threadIdx.x];
+}
 KERNEL counted(float *y, const float *x) { atomicAdd(y, x[I]); }
 KERNEL counted_half(float *y, const float *x) { if (I & 1) atomicAdd(y, x[I]); else y[0] += x[I]; }
 """
@@ -104,6 +127,13 @@ FAULTS = {
         "by_warp",
         dict(more=[np.int32(0)]),
         "race: reads what another thread writes: by_warp",
+    ),
+    "a sum by a warp": ("summed_by_warp", dict(), None),
+    "a third barrier": ("two_phases", dict(more=[np.int32(1)]), None),
+    "a missing third barrier": (
+        "two_phases",
+        dict(more=[np.int32(0)]),
+        "race: writes what another thread reads: two_p",
     ),
     "atomic sums": ("counted", dict(), None),
     "sums that are atomic for some": ("counted_half", dict(), "race: "),
@@ -172,7 +202,7 @@ def test_a_copy_beyond_an_allocation(checking):
     x = checking.upload(np.ones(N, "float32"))
     checking.download(x + 4, np.ones(N, "float32"))
     (found,) = checking.findings()
-    assert found.startswith("out of bounds: copy to host: source: 256 bytes at 4 of an allocation of 256")
+    assert found.startswith("out of bounds: copy to host: source: bytes 4 to 260 of an allocation of 256")
 
 
 @pytest.mark.parametrize("waits", [True, False])
@@ -206,6 +236,18 @@ def test_an_asynchronous_write(checking, waits):
     found = checking.findings()
     assert checking.download(x, np.zeros(N, "float32"))[0] == (1 if waits else 2)
     assert [line[:48] for line in found] == ([] if waits else ["asynchronous: the host writes pinned memory befo"])
+
+
+def test_a_kernel_that_reads_pinned_memory_is_not_the_host(checking, ptx):
+    x, y, pinned = checking.upload(np.ones(N, "float32")), checking.allocate(4 * N), checking.pinned(N)
+    pinned[:] = 2
+    kernel = checking.function(checking.module(ptx), "copied")
+    waiting, other = checking.stream(), checking.stream()
+    checking.copy_out_later(pinned, x, waiting)
+    checking.launch(kernel, 2, N // 2, y, pinned.ctypes.data, np.int32(N), stream=other)
+    checking.call("cuStreamSynchronize", other)
+    assert checking.findings() == []
+    assert checking.download(y, np.zeros(N, "float32"))[0] == 2
 
 
 def test_without_checks_an_access_that_no_allocation_holds_is_the_end(driver, ptx, tmp_path):

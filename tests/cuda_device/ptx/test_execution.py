@@ -95,6 +95,13 @@ extern "C" __global__ void atomics(int *a, u32 *b, u64 *c, double *d, float *f, 
   if (!i) *s = t;
 }
 
+extern "C" __global__ void locked(int *out, int *lock) {
+  while (atomicCAS(lock, 0, 1)) {}
+  out[0] = 3 * out[0] % 1000003 + 1;
+  __threadfence();
+  atomicExch(lock, 0);
+}
+
 extern "C" __global__ void indices(u32 *out) {
   u32 block = (blockIdx.z * gridDim.y + blockIdx.y) * gridDim.x + blockIdx.x;
   u32 thread = (threadIdx.z * blockDim.y + threadIdx.y) * blockDim.x + threadIdx.x;
@@ -230,6 +237,14 @@ def test_atomics_of_each_kind(run):
     assert (c[0], d[0], f[0], s[0]) == (n << 33, n / 2, n / 4, n * (n - 1) // 2)
 
 
+def test_lanes_that_wait_for_each_other(run):
+    out, _ = run("locked", 2, 64, np.zeros(1, "int32"), np.zeros(1, "int32"))
+    value = 0
+    for _ in range(128):
+        value = 3 * value % 1000003 + 1
+    assert out[0] == value
+
+
 def test_blocks_and_threads_of_three_dimensions(run):
     (out,) = run("indices", (2, 3, 2), (5, 3, 4), np.zeros(12 * 60, "uint32"))
     assert out.tolist() == [block << 16 | thread for block in range(12) for thread in range(60)]
@@ -293,6 +308,34 @@ def test_halves_and_numbered_barriers(device):
     assert out[10:12].tolist() == [1.5 * 3 + 1.5, -2.25 * 0.5 - 2.25]
 
 
+TABLE = (
+    HEADER
+    + """
+.visible .entry kernel(.param .u64 p0) {
+  .reg .b64 %a, %t, %l, %s; .reg .b32 %i, %r; .reg .pred %p, %q; .local .b32 here; .shared .b32 there;
+  ld.param.u64 %a, [p0]; mov.u32 %i, %tid.x; mul.wide.u32 %t, %i, 4; add.s64 %a, %a, %t;
+  mov.u64 %l, here; cvta.local.u64 %l, %l; mov.u64 %s, there; cvta.shared.u64 %s, %s;
+  and.b32 %r, %i, 3;
+  $TABLE: .branchtargets $A, $B, $C, $D;
+  brx.idx %r, $TABLE;
+  $A: mov.u32 %r, 10; bra.uni $END;
+  $B: isspacep.local %p, %l; isspacep.shared %q, %l; and.pred %q, %p, !%q; selp.b32 %r, 20, 0, %q; bra.uni $END;
+  $C: isspacep.shared %p, %s; isspacep.global %q, %a; and.pred %q, %p, %q; selp.b32 %r, 30, 0, %q; bra.uni $END;
+  $D: setp.eq.u32 %q, %r, 3; vote.sync.uni.pred %p, %q, 0x88888888; @%p mov.u32 %r, 40; @!%p mov.u32 %r, 0;
+  $END: st.global.b32 [%a], %r;
+  ret;
+}
+"""
+)
+
+
+def test_a_table_of_branches_and_spaces_of_addresses(device):
+    out = np.zeros(32, "uint32")
+    to = device.upload(out)
+    device.launch(device.kernel(TABLE), 1, 32, to)
+    assert device.download(to, out).tolist() == [10, 20, 30, 40] * 8
+
+
 def test_a_launch_that_cuda_refuses(device, module):
     kernel = device.function(module, "indices")
     for grid, block in (((1,), (1025,)), ((0,), (1,)), ((1, 70000), (1,)), ((1,), (1, 1, 65))):
@@ -319,6 +362,7 @@ driver.device_finish()
         ("tex.1d.v4.f32.s32 {%r0, %r1, %r1, %r1}, [%r2, {%r0}]", "is not known: tex.1d.v4.f32.s32 {%r0"),
         ("add.s32 %r0, %r1, %nothing", "is not known: add.s32 %r0, %r1, %nothing (%nothing)"),
         ("trap", "kernel kernel, line 5: trap"),
+        ("FOREVER: bra.uni FOREVER", "kernel kernel, line 5: a loop does not end"),
     ],
 )
 def test_an_unknown_instruction_aborts_with_its_text(driver, instruction, said):

@@ -5,6 +5,7 @@ import theano
 
 import fastvae
 from fastvae.training.parts.best import Best
+from tests.on_devices import on_every_device
 
 
 def test_the_best_and_not_the_last(capsys):
@@ -43,6 +44,7 @@ def trained(folder=None, **options):
     return approx, [variable.get_value() for variable in [*vae.get_params(), *vae.get_state()]]
 
 
+@on_every_device
 def test_a_fit_that_ends_by_patience_has_the_parameters_of_its_best_step_resumed_or_not(tmp_path, capsys):
     """Eight images are soon learnt by heart."""
     approx, params = trained(n=500)

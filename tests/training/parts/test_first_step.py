@@ -8,6 +8,7 @@ import theano.tensor as tt
 
 import fastvae
 from fastvae.errors import NonFiniteError
+from tests.on_devices import on_every_device
 
 ROWS = np.arange(12, dtype="float32").reshape(6, 2)
 
@@ -38,6 +39,7 @@ def shared(data):
     return theano.shared(np.array(data, "float32"))
 
 
+@on_every_device
 def test_data_that_are_not_finite():
     bad = ROWS[:3].copy()
     bad[1, 0] = np.nan
@@ -47,11 +49,13 @@ def test_data_that_are_not_finite():
     assert (weight == 1).all()  # the step is taken back
 
 
+@on_every_device
 def test_a_term_that_is_not_finite():
     weight, said = failing(lambda x, w: tt.log(-w), data=fastvae.Minibatch(ROWS, 3, seed=1))
     assert "log p(obs) is not finite; the data or the model" in said and (weight == 1).all()
 
 
+@on_every_device
 def test_a_streamed_minibatch_is_read_again():
     _, said = failing(lambda x, w: tt.log(-w), data=fastvae.Minibatch(lambda epoch, start: iter(ROWS[start:]), 3))
     assert "log p(obs) is not finite" in said
@@ -62,16 +66,19 @@ def test_an_iterator_is_not():
     assert "the data or the model is the cause" in said
 
 
+@on_every_device
 def test_a_gradient_that_is_not_finite():
     weight, said = failing(lambda x, w: tt.sqrt(w), weight=0.0, data=fastvae.Minibatch(ROWS, 3, seed=1))
     assert "the step makes 'weight' infinite or NaN: its gradient is not finite" in said and (weight == 0).all()
 
 
+@on_every_device
 def test_an_initial_parameter_that_is_not_finite():
     _, said = failing(lambda x, w: x * w, weight=np.inf, data=fastvae.Minibatch(ROWS, 3, seed=1))
     assert "before the first step the value of 'weight' is not finite" in said
 
 
+@on_every_device
 def test_a_later_step_may_be_the_learning_rate():
     images = np.random.default_rng(0).random((8, 1, 4, 4))
     with pytest.raises(NonFiniteError, match="at step .*smaller learning rate"):

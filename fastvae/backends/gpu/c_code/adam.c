@@ -2,6 +2,7 @@
  *
  * Inputs rate () and parameter, gradient, m, v of each -> the new parameter, m and v of each.
  * Settings: whether parameters, m and v are overwritten, beta1, beta2, epsilon, whether the kernel of many slots is taken. */
+#include "adam.h"
 #include "kernels.h"
 #include <stdlib.h>
 
@@ -53,8 +54,7 @@ static kernel few = OF_SLOTS(FOR_FEW), many = OF_SLOTS(FOR_MANY);
 
 static int slots_of(const thunk *t) { return t->settings[4] ? MANY : FEW; }
 
-/* The array that starts as an input and becomes an output, in its cell: the input itself, or a packed copy. */
-static PyGpuArrayObject *updated(const thunk *t, int i, int to) {
+PyGpuArrayObject *fv_adam_updated(const thunk *t, int i, int to) {
     PyGpuArrayObject *a = fv_packed_input(t, i, -1);
     if (a && !t->settings[0] && (PyObject *)a == PyList_GET_ITEM(t->inputs[i], 0)) {
         PyGpuArrayObject *copy = fv_copied(a);
@@ -65,8 +65,7 @@ static PyGpuArrayObject *updated(const thunk *t, int i, int to) {
     return a;
 }
 
-/* One launch, for parameters `first` to `last` - 1, whose packed gradients are given. */
-static int launch(const thunk *t, PyGpuArrayObject *rate, PyGpuArrayObject **gradients, int first, int last) {
+int fv_adam_launch(const thunk *t, PyGpuArrayObject *rate, PyGpuArrayObject **gradients, int first, int last) {
     void *args[FIRST + MANY * PER_SLOT];
     float constants[3] = {t->settings[1], t->settings[2], t->settings[3]};
     size_t sizes[MANY], none = 0, total = 0;
@@ -97,7 +96,7 @@ static int update(thunk *t, PyGpuArrayObject *rate, PyGpuArrayObject **gradients
     for (int i = 0; i < n; i++) {
         if (!(gradients[i] = fv_packed_input(t, 4 * i + 2, -1))) return -1;
         for (int j = 0; j < 3; j++) {
-            PyGpuArrayObject *array = updated(t, 4 * i + 1 + j + (j > 0), 3 * i + j);
+            PyGpuArrayObject *array = fv_adam_updated(t, 4 * i + 1 + j + (j > 0), 3 * i + j);
             if (!array) return -1;
             if (!fv_same_shape(array, gradients[i])) {
                 PyErr_Format(PyExc_ValueError, "Adam: parameter %d and its gradient, m and v differ in shape", i);
@@ -107,7 +106,7 @@ static int update(thunk *t, PyGpuArrayObject *rate, PyGpuArrayObject **gradients
     }
     int slots = slots_of(t);
     for (int first = 0; first < n; first += slots)
-        if (launch(t, rate, gradients, first, first + slots < n ? first + slots : n)) return -1;
+        if (fv_adam_launch(t, rate, gradients, first, first + slots < n ? first + slots : n)) return -1;
     return 0;
 }
 

@@ -31,7 +31,13 @@ VIEWS = (GpuDimShuffle, GpuReshape, GpuSubtensor, GpuContiguous, Rebroadcast)
 def is_view(node):
     if node is None or not isinstance(node.op, VIEWS) or not isinstance(node.inputs[0].type, GpuArrayType):
         return False
-    return not isinstance(node.op, GpuSubtensor) or _is_plain(node.op.idx_list)
+    return not _is_packing(node) and (not isinstance(node.op, GpuSubtensor) or _is_plain(node.op.idx_list))
+
+
+def _is_packing(node):
+    """Whether a node puts elements into another order, which a view shows them in."""
+    source = node.inputs[0].owner
+    return isinstance(node.op, GpuContiguous) and source is not None and isinstance(source.op, GpuDimShuffle)
 
 
 def is_fused(node):
@@ -50,7 +56,7 @@ def is_fused(node):
         return (
             isinstance(node.inputs[0], tt.Constant) and len({v.dtype for v in (*node.inputs[1:], *node.outputs)}) == 1
         )
-    return isinstance(op, (GpuAlloc, GpuRowsInRange, IntoZeros))
+    return isinstance(op, (GpuAlloc, GpuRowsInRange, IntoZeros)) or _is_packing(node)
 
 
 def _is_known(variable):

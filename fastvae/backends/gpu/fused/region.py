@@ -5,10 +5,7 @@ from __future__ import annotations
 import copy
 
 import numpy as np
-import pygpu
-from pygpu.gpuarray import SIZE, GpuArray, GpuKernel
 from theano.gof import Apply, Op
-from theano.gof.graph import clone_get_equiv, io_toposort
 from theano.gpuarray.elemwise import GpuElemwise
 from theano.gpuarray.type import GpuArrayType
 
@@ -18,6 +15,25 @@ from fastvae.backends.gpu.fused.plan import Plan
 from fastvae.backends.gpu.fused.sources import Source
 
 KEPT = 16  # combinations of shapes whose kernels a region keeps
+
+
+def between(inputs, outputs):
+    """The nodes that compute outputs from inputs, in topological order.
+
+    Theano's `io_toposort` goes on beyond an input that is not the first output of its node, and may never end there.
+    """
+    known, order, waiting = set(inputs), [], [v.owner for v in reversed(outputs)]
+    while waiting:
+        node = waiting[-1]
+        missing = [v.owner for v in node.inputs if v.owner is not None and v not in known]
+        if missing and node.outputs[0] not in known:
+            waiting += missing
+            continue
+        waiting.pop()
+        if node.outputs[0] not in known:
+            known.update(node.outputs)
+            order.append(node)
+    return order
 
 
 class Region(Op):
@@ -32,9 +48,12 @@ class Region(Op):
     inplace = False
 
     def __init__(self, inputs, outputs):
-        same = clone_get_equiv(inputs, outputs, copy_inputs=True, copy_orphans=False)
+        same = {v: v.clone() for v in inputs}
+        self.nodes = []
+        for node in between(inputs, outputs):
+            self.nodes.append(node.clone_with_new_inputs([same.get(v, v) for v in node.inputs]))
+            same.update(zip(node.outputs, self.nodes[-1].outputs))
         self.inputs, self.outputs = [same[v] for v in inputs], [same[v] for v in outputs]
-        self.nodes = io_toposort(self.inputs, self.outputs)
 
     def __str__(self):
         names = [str(getattr(node.op, "scalar_op", type(node.op).__name__)) for node in self.nodes if not is_view(node)]
@@ -165,10 +184,12 @@ class Program:
             if v not in arrays:
                 arrays[v] = f"a{n + len(region.outputs) + len(self._scratch)}"
                 self._places[arrays[v]] = 2, len(self._scratch)
-                self._scratch.append(pygpu.empty(plan.shapes[v], dtype=v.dtype, context=self._context))
+                self._scratch.append(self._empty(plan.shapes[v], v.dtype))
         return arrays
 
     def _compiled(self, launch, values, arrays):
+        from pygpu.gpuarray import SIZE, GpuArray, GpuKernel
+
         source = Source("fastvae_region", launch, values, arrays)
         types = [GpuArray, SIZE] * len(source.arguments)
         kernel = GpuKernel(
@@ -196,9 +217,14 @@ class Program:
 
     def _output(self, old, shape, dtype, given):
         """The output's old array if it fits and is no input, else a new one."""
-        is_ours = isinstance(old, GpuArray) and not any(old is array for array in given)
+        is_ours = old is not None and not any(old is array for array in given)
         if is_ours and old.shape == shape and old.dtype == dtype and old.flags["C_CONTIGUOUS"]:
             return old
+        return self._empty(shape, dtype)
+
+    def _empty(self, shape, dtype):
+        import pygpu
+
         return pygpu.empty(shape, dtype=dtype, context=self._context)
 
 

@@ -26,6 +26,9 @@ class _Normalisation(Op):
     def __init__(self, axes, activation=None):
         self.axes, self.activation = tuple(axes), activation  # the latter a scalar Op of `activations.KINDS`
 
+    def __repr__(self):
+        return str(self)
+
     def with_activation(self, activation):
         """The same Op with this activation."""
         return type(self)(self.axes, activation)

@@ -1,7 +1,9 @@
 """A convolution, or one of its gradients, through cuDNN, NCHW."""
 
+from theano.compile.sharedvalue import SharedVariable
 from theano.gof import Apply
-from theano.gpuarray.basic_ops import as_gpuarray_variable, infer_context_name
+from theano.gpuarray.basic_ops import HostFromGpu, as_gpuarray_variable, gpu_contiguous, infer_context_name
+from theano.gpuarray.elemwise import GpuDimShuffle
 from theano.gpuarray.type import GpuArrayType
 
 from fastvae.backends import abstract
@@ -30,6 +32,9 @@ class Convolution(GpuOp):
         """The convolution alone, its bias and activation behind it unless cuDNN fuses them."""
         if not _is_supported(node.op) or any(v.dtype != "float32" for v in (*node.inputs[:2], *node.outputs)):
             return None
+        forward = _as_forward(node)
+        if forward is not None:
+            return forward
         op, inputs, bias, activation = _bare(node)
         new = Deferred(op)(*inputs, return_list=True)
         if bias:
@@ -41,6 +46,10 @@ class Convolution(GpuOp):
     def on_gpu(cls, deferred, context_name, inputs, outputs):
         op = cls(deferred.abstract_op)
         operands = [as_gpuarray_variable(v, context_name) for v in inputs[: op.n_operands]]
+        if operands[1].owner and isinstance(operands[1].owner.op, GpuDimShuffle):
+            operands[1] = gpu_contiguous(
+                operands[1]
+            )  # which may share a launch, while cuDNN's caller has to make its own
         return op(*operands, *inputs[op.n_operands :], return_list=True)
 
     @classmethod
@@ -87,6 +96,25 @@ class Convolution(GpuOp):
 def _is_supported(op):
     """Whether cuDNN has the convolution of an abstract Op: it pads both sides of an axis alike."""
     return isinstance(op.padding, str) or all(before == after for before, after in op.padding)
+
+
+def _as_forward(node):
+    """A transposed convolution by one pixel, with a bias and ReLU, as the convolution that it is: cuDNN fuses those.
+
+    It is one with any kernel, but needs more arithmetic where the kernel has more pixels.
+    """
+    op, (top, weights, *_) = node.op, node.inputs
+    if not isinstance(op, abstract.ConvTransposed) or op.activation != "relu":
+        return None
+    bias, _ = op.options(node.inputs)
+    plain = op.stride == op.dilation == (1, 1) and op.padding == ((0, 0), (0, 0)) and op.groups == 1
+    shared = weights.owner.inputs[0] if weights.owner and isinstance(weights.owner.op, HostFromGpu) else weights
+    if not bias or not plain or not isinstance(shared, SharedVariable):
+        return None
+    if tuple(shared.get_value(borrow=True, return_internal_type=True).shape[2:]) != (1, 1):
+        return None
+    geometry = {**op.geometry, "padding": "full", "flip": not op.flip}
+    return Deferred(abstract.Conv("relu", **geometry))(top, weights.dimshuffle(1, 0, 2, 3), *bias, return_list=True)
 
 
 def _bare(node):

@@ -1,0 +1,167 @@
+"""What the tests beside run on the tests' device, in one process: regions against numpy. JSON on the output."""
+
+import json
+import warnings
+
+import fastvae  # isort: skip  (before theano)
+
+import numpy as np
+import theano
+import theano.tensor as tt
+from theano.gpuarray.basic_ops import as_gpuarray_variable
+from theano.gpuarray.type import GpuArrayType, get_context
+
+from fastvae.backends.gpu.fused.region import Region
+from fastvae.shared import on_device as shared
+from tests import cuda_device
+from tests.backends.gpu.fused.cases import CASES, values
+
+TOGETHER = 16  # cases of one function
+
+warnings.simplefilter("error")
+
+
+def symbol(value):
+    return GpuArrayType(value.dtype.name, [size == 1 for size in value.shape])()
+
+
+def on_device(value, strided=False):
+    """The array on the device; `strided`: every second element of its last axis of a larger one, backwards."""
+    import pygpu
+
+    context = get_context(None)
+    if not strided or not value.ndim:
+        return pygpu.array(value, context=context)
+    larger = np.zeros((*value.shape[:-1], 2 * value.shape[-1]), value.dtype)
+    larger[..., ::2] = value[..., ::-1]
+    return pygpu.array(larger, context=context)[..., ::2][..., ::-1]
+
+
+def regions(function):
+    return [node.op for node in function.maker.fgraph.toposort() if isinstance(node.op, Region)]
+
+
+def error(got, wanted):
+    got = np.asarray(got).astype("float64")
+    if got.shape != wanted.shape or not (np.isfinite(got) == np.isfinite(wanted)).all():
+        return f"{got.shape} for {wanted.shape}, or infinities"
+    got, wanted = got[np.isfinite(wanted)], wanted[np.isfinite(wanted)]
+    return float(np.linalg.norm(got - wanted) / max(np.linalg.norm(wanted), 1e-30))
+
+
+def all_cases():
+    """Of every case: the error with packed and with strided arrays; and the Ops beside regions."""
+    errors, others, names = {}, set(), list(CASES)
+    for first in range(0, len(names), TOGETHER):
+        others |= some_cases(names[first : first + TOGETHER], errors)
+    return dict(errors=errors, others=sorted(others))
+
+
+def some_cases(names, errors):
+    """Add the errors of some cases, which one function computes: their expressions share regions."""
+    arrays = {name: values(CASES[name][2:]) for name in names}
+    inputs = {name: [symbol(value) for value in arrays[name]] for name in names}
+    outputs = [as_gpuarray_variable(CASES[name][0](*inputs[name]), None) for name in names]
+    function = theano.function([v for variables in inputs.values() for v in variables], outputs)
+    for strided in (False, True):
+        got = function(*[on_device(value, strided) for name in names for value in arrays[name]])
+        for name, one in zip(names, got):
+            exact = [v.astype("float64" if v.dtype == "float32" else "int64") for v in arrays[name]]
+            with np.errstate(all="ignore"):
+                wanted = np.asarray(CASES[name][1](*exact), "float64")
+            errors.setdefault(name, []).append(error(one, wanted))
+    return {type(node.op).__name__ for node in function.maker.fgraph.apply_nodes} - {"Region"}
+
+
+def other_shapes():
+    """A function that meets several shapes, and one that does not fit."""
+    x, y = (GpuArrayType("float32", [False] * 2)() for _ in range(2))
+    function = theano.function([x, y], tt.exp(x) + y)
+    errors = []
+    for shape in ((3, 4), (200, 30), (3, 4), (1, 1)):
+        value = np.random.default_rng(1).normal(size=shape).astype("float32")
+        errors.append(error(function(on_device(value), on_device(value)), np.exp(value.astype("float64")) + value))
+    try:
+        function(*(on_device(np.zeros(shape, "float32")) for shape in ((3, 4), (3, 1))))
+    except ValueError as refusal:
+        return dict(errors=errors, refusal=str(refusal).splitlines()[0])
+
+
+def states():
+    """Shared variables that a region overwrites: a counter, numbers in a ring, and sums of what is overwritten."""
+    counter, ring = shared(np.zeros((), "float32")), shared(np.zeros(5, "float32"))
+    pair = [shared(np.float32(i) + np.ones(3, "float32")) for i in range(2)]
+    places = tt.constant(np.arange(5, dtype="float32"))
+    updates = [
+        (ring, tt.switch(tt.eq(places, counter), ring.sum() + counter + 1, ring)),
+        (counter, tt.switch(tt.ge(counter + 1, 5), np.float32(0), counter + 1)),
+        *zip(pair, (pair[0] + pair[1], pair[0] * pair[1])),  # either reads what the other overwrites
+    ]
+    step = theano.function([], counter * 1, updates=updates)
+    before = [v.get_value(borrow=True, return_internal_type=True).gpudata for v in (ring, counter)]
+    for _ in range(7):
+        step()
+    wanted, place, a, b = np.zeros(5), 0, np.ones(3), 2 * np.ones(3)
+    for _ in range(7):
+        wanted[place], place, a, b = wanted.sum() + place + 1, (place + 1) % 5, a + b, a * b
+    after = [v.get_value(borrow=True, return_internal_type=True).gpudata for v in (ring, counter)]
+    found = [
+        error(v.get_value(), np.asarray(w, "float64")) for v, w in zip((ring, counter, *pair), (wanted, place, a, b))
+    ]
+    return dict(errors=found, same_memory=before == after, in_place=[op.inplace for op in regions(step)])
+
+
+def adam(n):
+    """Three steps of Adam on a dense layer's large weights, whose gradient is a product of n rows, and on its bias."""
+    rng = np.random.default_rng(2)
+    images, target = (rng.normal(size=(n, width)).astype("float32") for width in (700, 400))
+    start = [rng.normal(size=shape).astype("float32") for shape in ((700, 400), (400,))]
+    w, b = map(shared, start)
+    loss = tt.sin(tt.dot(shared(images), w) + b - target).sum()
+    step = theano.function([], updates=fastvae.adam(loss, [w, b], learning_rate=1e-2))
+    for _ in range(3):
+        step()
+    x, (w_, b_) = images.astype("float64"), (v.astype("float64") for v in start)
+    moments = [np.zeros_like(v) for v in (w_, w_, b_, b_)]
+    for t in range(1, 4):
+        top = np.cos(x @ w_ + b_ - target)
+        for i, (value, g) in enumerate(((w_, x.T @ top), (b_, top.sum(0)))):
+            m, v = moments[2 * i], moments[2 * i + 1]
+            m += 0.1 * (g - m)
+            v += 0.001 * (g**2 - v)
+            value -= 1e-2 * np.sqrt(1 - 0.999**t) / (1 - 0.9**t) * m / (np.sqrt(v) + 1e-8)
+    errors = [error(got.get_value(), wanted) for got, wanted in ((w, w_), (b, b_))]
+    ops = [type(node.op).__name__ for node in step.maker.fgraph.toposort()]
+    return dict(errors=errors, ops={name: ops.count(name) for name in ("AdamOfProduct", "Adam", "GpuDot22", "GpuGemm")})
+
+
+def launches():
+    """Launches of expressions, by what they show."""
+    x, w = shared(np.ones((64, 300), "float32")), shared(np.ones((300, 300), "float32"))
+    small = shared(np.ones((8, 4), "float32"))
+    hidden = tt.nnet.relu(tt.dot(x, w) + 1)
+    graphs = {
+        "a pass with two results": [tt.exp(x), tt.exp(x).sum(0)],
+        "small results of results": [tt.nnet.softmax(tt.exp(small)) * small.sum(), small.max()],
+        "a bias gradient": theano.grad((hidden**2).sum(), [w, x]),
+    }
+    counted = {}
+    for name, outputs in graphs.items():
+        kept = [(shared(np.zeros([1] * v.ndim, v.dtype)), v) for v in outputs]
+        function = theano.function([], updates=[(s, tt.unbroadcast(v, *range(v.ndim))) for s, v in kept])
+        for _ in range(2):
+            cuda_device.reset()
+            function()
+        counted[name] = cuda_device.counts().get("cuLaunchKernel", 0)
+    return counted
+
+
+def main():
+    report = dict(
+        cases=all_cases(), shapes=other_shapes(), states=states(), adam=[adam(5), adam(150)], launches=launches()
+    )
+    print(json.dumps({**report, "findings": cuda_device.findings()}))
+
+
+if __name__ == "__main__":
+    main()
