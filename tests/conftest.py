@@ -31,7 +31,6 @@ if on_devices.HERE in on_devices.GPUS:
 LONGEST = (
     "cuda",  # all tests on that device
     "opencl",
-    "tests/bench/test_gpu_report.py",
     "tests/training/test_training.py",
     "tests/elbo/test_elbo.py",
     "tests/profiles/test_activation.py",
