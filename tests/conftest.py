@@ -41,6 +41,7 @@ LONGEST = (
     "tests/bench/test_make_bundle.py",
     "tests/backends/gpu/test_ops.py",
     "tests/cuda_device/test_calibration.py",
+    "tests/cuda_device/test_steps.py",
     "tests/compilation/test_compilation.py",
     "tests/stack/test_legacy.py",
     "tests/test_kills.py",

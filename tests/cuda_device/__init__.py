@@ -2,7 +2,8 @@
 
 Kernels run: the driver decodes the PTX that nvrtc makes and takes each instruction for 32 lanes at once (`ptx/`).
 Launches, copies, synchronisations, allocations and library calls are counted. Work in a stream waits until somebody
-waits for it; a stream that is captured as a CUDA graph keeps it (`graphs.c`).
+waits for it; a stream that is captured as a CUDA graph keeps it (`graphs.c`). cuBLAS and cuDNN (`libraries/`) sum in
+float64, round float32 operands where their math mode lets TF32 in, and refuse what the real ones refuse.
 
     build       compile the driver and the libraries into a folder
     environ     the variables under which a process of its own finds them
@@ -88,7 +89,9 @@ def _built(sources, library, flags, linked):
     cache = os.environ.get("TEST_DEVICE_CACHE")
     if not cache:
         return compile_library(sources[0], library, *flags, more=sources[1:], linked=linked)
-    content = [" ".join([library.name, *flags]).encode()]
+    about = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    processor = next((line for line in about if line.startswith(("flags", "Features"))), "")  # for -march=native
+    content = [" ".join([library.name, *flags, processor]).encode()]
     content += [path.read_bytes() for path in (*sorted(HERE.rglob("*.h")), *sources)]
     kept = pathlib.Path(cache) / f"{hashlib.sha256(b''.join(content)).hexdigest()[:20]}.so"
     if not kept.exists():
@@ -155,8 +158,8 @@ def order(seed):
 def launches(log):
     """The operations in a file of TEST_DEVICE_LOG, in the order in which they ran.
 
-    A dict each: `name`, `grid` and `block` (0, 0, 0 for a copy or a library's call), unique bytes `read` and
-    `written`, `flop`.
+    A dict each: `name`, `module` (of a kernel, whose name may be that of others: its PTX, hashed), `grid` and `block`
+    (0, 0, 0 for a copy or a library's call), unique bytes `read` and `written`, `flop`.
     """
     with open(log) as lines:
         return [json.loads(line) for line in lines]

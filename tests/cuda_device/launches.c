@@ -142,9 +142,11 @@ __attribute__((constructor)) static void open_log(void) {
 
 void launch_logged(const struct operation *o, struct traffic bytes) {
   if (!log_file) return;
+  const struct launch *launch = o->run == run_launch ? (const struct launch *)o->payload : NULL;
+  fprintf(log_file, "{\"name\": \"%s\", \"module\": \"", o->name);
+  if (launch) fprintf(log_file, "%016llx", (unsigned long long)launch->function->module->hash);
   fprintf(log_file,
-          "{\"name\": \"%s\", \"grid\": [%u, %u, %u], \"block\": [%u, %u, %u], \"read\": %llu, \"written\": %llu, "
-          "\"flop\": %.0f}\n",
-          o->name, o->grid[0], o->grid[1], o->grid[2], o->block[0], o->block[1], o->block[2],
-          (unsigned long long)bytes.read, (unsigned long long)bytes.written, o->flop);
+          "\", \"grid\": [%u, %u, %u], \"block\": [%u, %u, %u], \"read\": %llu, \"written\": %llu, \"flop\": %.0f}\n",
+          o->grid[0], o->grid[1], o->grid[2], o->block[0], o->block[1], o->block[2], (unsigned long long)bytes.read,
+          (unsigned long long)bytes.written, o->flop);
 }

@@ -1,7 +1,8 @@
 """What `test_layers` runs on the device: Ops of images against numpy, launches of every concept, users' networks.
 
 JSON on the output; what training makes of the networks goes into the .npz that the first argument names. With the
-argument `check` few cases and the networks `CHECKED` alone, and what the device found wrong in them.
+argument `check` few cases and the networks `CHECKED` alone, and what the device found wrong in them; with `opencl`,
+under that profile, few cases and the first of these networks.
 """
 
 import json
@@ -101,15 +102,19 @@ def counted(step):
 
 
 def trained(names, path):
-    """What a steady step of each network counts, and its nodes; what a few steps make of it goes into the file."""
-    report, arrays = {}, {}
+    """The step of each network; what a few calls make of it goes into the file."""
+    steps, arrays = {}, {}
     for name in names:
-        step, losses, state = toy_networks.STEPS[name]()
-        values = toy_networks.trained(step, losses, state)
+        steps[name], losses, state = toy_networks.STEPS[name]()
+        values = toy_networks.trained(steps[name], losses, state)
         arrays.update((f"{name} {i}", value) for i, value in enumerate(values))
-        report[name] = dict(counted(step), nodes=len(step.maker.fgraph.apply_nodes))
     np.savez(path, **arrays)
-    return report
+    return steps
+
+
+def counted_steps(steps):
+    """What a steady step of each network counts, and its nodes."""
+    return {name: dict(counted(step), nodes=len(step.maker.fgraph.apply_nodes)) for name, step in steps.items()}
 
 
 def called(op, *shapes, sizes=()):
@@ -169,11 +174,13 @@ def errors(quick):
 
 def main(path, only=""):
     cuda_device.without_host_code()
+    report = dict(errors=errors(quick=bool(only)))
+    names = {"opencl": CHECKED[:1], "check": CHECKED}.get(only, toy_networks.STEPS)
+    steps = trained(names, path)
     if only == "check":
-        report = dict(errors=errors(quick=True), networks=trained(CHECKED, path), findings=cuda_device.findings())
-    else:
-        report = dict(errors=errors(quick=False), networks=trained(toy_networks.STEPS, path), concepts=concepts())
-        report.update(refusals=refusals(), nothing=nothing())
+        report.update(findings=cuda_device.findings())
+    elif not only:
+        report.update(networks=counted_steps(steps), concepts=concepts(), refusals=refusals(), nothing=nothing())
     print(json.dumps(report))
 
 

@@ -1,11 +1,14 @@
 """On the tests' CUDA device: Ops of images compute what numpy does, users' networks what the CPU does; launches."""
 
+import functools
 import json
 
 import numpy as np
 import pytest
 
+from fastvae import devices
 from tests.backends.gpu import toy_networks
+from tests.conftest import last_line_of, required_device
 
 # Launches and nodes of a step at most, beside convolutions and products: with stock's batch norm, pooling and
 # upsampling it was (78, 261), (162, 511), (523, 1722) and (79, 236).
@@ -70,12 +73,31 @@ def test_each_concept_is_a_launch_in_each_direction(on_device):
         assert launches[0] <= most[0] and launches[1] <= most[1] and not others, (name, launches, others)
 
 
-@pytest.mark.parametrize("name", toy_networks.STEPS)
-def test_training_is_that_of_the_cpu(on_device, name):
-    arrays = on_device[1]
-    for i, reference in enumerate(toy_networks.trained(*toy_networks.STEPS[name]())):
+@functools.cache
+def on_the_cpu(name):
+    """What training makes of a network here."""
+    return toy_networks.trained(*toy_networks.STEPS[name]())
+
+
+def assert_trained_as_here(arrays, name):
+    """The losses are equal to 1e-5; parameters, moments of gradients and running statistics to 1e-4."""
+    for i, reference in enumerate(on_the_cpu(name)):
         difference = np.linalg.norm(np.asarray(arrays[f"{name} {i}"], "float64") - reference)
         assert difference <= (1e-5 if i == 0 else 1e-4) * np.linalg.norm(reference), i
+
+
+@pytest.mark.parametrize("name", toy_networks.STEPS)
+def test_training_is_that_of_the_cpu(on_device, name):
+    assert_trained_as_here(on_device[1], name)
+
+
+def test_so_it_is_under_opencl(tmp_path):
+    required_device(devices.missing_for("opencl"))
+    path, options = tmp_path / "trained.npz", dict(flags=",gcc.cxxflags=-O0", cache="opencl", FASTVAE_PROFILE="opencl")
+    report = json.loads(last_line_of("tests.backends.gpu.layers_program", path, "opencl", **options))
+    assert max(report["errors"].values()) < 1e-5
+    with np.load(path) as arrays:
+        assert_trained_as_here(arrays, "pooled-bn")
 
 
 def test_nothing_is_found_wrong_and_numbers_do_not_depend_on_the_order(cuda_process, tmp_path, on_device):

@@ -65,8 +65,7 @@ struct parameter { u32 at, size; };
 struct routine { char *name, *parameters, *results, *body; int line, is_entry; };
 
 struct module {
-  char *text;
-  u64 hash;
+  u64 hash; /* of its text */
   LIST(struct routine, routines);
   LIST(struct symbol, variables);
   LIST(struct kernel *, kernels);

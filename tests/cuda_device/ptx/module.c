@@ -129,10 +129,9 @@ static void drop_declaration(struct module *m) { /* of a function whose body fol
 struct module *module_of(const char *ptx) {
   struct module *m = calloc(1, sizeof *m);
   if (!m) abort();
-  m->text = without_comments(ptx);
   m->hash = 14695981039346656037ull; /* Fowler, Noll and Vo's */
   for (const char *c = ptx; *c; c++) m->hash = (m->hash ^ (u8)*c) * 1099511628211ull;
-  char *work = copied(m->text, strlen(m->text));
+  char *work = without_comments(ptx);
   for (char *at = work; *at;) {
     if (isspace((unsigned char)*at) || *at == ';') { at++; continue; }
     if (!strncmp(at, ".version", 8) || !strncmp(at, ".target", 7) || !strncmp(at, ".address_size", 13) ||
@@ -160,7 +159,7 @@ struct module *module_of(const char *ptx) {
   return m;
 }
 
-/* Kernels stay: a launch that waits in a stream may still need them. */
+/* A module stays: launches that wait in a stream, and recorded ones, may still need its kernels. */
 void module_release(struct module *m) { (void)m; }
 
 struct kernel *kernel_of(struct module *m, const char *name) {

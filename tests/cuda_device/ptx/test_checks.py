@@ -238,6 +238,18 @@ def test_an_asynchronous_write(checking, waits):
     assert [line[:48] for line in found] == ([] if waits else ["asynchronous: the host writes pinned memory befo"])
 
 
+def test_a_kernel_that_reads_pinned_memory_is_not_the_host(checking, ptx):
+    x, y, pinned = checking.upload(np.ones(N, "float32")), checking.allocate(4 * N), checking.pinned(N)
+    pinned[:] = 2
+    kernel = checking.function(checking.module(ptx), "copied")
+    waiting, other = checking.stream(), checking.stream()
+    checking.copy_out_later(pinned, x, waiting)
+    checking.launch(kernel, 2, N // 2, y, pinned.ctypes.data, np.int32(N), stream=other)
+    checking.call("cuStreamSynchronize", other)
+    assert checking.findings() == []
+    assert checking.download(y, np.zeros(N, "float32"))[0] == 2
+
+
 def test_without_checks_an_access_that_no_allocation_holds_is_the_end(driver, ptx, tmp_path):
     import subprocess
     import sys

@@ -39,6 +39,7 @@ def floats(n):
 
 def test_a_launch_counts_unique_bytes_and_operations(logged):
     record = logged("scaled", 4, 32, floats(100), floats(100), floats(1), np.int32(100))
+    assert len(record.pop("module")) == 16
     assert record == dict(name="scaled", grid=[4, 1, 1], block=[32, 1, 1], read=404, written=400, flop=200)
 
 
@@ -66,4 +67,5 @@ def test_copies_and_fills_are_operations_too(logged):
         ("fill", 0, 16),
         ("copy to host", 32, 0),
     ]
+    assert {record["module"] for record in records} == {""}
     assert all(record["grid"] == record["block"] == [0, 0, 0] for record in records)

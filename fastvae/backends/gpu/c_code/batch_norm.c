@@ -17,15 +17,29 @@ enum { Y, MEAN, INVERSE, VARIANCE, SHIFT, NEW_MEAN, NEW_VARIANCE };
 #define MAX_LANES 32
 #define MAX_AXES 8
 
-/* A block has the elements of one channel; or of `lanes` neighbours, which lie side by side in memory, one a lane. */
+/* A block has the elements of one channel; or of `lanes` neighbours, which lie side by side in memory, one a lane. A thread
+ * reads a few elements before it looks at the first one: reads take long, and there may be fewer blocks than
+ * multiprocessors. */
 static const char walk[] = R"(
 #define MAX_THREADS 1024
-#define WALK(image, pixel) \
-    for (ga_uint image = channel < channels ? row / inner : outer, pixel = row % inner; image < outer; \
-         pixel += rows % inner, image += rows / inner + (pixel >= inner), pixel -= pixel >= inner ? inner : 0)
-#define ELEMENT ((image * channels + channel) * inner + pixel)
+#define FEW 8
+#define NOWHERE 0xffffffffu
 #define POSITION \
-    const ga_uint lane = LID_0 % lanes, row = LID_0 / lanes, rows = LDIM_0 / lanes, channel = GID_0 * lanes + lane
+    const ga_uint lane = LID_0 % lanes, row = LID_0 / lanes, rows = LDIM_0 / lanes, channel = GID_0 * lanes + lane; \
+    const ga_uint images = rows / inner, pixels = rows % inner
+#define WALK for (ga_uint image = channel < channels ? row / inner : outer, pixel = row % inner; image < outer;)
+#define FIND(at) \
+    ga_uint at[FEW]; \
+    for (int i = 0; i < FEW; i++) { \
+        at[i] = image < outer ? (image * channels + channel) * inner + pixel : NOWHERE; \
+        pixel += pixels; \
+        image += images + (pixel >= inner); \
+        pixel -= pixel >= inner ? inner : 0; \
+    }
+#define READ(to, a, otherwise) \
+    float to[FEW]; \
+    for (int i = 0; i < FEW; i++) to[i] = a[at[i] == NOWHERE ? 0 : at[i]]; /* without a branch */ \
+    for (int i = 0; i < FEW; i++) to[i] = at[i] == NOWHERE ? otherwise : to[i]
 /* The sum of a value of each thread of a lane; `room` is shared, and free again behind it. */
 #define TOTAL(to, room, value) \
     room[LID_0] = value; \
@@ -50,14 +64,22 @@ KERNEL void fastvae_batch_norm(
     POSITION;
     const float n = (float)outer * (float)inner;
     float sum = 0.f, squares = 0.f, first, rest;
-    WALK(image, pixel) sum += x[ELEMENT];
+    WALK {
+        FIND(at);
+        READ(v, x, 0.f);
+        for (int i = 0; i < FEW; i++) sum += v[i];
+    }
     TOTAL(first, room, sum);
     first /= n;
     sum = 0.f;
-    WALK(image, pixel) {
-        const float off = x[ELEMENT] - first;
-        sum += off;
-        squares += off * off;
+    WALK {
+        FIND(at);
+        READ(v, x, first);
+        for (int i = 0; i < FEW; i++) {
+            const float off = v[i] - first;
+            sum += off;
+            squares += off * off;
+        }
     }
     TOTAL(rest, room, sum);
     TOTAL(squares, room, squares);
@@ -66,7 +88,12 @@ KERNEL void fastvae_batch_norm(
     const float average = first + rest, spread = squares / n - rest * rest, lost = first - average + rest;
     const float deviation = 1.f / sqrt(spread + epsilon[0]), factor = deviation * scale[channel];
     const float moved = bias[channel] - lost * factor;
-    WALK(image, pixel) y[ELEMENT] = activated(kind, p0, p1, (x[ELEMENT] - average) * factor + moved);
+    WALK {
+        FIND(at);
+        READ(v, x, 0.f);
+        for (int i = 0; i < FEW; i++)
+            if (at[i] != NOWHERE) y[at[i]] = activated(kind, p0, p1, (v[i] - average) * factor + moved);
+    }
     if (row > 0) return;
     mean[channel] = average;
     inverse[channel] = deviation;
@@ -97,18 +124,28 @@ KERNEL void fastvae_batch_norm_gradient(
         factor = deviation * scale[channel];
         moved = kind ? shift[channel] : 0.f;
     }
-    WALK(image, pixel) {
-        const float off = x[ELEMENT] - average, by_y = g[ELEMENT] * slope(kind, p0, p1, p2, off * factor + moved);
-        sum += by_y;
-        product += by_y * off;
+    WALK {
+        FIND(at);
+        READ(v, x, average);
+        READ(by, g, 0.f);
+        for (int i = 0; i < FEW; i++) {
+            const float off = v[i] - average, by_y = by[i] * slope(kind, p0, p1, p2, off * factor + moved);
+            sum += by_y;
+            product += by_y * off;
+        }
     }
     TOTAL(sum, room, sum);
     TOTAL(product, room, product);
     if (channel >= channels) return;
     const float same = sum / n, along = deviation * deviation * product / n;
-    WALK(image, pixel) {
-        const float off = x[ELEMENT] - average, by_y = g[ELEMENT] * slope(kind, p0, p1, p2, off * factor + moved);
-        by_x[ELEMENT] = factor * (by_y - same - off * along);
+    WALK {
+        FIND(at);
+        READ(v, x, average);
+        READ(by, g, 0.f);
+        for (int i = 0; i < FEW; i++) {
+            const float off = v[i] - average, by_y = by[i] * slope(kind, p0, p1, p2, off * factor + moved);
+            if (at[i] != NOWHERE) by_x[at[i]] = factor * (by_y - same - off * along);
+        }
     }
     if (row > 0) return;
     by_scale[channel] = product * deviation;

@@ -6,7 +6,6 @@ import copy
 
 import numpy as np
 from theano.gof import Apply, Op
-from theano.gof.graph import clone_get_equiv, io_toposort
 from theano.gpuarray.elemwise import GpuElemwise
 from theano.gpuarray.type import GpuArrayType
 
@@ -16,6 +15,25 @@ from fastvae.backends.gpu.fused.plan import Plan
 from fastvae.backends.gpu.fused.sources import Source
 
 KEPT = 16  # combinations of shapes whose kernels a region keeps
+
+
+def between(inputs, outputs):
+    """The nodes that compute outputs from inputs, in topological order.
+
+    Theano's `io_toposort` goes on beyond an input that is not the first output of its node, and may never end there.
+    """
+    known, order, waiting = set(inputs), [], [v.owner for v in reversed(outputs)]
+    while waiting:
+        node = waiting[-1]
+        missing = [v.owner for v in node.inputs if v.owner is not None and v not in known]
+        if missing and node.outputs[0] not in known:
+            waiting += missing
+            continue
+        waiting.pop()
+        if node.outputs[0] not in known:
+            known.update(node.outputs)
+            order.append(node)
+    return order
 
 
 class Region(Op):
@@ -30,9 +48,12 @@ class Region(Op):
     inplace = False
 
     def __init__(self, inputs, outputs):
-        same = clone_get_equiv(inputs, outputs, copy_inputs=True, copy_orphans=False)
+        same = {v: v.clone() for v in inputs}
+        self.nodes = []
+        for node in between(inputs, outputs):
+            self.nodes.append(node.clone_with_new_inputs([same.get(v, v) for v in node.inputs]))
+            same.update(zip(node.outputs, self.nodes[-1].outputs))
         self.inputs, self.outputs = [same[v] for v in inputs], [same[v] for v in outputs]
-        self.nodes = io_toposort(self.inputs, self.outputs)
 
     def __str__(self):
         names = [str(getattr(node.op, "scalar_op", type(node.op).__name__)) for node in self.nodes if not is_view(node)]

@@ -3,7 +3,10 @@
 import json
 
 import pytest
+import theano.tensor as tt
+from theano.gof import Apply, Op
 
+from fastvae.backends.gpu.fused.region import between
 from tests.backends.gpu.fused.cases import CASES
 
 # What stays Theano's own among the Ops of the cases: on the device no pass over an array.
@@ -52,3 +55,17 @@ def test_launches(report):
 
 def test_the_device_finds_no_fault(report):
     assert report["findings"] == []
+
+
+class Pair(Op):
+    """Two outputs of one input."""
+
+    def make_node(self, x):
+        return Apply(self, [x], [x.type(), x.type()])
+
+
+def test_a_region_ends_at_its_inputs_whichever_outputs_of_their_nodes_they_are():
+    first, second = Pair()(tt.fvector())
+    _, last = Pair()(second)
+    total = first * last
+    assert between([first, last], [total]) == [total.owner]
