@@ -29,8 +29,9 @@ from bench import pytorch_on_paper
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TOY = {"conv": dict(filters=8, hidden=16), "mlp": dict(hidden=16)}
 BATCH = 64
-IN_A_GRAPH = 1.0e-6  # seconds from one node's end to the next one's start: published are 0.5 (V100) to 1.3
-BY_THE_HOST = 2.5e-6  # seconds of the host for a launch in a stream
+# Assumed, for want of a card: seconds from one node's end to the next one's start, of which NVIDIA's "Getting Started
+# with CUDA Graphs" (2019) tells 0.5e-6 on a V100; and seconds of the host for a launch in a stream.
+IN_A_GRAPH, BY_THE_HOST = 1.0e-6, 2.5e-6
 
 
 class Card(NamedTuple):
