@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import uuid
 
 import numpy as np
 import pytest
@@ -63,7 +64,7 @@ def test_theano_names_a_module_by_its_source_alone(environment, monkeypatch, tmp
 
     monkeypatch.setattr(GCC_compiler, "compile_str", staticmethod(compile_str))
     monkeypatch.setattr(compilation, "_batches", [])
-    with theano.configparser.change_flags(**{"gcc.cxxflags": "-DANOTHER_KEY"}):
+    with theano.configparser.change_flags(**{"gcc.cxxflags": f"-DNEVER_SEEN_{uuid.uuid4().hex}"}):
         f = theano.function([x], expression)
     assert asked and f(np.arange(2)).tolist() == [3, 10]
 

@@ -97,6 +97,7 @@ def register(profile: Settings) -> None:
     """
     from fastvae.backends.gpu import fusion, library, lowering, transfers
 
+    library.name_without_addresses()
     library.load()
     cudnn = profile.cudnn
     if cudnn is not None:
