@@ -143,7 +143,6 @@ def test_nothing_is_float64(mode):
     assert not any(v.dtype == "float64" for node in step.maker.fgraph.apply_nodes for v in node.inputs + node.outputs)
 
 
-@on_every_device
 def test_learning_rate_can_be_shared_and_changed(mode):
     for dtype in ("float32", "float64"):
         rate, w = theano.shared(np.array(0.5, dtype)), theano.shared(np.float32(1))
