@@ -175,7 +175,7 @@ def test_calling_convention_is_pymc3s():
 def test_is_an_obj_optimizer_of_pymc3():
     with pm.Model():
         pm.Normal("z", 1.0, 1.0, shape=3)
-        quick = dict(fn_kwargs=dict(mode="FAST_COMPILE"), progressbar=False)
+        quick = dict(fn_kwargs=dict(mode=QUICK), progressbar=False)
         fits = [
             pm.ADVI(random_seed=1).fit(5, obj_optimizer=optimizer(learning_rate=0.1), **quick)
             for optimizer in (adam, pm.adam)
