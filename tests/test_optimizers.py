@@ -143,7 +143,6 @@ def test_nothing_is_float64(mode):
     assert not any(v.dtype == "float64" for node in step.maker.fgraph.apply_nodes for v in node.inputs + node.outputs)
 
 
-@on_every_device
 def test_learning_rate_can_be_shared_and_changed(mode):
     for dtype in ("float32", "float64"):
         rate, w = theano.shared(np.array(0.5, dtype)), theano.shared(np.float32(1))
@@ -176,7 +175,7 @@ def test_calling_convention_is_pymc3s():
 def test_is_an_obj_optimizer_of_pymc3():
     with pm.Model():
         pm.Normal("z", 1.0, 1.0, shape=3)
-        quick = dict(fn_kwargs=dict(mode="FAST_COMPILE"), progressbar=False)
+        quick = dict(fn_kwargs=dict(mode=QUICK), progressbar=False)
         fits = [
             pm.ADVI(random_seed=1).fit(5, obj_optimizer=optimizer(learning_rate=0.1), **quick)
             for optimizer in (adam, pm.adam)
