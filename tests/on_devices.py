@@ -120,9 +120,8 @@ class Elsewhere:
         except BrokenPipeError:
             answer = ""
         if not answer:
-            self.close()
-            self.said.seek(0)
-            said = self.said.read().partition("\nExtension modules:")[0][-4000:]
+            said = self.close()
+            said = said if len(said) < 4000 else f"{said[:2000]}\n...\n{said[-2000:]}"
             pytest.fail(f"{nodeid}: its process ended or hung, and said: {said}", pytrace=False)
         outcome, text = json.loads(answer)
         if outcome == "failed":
@@ -131,9 +130,15 @@ class Elsewhere:
             pytest.skip(text)
 
     def close(self):
-        if self.process is not None:
-            self.process.kill()
-            self.process.communicate()
+        """End the process, and return what it said on standard error."""
+        if self.process is None:
+            return ""
+        self.process.kill()
+        self.process.communicate()
+        self.process = None
+        with self.said:
+            self.said.seek(0)
+            return self.said.read().partition("\nExtension modules:")[0]
 
 
 def operations():

@@ -20,7 +20,7 @@ def rows(heading):
 
 def rewrites(documentation):
     """Names and positions in the table of a docstring."""
-    return re.findall(r"^ {4}\(?(\w+)\)? {2,}([\d.]+) {2}", documentation, re.MULTILINE)
+    return re.findall(r"^ *\(?(\w+)\)? {2,}([\d.]+) {2}", documentation, re.MULTILINE)
 
 
 def test_rooms_are_those_of_the_house_in_its_order():

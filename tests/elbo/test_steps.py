@@ -1,16 +1,18 @@
 """On every device five steps are what their graph says: numpy's, on the host, from the same weights, rows and noise."""
 
+import hashlib
 import itertools
 
+import fastvae  # isort: skip  (before theano)
 import numpy as np
 import pymc3 as pm
 import pytest
 import theano
 from theano.sandbox import rng_mrg
 
-import fastvae
 from fastvae.elbo import step_updates, vae_model
 from fastvae.likelihoods import Bernoulli, DiscretizedLogistic, LowRankNormal, Normal
+from tests import cuda_device
 from tests.on_devices import on_every_device
 
 AS_WRITTEN = theano.Mode(linker="py", optimizer=None)  # every Op by numpy on the host, whatever the device is
@@ -120,6 +122,16 @@ def test_likelihoods(likelihood):
     are_as_written(MODELS["mlp"](likelihood=LIKELIHOODS[likelihood]), UNFUSED)
 
 
+@pytest.fixture(scope="module")
+def in_order(cuda_process):
+    return cuda_process("tests.elbo.test_steps")
+
+
+@pytest.mark.parametrize("seed", [2, *(pytest.param(seed, marks=pytest.mark.exhaustive) for seed in range(3, 22))])
+def test_every_order_of_threads_has_the_same_bits(seed, in_order, cuda_process):
+    assert cuda_process("tests.elbo.test_steps", TEST_DEVICE_ORDER=str(seed)) == in_order
+
+
 @pytest.mark.exhaustive
 @on_every_device
 @pytest.mark.parametrize(
@@ -129,3 +141,19 @@ def test_likelihoods(likelihood):
 def test_all_combinations(model, likelihood, posterior, objective):
     vae = MODELS[model](likelihood=LIKELIHOODS[likelihood], posterior=posterior)
     are_as_written(vae, UNFUSED, **OBJECTIVES[objective])
+
+
+def digest():
+    """Of all that the steps of both models return and change."""
+    found = hashlib.sha256()
+    for make in MODELS.values():
+        _, function = compiled(make(), None)
+        outputs, state = taken(function)
+        for array in itertools.chain(*outputs, state.values()):
+            found.update(array.tobytes())
+    return found.hexdigest()
+
+
+if __name__ == "__main__":
+    cuda_device.without_host_code()
+    print(digest())

@@ -6,8 +6,6 @@ a level is what can run once the regions of lower levels have. All nodes of one 
 
 from __future__ import annotations
 
-import contextlib
-
 from theano import scalar
 from theano.compile import optdb
 from theano.compile.sharedvalue import SharedVariable
@@ -92,9 +90,12 @@ def _is_large(variable):
 
 
 def replace(fgraph, outputs, new, reason):
-    """Put new variables in the place of others, unless the graph would become one that cannot be computed."""
-    with contextlib.suppress(InconsistencyError):
+    """Put new variables in the place of others, and return whether the graph can still be computed; else undo it."""
+    try:
         fgraph.replace_all_validate(list(zip(outputs, new)), reason=reason)
+    except InconsistencyError:
+        return False
+    return True
 
 
 class FuseRegions(Optimizer):
@@ -217,11 +218,14 @@ class OverwriteStates(Optimizer):
         for node in fgraph.toposort():
             if not isinstance(node.op, Region) or node.op.inplace:
                 continue
-            overwrites = node.op.overwrites(lambda i, j, node=node: _is_next(fgraph, node.outputs[i], node.inputs[j]))
-            if overwrites:
-                new = node.op.in_place(overwrites)(*node.inputs, return_list=True)
+            wanted = node.op.overwrites(lambda i, j, node=node: _is_next(fgraph, node.outputs[i], node.inputs[j]))
+            overwrites: dict[int, int] = {}
+            for output, source in wanted.items():  # one by one: a view of it may be needed elsewhere
+                new = node.op.in_place({**overwrites, output: source})(*node.inputs, return_list=True)
                 copy_stack_trace(node.outputs, new)
-                replace(fgraph, node.outputs, new, "fastvae_gpu_overwrite")
+                if replace(fgraph, node.outputs, new, "fastvae_gpu_overwrite"):
+                    overwrites[output] = source
+                    node = new[0].owner
 
 
 def _is_next(fgraph, output, source):

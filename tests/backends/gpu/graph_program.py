@@ -243,6 +243,21 @@ def fall_backs():
     return found
 
 
+def moving():
+    """What is said, once, of a step whose input is somewhere else in every step, and its result."""
+    import pygpu
+
+    graph.PATIENCE = 8
+    context, x = get_context(None), theano.shared(np.zeros(3, "float32"))
+    total = theano.shared(np.zeros(3, "float32"))
+    step = graph.stepping(theano.function([], updates={total: total + x}))
+    kept = [pygpu.array(np.full(3, i, "float32"), context=context) for i in range(12)]
+    for value in kept:
+        x.set_value(value, borrow=True)
+        step()
+    return dict(said=LINES.taken(), total=total.get_value().tolist())
+
+
 def switch():
     """Whether the key of the profile, and another backend, leave a step as it is."""
     active = profiles.active()
@@ -268,7 +283,8 @@ def main():
     cuda_device.without_host_code()
     report = dict(
         mlp=compared(mlp), conv=compared(conv), minibatches=minibatches(), options=options(), resumed=resumed(),
-        changes=changes(), interrupted=interrupted(), fall_backs=fall_backs(), switch=switch(), calls=calls(),
+        changes=changes(), interrupted=interrupted(), fall_backs=fall_backs(), moving=moving(),
+        switch=switch(), calls=calls(),
     )  # fmt: skip
     made.clear()
     gc.collect()

@@ -75,6 +75,11 @@ def test_a_step_that_cannot_be_recorded_is_taken_as_it_is_and_one_line_says_why(
     assert found["equal"]
 
 
+def test_a_step_that_is_never_twice_the_same_is_given_up_with_one_line(report):
+    said = "the step is not recorded as a CUDA graph: in 8 steps in a row addresses, shapes or values changed"
+    assert report["moving"] == {"said": [said], "total": [66.0] * 3}
+
+
 def test_a_key_of_the_profile_switches_it_off(report):
     assert report["switch"] == ["Function", "StepGraph"]
 

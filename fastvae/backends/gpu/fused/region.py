@@ -11,7 +11,7 @@ from theano.gpuarray.type import GpuArrayType
 
 from fastvae.backends.gpu.fused.nodes import Values, is_view
 from fastvae.backends.gpu.fused.places import packed
-from fastvae.backends.gpu.fused.plan import Plan
+from fastvae.backends.gpu.fused.plan import Plan, is_reduction
 from fastvae.backends.gpu.fused.sources import Source
 
 KEPT = 16  # combinations of shapes whose kernels a region keeps
@@ -92,54 +92,62 @@ class Region(Op):
         outputs = [storage_map[v] for v in node.outputs]
         computed = [compute_map[v] for v in node.outputs]
         context = node.outputs[0].type.context
+        on_device = [cell for cell, v in zip(inputs, node.inputs) if isinstance(v.type, GpuArrayType)]
+        on_host = [cell for cell, v in zip(inputs, node.inputs) if not isinstance(v.type, GpuArrayType)]
         programs: dict = {}
+        program, numbers = None, None
 
         def call():
-            key = tuple(
-                (cell[0].shape, cell[0].strides) if is_array else np.asarray(cell[0]).tobytes()
-                for cell, is_array in zip(inputs, is_on_device)
-            )
-            program = programs.get(key)
-            if program is None:
-                if len(programs) == KEPT:
-                    del programs[next(iter(programs))]
-                program = programs[key] = Program(self, [cell[0] for cell in inputs], context)
-            program(inputs, outputs)
+            nonlocal program, numbers
+            now = [np.asarray(cell[0]).tobytes() for cell in on_host]
+            # Mostly the arrays are those of the call before: their shapes need not be looked at.
+            if program is None or now != numbers or not program.holds(on_device, outputs):
+                numbers = now
+                key = (*now, *((cell[0].shape, cell[0].strides) for cell in on_device))
+                program = programs.get(key)
+                if program is None:
+                    if len(programs) == KEPT:
+                        del programs[next(iter(programs))]
+                    program = programs[key] = Program(self, [cell[0] for cell in inputs], context)
+                program.take(on_device, outputs)
+            program.run()
             for cell in computed:
                 cell[0] = True
 
-        is_on_device = [isinstance(v.type, GpuArrayType) for v in node.inputs]
         call.lazy = False
         return call
 
 
 def _is_made_of(output, source):
-    """Whether an output has the elements of a source, each computed from the one in its place."""
-    if output is source or output.type != source.type:
-        return output is source
-    node = output.owner
-    if node is None or not isinstance(node.op, GpuElemwise):
+    """Whether an output's elements are each computed from the source's in their place, and from no other of it.
+
+    Reductions do not count: they have ended before.
+    """
+    if output.type != source.type or output is source:
         return False
-    return any(v.broadcastable == output.broadcastable and _is_made_of_alike(v, source) for v in node.inputs)
+    is_direct, found, waiting = False, set(), [output]
+    while waiting:
+        v = waiting.pop()
+        is_direct |= v is source
+        if v in found or v.owner is None or is_reduction(v):
+            continue
+        found.add(v)
+        for argument in v.owner.inputs:
+            if isinstance(v.owner.op, GpuElemwise) and argument.broadcastable == output.broadcastable:
+                waiting.append(argument)
+            elif _reads(argument, source, through_reductions=False):
+                return False
+    return is_direct
 
 
-def _is_made_of_alike(variable, source):
-    if variable is source:
-        return True
-    node = variable.owner
-    if node is None or not isinstance(node.op, GpuElemwise):
-        return False
-    return any(v.broadcastable == variable.broadcastable and _is_made_of_alike(v, source) for v in node.inputs)
-
-
-def _reads(variable, source):
+def _reads(variable, source, through_reductions=True):
     """Whether a value depends on a source."""
     found, waiting = set(), [variable]
     while waiting:
         v = waiting.pop()
         if v is source:
             return True
-        if v not in found and v.owner:
+        if v not in found and v.owner and (through_reductions or not is_reduction(v)):
             found.add(v)
             waiting += v.owner.inputs
     return False
@@ -156,20 +164,22 @@ class Program:
     """
 
     def __init__(self, region, inputs, context):
-        shapes, host, loaded, self._places = {}, {}, {}, {}
+        shapes, host, loaded, self._places, given = {}, {}, {}, {}, {}
         for i, (v, array) in enumerate(zip(region.inputs, inputs)):
             if isinstance(v.type, GpuArrayType):
                 shapes[v] = tuple(map(int, array.shape))
                 loaded[v] = f"a{i}", _in_elements(array)
-                self._places[f"a{i}"] = 0, i
+                given[i] = len(given)
+                self._places[f"a{i}"] = 0, given[i]
             else:
                 host[v] = array
         destroyed = getattr(region, "destroy_map", {})
         overwritten = {region.outputs[i]: region.inputs[j] for i, (j,) in destroyed.items()}
         plan = Plan(region.nodes, region.outputs, overwritten, _with_constants(shapes, region.nodes), host)
-        self._overwritten = {i: j for i, (j,) in destroyed.items()}
+        self._overwritten = {i: given[j] for i, (j,) in destroyed.items()}
         self._outputs = [(plan.shapes[v], v.dtype) for v in region.outputs]
         self._context, self._scratch = context, []
+        self._given, self._made, self._calls = [], [], []
         arrays = self._named(region, plan, loaded, overwritten)
         values = Values(plan.shapes, host, loaded)
         self._kernels = [self._compiled(launch, values, arrays) for launch in plan.launches]
@@ -197,22 +207,28 @@ class Program:
         )
         return kernel, source.blocks, source.threads, [self._places[array] for array in source.arguments]
 
-    def __call__(self, inputs, outputs):
-        """Compute the outputs into their cells, from the arrays in the inputs' cells."""
-        given = [cell[0] for cell in inputs]
-        made = []
+    def holds(self, inputs, outputs):
+        """Whether these cells hold the arrays that were taken last."""
+        same = all(cell[0] is array for cell, array in zip(inputs, self._given))
+        return same and all(cell[0] is array for cell, array in zip(outputs, self._made))
+
+    def take(self, inputs, outputs):
+        """Take the arrays in the cells of inputs on the device, and put arrays for the outputs into their cells."""
+        given, made = [cell[0] for cell in inputs], []
         for i, ((shape, dtype), cell) in enumerate(zip(self._outputs, outputs)):
-            array = (
-                given[self._overwritten[i]] if i in self._overwritten else self._output(cell[0], shape, dtype, given)
-            )
-            cell[0] = array
-            made.append(array)
+            is_overwritten = i in self._overwritten
+            cell[0] = given[self._overwritten[i]] if is_overwritten else self._output(cell[0], shape, dtype, given)
+            made.append(cell[0])
         sources = given, made, self._scratch
+        self._given, self._made, self._calls = given, made, []
         for kernel, blocks, threads, places in self._kernels:
-            arguments = []
-            for where, i in places:
-                array = sources[where][i]
-                arguments += array, array.offset
+            arrays = [sources[where][i] for where, i in places]
+            arguments = [argument for array in arrays for argument in (array, array.offset)]
+            self._calls.append((kernel, blocks, threads, arguments))
+
+    def run(self):
+        """Compute the outputs of the arrays that were taken."""
+        for kernel, blocks, threads, arguments in self._calls:
             kernel(*arguments, gs=blocks, ls=threads)
 
     def _output(self, old, shape, dtype, given):

@@ -18,8 +18,6 @@ from tests.backends.gpu.fused.cases import CASES, values
 
 TOGETHER = 16  # cases of one function
 
-warnings.simplefilter("error")
-
 
 def symbol(value):
     return GpuArrayType(value.dtype.name, [size == 1 for size in value.shape])()
@@ -91,10 +89,12 @@ def states():
     """Shared variables that a region overwrites: a counter, numbers in a ring, and sums of what is overwritten."""
     counter, ring = shared(np.zeros((), "float32")), shared(np.zeros(5, "float32"))
     pair = [shared(np.float32(i) + np.ones(3, "float32")) for i in range(2)]
+    turned = shared(np.arange(3000, dtype="float32"))  # whose new elements need old ones of other places
     places = tt.constant(np.arange(5, dtype="float32"))
     updates = [
         (ring, tt.switch(tt.eq(places, counter), ring.sum() + counter + 1, ring)),
         (counter, tt.switch(tt.ge(counter + 1, 5), np.float32(0), counter + 1)),
+        (turned, turned * np.float32(0.5) + tt.concatenate([turned[1:], turned[:1]]) * np.float32(0.25)),
         *zip(pair, (pair[0] + pair[1], pair[0] * pair[1])),  # either reads what the other overwrites
     ]
     step = theano.function([], counter * 1, updates=updates)
@@ -102,13 +102,14 @@ def states():
     for _ in range(7):
         step()
     wanted, place, a, b = np.zeros(5), 0, np.ones(3), 2 * np.ones(3)
+    w = np.arange(3000.0)
     for _ in range(7):
+        w = w * 0.5 + np.roll(w, -1) * 0.25
         wanted[place], place, a, b = wanted.sum() + place + 1, (place + 1) % 5, a + b, a * b
     after = [v.get_value(borrow=True, return_internal_type=True).gpudata for v in (ring, counter)]
-    found = [
-        error(v.get_value(), np.asarray(w, "float64")) for v, w in zip((ring, counter, *pair), (wanted, place, a, b))
-    ]
-    return dict(errors=found, same_memory=before == after, in_place=[op.inplace for op in regions(step)])
+    pairs = zip((ring, counter, turned, *pair), (wanted, place, w, a, b))
+    errors = [error(v.get_value(), np.asarray(truth, "float64")) for v, truth in pairs]
+    return dict(errors=errors, same_memory=before == after, in_place=[op.inplace for op in regions(step)])
 
 
 def adam(n):
@@ -157,6 +158,7 @@ def launches():
 
 
 def main():
+    warnings.simplefilter("error")
     report = dict(
         cases=all_cases(), shapes=other_shapes(), states=states(), adam=[adam(5), adam(150)], launches=launches()
     )
