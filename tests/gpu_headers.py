@@ -16,6 +16,7 @@ import theano
 from theano.gof.cmodule import GCC_compiler
 
 from fastvae import devices
+from fastvae.compilation.precompiled import FIRST
 
 # The processor by its own name, in place of the hundred flags that theano finds, with which g++ refuses the headers.
 FLAGS = "-O0 -g0 -march=native"
@@ -31,7 +32,7 @@ def flags(folder):
     others = [flag for flag in GCC_compiler.compile_args(march_flags=False) if flag not in own]
     paths = pygpu.path, numpy.get_include(), sysconfig.get_paths()["include"]
     command = ["g++", "-g", *FLAGS.split(), *others, "-fvisibility=hidden", *(f"-I{path}" for path in paths)]
-    content = "".join(f"#include <{header}>\n" for header in HEADERS)
+    content = "".join(f"#include {header}\n" for header in (*FIRST, *(f"<{header}>" for header in HEADERS)))
     versions = numpy.__version__, pygpu.version, sys.version
     name = hashlib.sha256(repr((content, command, versions)).encode()).hexdigest()[:12]
     header = pathlib.Path(folder) / name / "headers.h"

@@ -22,10 +22,11 @@ from theano.gof.cmodule import GCC_compiler, std_include_dirs
 
 from .drafts import drafts
 
+# Before numpy's own headers: what `fastvae.stack` has theano's compiler include, too late behind them.
 NUMPY2 = pathlib.Path(__file__).with_name("numpy2.h")
+FIRST = (f'"{NUMPY2}"',) if numpy.__version__.startswith("2.") else ()
 HEADERS = (
-    # Before numpy's own: what `fastvae.stack` has theano's compiler include, too late behind these.
-    *([f'"{NUMPY2}"'] if numpy.__version__.startswith("2.") else []),
+    *FIRST,
     "<Python.h>",
     "<iostream>",
     '"theano_mod_helper.h"',

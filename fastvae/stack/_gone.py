@@ -102,6 +102,8 @@ def numpy_names() -> bool:
         missing = {name: value for name, value in names.items() if not hasattr(numpy, name)}
     if missing:
         missing["product"] = numpy.prod  # numpy 1.25 and 1.26 warn at each call
+    if numpy.__version__.startswith("2."):
+        missing["core"] = numpy._core  # the old name's module warns at each use
     for name, value in missing.items():
         setattr(numpy, name, value)
     return bool(missing)
