@@ -80,7 +80,6 @@ class MergeAdam(Optimizer):
             outputs = [v for node in nodes for v in node.outputs]
             merged = Adam(abstract_op, len(outputs) // 3)
             new = merged(rate, *(v for node in nodes for v in node.inputs[1:]), return_list=True)
-            copy_stack_trace(outputs, new)
             replace(fgraph, outputs, new, "fastvae_gpu_merge")
 
 
@@ -91,6 +90,8 @@ def _is_large(variable):
 
 def replace(fgraph, outputs, new, reason):
     """Put new variables in the place of others, and return whether the graph can still be computed; else undo it."""
+    for old, variable in zip(outputs, new):  # one by one: each would get the traces of all
+        copy_stack_trace(old, variable)
     try:
         fgraph.replace_all_validate(list(zip(outputs, new)), reason=reason)
     except InconsistencyError:
@@ -191,8 +192,7 @@ def fuse(fgraph, nodes):
         return
     region = Region(list(inputs), outputs)
     new = region(*inputs, return_list=True)
-    copy_stack_trace(outputs, new)
-    fgraph.replace_all_validate(list(zip(outputs, new)), reason="fastvae_gpu_fuse")
+    replace(fgraph, outputs, new, "fastvae_gpu_fuse")
 
 
 def _is_wanted(fgraph, variable, inside):
@@ -222,7 +222,6 @@ class OverwriteStates(Optimizer):
             overwrites: dict[int, int] = {}
             for output, source in wanted.items():  # one by one: a view of it may be needed elsewhere
                 new = node.op.in_place({**overwrites, output: source})(*node.inputs, return_list=True)
-                copy_stack_trace(node.outputs, new)
                 if replace(fgraph, node.outputs, new, "fastvae_gpu_overwrite"):
                     overwrites[output] = source
                     node = new[0].owner
