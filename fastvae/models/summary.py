@@ -6,18 +6,8 @@ model does without a layer has a row only for its parameters.
 Examples
 --------
 >>> from fastvae.models import MLPVAE
->>> print(text(MLPVAE(image_shape=(1, 4, 4), hidden=8)))
-MLPVAE: images (1, 4, 4), 2 latents, likelihood Normal(sd=0.1, learn_sd=False), posterior 'mean-field'
-layer            kind     output shape  parameters
---------------------------------------------------
-encoder.flatten  Flatten  (16,)                  0
-encoder.dense1   Linear   (8,)                 136
-encoder.dense2   Linear   (4,)                  36
-decoder.dense1   Linear   (8,)                  24
-decoder.dense2   Linear   (16,)                144
-decoder.reshape  Reshape  (1, 4, 4)              0
---------------------------------------------------
-total                                          340
+>>> rows(MLPVAE(image_shape=(1, 4, 4), hidden=8))[1]
+Row(name='encoder.dense1', kind='Linear', output_shape=(8,), n_parameters=136)
 """
 
 from __future__ import annotations
