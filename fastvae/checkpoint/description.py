@@ -172,7 +172,7 @@ def _leaf(variable: theano.Variable, kind: theano.gof.Type, changing: Collection
     """What counts of a variable that no Op computes."""
     if isinstance(variable, theano.Constant):
         data = variable.data
-        return f"constant {kind} {array_digest(data) if isinstance(data, np.ndarray) else kinds.plain(data)}"
+        return f"constant {kind} {kinds.plain(array_digest(data) if isinstance(data, np.ndarray) else data)}"
     if not isinstance(variable, SharedVariable):
         return f"input {kind} {variable.name}"
     pipeline = getattr(variable.tag, "pipeline", None)

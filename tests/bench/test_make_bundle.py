@@ -180,7 +180,7 @@ def test_every_kind_of_op_is_right_under_both_precisions(rehearsal):
         "gathers",
         "random numbers",
         "optimizer",
-        "images",
+        "layers",
     }
     for precision, limit in (("float32", 1e-5), ("tf32", 2e-3)):
         rows = found["operations"][precision]

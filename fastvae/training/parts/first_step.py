@@ -53,6 +53,10 @@ class FirstStep(Part):
             self._before = [variable.get_value() for variable in self.variables]
             self._states = [pipeline.state() for pipeline in self.pipelines]
 
+    def due_in(self, done: int) -> int | None:
+        """The first step is looked at before another is taken: that one would spread what is not finite."""
+        return 1 if done == 0 else None
+
     def accept(self, run: Loop, step: Step) -> None:
         if step.number != 1:
             return
