@@ -35,7 +35,6 @@ SAMPLE = {
     "opencl": (  # PoCL takes seconds for a kernel
         "tests/checkpoint/test_format_1.py::test_a_checkpoint_goes_on_as_in_one_go[opencl-mlp]",
         "tests/elbo/test_steps.py::test_seed_models",
-        "tests/test_optimizers.py",
     ),
 }
 TOO_LONG = (
