@@ -3,6 +3,7 @@
     CompiledOp        an Op that names its C kind and its constants
     local_inplace     the rewrite that lets such Ops overwrite inputs that nobody needs any more
     Lowerings         which rule of a backend takes the place of which Op, as each rule's file declares
+    all_float32       what most of them ask of their inputs
     import_modules    import every module of a package, so that a new file needs no entry in a list
 
 Theano generates and compiles no C for a `CompiledOp`. Its `perform`, which Theano's Python modes use, is numpy.
@@ -13,7 +14,7 @@ from __future__ import annotations
 import copy
 import importlib
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -100,6 +101,11 @@ class Lowerings:
     def rules(self, op: object):
         """Everything that was declared for an Op."""
         return (target for kinds, target in self._declared if isinstance(op, kinds))
+
+
+def all_float32(variables: Iterable) -> bool:
+    """Whether all of these variables are float32."""
+    return all(v.dtype == "float32" for v in variables)
 
 
 def import_modules(package: ModuleType | str) -> None:

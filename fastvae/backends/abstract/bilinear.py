@@ -35,6 +35,9 @@ class _Bilinear(OfBlocks):
         super().__init__(factors)
         self.centred = centred
 
+    def settings(self, node):
+        return (*self.factors, self.centred)
+
     def matrix(self, lib, size, axis, dtype):
         """The weights (pixels of the larger image, those of the smaller) along an axis (0 or 1)."""
         r = self.factors[axis]

@@ -41,6 +41,10 @@ class _OfZeros(AbstractOp):
         x = tt.as_tensor_variable(x)
         return Apply(self, [x], [tt.TensorType(x.dtype, [*x.broadcastable[:2], False, False])()])
 
+    def settings(self, node):
+        """The constants that the backends' C code takes."""
+        return (*self.low, *self.high, *self.step)
+
     def larger(self, shape):
         """The shape with zeros of images whose shape is without."""
         n, c, *sizes = shape

@@ -76,6 +76,12 @@ class _OfWindows(AbstractOp):
             result, patch = np.s_[:, :, i, j], np.s_[:, :, top : max(bottom, top), left : max(right, left)]
             yield result, patch, 1 if self.mode == "sum" else pixels
 
+    def settings(self, node):
+        """The constants that the backends' C code takes."""
+        mode = "average_exc_pad" if self.mode == "average_inc_pad" and not self.ignore_border else self.mode
+        sizes = (*self.window, *self.stride, *self.padding)
+        return (MODES.index(mode), self.ignore_border, *sizes, self.fits)
+
     def geometry(self):
         """The stock Ops' inputs behind the images."""
         return self.window, self.stride, self.padding

@@ -34,6 +34,10 @@ class OfBlocks(AbstractOp):
         x = tt.as_tensor_variable(x)
         return Apply(self, [x], [tt.TensorType(x.dtype, [*x.broadcastable[:2], False, False])()])
 
+    def settings(self, node):
+        """The constants that the backends' C code takes."""
+        return self.factors
+
     def larger(self, shape):
         """The shape of images, each pixel of which becomes a block."""
         (n, c, h, w), (rows, columns) = shape, self.factors

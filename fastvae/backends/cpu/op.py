@@ -16,14 +16,14 @@ One of images alone is an `OfImages` (`ops/images.py`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import theano.tensor as tt
 from theano.gof import local_optimizer
 from theano.gof.opt import copy_stack_trace
 
-from fastvae.backends.compiled_op import CompiledOp, Lowerings
+from fastvae.backends.compiled_op import CompiledOp, Lowerings, all_float32
 from fastvae.backends.cpu import library
 
 Target = TypeVar("Target")
@@ -99,8 +99,3 @@ def replaced(node: Any, new: list) -> Any:
         return False
     copy_stack_trace(node.outputs, new)
     return new
-
-
-def all_float32(variables: Iterable) -> bool:
-    """Whether all of these variables are float32."""
-    return all(v.dtype == "float32" for v in variables)

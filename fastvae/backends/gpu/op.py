@@ -19,7 +19,7 @@ from theano.gof.opt import copy_stack_trace
 from theano.gpuarray.basic_ops import as_gpuarray_variable, infer_context_name
 from theano.gpuarray.type import GpuArrayType
 
-from fastvae.backends.compiled_op import CompiledOp, Lowerings
+from fastvae.backends.compiled_op import CompiledOp, Lowerings, all_float32
 from fastvae.backends.gpu import library
 
 lowers = Lowerings()
@@ -82,13 +82,14 @@ class OnDevice(GpuOp):
         outputs = [GpuArrayType(v.dtype, v.broadcastable, context_name=context)() for v in node.outputs]
         return Apply(self, inputs, outputs)
 
+    def settings(self, node):
+        return self.abstract_op.settings(node)
+
+    def do_constant_folding(self, node):
+        return self.abstract_op.do_constant_folding(node)
+
     def infer_shape(self, node, shapes):
         return self.abstract_op.infer_shape(node, shapes)
-
-
-def all_float32(variables: list) -> bool:
-    """Whether all variables are float32."""
-    return all(v.dtype == "float32" for v in variables)
 
 
 class Deferred(Op):

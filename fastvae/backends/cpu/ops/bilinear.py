@@ -4,21 +4,16 @@ import theano.tensor as tt
 
 from fastvae.backends.abstract import bilinear
 from fastvae.backends.cpu.op import lowers, of_pattern
-from fastvae.backends.cpu.ops.upsample import OfBlocks
-
-
-class _Bilinear(OfBlocks):
-    def settings(self, node):
-        return (*self.abstract_op.factors, self.abstract_op.centred)
+from fastvae.backends.cpu.ops.images import OfImages
 
 
 @lowers(bilinear.BilinearUpsample)
-class BilinearUpsample(_Bilinear):
+class BilinearUpsample(OfImages):
     """An abstract `BilinearUpsample` of images in NHWC."""
 
 
 @lowers(bilinear.BilinearUpsampleGradient)
-class BilinearUpsampleGradient(_Bilinear):
+class BilinearUpsampleGradient(OfImages):
     """An abstract `BilinearUpsampleGradient` of images in NHWC."""
 
 

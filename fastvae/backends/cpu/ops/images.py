@@ -23,6 +23,12 @@ class OfImages(CpuOp):
         n, _, _, c = images[0].broadcastable
         return Apply(self, list(images), [tt.TensorType("float32", [n, False, False, c])()])
 
+    def settings(self, node):
+        return self.abstract_op.settings(node)
+
+    def do_constant_folding(self, node):
+        return self.abstract_op.do_constant_folding(node)
+
     def perform(self, node, inputs, outputs):
         self.abstract_op.perform(node, list(map(nchw, inputs)), outputs)
         outputs[0][0] = nhwc(outputs[0][0])

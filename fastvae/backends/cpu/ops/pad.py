@@ -7,18 +7,13 @@ from fastvae.backends.cpu.op import lowers, of_pattern
 from fastvae.backends.cpu.ops.images import OfImages
 
 
-class _OfZeros(OfImages):
-    def settings(self, node):
-        return (*self.abstract_op.low, *self.abstract_op.high, *self.abstract_op.step)
-
-
 @lowers(pad.Pad)
-class Pad(_OfZeros):
+class Pad(OfImages):
     """An abstract `Pad` of images in NHWC."""
 
 
 @lowers(pad.Unpad)
-class Unpad(_OfZeros):
+class Unpad(OfImages):
     """An abstract `Unpad` of images in NHWC."""
 
 

@@ -15,19 +15,10 @@ for stage in ("lift", "lower"):
 class _OfWindows(OfImages):
     of_images: tuple[int, ...]  # the inputs that windows are laid over, not their gradient
 
-    def do_constant_folding(self, node):
-        """Not while images without a window are an error: it is one of the run, not of the compilation."""
-        return not self.abstract_op.fits
-
     @property
     def compared_inputs(self):
         """The inputs whose equal elements share a gradient."""
         return self.of_images if self.abstract_op.mode == "max" else ()
-
-    def settings(self, node):
-        m = self.abstract_op
-        mode = "average_exc_pad" if m.mode == "average_inc_pad" and not m.ignore_border else m.mode
-        return (pool.MODES.index(mode), m.ignore_border, *m.window, *m.stride, *m.padding, m.fits)
 
 
 @lowers(pool.Pool)

@@ -8,20 +8,13 @@ from fastvae.backends.cpu.op import all_float32, lowers, of_pattern
 from fastvae.backends.cpu.ops.images import OfImages
 
 
-class OfBlocks(OfImages):
-    """An abstract Op of images and blocks of pixels, on NHWC."""
-
-    def settings(self, node):
-        return self.abstract_op.factors
-
-
 @lowers(upsample.Upsample)
-class Upsample(OfBlocks):
+class Upsample(OfImages):
     """An abstract `Upsample` of images in NHWC."""
 
 
 @lowers(upsample.BlockSum)
-class BlockSum(OfBlocks):
+class BlockSum(OfImages):
     """An abstract `BlockSum` of images in NHWC."""
 
 

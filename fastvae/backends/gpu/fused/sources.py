@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 
+from theano.gpuarray.elemwise import get_scal
+
 from fastvae.backends.gpu.fused.nodes import INFINITY, Values
 from fastvae.backends.gpu.fused.places import CTYPES, Place, Scope, packed
 
@@ -161,8 +163,6 @@ class Source:
 
 def scalar_code(op, dtypes, inputs, output):
     """The lines of a function of numbers."""
-    from theano.gpuarray.elemwise import get_scal
-
     node = op.make_node(*[get_scal(dtype)() for dtype in dtypes])
     code = op.c_code(node, "scalar", list(inputs), [output], {"fail": "return;"})
     for name, kind in CTYPES.items():

@@ -60,12 +60,9 @@ def local_adam_of_product(node):
     if not any(found):
         return False
     others = [group for group, is_product in zip(groups, found) if not is_product]
-    left = (
-        Adam(node.op.abstract_op, len(others))(rate, *(v for g in others for v in g), return_list=True)
-        if others
-        else []
-    )
-    new = []
+    left, new = [], []
+    if others:
+        left = Adam(node.op.abstract_op, len(others))(rate, *(v for g in others for v in g), return_list=True)
     for (p, g, m, v), is_product in zip(groups, found):
         if is_product:
             new += AdamOfProduct(node.op.abstract_op)(rate, p, *g.owner.inputs, m, v, return_list=True)

@@ -47,9 +47,8 @@ class Convolution(GpuOp):
         op = cls(deferred.abstract_op)
         operands = [as_gpuarray_variable(v, context_name) for v in inputs[: op.n_operands]]
         if operands[1].owner and isinstance(operands[1].owner.op, GpuDimShuffle):
-            operands[1] = gpu_contiguous(
-                operands[1]
-            )  # which may share a launch, while cuDNN's caller has to make its own
+            # As an Op of its own the copy may share a launch; the C code would need one for it.
+            operands[1] = gpu_contiguous(operands[1])
         return op(*operands, *inputs[op.n_operands :], return_list=True)
 
     @classmethod

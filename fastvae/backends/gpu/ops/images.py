@@ -21,14 +21,6 @@ class _OfWindows(OnDevice):
         is_sound = node is not None and all(p < w for p, w in zip(node.op.padding, node.op.window))
         return super().defer(node) if is_sound else None
 
-    def do_constant_folding(self, node):
-        return self.abstract_op.do_constant_folding(node)
-
-    def settings(self, node):
-        m = self.abstract_op
-        mode = "average_exc_pad" if m.mode == "average_inc_pad" and not m.ignore_border else m.mode
-        return (pool.MODES.index(mode), m.ignore_border, *m.window, *m.stride, *m.padding, m.fits)
-
 
 @lowers(pool.Pool, stock.Pool)
 class Pool(_OfWindows):
@@ -40,39 +32,26 @@ class PoolGradient(_OfWindows):
     """An abstract `PoolGradient` on the GPU."""
 
 
-class _OfBlocks(OnDevice):
-    def settings(self, node):
-        return self.abstract_op.factors
-
-
 @lowers(upsample.Upsample)
-class Upsample(_OfBlocks):
+class Upsample(OnDevice):
     """An abstract `Upsample` on the GPU."""
 
 
 @lowers(upsample.BlockSum)
-class BlockSum(_OfBlocks):
+class BlockSum(OnDevice):
     """An abstract `BlockSum` on the GPU."""
 
 
-class _Bilinear(OnDevice):
-    def settings(self, node):
-        return (*self.abstract_op.factors, self.abstract_op.centred)
-
-
 @lowers(bilinear.BilinearUpsample)
-class BilinearUpsample(_Bilinear):
+class BilinearUpsample(OnDevice):
     """An abstract `BilinearUpsample` on the GPU."""
 
 
 @lowers(bilinear.BilinearUpsampleGradient)
-class BilinearUpsampleGradient(_Bilinear):
+class BilinearUpsampleGradient(OnDevice):
     """An abstract `BilinearUpsampleGradient` on the GPU."""
 
 
 @lowers(pad.Pad)
 class Pad(OnDevice):
     """An abstract `Pad` on the GPU; `Unpad` is a view there, as in Theano."""
-
-    def settings(self, node):
-        return (*self.abstract_op.low, *self.abstract_op.high, *self.abstract_op.step)

@@ -36,6 +36,3 @@ class IntoZeros(OnDevice):
         context, pattern = infer_context_name(x), self.abstract_op.broadcastable
         sizes = [v.transfer("cpu") for v in sizes]
         return Apply(self, [as_gpuarray_variable(x, context), *sizes], [GpuArrayType("float32", pattern, context)()])
-
-    def settings(self, node):
-        return self.abstract_op.settings(node)
