@@ -68,18 +68,24 @@ def wait_for(step: Callable) -> None:
             array.sync()
 
 
-def seed_step(problem: Problem, given: bool) -> Callable:
-    """fastvae's step of a seed model."""
+def seed_objective(problem: Problem, learning_rate: float = 1e-4) -> tuple[pm.ADVI, dict]:
+    """A seed model with the problem's weights: its inference, and the options of its step."""
     vae = {"conv": fastvae.ConvVAE, "mlp": fastvae.MLPVAE}[problem.kind](**problem.config)
     for param, weight in zip(vae.get_params(), problem.weights):
         param.set_value(weight)
     model, local_rv, xs = elbo.vae_model(vae, problem.batch_size, len(problem.images))
     inference = pm.ADVI(model=model, local_rv=local_rv)
     options = dict(
-        obj_optimizer=fastvae.adam(learning_rate=1e-4),
+        obj_optimizer=fastvae.adam(learning_rate=learning_rate),
         more_obj_params=vae.get_params(),
         more_replacements={xs: fastvae.Minibatch(problem.images, problem.batch_size)},
     )
+    return inference, options
+
+
+def seed_step(problem: Problem, given: bool) -> Callable:
+    """fastvae's step of a seed model."""
+    inference, options = seed_objective(problem)
     return fastvae_step(inference, **(with_given(inference, problem, **options) if given else options))
 
 

@@ -10,11 +10,11 @@ import json
 import pathlib
 import sys
 
-import fastvae  # isort: skip
+import fastvae  # noqa: F401  isort: skip  (before theano)
 import numpy as np
-import pymc3 as pm
 import theano
 
+from bench.fastvae_worker import seed_objective
 from bench.problem import load
 from bench.steps import with_given
 from fastvae import elbo
@@ -26,18 +26,9 @@ STEPS = 5
 
 def functions(problem):
     """The step and the gradients of a problem, and what the step updates."""
-    vae = {"conv": fastvae.ConvVAE, "mlp": fastvae.MLPVAE}[problem.kind](**problem.config)
-    for param, weight in zip(vae.get_params(), problem.weights):
-        param.set_value(weight)
-    model, local_rv, xs = elbo.vae_model(vae, problem.batch_size, len(problem.images))
-    inference = pm.ADVI(model=model, local_rv=local_rv)
-    options = dict(
-        obj_optimizer=fastvae.adam(learning_rate=1e-3),
-        more_obj_params=vae.get_params(),
-        more_replacements={xs: fastvae.Minibatch(problem.images, problem.batch_size)},
-    )
+    inference, options = seed_objective(problem, learning_rate=1e-3)
     loss, updates = elbo.step_updates(inference.objective, **with_given(inference, problem, **options))
-    gradients = theano.function([], theano.grad(loss, vae.get_params()))
+    gradients = theano.function([], theano.grad(loss, options["more_obj_params"]))
     return theano.function([], loss, updates=updates), gradients, list(updates)
 
 
