@@ -193,6 +193,24 @@ def c_of_numpy_1() -> bool:
     return True
 
 
+def copies_where_needed() -> bool:
+    """theano's GPU arrays ask numpy for no copy of what may need one (`copy=False`), which numpy 2 refuses."""
+    import numpy
+
+    if not numpy.__version__.startswith("2."):
+        return False
+
+    def array(*args, copy=True, **kwargs):
+        return numpy.array(*args, copy=copy or None, **kwargs)
+
+    def repaired(execute, module):
+        execute(module)
+        module.np = types.SimpleNamespace(**{**vars(numpy), "array": array})
+
+    _as_it_is_imported("theano.gpuarray.type", repaired)
+    return True
+
+
 def _as_it_is_imported(name, repaired):
     """Have a module executed by `repaired(execute, module)` when it is imported, which may be never."""
 
@@ -225,6 +243,7 @@ BEFORE_THEANO = (
     imp,
     matplotlib_register_cmap,
     c_of_numpy_1,
+    copies_where_needed,
 )
 
 
