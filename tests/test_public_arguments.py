@@ -95,6 +95,7 @@ ADMISSIBLE = {
     "likelihood": set(),
     "posterior": set(),
     "shape": set(),
+    "axes": set(),
 }
 
 
