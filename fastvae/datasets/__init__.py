@@ -70,19 +70,30 @@ Parts = dict[tuple[str, str], Callable[[], tuple[Any, str]]]
 Places = Mapping[tuple[str, str], tuple[str, ...]]
 SOURCE = kinds.Kind("path", f"one of the names {', '.join(NAMES)}, or the path of {_KINDS}", kinds.path.standard)
 PART = dict(name_or_path=SOURCE, split=kinds.choice(*SPLITS), labels=kinds.boolean)
+LAST = dict(channels_last=kinds.boolean)
 
 
-@overload
-def load(name_or_path: str | os.PathLike[str] = ..., split: str = ..., labels: Literal[False] = ...) -> np.ndarray: ...
-@overload
-def load(name_or_path: str | os.PathLike[str], split: str, labels: Literal[True]) -> tuple[np.ndarray, np.ndarray]: ...
 @overload
 def load(
-    name_or_path: str | os.PathLike[str] = ..., split: str = ..., *, labels: Literal[True]
+    name_or_path: str | os.PathLike[str] = ...,
+    split: str = ...,
+    labels: Literal[False] = ...,
+    channels_last: bool = ...,
+) -> np.ndarray: ...
+@overload
+def load(
+    name_or_path: str | os.PathLike[str], split: str, labels: Literal[True], channels_last: bool = ...
 ) -> tuple[np.ndarray, np.ndarray]: ...
-@kinds.checked(**PART)
+@overload
 def load(
-    name_or_path: str | os.PathLike[str] = "fashion-mnist-sample", split: str = "train", labels: bool = False
+    name_or_path: str | os.PathLike[str] = ..., split: str = ..., *, labels: Literal[True], channels_last: bool = ...
+) -> tuple[np.ndarray, np.ndarray]: ...
+@kinds.checked(**PART, **LAST)
+def load(
+    name_or_path: str | os.PathLike[str] = "fashion-mnist-sample",
+    split: str = "train",
+    labels: bool = False,
+    channels_last: bool = False,
 ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
     """Read the images of one split, and their labels if asked.
 
@@ -95,6 +106,8 @@ def load(
         A file of a single array contains only training images.
     labels : bool
         Whether to return the labels too.
+    channels_last : bool
+        Whether arrays of rank 4 are (N, H, W, C) whatever their second axis is, see `as_images`.
 
     Returns
     -------
@@ -121,7 +134,9 @@ def load(
     (5000, 1, 28, 28)
     """
     path, parts, places = _parts(name_or_path, split, labels)
-    images = np.require(as_images(*_read(path, parts, places, split, "images")), requirements="W")
+    images = np.require(
+        as_images(*_read(path, parts, places, split, "images"), channels_last=channels_last), requirements="W"
+    )
     if name_or_path == "fashion-mnist":
         other = f"`{_INSTALL}` brings the full set" if path == _SAMPLE else "the sample is 'fashion-mnist-sample'"
         logging.getLogger("fastvae").warning("fashion-mnist: %s %s images from %s; %s", len(images), split, path, other)
@@ -157,9 +172,12 @@ def holds(name_or_path: str | os.PathLike[str], split: str = "train", labels: bo
     return (split, "images") in parts and (not labels or (split, "labels") in parts)
 
 
-@kinds.checked(name_or_path=SOURCE, image_shape=kinds.shape_of_images, labels=kinds.boolean)
+@kinds.checked(name_or_path=SOURCE, image_shape=kinds.shape_of_images, labels=kinds.boolean, **LAST)
 def held_out(
-    name_or_path: str | os.PathLike[str], image_shape: tuple[int, int, int], labels: bool = True
+    name_or_path: str | os.PathLike[str],
+    image_shape: tuple[int, int, int],
+    labels: bool = True,
+    channels_last: bool = False,
 ) -> tuple[np.ndarray, np.ndarray | None, str]:
     """The test images of a data set, to judge a model by; its training images if it has no test split.
 
@@ -171,6 +189,8 @@ def held_out(
         (C, H, W) of the images that the model takes.
     labels : bool
         Whether to look for labels.
+    channels_last : bool
+        As for `load`.
 
     Returns
     -------
@@ -193,7 +213,7 @@ def held_out(
     ((1000, 1, 28, 28), (1000,), 'test')
     """
     split = "test" if holds(name_or_path, "test") else "train"
-    images, found = load(name_or_path, split), None
+    images, found = load(name_or_path, split, channels_last=channels_last), None
     if images.shape[1:] != tuple(image_shape):
         raise DataError(
             f"{str(name_or_path)!r}: its {split} images are {images.shape[1:]}, but the model's {tuple(image_shape)}: "

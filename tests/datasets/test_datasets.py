@@ -412,3 +412,12 @@ def test_every_error_is_reached(monkeypatch, tmp_path):
     }
     assert raises <= set(reached)
     assert max(count for place, count in reached.items() if place in raises) <= 3
+
+
+def test_both_splits_are_read_with_the_channels_last(tmp_path):
+    images = np.random.default_rng(0).random((4, 3, 5, 1), dtype=np.float32)
+    np.savez(tmp_path / "a.npz", x_train=images, x_test=images[:2], y_test=[[0], [1]])
+    read = datasets.load(tmp_path / "a.npz", channels_last=True)
+    assert np.array_equal(read, images.transpose(0, 3, 1, 2))
+    found, labels, split = datasets.held_out(tmp_path / "a.npz", (1, 3, 5), channels_last=True)
+    assert np.array_equal(found, read[:2]) and labels.tolist() == [0, 1] and split == "test"
