@@ -91,7 +91,7 @@ class Section(NamedTuple):
     body: str
 
 
-def _overview(runs):
+def _overview(runs: Sequence[Run]) -> Section:
     facts: dict[str, Callable[[Run], str]] = {
         "iterations": lambda run: f"{len(run.losses):,}",
         "final ELBO per image": lambda run: _nats(_final(run)),
@@ -106,7 +106,7 @@ def _overview(runs):
     return Section("overview", "Overview", _table(runs, rows))
 
 
-def _curves(runs):
+def _curves(runs: Sequence[Run]) -> Section:
     if not any(len(run.losses) for run in runs):
         return Section("training", "Training", "")
     without = [run.name for run in runs if not run.held_out]
@@ -119,7 +119,7 @@ def _curves(runs):
     return Section("training", "Training", f'<div id="curves" class="chart"></div>{note}')
 
 
-def _explorer(runs):
+def _explorer(runs: Sequence[Run]) -> Section:
     shown = [(i, run) for i, run in enumerate(runs) if run.results]
     text = (
         '<p class="note">Every point is the latent mean of an image. Move over the plane, or focus it and use the '
@@ -129,7 +129,7 @@ def _explorer(runs):
     return Section("explorer", "Explorer", f'{text}<div class="beside">{parts}</div>' if shown else "")
 
 
-def _traversals(runs):
+def _traversals(runs: Sequence[Run]) -> Section:
     parts = []
     for run in runs:
         extent = run.results.get("extent", 0)
@@ -145,7 +145,7 @@ def _traversals(runs):
     return Section("traversals", "Traversals", f'<div class="beside">{"".join(parts)}</div>' if parts else "")
 
 
-def _reconstructions(runs):
+def _reconstructions(runs: Sequence[Run]) -> Section:
     parts = []
     for run in runs:
         pairs = "".join(
@@ -159,7 +159,7 @@ def _reconstructions(runs):
     return Section("reconstructions", "Reconstructions", body)
 
 
-def _latents(runs):
+def _latents(runs: Sequence[Run]) -> Section:
     parts = []
     for run in runs:
         variances = run.results.get("variances", [])
@@ -180,7 +180,7 @@ def _latents(runs):
     return Section("latents", "Active units", f'<div class="beside">{"".join(parts)}</div>' if parts else "")
 
 
-def _time(runs):
+def _time(runs: Sequence[Run]) -> Section:
     parts = []
     for run in runs:
         seconds: dict[str, float] = {}
@@ -203,13 +203,13 @@ def _time(runs):
     return Section("time", "Where the time went", f'<div class="beside">{"".join(parts)}</div>' if parts else "")
 
 
-def _configuration(runs):
+def _configuration(runs: Sequence[Run]) -> Section:
     names = list(dict.fromkeys(name for run in runs for name in run.options))
     rows = [(name, [run.options.get(name, "–") for run in runs]) for name in names]
     return Section("configuration", "Configuration", _table(runs, rows, code=True))
 
 
-def _machine(runs):
+def _machine(runs: Sequence[Run]) -> Section:
     machines = [run.sessions[-1].get("machine", {}) if run.sessions else {} for run in runs]
     names = list(dict.fromkeys(name for machine in machines for name in machine))
     rows = [(name, [str(machine.get(name, "–")) for machine in machines]) for name in names]
@@ -217,7 +217,7 @@ def _machine(runs):
     return Section("machine", "Machine", _table(runs, rows) if rows else unknown)
 
 
-def _commands(runs):
+def _commands(runs: Sequence[Run]) -> Section:
     parts = [
         f"<div>{_title(runs, run)}<pre><code>{escape(chr(10).join(run.commands))}</code></pre></div>"
         for run in runs
@@ -232,7 +232,7 @@ SECTIONS: tuple[Callable[[Sequence[Run]], Section], ...] = (
 )
 
 
-def _table(runs, rows, code=False):
+def _table(runs: Sequence[Run], rows: Sequence[tuple[str, list[str]]], code: bool = False) -> str:
     """A row for each fact, a column for each run; where runs differ, the row is marked."""
     head = "".join(f"<th>{escape(run.name)}" for run in runs)
     head = f"<thead><tr><th>{head}</thead>" if len(runs) > 1 else ""
@@ -245,34 +245,34 @@ def _table(runs, rows, code=False):
     return f'<div class="scroll"><table>{head}<tbody>{body}</tbody></table></div>'
 
 
-def _heading(runs):
+def _heading(runs: Sequence[Run]) -> str:
     coloured = [f'<span style="color:var(--run{i})">{escape(run.name)}</span>' for i, run in enumerate(runs)]
     return " against ".join(coloured) if len(runs) > 1 else escape(runs[0].name)
 
 
-def _title(runs, run):
+def _title(runs: Sequence[Run], run: Run) -> str:
     if len(runs) == 1:
         return ""
     return f'<h3 style="color:var(--run{runs.index(run)})">{escape(run.name)}</h3>'
 
 
-def _final(run):
+def _final(run: Run) -> float:
     last = np.asarray(run.losses[-LAST:], dtype=np.float64)
     last = last[np.isfinite(last)]
     return -float(last.mean()) / run.batch_size if len(last) else math.nan
 
 
-def _nats(value):
+def _nats(value: float) -> str:
     return f"{value:,.2f} nats" if math.isfinite(value) else "–"
 
 
-def _speed(run):
+def _speed(run: Run) -> str:
     steps = sum(session["steps"][1] - session["steps"][0] for session in run.sessions if "steps" in session)
     seconds = sum(session.get("seconds", {}).get("training", 0.0) for session in run.sessions)
     return f"{steps / seconds:,.1f}" if seconds else "–"
 
 
-def _data(runs):
+def _data(runs: Sequence[Run]) -> str:
     """The JSON value that the scripts read."""
     shown = [
         {
@@ -291,10 +291,10 @@ def _data(runs):
     return json.dumps({"runs": shown}, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
-def _curve(losses, batch_size):
+def _curve(losses: Sequence[float], batch_size: int) -> list[list[float | None]]:
     """[step, ELBO per image] of every step, or of a long run the means over equal numbers of steps."""
     elbo = -np.asarray(losses, dtype=np.float64) / batch_size
-    points = []
+    points: list[list[float | None]] = []
     for steps in np.array_split(np.arange(len(elbo)), min(len(elbo), BUCKETS) or 1):
         known = steps[np.isfinite(elbo[steps])]
         if len(known):
@@ -302,9 +302,9 @@ def _curve(losses, batch_size):
     return points
 
 
-def _number(value):
+def _number(value: float) -> float | None:
     return float(f"{value:.6g}") if math.isfinite(value) else None
 
 
-def _asset(name):
+def _asset(name: str) -> str:
     return (ASSETS / name).read_text(encoding="utf-8")

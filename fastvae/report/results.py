@@ -104,7 +104,7 @@ def _traversals(decode: Any, traversed: list[int], n_latent: int, extent: float,
 
 def _planes(decode: Any, axes: list[int], n_latent: int, extent: float, room: int) -> list[dict[str, Any]]:
     """For each pair of axes a square of decoded images, row by row from the top; for one latent a single row."""
-    pairs = list(itertools.combinations(axes, 2)) or [(axes[0], None)]
+    pairs: list[tuple[int, int | None]] = [*itertools.combinations(axes, 2)] or [(axes[0], None)]
     side, size = _side(decode(np.zeros((1, n_latent), dtype=np.float32)).size, room // len(pairs), len(axes) > 1)
     values = np.linspace(-extent, extent, side, dtype=np.float32)
     planes = []
