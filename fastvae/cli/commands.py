@@ -208,7 +208,7 @@ def _shown(
     return reporting.Run(
         name=folder.resolve().name,
         options=reports.given(run),
-        results=reporting.results_of(vae, held.images, held.labels, room),
+        results=reporting.results_of(vae, held.images, held.labels, _names(run), room),
         batch_size=run.batch_size,
         losses=history.read(folder / history.HISTORY),
         held_out=history.read_held_out(folder / history.HISTORY),
@@ -216,6 +216,14 @@ def _shown(
         images=f"The first {which} images",
         commands=reports.commands_of(folder, run, past[-1] if past else {}),
     )
+
+
+def _names(run: TrainOptions) -> list[str] | None:
+    """The names of the classes; what cannot be read has none, for they are no more than a help."""
+    try:
+        return datasets.class_names(run.data)
+    except DataError:
+        return None
 
 
 def write_report(shown: Sequence[reporting.Run], path: pathlib.Path) -> None:

@@ -42,7 +42,18 @@ from fastvae.datasets.validation import as_images, as_labels
 from fastvae.errors import DataError
 from fastvae.files import check_regular
 
-__all__ = ["MNIST_NAMES", "NAMES", "NPZ_KEYS", "SPLITS", "as_images", "binarized", "held_out", "holds", "load"]
+__all__ = [
+    "MNIST_NAMES",
+    "NAMES",
+    "NPZ_KEYS",
+    "SPLITS",
+    "as_images",
+    "binarized",
+    "class_names",
+    "held_out",
+    "holds",
+    "load",
+]
 
 NAMES = ("fashion-mnist-sample", "fashion-mnist", "fashion-mnist-full")
 SPLITS = ("train", "test")
@@ -61,6 +72,10 @@ NPZ_KEYS = {
     ("test", "labels"): ("y_test", "test_labels"),
 }
 _SAMPLE = os.path.join(os.path.dirname(__file__), "data")
+_FASHION = (
+    *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+)
 _DEBIAN = "/usr/share/datasets/fashion-mnist"
 _INSTALL = "apt-get install dataset-fashion-mnist"
 _KINDS = "a directory in MNIST's naming or of images, an IDX file (also .gz), a .npy, a .npz or an HDF5 file"
@@ -228,6 +243,39 @@ def held_out(
     return images, found, split
 
 
+@kinds.checked(name_or_path=SOURCE)
+def class_names(name_or_path: str | os.PathLike[str]) -> list[str] | None:
+    """The names of the classes that the labels of a data set count, where it has names: those of folders are theirs.
+
+    Parameters
+    ----------
+    name_or_path : str or pathlib.Path
+        As for `load`.
+
+    Returns
+    -------
+    list of str or None
+        The name of label i at position i.
+
+    Raises
+    ------
+    DataError
+        As `load`, for a name or path that does not exist.
+
+    Examples
+    --------
+    >>> class_names("fashion-mnist-sample")[9]
+    'Ankle boot'
+    """
+    path = _path(name_or_path)
+    if isinstance(name_or_path, str) and name_or_path in NAMES:
+        return list(_FASHION)
+    if not os.path.isdir(path) or _mnist_parts(path):
+        return None
+    folder = _splits(path).get("test", path)
+    return folders.listing(folder).classes if folders.holds_images(folder) else None
+
+
 def _parts(name_or_path: str | os.PathLike[str], split: str, labels: bool) -> tuple[str, Parts, Places]:
     """Check `load`'s arguments and find what there is to read.
 
@@ -303,17 +351,20 @@ def _mnist_parts(path: str) -> Parts:
 
 def _folder_parts(path: str) -> Parts:
     """The parts of a directory of images, of a folder for each class, or of the folders train and test."""
-    splits = {name.lower(): os.path.join(path, name) for name in folders.visible(path) if name.lower() in SPLITS}
-    if not {*splits} == {*SPLITS}:
-        splits = {"train": path}
     parts: Parts = {}
-    for split, folder in splits.items():
+    for split, folder in _splits(path).items():
         if folders.holds_images(folder):
             parts[split, "images"] = functools.partial(_read_folder, folder)
             labels = folders.listing(folder).labels
             if labels is not None:
                 parts[split, "labels"] = functools.partial(_pair, labels, repr(folder))
     return parts
+
+
+def _splits(path: str) -> dict[str, str]:
+    """The folders of a directory's splits; all of it is for training unless it has one for each."""
+    found = {name.lower(): os.path.join(path, name) for name in folders.visible(path) if name.lower() in SPLITS}
+    return found if {*found} == {*SPLITS} else {"train": path}
 
 
 def _pair(array: np.ndarray, source: str) -> tuple[np.ndarray, str]:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -38,9 +39,16 @@ SIDES = (5, 33)  # images along a side of a grid, fewest and most
     vae=kinds.having("encode_mean", "decode_mean"),
     images=kinds.anything,
     labels=kinds.anything,
+    names=kinds.optional(kinds.sequence(kinds.text, "names, one for each label")),
     room=kinds.integer(10_000),
 )
-def results_of(vae: Any, images: np.ndarray, labels: np.ndarray | None = None, room: int = ROOM) -> dict[str, Any]:
+def results_of(
+    vae: Any,
+    images: np.ndarray,
+    labels: np.ndarray | None = None,
+    names: Sequence[str] | None = None,
+    room: int = ROOM,
+) -> dict[str, Any]:
     """What a page shows of a trained model.
 
     Parameters
@@ -50,6 +58,8 @@ def results_of(vae: Any, images: np.ndarray, labels: np.ndarray | None = None, r
         Float (N, C, H, W) in [0, 1], which were not trained on.
     labels : numpy.ndarray, optional
         Int (N,).
+    names : sequence of str, optional
+        Of the labels, name i that of label i.
     room : int
         Bytes that the pixels of all pictures may take, before they are compressed.
 
@@ -78,6 +88,7 @@ def results_of(vae: Any, images: np.ndarray, labels: np.ndarray | None = None, r
         "axes": axes,
         "means": np.round(means[:POINTS][:, axes], 3).T.tolist(),
         "labels": None if labels is None else [int(label) for label in labels[:POINTS]],
+        "names": names,
         "reconstructions": _pairs(shown, decoded, room // 7),
         "traversals": _traversals(vae.decode_mean, traversed, n_latent, extent, room // 7),
     }

@@ -22,7 +22,7 @@ def run_of(model, name="first", labels=None, room=ROOM, **options):
     return Run(
         name=name,
         options={"--seed": "1", "--data": "</script><b>", **options},
-        results=results_of(model, model.images(), labels, room),
+        results=results_of(model, model.images(), labels, ["zero", "one"], room),
         batch_size=2,
         losses=[*losses[:-1], float("nan")],
         held_out=[(100, -400.0), (200, -90.0), (300, float("nan")), (400, -60.0)],
@@ -90,7 +90,7 @@ def test_the_arrow_keys_move_it(open_page, file):
 def test_a_class_can_be_shown_alone(open_page, file):
     tab = open_page(file)
     buttons = tab.page.locator(".legend button")
-    assert buttons.all_inner_texts() == [str(label) for label in range(12)]
+    assert buttons.all_inner_texts() == ["zero", "one", *(str(label) for label in range(2, 12))]
     shapes = buttons.locator("path").evaluate_all(
         "paths => paths.map(p => p.getAttribute('d') + p.getAttribute('fill'))"
     )
@@ -101,6 +101,15 @@ def test_a_class_can_be_shown_alone(open_page, file):
     assert buttons.nth(3).get_attribute("aria-pressed") == "true" and alone != everything
     buttons.nth(3).press("Enter")
     assert tab.picture(".plane") == everything
+
+
+def test_decoded_images_can_be_shown_behind_the_points(open_page, file):
+    tab = open_page(file)
+    without = tab.picture(".plane")
+    tab.page.get_by_label("decoded images behind the points").check()
+    assert tab.picture(".plane") != without and tab.said == []
+    tab.page.get_by_label("decoded images behind the points").uncheck()
+    assert tab.picture(".plane") == without
 
 
 def test_curves_are_zoomed_by_dragging_and_by_keys(open_page, file):

@@ -38,8 +38,9 @@ class Explorer {
   }
 
   legend() {
+    const named = label => this.names && this.names[label] || String(label);
     const button = (label, i) => element("button", {
-      type: "button", "aria-pressed": "false", title: `show only images of class ${label}`,
+      type: "button", "aria-pressed": "false", title: `show only images of class ${named(label)}`,
       onclick: event => {
         const on = this.focus !== i;
         for (const other of event.currentTarget.parentNode.children) other.setAttribute("aria-pressed", "false");
@@ -47,7 +48,7 @@ class Explorer {
         this.focus = on ? i : null;
         this.draw();
       },
-    }, marker(i), String(label));
+    }, marker(i), named(label));
     return element("div", { class: "legend", role: "group", "aria-label": "classes" }, ...this.classes.map(button));
   }
 
@@ -155,13 +156,16 @@ class Explorer {
     context.stroke();
   }
 
-  // The sheet's outermost images are centred on the edges of the plane.
+  // As many of the sheet's images as can be recognised, each where it was decoded.
   drawTiles(context, size) {
-    const { columns, rows, image } = this.shown;
-    const cut = [image.naturalWidth / columns / 2, rows > 1 ? image.naturalHeight / rows / 2 : 0];
-    context.imageSmoothingEnabled = false;
-    context.drawImage(image, cut[0], cut[1], image.naturalWidth - 2 * cut[0], image.naturalHeight - 2 * cut[1],
-      0, 0, size, size);
+    const { columns, rows, image, tile: [, height, width] } = this.shown;
+    const count = Math.min(columns, Math.max(5, Math.floor(this.plane.clientWidth / 44))), cell = size / count;
+    for (let i = 0; i < count; i++) {
+      for (let j = 0; j < count; j++) {
+        const place = (k, of) => Math.round((k + 0.5) / count * (of - 1)), row = rows > 1 ? place(i, rows) : 0;
+        context.drawImage(image, place(j, columns) * width, row * height, width, height, j * cell, i * cell, cell, cell);
+      }
+    }
   }
 
   drawAxes(context, size, x, y) {
