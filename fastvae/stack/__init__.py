@@ -13,6 +13,7 @@ from fastvae import backends, kinds, profiles
 from fastvae.devices import forks
 from fastvae.devices.threads import MOST, limit, requested
 from fastvae.errors import ProfileError, StackError
+from fastvae.messages import say
 from fastvae.stack import _compile_folder, _deferred, _gone, _legacy, _mpi
 
 
@@ -82,7 +83,7 @@ def start(profile: str | None = None, threads: int | None = None) -> profiles.Pr
     limit(request.count, active.blas_path, active.backend)
     forks.survive()
     if active.reason:
-        print(f"fastvae: {active.reason}", file=sys.stderr)
+        say(f"fastvae: {active.reason}")
     return active
 
 

@@ -52,6 +52,7 @@ def fit(
     bad_steps: str = RunOptions.bad_steps,
     fetch_every: int | None = RunOptions.fetch_every,
     history: str | os.PathLike | None = RunOptions.history,
+    log_dir: str | os.PathLike | None = RunOptions.log_dir,
     checkpoint: str | os.PathLike | None = RunOptions.checkpoint,
     checkpoint_every: int = RunOptions.checkpoint_every,
     resume: bool = RunOptions.resume,
@@ -117,6 +118,9 @@ def fit(
         step that it belongs to.
     history : path-like, optional
         A CSV file that gets every loss during the run; by default `history.csv` in the folder of the checkpoints.
+    log_dir : path-like, optional
+        A folder for event files, which TensorBoard shows (`pip install 'fastvae[tensorboard]'`): the loss of every
+        step, as ELBO per image where `batch_size` is known, and the held-out ELBO.
     checkpoint : path-like, optional
         A folder for the last three checkpoints: before the first step, every `checkpoint_every` steps, and at the end.
     checkpoint_every : int

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from typing import Any, Callable, NamedTuple
 
 import theano
@@ -13,6 +12,7 @@ from fastvae import compilation, elbo, profiles
 from fastvae.checkpoint import Checkpoints
 from fastvae.devices import threads
 from fastvae.errors import ConfigurationError
+from fastvae.messages import say
 from fastvae.minibatch.pipelines import refuse_fixed_batch
 from fastvae.nn import dropout, running_statistics
 from fastvae.run_options import RunOptions
@@ -109,10 +109,9 @@ def _said_and_explained(model, progressbar, fetch_every):
     with contextlib.ExitStack() as stack:
         if progressbar:
             fetches = f"; the loss is fetched every {fetch_every} steps" if fetch_every > 1 else ""
-            print(
+            say(
                 f"compiling the step (slow the first time); profile: {profiles.active().name}; {threads.describe()}"
-                f"{fetches}",
-                file=sys.stderr,
+                f"{fetches}"
             )
         stack.enter_context(compilation.preparing())
         stack.enter_context(elbo.precision.explained(model))

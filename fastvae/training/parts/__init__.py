@@ -6,6 +6,7 @@
     held_out        the held-out ELBO
     best            the parameters of the best held-out ELBO
     history         the CSV file
+    tensorboard     event files for TensorBoard
     progress        the line on the standard error
     callbacks       PyMC3's callbacks
     checkpoints     checkpoints
@@ -33,6 +34,7 @@ from fastvae.training.parts.held_out import HeldOut
 from fastvae.training.parts.history import History
 from fastvae.training.parts.patience import Patience
 from fastvae.training.parts.progress import Progress
+from fastvae.training.parts.tensorboard import TensorBoard
 from fastvae.training.parts.time_limit import TimeLimit
 
 __all__ = ["Part", "Step", "TimeLimit", "assemble"]
@@ -82,6 +84,7 @@ def assemble(
         held_out,
         best,
         None if options.history is None else History(options.history, options.batch_size, held_out),
+        None if options.log_dir is None else TensorBoard(options.log_dir, options.batch_size),
         Progress(options.batch_size) if options.progressbar else None,
         Callbacks(options.callbacks or ()),
         *(options.parts or ()),
