@@ -9,7 +9,7 @@ from typing import Any, Sequence
 
 import numpy as np
 
-from fastvae import atomic, checkpoint, datasets, evaluation, models, plots, profiles
+from fastvae import atomic, checkpoint, datasets, evaluation, models, profiles
 from fastvae.cli import run_folder
 from fastvae.cli.options import TrainOptions
 from fastvae.errors import CheckpointError, ConfigurationError, DataError
@@ -98,6 +98,8 @@ def plot(folder: pathlib.Path) -> None:
 
 def draw(folder: pathlib.Path, vae: models.VAE, run: TrainOptions, hist: Sequence[float]) -> None:
     """Write the pictures of a run: loss curve, latent grid, latent means, reconstructions, model graph."""
+    from fastvae import plots  # with matplotlib, which no step needs
+
     images, labels, _ = _held_out(run, vae)
     means = vae.encode_mean(images)
     shown = images[:SHOWN]
