@@ -10,6 +10,7 @@ where g++ would have written it. Theano's cache and its lock work as before, and
     drafts          folders for what compilers write
     together        several modules in one run of the compiler
     processor       which instructions it may use
+    lookup          which compiled module a node has
 
 Examples
 --------
@@ -42,7 +43,7 @@ from theano.gof.vm import VM_Linker
 from theano.scalar import Scalar
 
 # Relative imports: bench/'s stock programs load this package without fastvae.
-from . import carried, processor, together
+from . import carried, lookup, processor, together
 from .drafts import drafts
 
 SMALL = 100  # elements of a constant that numpy may compute
@@ -62,6 +63,7 @@ def install(workers: int) -> None:
     """
     fold_constants_in_python()
     processor.install()
+    lookup.install()
     carried.install()
     compile_side_by_side(workers)
 

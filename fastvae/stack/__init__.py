@@ -13,7 +13,7 @@ from fastvae import backends, kinds, profiles
 from fastvae.devices import forks
 from fastvae.devices.threads import MOST, limit, requested
 from fastvae.errors import ProfileError, StackError
-from fastvae.stack import _compile_folder, _deferred, _gone, _legacy, _mpi, _setuptools
+from fastvae.stack import _any_processor, _compile_folder, _deferred, _gone, _legacy, _mpi, _setuptools
 
 
 @kinds.checked(profile=kinds.optional(kinds.text), threads=kinds.optional(kinds.integer(1, MOST)))
@@ -61,6 +61,7 @@ def start(profile: str | None = None, threads: int | None = None) -> profiles.Pr
         )
     active = profiles.resolve(profile)
     _gone.before_theano(of_scipy_signal=False)
+    _any_processor.install()
     base = active.settings.get("base_compiledir", ("~/.theano",))[0]
     compiledir = active.settings.get("compiledir", (None,))[0]
     _compile_folder.check_owner(base, compiledir)
