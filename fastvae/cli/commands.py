@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Sequence
 
 import numpy as np
 
-from fastvae import atomic, checkpoint, datasets, evaluation, models, plots, profiles
+from fastvae import atomic, checkpoint, datasets, evaluation, models, profiles
 from fastvae import report as reporting
 from fastvae.cli import reports, run_folder
 from fastvae.cli.options import TrainOptions
@@ -239,6 +239,8 @@ def write_report(shown: Sequence[reporting.Run], path: pathlib.Path) -> None:
 
 def draw(folder: pathlib.Path, vae: models.VAE, run: TrainOptions, hist: Sequence[float], held: Held) -> None:
     """Write the pictures of a run: loss curve, latent grid, latent means, reconstructions, model graph."""
+    from fastvae import plots  # with matplotlib, which no step needs
+
     means = vae.encode_mean(held.images)
     shown = held.images[:SHOWN]
     figures = {

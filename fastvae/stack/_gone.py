@@ -231,6 +231,7 @@ def _major_and_minor(distribution):
     return tuple(map(int, importlib.metadata.version(distribution).split(".")[:2]))
 
 
+OF_SCIPY_SIGNAL = (scipy_private_names, scipy_gaussian)
 BEFORE_THEANO = (
     numpy_asscalar,
     inspect_getargspec,
@@ -247,9 +248,27 @@ BEFORE_THEANO = (
 )
 
 
-def before_theano() -> list[str]:
-    """Make every repair that must be in place before theano and pymc3 are imported; return their names."""
-    return [repair.__name__ for repair in BEFORE_THEANO if repair()]
+def before_theano(of_scipy_signal: bool = True) -> list[str]:
+    """Make every repair that must be in place before theano and pymc3 are imported; return their names.
+
+    Parameters
+    ----------
+    of_scipy_signal : bool
+        Whether those of `scipy.signal` are made now, which imports it; else they are made when somebody imports it.
+    """
+    later = () if of_scipy_signal or "scipy.signal" in sys.modules else OF_SCIPY_SIGNAL
+    if later:
+        _as_it_is_imported("scipy.signal", _with_repairs(later))
+    return [repair.__name__ for repair in BEFORE_THEANO if repair not in later and repair()]
+
+
+def _with_repairs(repairs):
+    def repaired(execute, module):
+        execute(module)
+        for repair in repairs:
+            repair()
+
+    return repaired
 
 
 def wide_python_integers() -> bool:
