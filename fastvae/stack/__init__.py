@@ -10,7 +10,7 @@ import os
 import sys
 
 from fastvae import backends, kinds, profiles
-from fastvae.devices import forks
+from fastvae.devices import forks, instructions
 from fastvae.devices.threads import MOST, limit, requested
 from fastvae.errors import ProfileError, StackError
 from fastvae.stack import _compile_folder, _deferred, _gone, _legacy, _mpi
@@ -60,7 +60,8 @@ def start(profile: str | None = None, threads: int | None = None) -> profiles.Pr
             "before `import theano` and `import pymc3` (in a notebook: restart the kernel first)"
         )
     active = profiles.resolve(profile)
-    _gone.before_theano()
+    with instructions.limit_openblas(active.isa):  # numpy loads it
+        _gone.before_theano()
     base = active.settings.get("base_compiledir", ("~/.theano",))[0]
     compiledir = active.settings.get("compiledir", (None,))[0]
     _compile_folder.check_owner(base, compiledir)
