@@ -58,6 +58,9 @@ REQUIREMENTS = {
 }
 
 
+STOCK = "stock"  # PyMC3, of this environment
+
+
 class Peer(NamedTuple):
     """A program of `bench/peers/`: its row's name, its environment, its variant and the models that it has."""
 
@@ -135,7 +138,8 @@ def measure(work: str, pythons: dict, args: argparse.Namespace) -> tuple[dict, s
     with tempfile.TemporaryDirectory() as folder, closing([]) as workers:
         path = pathlib.Path(folder, "problem.npz")
         environ = write_problem(path, work, args.quick)
-        workers += theano_workers(path, program(work), program(work), args.threads, environ)
+        stock = STOCK in args.peers
+        workers += theano_workers(path, program(work), program(work), args.threads, environ, stock=stock)
         for peer in PEERS:
             if work not in peer.works or peer.environment not in args.peers:
                 continue
@@ -209,7 +213,7 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="toy models, 2 rounds of half a second")
     parser.add_argument("--works", nargs="+", choices=WORKS, default=list(WORKS), help="which models")
-    parser.add_argument("--peers", nargs="+", choices=REQUIREMENTS, default=list(REQUIREMENTS), help="which peers")
+    parser.add_argument("--peers", nargs="+", choices=(STOCK, *REQUIREMENTS), default=[STOCK, *REQUIREMENTS])
     parser.add_argument("--isa", choices=limits.LIMITS, default="native", help="limit of every program's instructions")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=6, help="blocks of each program")
@@ -230,7 +234,7 @@ def main(argv: list[str] | None = None) -> None:
     heading = f"{datetime.date.today()}, {machine()}, {args.threads} threads{', toy size' * args.quick}"
     heading += f", all limited to {args.isa}" * (args.isa != "native")
     given, pythons = dict(args.python), {}
-    for name in args.peers:
+    for name in [name for name in REQUIREMENTS if name in args.peers]:
         try:
             pythons[name] = environment(name, given)
         except Missing as missing:

@@ -220,11 +220,12 @@ def theano_workers(
     environ: dict[str, str],
     profile: str | None = None,
     how: tuple[str, ...] = BESIDE,
+    stock: bool = True,
 ) -> list[Worker]:
     """fastvae in one of its ways, then stock's program with 1 thread and with `threads`, the better of which counts."""
     ours = {"OMP_NUM_THREADS": str(threads), **({"FASTVAE_PROFILE": profile} if profile else {})}
     workers = [Worker(f"fastvae, {count(threads)}", "bench.fastvae_worker", (path, way), ours, how=how)]
-    for n in sorted({1, threads}):
+    for n in sorted({1, threads}) if stock else ():
         name, theirs = f"stock PyMC3, {count(n)}", {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": str(n)}
         workers.append(Worker(name, "bench.stock", (path, program), {**environ, **theirs}))
     return workers

@@ -243,7 +243,7 @@ ARGUMENTS = {
     ),
     "threads of text": (["train"], {"OMP_NUM_THREADS": "all"}, "OMP_NUM_THREADS='all' is not a number of threads"),
     "unknown profile": (["train", "--profile", "cup"], {}, "'cup' is unknown .did you mean 'cpu'"),
-    "empty part of a profile": (["train", "--profile", "cpu:"], {}, "'' is unknown; admissible are auto, cpu"),
+    "empty part of a profile": (["train", "--profile", "cpu:"], {}, "'' is unknown; admissible are auto, avx2, cpu"),
     "two devices": (["train", "--profile", "cpu:opencl"], {}, "names 2 devices"),
     "profile to show": (["profiles", "show", "gpu"], {}, "profile 'gpu': 'gpu' is unknown"),
     "no cuda": (["train"], {"FASTVAE_PROFILE": "cuda"}, "profile 'cuda' is not available .*CUDA driver: .*install"),
