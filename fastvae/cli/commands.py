@@ -167,4 +167,4 @@ def _describe(run: TrainOptions, images: np.ndarray, vae: models.VAE) -> None:
     print(f"model: {type(vae).__name__}, {vae.n_latent} latent dimensions, {parameters:,} parameters")
     profile = profiles.active()
     if profile is not None:
-        print(f"profile: {profile.name}; BLAS: {profile.blas}; {profile.instructions}", flush=True)
+        print(f"profile: {profile.name}; BLAS: {profile.blas}; vector instructions: {profile.instructions}", flush=True)

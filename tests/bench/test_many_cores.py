@@ -8,7 +8,9 @@ from bench import many_cores
 from bench.many_cores import Node, Region
 
 THREADS = 16
-LARGE = 4e6  # bytes: some hundred microseconds of one thread
+SHARED = 1e6  # bytes that an Op is not left alone with
+UNEVEN = 2.5  # times the even share; one thread alone would have 16, and a machine that is busy adds a little
+LARGE = 1e7  # bytes of which each thread's share takes long enough to be compared
 CODE = """
 import json
 from bench import many_cores
@@ -31,8 +33,8 @@ def test_no_large_op_is_left_to_one_thread_and_none_is_shared_unevenly(python, t
     assert done.returncode == 0, done.stderr
     for model, nodes in json.loads(done.stdout.splitlines()[-1]).items():
         nodes = [Node(*rest, tuple(Region(*region) for region in regions)) for *rest, regions in nodes]
-        large = [node for node in nodes if node.bytes > LARGE]
-        assert len(large) > (30 if model == "conv" else -1)
-        assert {node.name: node.busy for node in large if node.busy < THREADS} == {}
-        assert {node.name: node.imbalance(THREADS) for node in large if node.imbalance(THREADS) > 2} == {}
-        assert sum(node.serial for node in large) < 0.1 * sum(node.work for node in large)
+        shared, large = ([node for node in nodes if node.bytes > least] for least in (SHARED, LARGE))
+        assert len(shared) >= (36 if model == "conv" else 2) and len(large) >= (34 if model == "conv" else 0)
+        assert {node.name: node.busy for node in shared if node.busy < THREADS} == {}
+        assert {node.name: node.imbalance(THREADS) for node in large if node.imbalance(THREADS) > UNEVEN} == {}
+        assert sum(node.serial for node in large) <= 0.1 * sum(node.work for node in large)

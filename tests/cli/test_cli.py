@@ -33,6 +33,9 @@ def images(tmp_path):
     return path
 
 
+VECTORS = "; vector instructions: AVX"  # and which
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["profiles"], ["profiles", "show", "cuda"], ["train", "--seed"]])
 def test_answers_without_the_stack_come_at_once(cli, arguments):
     cli(*arguments)  # Python's own compilation of the modules
@@ -45,7 +48,7 @@ def test_train_evaluate_plot_and_a_run_in_parts_is_the_run_in_one_go(cli, images
     out = tmp_path / "run"
     done = cli("train", "--data", images, *NORMALISED, "--out", out, FASTVAE_PROFILE="cpu")
     assert done.returncode == 0, done.stderr
-    for said in ("20 images of 1x6x6", "MLPVAE", "profile: cpu; BLAS: OpenBLAS", "run written to"):
+    for said in ("20 images of 1x6x6", "MLPVAE", "profile: cpu; BLAS: OpenBLAS", VECTORS, "run written to"):
         assert said in done.stdout
     assert "threads: " in done.stderr and "5/5" in done.stderr and "ELBO/image" in done.stderr
 

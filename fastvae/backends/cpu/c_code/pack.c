@@ -27,8 +27,8 @@ FV_INLINE void transpose_block(float *to, npy_intp to_row, const float *from, np
     vector row[WIDTH];
 #pragma GCC unroll 16
     for (int i = 0; i < WIDTH; i++) row[i] = *(const vector *)(from + i * from_row);
-#pragma GCC unroll 4
-    for (int size = WIDTH / 2; size > 0; size /= 2) exchange(row, size);
+    if (WIDTH == 16) exchange(row, 8); /* spelled out, for a loop's shuffles would not be known in time */
+    exchange(row, 4), exchange(row, 2), exchange(row, 1);
 #pragma GCC unroll 16
     for (int i = 0; i < WIDTH; i++) *(vector *)(to + i * to_row) = row[i];
 }

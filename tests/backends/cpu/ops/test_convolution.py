@@ -129,6 +129,38 @@ def test_winograd(close, capfd, monkeypatch, case, activation, seed):
         close(sums, summed.astype("float64").sum((0, 1, 2)))
 
 
+@WINOGRAD_SWEEP
+@given(
+    st.tuples(*[st.sampled_from([32, 48, 80])] * 2),
+    st.tuples(st.integers(1, 5), st.integers(1, 7), st.integers(1, 9)),
+    st.sampled_from(list(ALL)),
+    st.sampled_from(sorted(LAYOUTS)),
+    st.integers(0, 99),
+)
+def test_pointwise(close, capfd, monkeypatch, channels, pixels, activation, layout, seed):
+    """1x1 kernels over any number of pixels, whose last few are no whole panel."""
+    monkeypatch.setenv("ONEDNN_VERBOSE", "1")
+    rng, arrange, (c, o) = np.random.default_rng(seed), LAYOUTS[layout], channels
+    x, g, w = drawn(rng, *pixels, c), drawn(rng, *pixels, o) + np.float32(0.5), drawn(rng, o, c, 1, 1)
+    b, d = drawn(rng, o), drawn(rng, c)
+
+    def run(abstract_op, *values):
+        capfd.readouterr()
+        result = compiled(Convolution(abstract_op), *values)
+        assert ("fastvae_pointwise" in capfd.readouterr().out) is HAS_AVX2
+        return result
+
+    matrix = w[:, :, 0, 0].astype("float64")
+    (y,) = run(abstract.Conv(activation), arrange(x), arrange(w), b)
+    close(y, ALL[activation](x @ matrix.T + b))
+    (image,) = run(abstract.ConvTransposed(activation), arrange(g), arrange(w), d)
+    close(image, ALL[activation](g @ matrix + d))
+    for name, summed in (("top", g), ("image", x)):
+        dw, sums = run(abstract.ConvWeightsGradient(name), arrange(x), arrange(g), np.empty(w.shape, "float32"))
+        close(dw[:, :, 0, 0], np.einsum("nhwo,nhwc->oc", g.astype("float64"), x))
+        close(sums, summed.astype("float64").sum((0, 1, 2)))
+
+
 @st.composite
 def narrow_convolutions(draw):
     """Sizes that the kernel for images of few channels takes: some taps and pixels are in the border alone."""
