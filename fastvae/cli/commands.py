@@ -13,13 +13,16 @@ from fastvae import atomic, checkpoint, datasets, evaluation, models, plots, pro
 from fastvae.cli import run_folder
 from fastvae.cli.options import TrainOptions
 from fastvae.errors import CheckpointError, ConfigurationError, DataError
+from fastvae.parallel import ALONE, Ranks
 from fastvae.training import history
 
 MODELS = {"conv": models.ConvVAE, "mlp": models.MLPVAE}
 SHOWN = 10  # images in the picture of reconstructions
 
 
-def train(folder: pathlib.Path, images: np.ndarray, run: TrainOptions, resume: bool = False) -> int:
+def train(
+    folder: pathlib.Path, images: np.ndarray, run: TrainOptions, resume: bool = False, ranks: Ranks = ALONE
+) -> int:
     """Train a model, and write what came out into the run's folder, whatever ends the training.
 
     Parameters
@@ -30,34 +33,39 @@ def train(folder: pathlib.Path, images: np.ndarray, run: TrainOptions, resume: b
     run : fastvae.cli.options.TrainOptions
     resume : bool
         Whether to go on from the folder's newest checkpoint.
+    ranks : fastvae.parallel.Ranks
+        Those that train together; only the first writes.
 
     Returns
     -------
     int
         Exit status: 0, or 128 + the number of the signal that ended the training.
     """
-    if resume:
+    if resume and ranks.is_first:
         _reconfigure(folder, run)
     vae = MODELS[run.model](image_shape=images.shape[1:], **run.for_model())
-    _describe(run, images, vae)
+    if ranks.is_first:
+        _describe(run, images, vae)
     try:
         approx = vae.fit(images, checkpoint=folder, resume=resume, **run.for_fit())
     except CheckpointError as error:
-        if error.step:  # the network is a third of a checkpoint and may still find room
+        if error.step and ranks.is_first:  # the network is a third of a checkpoint and may still find room
             vae.save(folder / run_folder.NETWORK)
             print(f"the network after step {error.step:,} is in {folder / run_folder.NETWORK}", file=sys.stderr)
         raise
-    vae.save(folder / run_folder.NETWORK)
-    if approx.ended_by in signal.Signals.__members__:
-        print(
-            f"fastvae: {approx.ended_by} after {len(approx.hist):,} of {run.iterations:,} iterations; "
-            f"`fastvae train --resume {folder}` goes on, `fastvae plot {folder}` draws the pictures",
-            file=sys.stderr,
-        )
-        return 128 + signal.Signals[approx.ended_by]
-    draw(folder, vae, run, approx.hist)
-    print(f"run written to {folder}")
-    return 0
+    ended_by = signal.Signals.__members__.get(approx.ended_by)
+    if ranks.is_first:
+        vae.save(folder / run_folder.NETWORK)
+        if ended_by is None:
+            draw(folder, vae, run, approx.hist)
+            print(f"run written to {folder}")
+        else:
+            print(
+                f"fastvae: {approx.ended_by} after {len(approx.hist):,} of {run.iterations:,} iterations; "
+                f"`fastvae train --resume {folder}` goes on, `fastvae plot {folder}` draws the pictures",
+                file=sys.stderr,
+            )
+    return 0 if ended_by is None else 128 + ended_by
 
 
 def evaluate(folder: pathlib.Path, n_samples: int) -> None:

@@ -161,6 +161,14 @@ class TrainOptions:
     seed: int = _option(1, seed, SEED, model="seed", fit="seed")
     checkpoint_every: int = _option(RunOptions.checkpoint_every, count, EVERY, fit="checkpoint_every")
 
+    rank_timeout: float = _option(
+        RunOptions.rank_timeout,
+        positive,
+        "seconds after which a rank that the others wait for is named, under mpiexec",
+        fit="rank_timeout",
+        absent=RunOptions.rank_timeout,
+    )
+
     def __post_init__(self) -> None:
         if self.pooling != NONE and self.model != "conv":
             raise ConfigurationError(

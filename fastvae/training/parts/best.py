@@ -55,18 +55,21 @@ class Best(Part):
             return
         self.found = {"step": step, "elbo": elbo, "values": [param.get_value() for param in self.params]}
 
-    def give_back(self) -> None:
+    def give_back(self, said: bool = True) -> None:
         """Give the parameters their best values back, and say so in one line."""
         if self.found is None:
-            print("fastvae: patience is over; no held-out ELBO was a number: the last parameters stay", file=sys.stderr)
+            if said:
+                line = "patience is over; no held-out ELBO was a number: the last parameters stay"
+                print(f"fastvae: {line}", file=sys.stderr)
             return
         for param, value in zip(self.params, self.found["values"]):
             param.set_value(value)
-        print(
-            f"fastvae: patience is over; the parameters are those of step {self.found['step']:,}, which had the best "
-            f"held-out ELBO, {self.found['elbo']:.4g} nats per row",
-            file=sys.stderr,
-        )
+        if said:
+            print(
+                f"fastvae: patience is over; the parameters are those of step {self.found['step']:,}, which had the "
+                f"best held-out ELBO, {self.found['elbo']:.4g} nats per row",
+                file=sys.stderr,
+            )
 
     def state(self) -> dict[str, Any] | None:
         return self.found
