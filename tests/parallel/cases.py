@@ -18,7 +18,6 @@ import fastvae  # isort: skip  (before theano)
 from mpi4py import MPI
 
 from fastvae import checkpoint
-
 from fastvae.checkpoint import run as checkpoint_run
 from fastvae.datasets.rows import HDF5Rows, MappedRows
 from fastvae.errors import FastvaeError
@@ -138,7 +137,7 @@ def resumed():
 def on_other_ranks():
     """Three more steps of a run in epochs, which other groups have begun: the rows that this rank took."""
     vae, read = problem.MODELS["mlp"](), []
-    rows = problem.counted(problem.MappedRows, FOLDER / "images.npy", read)
+    rows = problem.counted(MappedRows, FOLDER / "images.npy", read)
     path = FOLDER / "others"
     done = WORLD.bcast(checkpoint.newest(path)["step"] if path.exists() else 0)
     read.clear()

@@ -11,7 +11,7 @@ import pymc3 as pm
 import theano
 import theano.tensor as tt
 
-from fastvae.datasets.rows import MappedRows, on_disk
+from fastvae.datasets.rows import on_disk
 from fastvae.elbo import vae_model
 
 ROWS, TOTAL, STEPS, LATENT = 48, 8, 50, 2  # images; of them in a step over all ranks
