@@ -221,6 +221,7 @@ class MpiRanks(Ranks):
         with contextlib.suppress(Exception):
             sys.stdout.flush()
             sys.stderr.flush()
+        self._watch.tell_the_end()
         self._comm.Abort(1)
 
     def _uncaught(self, kind: type[BaseException], error: BaseException, trace: Any) -> None:

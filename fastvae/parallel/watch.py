@@ -14,9 +14,10 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-ASKED, ANSWERED = 1, 2  # tags of messages
-EVERY = 1.0  # seconds between two looks
-PATIENCE = 2.0  # seconds for answers, and for an end in order once the launcher is gone
+ASKED, ANSWERED, ENDED = 1, 2, 3  # tags of messages
+EVERY = 0.5  # seconds between two looks
+PATIENCE = 2.0  # seconds for answers
+FAREWELL = 1.0  # seconds for an end in order once the launcher is gone, or asked to end all
 
 
 class Watch:
@@ -63,6 +64,16 @@ class Watch:
         finally:
             self._timeout = None
 
+    def tell_the_end(self) -> None:
+        """Let the other ranks end at once: not every launcher is quick about it."""
+        if self._may_ask:
+            for rank in range(self._comm.size):
+                if rank != self._comm.rank:
+                    self._comm.isend(None, rank, ENDED)
+        leaving = threading.Timer(FAREWELL, _kill)  # if the launcher does not
+        leaving.daemon = True
+        leaving.start()
+
     def close(self) -> None:
         """End the thread."""
         self._closed.set()
@@ -70,18 +81,15 @@ class Watch:
 
     def _run(self) -> None:
         while not self._closed.wait(EVERY if self._timeout is None else min(EVERY, self._timeout / 4)):
-            if os.getppid() != self._parent:
-                self._leave()
+            if os.getppid() != self._parent and not self._closed.wait(FAREWELL):
+                _kill()
             if self._may_ask:
+                if self._comm.Iprobe(self._mpi.ANY_SOURCE, ENDED):
+                    _kill()
                 self._answer()
             since, timeout = self._since, self._timeout
             if None not in (since, timeout) and time.monotonic() - since > timeout:  # type: ignore[operator]
                 self._call(self._count, timeout)
-
-    def _leave(self) -> None:
-        """The launcher is gone: what a signal has not ended by now ends at once."""
-        if not self._closed.wait(PATIENCE - EVERY):
-            os.kill(os.getpid(), signal.SIGKILL)
 
     def _answer(self) -> None:
         status = self._mpi.Status()
@@ -114,6 +122,10 @@ class Watch:
         if min(here) != self._comm.rank:  # that one says it
             time.sleep(PATIENCE)
         self._abort(_verdict(missing if self._may_ask else [], timeout))
+
+
+def _kill() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _verdict(missing: list[str], timeout: float | None) -> str:
