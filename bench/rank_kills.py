@@ -3,15 +3,17 @@
     python bench/rank_kills.py --kills 60
     python bench/rank_kills.py --kills 60 --prefix FOLDER    # with the MPI installed there, such as Open MPI
 
-Every way in turn, at any time: SIGINT, SIGTERM and SIGKILL to a rank and to the launcher, a SIGKILL within the write of
-a checkpoint, SIGSTOP to a rank, an exception, StopIteration and NaN on one rank, and patience. What ends in order has
-to end after the same step on all ranks, with a checkpoint of that step. Whatever happens, no process may be left three
-seconds later (for SIGSTOP: after the time-out), and every checkpoint must be whole. Exit status 1 if not.
+Every way in turn, at any time: SIGINT, SIGTERM and SIGKILL to a rank and to the launcher, SIGINT to a rank that waits
+for its data, SIGKILL within the write of a checkpoint, SIGSTOP to a rank, an exception, StopIteration and NaN on one
+rank, and patience. What ends in order has to end after the same step on all ranks, with a checkpoint of that step.
+Whatever happens, no process may be left three seconds later (for SIGSTOP: after the time-out), and every checkpoint
+must be whole. Exit status 1 if not.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import pathlib
 import random
@@ -33,6 +35,7 @@ SIGNALS = {
     for whom in ("a rank", "the launcher")
     for name in ("SIGINT", "SIGTERM", "SIGKILL")
 }
+SIGNALS["SIGINT to a rank that waits for data"] = ("a rank", signal.SIGINT)
 SIGNALS["SIGKILL within a write"] = ("the first rank", signal.SIGKILL)
 SIGNALS["SIGSTOP to a rank"] = ("a rank", signal.SIGSTOP)
 WITHIN = ("StopIteration", "exception", "NaN", "patience")
@@ -41,6 +44,7 @@ WAYS = (*SIGNALS, *WITHIN)
 IN_ORDER = {
     "SIGINT to a rank": "SIGINT", "SIGTERM to a rank": "SIGTERM", "SIGINT to the launcher": "SIGINT",
     "SIGTERM to the launcher": "SIGTERM", "StopIteration": "callback", "patience": "patience",
+    "SIGINT to a rank that waits for data": "SIGINT",
 }  # fmt: skip
 SAID = {
     "exception": "RuntimeError: this rank is tired",
@@ -62,7 +66,14 @@ def train(way: str, folder: pathlib.Path) -> None:
     rank = MPI.COMM_WORLD.rank
     broken = theano.shared(np.float32(0), name="broken")
     broken.default_update = broken * np.float32(1)
-    x = fastvae.Minibatch(np.arange(8.0), 2)
+
+    def rows(epoch, start):
+        for i in itertools.count(start):
+            if "waits for data" in way and rank == 1 and i >= 100:
+                time.sleep(WAIT)
+            yield float(i % 8)
+
+    x = fastvae.Minibatch(rows if "data" in way else np.arange(8.0), 2)
     held_out = {}
     with pm.Model():
         mu = pm.Normal("mu", 0, 10)

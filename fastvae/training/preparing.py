@@ -95,6 +95,7 @@ def prepare(
         pipelines = _pipelines([loss, *replacements.values()])
         refuse_fixed_batch(pipelines, inference.approx.model)
         if ranks.size > 1:
+            _refuse_gpu()
             refuse_uneven(pipelines)
             for pipeline in pipelines:
                 pipeline.share(ranks.rank, ranks.size)
@@ -140,6 +141,14 @@ def _pipelines(expressions):
     """The pipelines of the minibatches among the ancestors of the expressions, each once."""
     found = [getattr(variable.tag, "pipeline", None) for variable in ancestors(expressions)]
     return list({id(pipeline): pipeline for pipeline in found if pipeline is not None}.values())
+
+
+def _refuse_gpu():
+    if theano.config.device != "cpu":
+        raise ConfigurationError(
+            f"parallel: ranks train on CPUs only, and the profile {profiles.active().name} has "
+            f"device={theano.config.device}: take the profile cpu, or parallel=None for a training on one GPU"
+        )
 
 
 def _described(options, kwargs, loss, updates, n):
