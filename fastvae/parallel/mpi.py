@@ -67,7 +67,7 @@ def _check_launcher(module: Any) -> None:
     size = module.COMM_WORLD.size
     if announced is None or announced.size is None or announced.size <= size:
         return
-    library = " ".join(module.Get_library_version().replace("Version:", "").split()[:3]).rstrip(",\0")
+    library = " ".join(module.Get_library_version().replace("Version:", "").split()[:2]).rstrip(",\0")
     raise ConfigurationError(
         f"parallel: the launcher announces {announced.size} ranks ({announced.variable}={announced.size}), but the MPI "
         f"library that mpi4py loads, {library}, has {size}: they are of different MPIs, and each rank would train "
