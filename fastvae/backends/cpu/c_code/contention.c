@@ -38,11 +38,13 @@ typedef struct {
 
 static struct {
     int contended, brief;
-    int left, forced; /* how many threads regions are restricted to, 0: not at all; forced: by `fv_set_cores_left` */
+    int left;         /* how many threads regions are restricted to, 0: not at all */
     int calm;         /* looks in a row at which others took little */
     unsigned calls;   /* of Ops since the last look */
     usage last;
 } watch;
+
+static char processor_times[256] = "/proc/stat";
 
 static double seconds(clockid_t id) {
     struct timespec t;
@@ -68,7 +70,7 @@ static void add_idle(usage *u, const char *text, const cpu_set_t *set) {
 static int look_up(usage *u) {
     static char text[1 << 16]; /* 128 bytes a core; under the GIL */
     cpu_set_t set;
-    int file = open("/proc/stat", O_RDONLY | O_CLOEXEC);
+    int file = open(processor_times, O_RDONLY | O_CLOEXEC);
     if (file < 0) return 0;
     ssize_t n, all = 0;
     while ((n = read(file, text + all, sizeof text - 1 - all)) > 0 || (n < 0 && errno == EINTR))
@@ -146,16 +148,17 @@ static void look(int threads) {
 /* Called before every Op, with the GIL held. */
 void fv_watch_others(void) {
     int threads;
-    if (++watch.calls % 8 || watch.forced || (threads = omp_get_max_threads()) == 1) return;
+    if (++watch.calls % 8 || (threads = omp_get_max_threads()) == 1) return;
     if (seconds(CLOCK_MONOTONIC) - watch.last.clock >= INTERVAL) look(threads);
 }
 
-/* The number of cores that short regions are restricted to, 0 if to none; and let it stay at that, until it is -1. */
-int fv_cores_left(void) { return watch.contended*10+watch.left; }
+/* Whether others want the cores, and how many threads regions are restricted to, 0: not at all. */
+void fv_contention(int *contended, int *left) { *contended = watch.contended, *left = watch.left; }
 
-void fv_set_cores_left(int left) {
-    watch.forced = left >= 0;
-    watch.left = left > 0 ? left : 0;
+/* Read the processor times from another file than /proc/stat, in its format; whether the name is not too long. */
+int fv_watch_file(const char *path) {
+    memset(&watch, 0, sizeof watch);
+    return snprintf(processor_times, sizeof processor_times, "%s", path) < (int)sizeof processor_times;
 }
 
 /* The number of threads for a region that works on so many elements, or takes as long as if it did. */

@@ -9,19 +9,23 @@ int fv_threads(void) { return omp_get_max_threads(); } /* oneDNN plans for so ma
 
 void fv_idle(void) { fv_scratch_release(); }
 
-static PyObject *cores_left(PyObject *module, PyObject *unused) { return PyLong_FromLong(fv_cores_left()); }
+static PyObject *contention(PyObject *module, PyObject *unused) {
+    int contended, left;
+    fv_contention(&contended, &left);
+    return Py_BuildValue("Ni", PyBool_FromLong(contended), left);
+}
 
-static PyObject *set_cores_left(PyObject *module, PyObject *left) {
-    long cores = PyLong_AsLong(left);
-    if (cores == -1 && PyErr_Occurred()) return NULL;
-    fv_set_cores_left((int)cores);
+static PyObject *watch_file(PyObject *module, PyObject *path) {
+    const char *name = PyUnicode_AsUTF8(path);
+    if (!name) return NULL;
+    if (!fv_watch_file(name)) return PyErr_Format(PyExc_ValueError, "the name of this file is too long: %R", path);
     Py_RETURN_NONE;
 }
 
 static PyMethodDef methods[] = {
     THUNK_METHODS,
-    {"cores_left", cores_left, METH_NOARGS, "cores_left(): cores that other processes leave to us, 0 if enough"},
-    {"set_cores_left", set_cores_left, METH_O, "set_cores_left(n): take n for that, from now on; -1: look again"},
+    {"contention", contention, METH_NOARGS, "contention() -> (whether other processes want the cores, threads left or 0)"},
+    {"watch_file", watch_file, METH_O, "watch_file(path): processor times are read from this file, as from /proc/stat"},
     {NULL, NULL, 0, NULL}};
 
 static struct PyModuleDef definition = {
