@@ -1,8 +1,8 @@
 """The command line: `fastvae train | evaluate | plot | bench | profiles | devices | build-pygpu`.
 
-Arguments are parsed, and everything that can be wrong with them is found, before theano is imported: an error is one
-line and exit status 2 (3 if loss or parameters stopped being finite, 130 after Ctrl-C, 143 after SIGTERM), and the
-profile is set before the stack starts.
+Arguments are parsed, and everything that can be wrong with them is found, before theano is imported; the images of a
+training are read while it is. An error is one line and exit status 2 (3 if loss or parameters stopped being finite,
+130 after Ctrl-C, 143 after SIGTERM), and the profile is set before the stack starts.
 
     parser          the arguments of every command
     options         the options of a training run
@@ -18,6 +18,7 @@ import dataclasses
 import os
 import pathlib
 import sys
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Callable, Sequence
 
 from fastvae.cli import options, parser
@@ -62,32 +63,46 @@ def _fail(error: object, status: int) -> int:
 def _train(args: argparse.Namespace) -> int:
     from fastvae import profiles
     from fastvae.cli import run_folder
-    from fastvae.datasets import NAMES, held_out, load
+    from fastvae.datasets import NAMES
     from fastvae.devices import threads
 
     run = _options_of(args)
     path = os.path.abspath(os.path.expanduser(run.data))
     if run.data not in NAMES and os.path.exists(path):
         run.data = path  # so that the run is evaluated from anywhere
-    images: Any = load(run.data)
-    held_out(run.data, images.shape[1:], labels=False)  # what is wrong is better known before the training
-    profiles.resolve(args.profile)
-    threads.requested(args.threads)
     folder = pathlib.Path(args.resume or args.out or run_folder.default(run.model))
     created = False
-    try:
-        with run_folder.locked(folder):
-            if args.resume is None:
-                run_folder.create(folder, run)
-                created = True
-            _start(args)
-            from fastvae.cli import commands
+    with ThreadPoolExecutor(1) as beside:
+        images: Future[Any] = beside.submit(_images, run.data)
+        profiles.resolve(args.profile)
+        threads.requested(args.threads)
+        if images.done():  # such as without the file: that is said before a folder is made
+            images.result()
+        try:
+            with run_folder.locked(folder):
+                if args.resume is None:
+                    run_folder.create(folder, run)
+                    created = True
+                _start(args)
+                from fastvae import compilation
 
-            return commands.train(folder, images, run, resume=args.resume is not None)
-    except BaseException:
-        if created:
-            run_folder.discard_untrained(folder)
-        raise
+                compilation.begin()
+                from fastvae.cli import commands
+
+                return commands.train(folder, images.result(), run, resume=args.resume is not None)
+        except BaseException:
+            if created:
+                run_folder.discard_untrained(folder)
+            raise
+
+
+def _images(data: str) -> Any:
+    """The images to train on, after a look at the held-out ones: what is wrong with these is better known before."""
+    from fastvae.datasets import held_out, load
+
+    images: Any = load(data)
+    held_out(data, images.shape[1:], labels=False)
+    return images
 
 
 def _options_of(args: argparse.Namespace) -> options.TrainOptions:

@@ -25,7 +25,7 @@ def not_imported() -> Iterator[None]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
-            for name in ("distutils.sysconfig", "numpy.distutils"):  # which warn that they are old
+            for name in ("distutils.sysconfig", "numpy.distutils", "imp"):  # which warn that they are old
                 importlib.import_module(name)
         yield
     finally:
