@@ -18,7 +18,6 @@ import dataclasses
 import os
 import pathlib
 import sys
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Callable, Sequence
 
 from fastvae.cli import options, parser
@@ -61,6 +60,8 @@ def _fail(error: object, status: int) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
+    from concurrent.futures import ThreadPoolExecutor
+
     from fastvae import profiles
     from fastvae.cli import run_folder
     from fastvae.datasets import NAMES
@@ -73,7 +74,7 @@ def _train(args: argparse.Namespace) -> int:
     folder = pathlib.Path(args.resume or args.out or run_folder.default(run.model))
     created = False
     with ThreadPoolExecutor(1) as beside:
-        images: Future[Any] = beside.submit(_images, run.data)
+        images = beside.submit(_images, run.data)
         profiles.resolve(args.profile)
         threads.requested(args.threads)
         if images.done():  # such as without the file: that is said before a folder is made
