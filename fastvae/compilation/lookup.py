@@ -64,6 +64,7 @@ def install() -> None:
             self.refresh()
         return at_exit(self)
 
+    ModuleCache.has_read_all = True  # one that was made before
     ModuleCache.__init__, ModuleCache.refresh = with_nothing_read, reading_all
     ModuleCache._get_from_key, ModuleCache.module_from_key = get_from_key, module_from_key
     ModuleCache._on_atexit = clear_once_a_day
