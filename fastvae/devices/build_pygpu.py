@@ -153,6 +153,8 @@ def _unpacked(data: bytes, folder: pathlib.Path) -> pathlib.Path:
     archive = folder / "source.tar.gz"
     archive.write_bytes(data)
     with tarfile.open(archive) as tar:
+        # Python 3.12 warns without a filter, and the first releases of 3.10 and 3.11 know none.
+        tar.extraction_filter = getattr(tarfile, "data_filter", None)
         tar.extractall(folder)
     return folder / f"libgpuarray-{VERSION}"
 
