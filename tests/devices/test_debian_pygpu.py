@@ -48,7 +48,7 @@ def test_modules_go_before_debians_and_folders_do_not(packages, finders, monkeyp
     own = tmp_path / "path" / made
     own.parent.mkdir(parents=True)
     own.touch()
-    monkeypatch.syspath_prepend(tmp_path / "path")
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "path"), *sys.path])
     assert debian_pygpu.install(packages)
     found = importlib.util.find_spec("pygpu")
     assert found.origin == str(own if hidden else packages / "pygpu" / "__init__.py")
