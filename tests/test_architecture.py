@@ -23,7 +23,7 @@ FLOORS = (
     ("datasets", "nn", "plots"),
     ("backends",),
     ("devices",),
-    ("arguments", "atomic", "expressions", "run_options", "shared"),
+    ("arguments", "atomic", "expressions", "parallel", "run_options", "shared"),
     ("files", "kinds", "locks", "renamed"),
     ("compilation", "errors", "interrupts", "messages", "timing"),
 )

@@ -86,6 +86,7 @@ ADMISSIBLE = {
     "pair from 0": {"natural", "zero", "list"},
     "generator": set(),
     "group": set(),
+    "ranks": set(),
     "object": set(),
     "model": set(),
     "estimate": set(),

@@ -15,6 +15,7 @@ profile is set before the stack starts.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import logging
 import os
@@ -22,7 +23,7 @@ import pathlib
 import sys
 from typing import Any, Callable, Sequence
 
-from fastvae import messages
+from fastvae import messages, parallel
 from fastvae.cli import options, parser
 from fastvae.errors import ConfigurationError, FastvaeError, NonFiniteError
 from fastvae.interrupts import Terminated, termination_raises
@@ -65,6 +66,13 @@ def _fail(error: object, status: int) -> int:
 
 
 def _train(args: argparse.Namespace) -> int:
+    ranks = parallel.join()
+    with ranks.together():
+        return _train_on(ranks, args)
+
+
+def _train_on(ranks: parallel.Ranks, args: argparse.Namespace) -> int:
+    """Train on the ranks of a launcher, of which the first has the run's folder, or on this process alone."""
     from fastvae import profiles
     from fastvae.cli import run_folder
     from fastvae.datasets import NAMES, held_out, load
@@ -83,17 +91,17 @@ def _train(args: argparse.Namespace) -> int:
     held_out(run.data, images.shape[1:], labels=False, channels_last=run.channels_last)
     profiles.resolve(args.profile)
     threads.requested(args.threads)
-    folder = pathlib.Path(args.resume or args.out or run_folder.default(run.model))
+    folder = ranks.from_first(pathlib.Path(args.resume or args.out or run_folder.default(run.model)))
     created = False
     try:
-        with run_folder.locked(folder):
-            if args.resume is None:
+        with run_folder.locked(folder) if ranks.is_first else contextlib.nullcontext():
+            if args.resume is None and ranks.is_first:
                 run_folder.create(folder, run)
                 created = True
             _start(args)
             from fastvae.cli import commands
 
-            return commands.train(folder, images, run, resume=args.resume is not None, clock=clock)
+            return commands.train(folder, images, run, args.resume is not None, clock, ranks)
     except BaseException:
         if created:
             run_folder.discard_untrained(folder)

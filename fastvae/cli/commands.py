@@ -18,6 +18,7 @@ from fastvae.cli.options import TrainOptions
 from fastvae.devices import threads
 from fastvae.errors import CheckpointError, ConfigurationError, DataError
 from fastvae.messages import LOGGER, say
+from fastvae.parallel import ALONE, Ranks
 from fastvae.report import results, sessions
 from fastvae.training import history
 from fastvae.training.parts import Part
@@ -57,6 +58,7 @@ def train(
     run: TrainOptions,
     resume: bool = False,
     clock: sessions.Clock | None = None,
+    ranks: Ranks = ALONE,
 ) -> int:
     """Train a model, and write what came out into the run's folder, whatever ends the training.
 
@@ -70,6 +72,8 @@ def train(
         Whether to go on from the folder's newest checkpoint.
     clock : fastvae.report.sessions.Clock, optional
         Which has been running since the command began.
+    ranks : fastvae.parallel.Ranks
+        Those that train together; only the first writes.
 
     Returns
     -------
@@ -78,10 +82,11 @@ def train(
     """
     phases = Phases(clock or sessions.Clock())
     phases.clock.lap("starting")
-    if resume:
+    if resume and ranks.is_first:
         _reconfigure(folder, run)
     vae = MODELS[run.model](image_shape=images.shape[1:], **run.for_model())
-    _describe(run, images, vae)
+    if ranks.is_first:
+        _describe(run, images, vae)
     held = _held_out(run, vae) if 0 < run.held_out_every <= run.iterations else None
     measured = None if held is None else _to_measure(held, run)
     try:
@@ -95,20 +100,27 @@ def train(
             **run.for_fit(),
         )
     except CheckpointError as error:
-        if error.step:  # the network is a third of a checkpoint and may still find room
+        if error.step and ranks.is_first:  # the network is a third of a checkpoint and may still find room
             vae.save(folder / run_folder.NETWORK)
             print(f"the network after step {error.step:,} is in {folder / run_folder.NETWORK}", file=sys.stderr)
         raise
-    vae.save(folder / run_folder.NETWORK)
-    if approx.ended_by in signal.Signals.__members__:
-        sessions.add(folder, _session(phases, approx))
-        print(
-            f"fastvae: {approx.ended_by} after {len(approx.hist):,} of {run.iterations:,} iterations; "
-            f"`fastvae train --resume {folder}` goes on, `fastvae plot {folder}` draws the pictures",
-            file=sys.stderr,
-        )
-        return 128 + signal.Signals[approx.ended_by]
-    held = held or _held_out(run, vae)
+    ended_by = signal.Signals.__members__.get(approx.ended_by)
+    if ranks.is_first:
+        vae.save(folder / run_folder.NETWORK)
+        if ended_by is None:
+            _finish(folder, vae, run, approx, phases, held or _held_out(run, vae))
+        else:
+            sessions.add(folder, _session(phases, approx))
+            print(
+                f"fastvae: {approx.ended_by} after {len(approx.hist):,} of {run.iterations:,} iterations; "
+                f"`fastvae train --resume {folder}` goes on, `fastvae plot {folder}` draws the pictures",
+                file=sys.stderr,
+            )
+    return 0 if ended_by is None else 128 + ended_by
+
+
+def _finish(folder: pathlib.Path, vae: models.VAE, run: TrainOptions, approx: Any, phases: Phases, held: Held) -> None:
+    """Write the pictures and the report of a run that came to its end."""
     draw(folder, vae, run, approx.hist, held)
     phases.clock.lap("pictures")
     sessions.add(folder, _session(phases, approx))
@@ -118,7 +130,6 @@ def train(
         LOGGER.debug("%s took %.1f s", phase, seconds)
     _tell(f"report: {folder / reports.NAME}")
     _tell(f"run written to {folder}")
-    return 0
 
 
 def _to_measure(held: Held, run: TrainOptions) -> np.ndarray | None:

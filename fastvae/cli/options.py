@@ -169,6 +169,14 @@ class TrainOptions:
     held_out_every: int = _option(200, from_0, HELD_OUT, fit="held_out_every", absent=0)
     log_dir: str | None = _option(None, text, LOG_DIR, fit="log_dir", absent=None)
 
+    rank_timeout: float = _option(
+        RunOptions.rank_timeout,
+        positive,
+        "seconds after which a rank that the others wait for is named, under mpiexec",
+        fit="rank_timeout",
+        absent=RunOptions.rank_timeout,
+    )
+
     def __post_init__(self) -> None:
         if self.pooling != NONE and self.model != "conv":
             raise ConfigurationError(

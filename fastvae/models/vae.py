@@ -33,7 +33,7 @@ import pymc3 as pm
 import theano
 import theano.tensor as tt
 
-from fastvae import elbo, expressions, kinds, likelihoods, nn, posteriors, training
+from fastvae import elbo, expressions, kinds, likelihoods, nn, parallel, posteriors, training
 from fastvae.arguments import RNG, generator
 from fastvae.compilation import InTurn
 from fastvae.datasets.validation import in_type
@@ -267,8 +267,10 @@ class VAE(abc.ABC):
         owner = f"{type(self).__name__}.fit"
         self._check_fit(owner, kwargs)
         images = self.training_images(images, owner)
+        ranks = parallel.join(kwargs.get("parallel", "auto"))
         scale = 1 / 255 if images.dtype == np.uint8 else None
-        words = (int(word) for word in generator(owner, seed).integers(1, 2**31 - 1, size=3))
+        with ranks.together():  # without a seed each rank draws other words
+            words = ranks.from_first([int(word) for word in generator(owner, seed).integers(1, 2**31 - 1, size=3)])
         minibatch_seed, noise_seed, binarisation_seed = words
         if self.likelihood.binarizes_images:
             images, scale = self.likelihood.as_data(images, binarisation_seed), None

@@ -59,7 +59,7 @@ VALUES = {
     "seed": (1, 2),
 }
 #: What makes the checkpoints, with nothing to compare.
-HOW = {"checkpoint", "resume", "may_change", "configuration"}
+HOW = {"checkpoint", "resume", "may_change", "configuration", "parallel", "rank_timeout"}
 
 
 def parameters(*functions):
