@@ -85,6 +85,7 @@ class RunOptions:
     bad_steps: str = _option("stop", kinds.choice("stop", "skip"))
     fetch_every: int | None = _option(None, kinds.optional(kinds.integer(1, 2**24)), may_change=True, own=True)
     history: str | os.PathLike | None = _option(None, kinds.optional(kinds.path), may_change=True, own=True)
+    log_dir: str | os.PathLike | None = _option(None, kinds.optional(kinds.path), may_change=True, own=True)
     checkpoint: str | os.PathLike | None = _option(None, kinds.optional(kinds.path), own=True)
     checkpoint_every: int = _option(1_000, kinds.integer(), may_change=True)
     resume: bool = _option(False, kinds.boolean)

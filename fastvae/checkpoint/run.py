@@ -7,7 +7,6 @@ import json
 import os
 import pathlib
 import platform
-import sys
 import zlib
 from typing import Any, Collection, Sequence
 
@@ -23,6 +22,7 @@ from fastvae.checkpoint.description import graph_digest
 from fastvae.checkpoint.state import State
 from fastvae.devices import threads
 from fastvae.errors import CheckpointError, ConfigurationError, DataError
+from fastvae.messages import say
 from fastvae.parallel import ALONE, Ranks
 
 LOCKED = "checkpoints"  # what the lock's file in the folder is named after
@@ -130,12 +130,12 @@ class Checkpoints:
         """The state to go on from, after a line that says so, and whether everything is as it was then."""
         found = files.newest(self.folder)
         if found is None:
-            print(f"fastvae: no checkpoint in {str(self.folder)!r}: beginning at step 1", file=sys.stderr)
+            say(f"fastvae: no checkpoint in {str(self.folder)!r}: beginning at step 1")
             return None, True
         line, is_same = comparing.compare(
             found, files.path_of(self.folder, found.step), self.configuration, self.made_by, self.may_change
         )
-        print(f"fastvae: {line}", file=sys.stderr)
+        say(f"fastvae: {line}")
         return found, is_same
 
     def describe_step(self, loss: theano.Variable, updates: dict[Any, theano.Variable]) -> None:
@@ -167,7 +167,7 @@ class Checkpoints:
                 "restore it, give another folder, or may_change=['step'] to go on with the new one"
             )
         if before != digest:
-            print("fastvae: from here on the steps compute something else than before", file=sys.stderr)
+            say("fastvae: from here on the steps compute something else than before")
         self.configuration["step"] = digest
         # The second order is that in which earlier versions kept the variables of a step with a buffer.
         self._orders = [_in_order_of_use(outputs, updates) for outputs in ([loss], [])]

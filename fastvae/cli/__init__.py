@@ -1,4 +1,4 @@
-"""The command line: `fastvae train | evaluate | plot | bench | profiles | devices | build-pygpu`.
+"""The command line: `fastvae train | evaluate | plot | report | bench | profiles | devices | build-pygpu`.
 
 Arguments are parsed, and everything that can be wrong with them is found, before theano is imported: an error is one
 line and exit status 2 (3 if loss or parameters stopped being finite, 130 after Ctrl-C, 143 after SIGTERM), and the
@@ -7,7 +7,8 @@ profile is set before the stack starts.
     parser          the arguments of every command
     options         the options of a training run
     run_folder      the folder of a run
-    commands        train, evaluate and plot, once the stack has started
+    reports         what a report says of a run beside its results
+    commands        train, evaluate, plot and report, once the stack has started
     bench           the comparison with stock PyMC3
 """
 
@@ -16,12 +17,13 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import logging
 import os
 import pathlib
 import sys
 from typing import Any, Callable, Sequence
 
-from fastvae import parallel
+from fastvae import messages, parallel
 from fastvae.cli import options, parser
 from fastvae.errors import ConfigurationError, FastvaeError, NonFiniteError
 from fastvae.interrupts import Terminated, termination_raises
@@ -31,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     try:
         args = parser.make().parse_args(argv)
+        if args.verbose or args.quiet:
+            messages.LOGGER.setLevel(logging.DEBUG if args.verbose else logging.WARNING)
         if getattr(args, "cuda_path", None):
             os.environ["FASTVAE_CUDA_PATH"] = args.cuda_path
         with termination_raises():
@@ -73,13 +77,18 @@ def _train_on(ranks: parallel.Ranks, args: argparse.Namespace) -> int:
     from fastvae.cli import run_folder
     from fastvae.datasets import NAMES, held_out, load
     from fastvae.devices import threads
+    from fastvae.report.sessions import Clock
 
+    clock = Clock()
     run = _options_of(args)
     path = os.path.abspath(os.path.expanduser(run.data))
     if run.data not in NAMES and os.path.exists(path):
         run.data = path  # so that the run is evaluated from anywhere
-    images: Any = load(run.data)
-    held_out(run.data, images.shape[1:], labels=False)  # what is wrong is better known before the training
+    if run.log_dir is not None:
+        run.log_dir = os.path.abspath(os.path.expanduser(run.log_dir))
+    images: Any = load(run.data, channels_last=run.channels_last)
+    # What is wrong with the test images is better known before the training.
+    held_out(run.data, images.shape[1:], labels=False, channels_last=run.channels_last)
     profiles.resolve(args.profile)
     threads.requested(args.threads)
     folder = ranks.from_first(pathlib.Path(args.resume or args.out or run_folder.default(run.model)))
@@ -92,7 +101,7 @@ def _train_on(ranks: parallel.Ranks, args: argparse.Namespace) -> int:
             _start(args)
             from fastvae.cli import commands
 
-            return commands.train(folder, images, run, args.resume is not None, ranks)
+            return commands.train(folder, images, run, args.resume is not None, clock, ranks)
     except BaseException:
         if created:
             run_folder.discard_untrained(folder)
@@ -133,6 +142,18 @@ def _plot(args: argparse.Namespace) -> None:
     commands.plot(folder)
 
 
+def _report(args: argparse.Namespace) -> None:
+    from fastvae.cli import reports, run_folder
+
+    folders = [run_folder.existing(run) for run in args.runs]
+    if len(folders) > reports.MOST:
+        raise ConfigurationError(f"report: {len(folders)} runs are too many for a page: give {reports.MOST} at most")
+    _start(args)
+    from fastvae.cli import commands
+
+    commands.report(folders, args.out)
+
+
 def _bench(args: argparse.Namespace) -> None:
     from fastvae import profiles
     from fastvae.cli import bench
@@ -170,6 +191,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "train": _train,
     "evaluate": _evaluate,
     "plot": _plot,
+    "report": _report,
     "bench": _bench,
     "profiles": _profiles,
     "devices": _devices,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import logging
 import os
 import pickle
 import platform
@@ -22,6 +23,7 @@ import numpy as np
 
 from fastvae import kinds
 from fastvae.errors import ConfigurationError, FastvaeError
+from fastvae.messages import LOGGER
 from fastvae.parallel import launcher
 from fastvae.parallel.ranks import ALONE, Ranks
 from fastvae.parallel.watch import Watch
@@ -95,6 +97,8 @@ class MpiRanks(Ranks):
         names = self._comm.allgather(f"rank {self.rank} (process {os.getpid()} on {platform.node()})")
         self._watch = Watch(module, names, self._abort)
         atexit.register(self._close)
+        if self.rank:  # what all would say, the first one says
+            LOGGER.setLevel(max(LOGGER.level, logging.WARNING))
         self._hook = sys.excepthook
         sys.excepthook = self._uncaught
 

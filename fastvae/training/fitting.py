@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import inspect
 import os
-import sys
 from typing import Any, Callable, Collection, Sequence
 
 import pymc3 as pm
@@ -15,6 +14,7 @@ from fastvae import backends, elbo, kinds, posteriors, profiles, run_options
 from fastvae.checkpoint import Checkpoints, updated
 from fastvae.elbo.objective import Options as Objective
 from fastvae.errors import ConfigurationError
+from fastvae.messages import say
 from fastvae.minibatch.replacements import as_variables
 from fastvae.parallel import ALONE, join, streams
 from fastvae.profiles import memory
@@ -54,6 +54,7 @@ def fit(
     bad_steps: str = RunOptions.bad_steps,
     fetch_every: int | None = RunOptions.fetch_every,
     history: str | os.PathLike | None = RunOptions.history,
+    log_dir: str | os.PathLike | None = RunOptions.log_dir,
     checkpoint: str | os.PathLike | None = RunOptions.checkpoint,
     checkpoint_every: int = RunOptions.checkpoint_every,
     resume: bool = RunOptions.resume,
@@ -121,6 +122,9 @@ def fit(
         step that it belongs to.
     history : path-like, optional
         A CSV file that gets every loss during the run; by default `history.csv` in the folder of the checkpoints.
+    log_dir : path-like, optional
+        A folder for event files, which TensorBoard shows (`pip install 'fastvae[tensorboard]'`): the loss of every
+        step, as ELBO per image where `batch_size` is known, and the held-out ELBO.
     checkpoint : path-like, optional
         A folder for the last three checkpoints: before the first step, every `checkpoint_every` steps, and at the end.
     checkpoint_every : int
@@ -352,7 +356,7 @@ def _begin_on(ranks, prepared, trained, batch_size, checkpoints):
     rows = next((size for size in sizes if size is not None), None)
     if ranks.is_first:
         of = "" if rows is None else f" x {rows} images = {ranks.size * rows} a step"
-        print(f"fastvae: {ranks.size} ranks{of}; learning rate as given", file=sys.stderr)
+        say(f"fastvae: {ranks.size} ranks{of}; learning rate as given")
     if checkpoints is not None and checkpoints.restored_streams:
         return
     variables = list(dict.fromkeys([*updated(prepared.step), *trained]))

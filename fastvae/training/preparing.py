@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from typing import Any, Callable, NamedTuple
 
 import theano
@@ -15,6 +14,7 @@ from fastvae.checkpoint.description import graph_digest
 from fastvae.checkpoint.run import made_by
 from fastvae.devices import threads
 from fastvae.errors import ConfigurationError
+from fastvae.messages import say
 from fastvae.minibatch.pipelines import refuse_fixed_batch, refuse_uneven
 from fastvae.nn import dropout, running_statistics
 from fastvae.parallel import ALONE, Ranks
@@ -125,10 +125,9 @@ def _said_and_explained(model, progressbar, fetch_every):
     with contextlib.ExitStack() as stack:
         if progressbar:
             fetches = f"; the loss is fetched every {fetch_every} steps" if fetch_every > 1 else ""
-            print(
+            say(
                 f"compiling the step (slow the first time); profile: {profiles.active().name}; {threads.describe()}"
-                f"{fetches}",
-                file=sys.stderr,
+                f"{fetches}"
             )
         stack.enter_context(compilation.preparing())
         stack.enter_context(elbo.precision.explained(model))
@@ -153,7 +152,7 @@ def _refuse_gpu():
 
 def _described(options, kwargs, loss, updates, n):
     """What has to be the same on every rank, by name."""
-    mine = ("progressbar", "callbacks", "parts", "history", "resume", "n", "epochs")
+    mine = ("progressbar", "callbacks", "parts", "history", "log_dir", "resume", "n", "epochs")
     arguments = described({**vars(options), "kwargs": kwargs}, {})
     shapes = {shared.name or str(shared): list(shared.get_value(borrow=True).shape) for shared in updates}
     versions = made_by()

@@ -1,6 +1,7 @@
-"""The finder adds three names at the very end, and only if they are built for this Python."""
+"""The finder adds three names that nothing else has, and only if they are built for this Python."""
 
 import importlib.machinery
+import importlib.util
 import sys
 
 import pytest
@@ -18,6 +19,12 @@ def packages(tmp_path):
     return tmp_path
 
 
+@pytest.fixture
+def finders(monkeypatch):
+    """The import system as it is without the finder."""
+    monkeypatch.setattr(sys, "meta_path", [f for f in sys.meta_path if not isinstance(f, debian_pygpu.Finder)])
+
+
 def test_the_finder_knows_three_names_and_nothing_else(packages):
     finder = debian_pygpu.Finder(packages)
     assert finder.find_spec("pygpu").origin == str(packages / "pygpu" / "__init__.py")
@@ -27,15 +34,23 @@ def test_the_finder_knows_three_names_and_nothing_else(packages):
     assert finder.find_spec("pygpu.gpuarray") is None
 
 
-def test_it_is_installed_once_and_last(packages, monkeypatch):
-    monkeypatch.setattr(sys, "meta_path", [f for f in sys.meta_path if not isinstance(f, debian_pygpu.Finder)])
+def test_it_is_installed_once(packages, finders):
     assert debian_pygpu.install(packages) and debian_pygpu.install(packages)
     assert [type(finder) for finder in sys.meta_path].count(debian_pygpu.Finder) == 1
-    assert isinstance(sys.meta_path[-1], debian_pygpu.Finder)
 
 
-def test_another_pythons_build_is_left_alone(packages, monkeypatch):
-    monkeypatch.setattr(sys, "meta_path", [f for f in sys.meta_path if not isinstance(f, debian_pygpu.Finder)])
+@pytest.mark.parametrize("made, hidden", [("pygpu/data/file", False), ("pygpu/__init__.py", True), ("pygpu.py", True)])
+def test_modules_go_before_debians_and_folders_do_not(packages, finders, monkeypatch, tmp_path, made, hidden):
+    own = tmp_path / "path" / made
+    own.parent.mkdir(parents=True)
+    own.touch()
+    monkeypatch.syspath_prepend(tmp_path / "path")
+    assert debian_pygpu.install(packages)
+    found = importlib.util.find_spec("pygpu")
+    assert found.origin == str(own if hidden else packages / "pygpu" / "__init__.py")
+
+
+def test_another_pythons_build_is_left_alone(packages, finders):
     (built,) = (packages / "pygpu").glob("gpuarray*.so")
     built.rename(built.with_name("gpuarray.cpython-39-x86_64-linux-gnu.so"))
     before = list(sys.meta_path)

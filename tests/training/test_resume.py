@@ -40,6 +40,7 @@ VALUES = {
     "bad_steps": ("stop", "skip"),
     "fetch_every": (1, 2),
     "history": ("a", "b"),
+    "log_dir": ("a", "b"),
     "checkpoint_every": (1, 2),
     "obj_n_mc": (1, 2),
     "obj_optimizer": (pm.adam(learning_rate=0.1), pm.adam(learning_rate=0.2)),

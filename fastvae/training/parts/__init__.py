@@ -6,6 +6,7 @@
     held_out        the held-out ELBO
     best            the parameters of the best held-out ELBO
     history         the CSV file
+    tensorboard     event files for TensorBoard
     progress        the line on the standard error
     callbacks       PyMC3's callbacks
     checkpoints     checkpoints
@@ -34,6 +35,7 @@ from fastvae.training.parts.held_out import HeldOut
 from fastvae.training.parts.history import History
 from fastvae.training.parts.patience import Patience
 from fastvae.training.parts.progress import Progress
+from fastvae.training.parts.tensorboard import TensorBoard
 from fastvae.training.parts.time_limit import TimeLimit
 
 __all__ = ["Part", "Step", "TimeLimit", "assemble"]
@@ -86,6 +88,7 @@ def assemble(
         held_out,
         best,
         History(options.history, options.batch_size, held_out) if options.history and ranks.is_first else None,
+        TensorBoard(options.log_dir, options.batch_size) if options.log_dir and ranks.is_first else None,
         Progress(options.batch_size) if options.progressbar and ranks.is_first else None,
         Callbacks(options.callbacks or ()),
         *(options.parts or ()),

@@ -16,9 +16,9 @@ Examples
 from __future__ import annotations
 
 import math
-import sys
 from typing import TYPE_CHECKING, Any, Sequence
 
+from fastvae.messages import say
 from fastvae.training.parts.base import Part, Step
 
 if TYPE_CHECKING:
@@ -55,21 +55,17 @@ class Best(Part):
             return
         self.found = {"step": step, "elbo": elbo, "values": [param.get_value() for param in self.params]}
 
-    def give_back(self, said: bool = True) -> None:
+    def give_back(self) -> None:
         """Give the parameters their best values back, and say so in one line."""
         if self.found is None:
-            if said:
-                line = "patience is over; no held-out ELBO was a number: the last parameters stay"
-                print(f"fastvae: {line}", file=sys.stderr)
+            say("fastvae: patience is over; no held-out ELBO was a number: the last parameters stay")
             return
         for param, value in zip(self.params, self.found["values"]):
             param.set_value(value)
-        if said:
-            print(
-                f"fastvae: patience is over; the parameters are those of step {self.found['step']:,}, which had the "
-                f"best held-out ELBO, {self.found['elbo']:.4g} nats per row",
-                file=sys.stderr,
-            )
+        say(
+            f"fastvae: patience is over; the parameters are those of step {self.found['step']:,}, which had the best "
+            f"held-out ELBO, {self.found['elbo']:.4g} nats per row"
+        )
 
     def state(self) -> dict[str, Any] | None:
         return self.found
