@@ -61,7 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail(error: object, status: int) -> int:
-    print(f"fastvae: error: {' '.join(str(error).split())}", file=sys.stderr)
+    if not getattr(error, "is_repeated", False):  # by a rank, of what the first one says
+        print(f"fastvae: error: {' '.join(str(error).split())}", file=sys.stderr)
     return status
 
 

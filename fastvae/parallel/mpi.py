@@ -212,12 +212,20 @@ class MpiRanks(Ranks):
         """Return if every rank fails; end all if not."""
         if error is self._agreed:
             return
-        if _nap(self._failures.Ibarrier(), FAILING):
-            self._agreed = error
+        if self._all_fail(error):
             return
         if not isinstance(error, FastvaeError):
             traceback.print_exception(type(error), error, error.__traceback__)
         self._abort(f"rank {self.rank} of {self.size} failed, and all are ended: {_line(error)}")
+
+    def _all_fail(self, error: BaseException) -> bool:
+        """Whether every rank fails now; an error that the first one has too is marked as repeated."""
+        if not _nap(self._failures.Ibarrier(), FAILING):
+            return False
+        self._agreed = error
+        first = self._failures.bcast(_line(error))
+        error.is_repeated = self.rank > 0 and first == _line(error)  # type: ignore[attr-defined]
+        return True
 
     def _abort(self, line: str | None = None) -> None:
         if line is not None:
@@ -230,11 +238,11 @@ class MpiRanks(Ranks):
 
     def _uncaught(self, kind: type[BaseException], error: BaseException, trace: Any) -> None:
         """An error that ends this program, maybe alone."""
-        if error is self._agreed or _nap(self._failures.Ibarrier(), FAILING):
+        alone = error is not self._agreed and not self._all_fail(error)
+        if not getattr(error, "is_repeated", False):
             self._hook(kind, error, trace)
-            return
-        self._hook(kind, error, trace)
-        self._abort(f"rank {self.rank} of {self.size} failed, and all are ended: {_line(error)}")
+        if alone:
+            self._abort(f"rank {self.rank} of {self.size} failed, and all are ended: {_line(error)}")
 
     def _close(self) -> None:
         """Before MPI is finalised: the first rank may have work left, and the others then wait without a core."""
