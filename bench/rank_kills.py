@@ -206,7 +206,7 @@ def launcher_of(prefix: str | None) -> list[str]:
     command = [str(folder / "bin" / "mpiexec")]
     version = subprocess.run([*command, "--version"], text=True, capture_output=True).stdout
     if "Open MPI" in version or "prte" in version.lower():
-        os.environ.setdefault("MPI4PY_LIBMPI", str(folder / "lib" / "libmpi.so"))
+        os.environ.setdefault("MPI4PY_LIBMPI", str(folder / "lib" / "libmpi.so.40"))
         command.append("--oversubscribe")
         if os.geteuid() == 0:
             command.append("--allow-run-as-root")
