@@ -95,10 +95,11 @@ def _train_on(ranks: parallel.Ranks, args: argparse.Namespace) -> int:
     folder = ranks.from_first(pathlib.Path(args.resume or args.out or run_folder.default(run.model)))
     created = False
     try:
-        with run_folder.locked(folder) if ranks.is_first else contextlib.nullcontext():
-            if args.resume is None and ranks.is_first:
-                run_folder.create(folder, run)
-                created = True
+        with contextlib.ExitStack() as holding:
+            ranks.on_first(lambda: holding.enter_context(run_folder.locked(folder)))
+            if args.resume is None:
+                ranks.on_first(lambda: run_folder.create(folder, run))
+                created = ranks.is_first
             _start(args)
             from fastvae.cli import commands
 
