@@ -61,7 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail(error: object, status: int) -> int:
-    print(f"fastvae: error: {' '.join(str(error).split())}", file=sys.stderr)
+    if not getattr(error, "is_repeated", False):  # by a rank, of what the first one says
+        print(f"fastvae: error: {' '.join(str(error).split())}", file=sys.stderr)
     return status
 
 
@@ -97,10 +98,11 @@ def _train_on(ranks: parallel.Ranks, args: argparse.Namespace) -> int:
         if images.done():  # such as without the file: that is said before a folder is made
             images.result()
         try:
-            with run_folder.locked(folder) if ranks.is_first else contextlib.nullcontext():
-                if args.resume is None and ranks.is_first:
-                    run_folder.create(folder, run)
-                    created = True
+            with contextlib.ExitStack() as holding:
+                ranks.on_first(lambda: holding.enter_context(run_folder.locked(folder)))
+                if args.resume is None:
+                    ranks.on_first(lambda: run_folder.create(folder, run))
+                    created = ranks.is_first
                 _start(args)
                 from fastvae import compilation
 
