@@ -61,7 +61,7 @@ BEFORE = {
         PY312,
         "with warnings.catch_warnings():\n"
         "    warnings.filters[:] = [shown for shown in warnings.filters if shown[2] is SyntaxWarning]\n"
-        "    warnings.simplefilter('error', append=True)\n"
+        "    warnings.simplefilter('error', SyntaxWarning, append=True)\n"
         "    compile(r\"'\\s'\", '/site-packages/theano/scalar/basic.py', 'exec')",
     ),
 }
