@@ -206,7 +206,7 @@ def launcher_of(prefix: str | None) -> list[str]:
     command = [str(folder / "bin" / "mpiexec")]
     version = subprocess.run([*command, "--version"], text=True, capture_output=True).stdout
     if "Open MPI" in version or "prte" in version.lower():
-        os.environ.setdefault("MPI4PY_LIBMPI", str(folder / "lib" / "libmpi.so"))
+        os.environ.setdefault("MPI4PY_LIBMPI", str(folder / "lib" / "libmpi.so.40"))
         command.append("--oversubscribe")
         if os.geteuid() == 0:
             command.append("--allow-run-as-root")
@@ -218,7 +218,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=60)
     parser.add_argument("--prefix", help="where an MPI is installed; by default this environment")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--only", help="one way")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=WAYS, help="by default all")
     parser.add_argument("--way", help=argparse.SUPPRESS)
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -227,7 +227,7 @@ def main() -> int:
         return 0
     launcher, rng, failed = launcher_of(args.prefix), random.Random(args.seed), 0
     for i in range(args.kills):
-        way = args.only or WAYS[i % len(WAYS)]
+        way = args.ways[i % len(args.ways)]
         with tempfile.TemporaryDirectory() as folder:
             wrong = one(way, pathlib.Path(folder), launcher, rng)
         failed += bool(wrong)

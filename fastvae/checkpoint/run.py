@@ -185,7 +185,7 @@ class Checkpoints:
             Of the minibatches: objects with `state() -> dict` and `restore(dict)`.
         """
         orders = [list(dict.fromkeys([*_sorted(updated(step), by), *params])) for by in [*self._orders, []]]
-        self.variables, self.pipelines = orders[0], pipelines
+        self.variables, self.pipelines, self._trained = orders[0], pipelines, set(params)
         self._entries(self.variables)  # raises for what a checkpoint cannot hold
         if self._resumed is None:
             return
@@ -308,6 +308,12 @@ class Checkpoints:
             for place, (entry, digest, first) in enumerate(zip(variables, digests, self.ranks.from_first(digests)))
             if digest != first
         ]
+        diverged = [variable.name for entry in own if (variable := self.variables[entry["place"]]) in self._trained]
+        if diverged:
+            raise DataError(
+                f"checkpoint: {diverged[0]!r} of rank {self.ranks.rank} is not that of rank 0: a callback or a part "
+                "changed it on some ranks, or they compute differently; let all do the same"
+            )
         return self.ranks.to_first({"variables": own, "pipelines": [] if self.ranks.is_first else pipelines})
 
     def _write(

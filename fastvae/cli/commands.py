@@ -104,23 +104,25 @@ def train(
             vae.save(folder / run_folder.NETWORK)
             print(f"the network after step {error.step:,} is in {folder / run_folder.NETWORK}", file=sys.stderr)
         raise
-    ended_by = signal.Signals.__members__.get(approx.ended_by)
     if ranks.is_first:
         vae.save(folder / run_folder.NETWORK)
-        if ended_by is None:
-            _finish(folder, vae, run, approx, phases, held or _held_out(run, vae))
-        else:
-            sessions.add(folder, _session(phases, approx))
-            print(
-                f"fastvae: {approx.ended_by} after {len(approx.hist):,} of {run.iterations:,} iterations; "
-                f"`fastvae train --resume {folder}` goes on, `fastvae plot {folder}` draws the pictures",
-                file=sys.stderr,
-            )
-    return 0 if ended_by is None else 128 + ended_by
+        _finish(folder, vae, run, approx, phases, held)
+    return 128 + signal.Signals[approx.ended_by] if approx.ended_by in signal.Signals.__members__ else 0
 
 
-def _finish(folder: pathlib.Path, vae: models.VAE, run: TrainOptions, approx: Any, phases: Phases, held: Held) -> None:
-    """Write the pictures and the report of a run that came to its end."""
+def _finish(
+    folder: pathlib.Path, vae: models.VAE, run: TrainOptions, approx: Any, phases: Phases, held: Held | None
+) -> None:
+    """Pictures and report of a training that has ended; of one that a signal ended, how it goes on."""
+    if approx.ended_by in signal.Signals.__members__:
+        sessions.add(folder, _session(phases, approx))
+        print(
+            f"fastvae: {approx.ended_by} after {len(approx.hist):,} of {run.iterations:,} iterations; "
+            f"`fastvae train --resume {folder}` goes on, `fastvae plot {folder}` draws the pictures",
+            file=sys.stderr,
+        )
+        return
+    held = held or _held_out(run, vae)
     draw(folder, vae, run, approx.hist, held)
     phases.clock.lap("pictures")
     sessions.add(folder, _session(phases, approx))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import logging
 import os
 import pickle
 import platform
@@ -22,6 +23,7 @@ import numpy as np
 
 from fastvae import kinds
 from fastvae.errors import ConfigurationError, FastvaeError
+from fastvae.messages import LOGGER
 from fastvae.parallel import launcher
 from fastvae.parallel.ranks import ALONE, Ranks
 from fastvae.parallel.watch import Watch
@@ -95,6 +97,8 @@ class MpiRanks(Ranks):
         names = self._comm.allgather(f"rank {self.rank} (process {os.getpid()} on {platform.node()})")
         self._watch = Watch(module, names, self._abort)
         atexit.register(self._close)
+        if self.rank:  # what all would say, the first one says
+            LOGGER.setLevel(max(LOGGER.level, logging.WARNING))
         self._hook = sys.excepthook
         sys.excepthook = self._uncaught
 
@@ -208,12 +212,20 @@ class MpiRanks(Ranks):
         """Return if every rank fails; end all if not."""
         if error is self._agreed:
             return
-        if _nap(self._failures.Ibarrier(), FAILING):
-            self._agreed = error
+        if self._all_fail(error):
             return
         if not isinstance(error, FastvaeError):
             traceback.print_exception(type(error), error, error.__traceback__)
         self._abort(f"rank {self.rank} of {self.size} failed, and all are ended: {_line(error)}")
+
+    def _all_fail(self, error: BaseException) -> bool:
+        """Whether every rank fails now; an error that the first one has too is marked as repeated."""
+        if not _nap(self._failures.Ibarrier(), FAILING):
+            return False
+        self._agreed = error
+        first = self._failures.bcast(_line(error))
+        error.is_repeated = self.rank > 0 and first == _line(error)  # type: ignore[attr-defined]
+        return True
 
     def _abort(self, line: str | None = None) -> None:
         if line is not None:
@@ -226,11 +238,11 @@ class MpiRanks(Ranks):
 
     def _uncaught(self, kind: type[BaseException], error: BaseException, trace: Any) -> None:
         """An error that ends this program, maybe alone."""
-        if error is self._agreed or _nap(self._failures.Ibarrier(), FAILING):
+        alone = error is not self._agreed and not self._all_fail(error)
+        if not getattr(error, "is_repeated", False):
             self._hook(kind, error, trace)
-            return
-        self._hook(kind, error, trace)
-        self._abort(f"rank {self.rank} of {self.size} failed, and all are ended: {_line(error)}")
+        if alone:
+            self._abort(f"rank {self.rank} of {self.size} failed, and all are ended: {_line(error)}")
 
     def _close(self) -> None:
         """Before MPI is finalised: the first rank may have work left, and the others then wait without a core."""

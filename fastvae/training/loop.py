@@ -229,9 +229,13 @@ class Loop:
             try:
                 part.after_step(self, step)
             except StopIteration:  # as in pm.fit: the fit ends here, and what was trained is returned
-                return self.end("callback")
+                self.end("callback")
             except KeyboardInterrupt:
-                return self.end("SIGINT")
+                self.end("SIGINT")
+            else:
+                continue
+            if self.ranks.size == 1:  # later parts may be collective
+                return
 
 
 class NotTaken(Exception):

@@ -152,7 +152,7 @@ def _refuse_gpu():
 
 def _described(options, kwargs, loss, updates, n):
     """What has to be the same on every rank, by name."""
-    mine = ("progressbar", "callbacks", "parts", "history", "resume", "n", "epochs")
+    mine = ("progressbar", "callbacks", "parts", "history", "log_dir", "resume", "n", "epochs")
     arguments = described({**vars(options), "kwargs": kwargs}, {})
     shapes = {shared.name or str(shared): list(shared.get_value(borrow=True).shape) for shared in updates}
     versions = made_by()

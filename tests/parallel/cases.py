@@ -95,13 +95,13 @@ def held_out():
 
 @case
 def one_stops():
-    """StopIteration on the last rank, after its step 5."""
+    """StopIteration on the last rank, after step 5, of which there is a checkpoint."""
 
     def callback(approx, losses, i):
         if RANK == SIZE - 1 and i == 5:
             raise StopIteration
 
-    approx = problem.tiny(n=100, callbacks=[callback])
+    approx = problem.tiny(n=100, callbacks=[callback], checkpoint=FOLDER / "stopped", checkpoint_every=5)
     return {"steps": len(approx.hist), "ended_by": approx.ended_by}
 
 

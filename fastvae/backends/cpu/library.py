@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 import sysconfig
 import threading
 from types import ModuleType
@@ -64,4 +65,5 @@ def load() -> ModuleType:
     fastvae.errors.StackError
         As `compiled` does.
     """
-    return c_module.loaded(NAME, compiled())
+    module = sys.modules[NAME] = c_module.loaded(NAME, compiled())
+    return module

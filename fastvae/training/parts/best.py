@@ -55,19 +55,17 @@ class Best(Part):
             return
         self.found = {"step": step, "elbo": elbo, "values": [param.get_value() for param in self.params]}
 
-    def give_back(self, said: bool = True) -> None:
+    def give_back(self) -> None:
         """Give the parameters their best values back, and say so in one line."""
         if self.found is None:
-            if said:
-                say("fastvae: patience is over; no held-out ELBO was a number: the last parameters stay")
+            say("fastvae: patience is over; no held-out ELBO was a number: the last parameters stay")
             return
         for param, value in zip(self.params, self.found["values"]):
             param.set_value(value)
-        if said:
-            say(
-                f"fastvae: patience is over; the parameters are those of step {self.found['step']:,}, which had the "
-                f"best held-out ELBO, {self.found['elbo']:.4g} nats per row"
-            )
+        say(
+            f"fastvae: patience is over; the parameters are those of step {self.found['step']:,}, which had the best "
+            f"held-out ELBO, {self.found['elbo']:.4g} nats per row"
+        )
 
     def state(self) -> dict[str, Any] | None:
         return self.found

@@ -44,4 +44,4 @@ class Patience(Part):
 
     def finish(self, run: Loop) -> None:
         if run.approx.ended_by == "patience":
-            self.best.give_back(said=run.ranks.is_first)
+            self.best.give_back()

@@ -44,6 +44,13 @@ int fv_verbose(void);
 void fv_share_of(npy_intp me, npy_intp threads, npy_intp n, npy_intp *from, npy_intp *to);
 void fv_share(npy_intp n, npy_intp *from, npy_intp *to);
 
+/* contention.c */
+void fv_watch_others(void);
+void fv_contention(int *contended, int *left);
+int fv_watch_file(const char *path);
+int fv_team(npy_intp elements);
+int fv_team_of_products(npy_intp products);
+
 /* activations.c */
 fv_activation fv_activation_from(const double *settings);
 void fv_activate_all(const fv_activation *a, float *x, npy_intp n);

@@ -110,7 +110,7 @@ void fv_narrow_transposed(const fv_narrow *g, const float *top, const float *wei
     float *kernels = (float *)scratch;
     find_taps(g, offset);
     order_weights(g, weights, kernels);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) num_threads(fv_team_of_products(g->n * g->oh * g->ow * g->o * g->c * g->kh * g->kw))
     for (npy_intp i = 0; i < g->n; i++) {
         float *image = (float *)(scratch + kernels_bytes(g) + omp_get_thread_num() * bordered_bytes(g));
         memset(image, 0, bordered_bytes(g));

@@ -95,7 +95,7 @@ void fv_narrow_weights_gradient(const fv_narrow *g, const float *images, const f
     npy_intp rows = g->n * g->oh, blocks = count_blocks(g), size = block_size(g), taps = g->kh * g->kw;
     npy_intp wide = wide_channels(g), narrow = narrow_channels(g);
     float *sums = (float *)scratch;
-#pragma omp parallel
+#pragma omp parallel num_threads(fv_team_of_products(rows * g->ow * size))
     {
 #pragma omp for schedule(static)
         for (npy_intp b = 0; b < blocks; b++) {

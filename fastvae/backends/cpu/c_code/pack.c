@@ -74,7 +74,7 @@ void fv_pack(float *to, PyArrayObject *from) {
     int transposes = row_stride == sizeof(float) && stride_last % (npy_intp)sizeof(float) == 0;
     npy_intp tile_columns = runs ? columns : TILE, tiles = (rows + TILE - 1) / TILE;
     npy_intp total = outer * rows * columns;
-#pragma omp parallel for collapse(2) schedule(static) if (total > PARALLEL_MIN)
+#pragma omp parallel for collapse(2) schedule(static) num_threads(fv_team(total))
     for (npy_intp o = 0; o < outer; o++)
         for (npy_intp tile = 0; tile < tiles; tile++) {
             const char *s = source;
@@ -111,7 +111,7 @@ void fv_pack_any(void *to, PyArrayObject *from) {
     const int ndim = PyArray_NDIM(from), last = ndim - 1;
     const npy_intp size = PyArray_ITEMSIZE(from), columns = ndim ? PyArray_DIM(from, last) : 1;
     const npy_intp step = ndim ? PyArray_STRIDE(from, last) : 0, rows = columns ? PyArray_SIZE(from) / columns : 0;
-#pragma omp parallel for schedule(static) if (rows * columns > PARALLEL_MIN)
+#pragma omp parallel for schedule(static) num_threads(fv_team(rows * columns))
     for (npy_intp row = 0; row < rows; row++) {
         const char *source = PyArray_BYTES(from);
         char *target = (char *)to + row * columns * size;

@@ -48,7 +48,7 @@ void fv_pointwise_convolve(const fv_pointwise *g, const float *x, const float *w
     npy_intp whole = g->pixels / 4 * 4, rest = g->pixels - whole;
     for (npy_intp c = 0; c < g->in; c++)
         for (npy_intp o = 0; o < g->out; o++) matrix[c * g->out + o] = weights[c * g->in_stride + o * g->out_stride];
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) num_threads(fv_team_of_products(g->pixels * g->in * g->out))
     for (npy_intp first = 0; first < whole; first += BLOCK) {
         npy_intp n = whole - first < BLOCK ? whole - first : BLOCK;
         float *to = y + first * g->out;
@@ -69,7 +69,7 @@ void fv_pointwise_weights_gradient(const fv_pointwise *g, const float *x, const 
     int shares = omp_get_max_threads();
     size_t bytes = weights_bytes(g);
     npy_intp blocks = (g->pixels + BLOCK - 1) / BLOCK;
-#pragma omp parallel
+#pragma omp parallel num_threads(fv_team_of_products(g->pixels * g->in * g->out))
     {
 #pragma omp for schedule(static, 1)
         for (int i = 0; i < shares; i++) {

@@ -213,7 +213,7 @@ static void transform_output(const fv_winograd *g, const float *from, const uint
 
 /* G g G' of every kernel -> to[POINTS][in][out]. */
 static void transform_weights(const fv_winograd *g, const float *weights, float *to) {
-#pragma omp parallel for
+#pragma omp parallel for num_threads(fv_team(POINTS * g->in * g->out))
     for (npy_intp c = 0; c < g->in; c++)
         for (npy_intp o = 0; o < g->out; o++) {
             const float *w = weights + c * g->in_stride + o * g->out_stride;
@@ -237,12 +237,12 @@ void fv_winograd_convolve(const fv_winograd *g, const float *images, const float
     float *kernels = (float *)scratch;
     char *teams = scratch + weights_bytes(g);
     transform_weights(g, weights, kernels);
-#pragma omp parallel
+#pragma omp parallel num_threads(fv_team_of_products(tiles * POINTS * g->in * g->out))
     {
         float *in = (float *)(teams + omp_get_thread_num() * team_bytes(g)), *out = in + POINTS * point_step(g->in);
         uint64_t nonzero[BLOCK];
         memset(in, 0, block_bytes(g->in)); /* rows behind the last tile are multiplied too */
-#pragma omp for schedule(static)
+#pragma omp for schedule(dynamic)
         for (npy_intp first = 0; first < tiles; first += BLOCK) {
             npy_intp n = tiles - first < BLOCK ? tiles - first : BLOCK;
             transform_input(g, images, first, n, in, nonzero);
@@ -254,29 +254,35 @@ void fv_winograd_convolve(const fv_winograd *g, const float *images, const float
     }
 }
 
+/* A share of that gradient, before its way back: the sums over some blocks of tiles. */
+static void add_share(const fv_winograd *g, const float *images, const float *top, npy_intp from, npy_intp to,
+                      float *total) {
+    npy_intp tiles = count_tiles(g), kernels = POINTS * g->in * g->out;
+    float *sums = total + kernels, *in = sums + g->out, *out = in + POINTS * point_step(g->in);
+    uint64_t nonzero[BLOCK];
+    memset(total, 0, weights_bytes(g) + sizeof(float) * g->out);
+    for (npy_intp first = from * BLOCK; first < tiles && first < to * BLOCK; first += BLOCK) {
+        npy_intp n = tiles - first < BLOCK ? tiles - first : BLOCK;
+        transform_input(g, images, first, n, in, nonzero);
+        transform_gradient(g, top, first, n, out, sums);
+        for (int p = 0; p < POINTS; p++)
+            multiply(g->in, g->out, in + p * point_step(g->in), 1, g->in, out + p * point_step(g->out),
+                     total + p * g->in * g->out, n, 1);
+    }
+}
+
 /* The gradient with respect to the weights, and the sums of `top` over all but its channels (or NULL). */
 void fv_winograd_weights_gradient(const fv_winograd *g, const float *images, const float *top, float *gradient,
                                   float *sums, char *scratch) {
-    npy_intp tiles = count_tiles(g), kernels = POINTS * g->in * g->out;
+    npy_intp tiles = count_tiles(g), kernels = POINTS * g->in * g->out, blocks = (tiles + BLOCK - 1) / BLOCK;
+    int shares = omp_get_max_threads();
     size_t bytes = share_bytes(g);
-    int team = 1;
-#pragma omp parallel
+#pragma omp parallel num_threads(fv_team_of_products(tiles * kernels))
     {
-        float *total = (float *)(scratch + omp_get_thread_num() * bytes), *own_sums = total + kernels;
-        float *in = own_sums + g->out, *out = in + POINTS * point_step(g->in);
-        uint64_t nonzero[BLOCK];
-        memset(total, 0, weights_bytes(g) + sizeof(float) * g->out);
-#pragma omp single nowait
-        team = omp_get_num_threads();
-#pragma omp for schedule(static)
-        for (npy_intp first = 0; first < tiles; first += BLOCK) {
-            npy_intp n = tiles - first < BLOCK ? tiles - first : BLOCK;
-            transform_input(g, images, first, n, in, nonzero);
-            transform_gradient(g, top, first, n, out, own_sums);
-            for (int p = 0; p < POINTS; p++)
-                multiply(g->in, g->out, in + p * point_step(g->in), 1, g->in, out + p * point_step(g->out),
-                         total + p * g->in * g->out, n, 1);
-        }
+#pragma omp for schedule(static, 1)
+        for (int i = 0; i < shares; i++)
+            add_share(g, images, top, (blocks * i + shares - 1) / shares, (blocks * (i + 1) + shares - 1) / shares,
+                      (float *)(scratch + i * bytes));
 #pragma omp for schedule(static)
         for (npy_intp c = 0; c < g->in; c++)
             for (npy_intp o = 0; o < g->out; o++) {
@@ -284,7 +290,7 @@ void fv_winograd_weights_gradient(const fv_winograd *g, const float *images, con
                 float *w = gradient + c * g->in_stride + o * g->out_stride;
                 for (int p = 0; p < POINTS; p++) {
                     double sum = 0;
-                    for (int i = 0; i < team; i++)
+                    for (int i = 0; i < shares; i++)
                         sum += ((float *)(scratch + i * bytes))[(p * g->in + c) * g->out + o];
                     points[p / 6][p % 6] = sum;
                 }
@@ -303,6 +309,6 @@ void fv_winograd_weights_gradient(const fv_winograd *g, const float *images, con
     }
     for (npy_intp o = 0; sums && o < g->out; o++) {
         sums[o] = 0;
-        for (int i = 0; i < team; i++) sums[o] += ((float *)(scratch + i * bytes))[kernels + o];
+        for (int i = 0; i < shares; i++) sums[o] += ((float *)(scratch + i * bytes))[kernels + o];
     }
 }
