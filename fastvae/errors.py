@@ -31,6 +31,9 @@ class CheckpointError(DataError):
         super().__init__(message)
         self.step = step
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.args[0], self.step)
+
 
 class ConfigurationError(FastvaeError, ValueError):
     """An argument of a model, a fit or a command is invalid."""

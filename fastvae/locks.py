@@ -24,11 +24,11 @@ import fcntl
 import os
 import socket
 import stat
-import sys
 import weakref
 from typing import Any
 
 from fastvae.errors import ConfigurationError
+from fastvae.messages import LOGGER
 
 SUFFIX = ".lock"
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF}  # EBADF: from some NFS servers
@@ -95,10 +95,9 @@ class Lock:
 
     def _say_there_is_none(self, error: OSError) -> None:
         kind = _file_system(self.path)
-        print(
+        LOGGER.warning(
             f"fastvae: {os.path.dirname(self.path)}: its file system{kind} has no locks ({error.strerror}), so nothing "
-            "keeps two processes from writing there: make sure that only one does",
-            file=sys.stderr,
+            "keeps two processes from writing there: make sure that only one does"
         )
 
 

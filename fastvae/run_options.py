@@ -85,9 +85,12 @@ class RunOptions:
     bad_steps: str = _option("stop", kinds.choice("stop", "skip"))
     fetch_every: int | None = _option(None, kinds.optional(kinds.integer(1, 2**24)), may_change=True, own=True)
     history: str | os.PathLike | None = _option(None, kinds.optional(kinds.path), may_change=True, own=True)
+    log_dir: str | os.PathLike | None = _option(None, kinds.optional(kinds.path), may_change=True, own=True)
     checkpoint: str | os.PathLike | None = _option(None, kinds.optional(kinds.path), own=True)
     checkpoint_every: int = _option(1_000, kinds.integer(), may_change=True)
     resume: bool = _option(False, kinds.boolean)
+    parallel: str | None = _option("auto", kinds.optional(kinds.choice("auto", "mpi")), may_change=True)
+    rank_timeout: float = _option(300.0, kinds.number(above=0, like=300), may_change=True)
     may_change: Collection[str] = _option((), kinds.sequence(kinds.text, "names of arguments"))
     configuration: dict[str, Any] | None = _option(
         None, kinds.optional(Kind("dict", "a dict of JSON values", _configuration))

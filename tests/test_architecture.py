@@ -10,7 +10,7 @@ from tests.imports import Package
 FLOORS = (
     ("__main__",),
     ("cli",),
-    ("examples",),
+    ("examples", "report"),
     ("models",),
     ("training",),
     ("checkpoint",),
@@ -23,16 +23,16 @@ FLOORS = (
     ("datasets", "nn", "plots"),
     ("backends",),
     ("devices",),
-    ("arguments", "atomic", "expressions", "run_options", "shared"),
+    ("arguments", "atomic", "expressions", "parallel", "run_options", "shared"),
     ("files", "kinds", "locks", "renamed"),
-    ("compilation", "errors", "interrupts", "timing"),
+    ("compilation", "errors", "interrupts", "messages", "timing"),
 )
 SHARED_BY_BACKENDS = ("fastvae.backends.abstract", "fastvae.backends.rewrites")
 BACKENDS = ("fastvae.backends.cpu", "fastvae.backends.gpu")
 # Rooms that may be imported before a device is chosen: they import Theano inside functions at most.
 WITHOUT_THEANO = (
     *("__main__", "arguments", "atomic", "cli", "datasets", "devices", "errors", "files", "interrupts", "kinds"),
-    *("locks", "profiles", "renamed", "run_options", "timing"),
+    *("locks", "messages", "profiles", "renamed", "report", "run_options", "timing"),
 )
 COMMANDS = "fastvae.cli.commands"  # of `cli` the one module that is imported when the device has been chosen
 IMPORT_THEANO = ("theano", "pymc3")

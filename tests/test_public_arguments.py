@@ -23,7 +23,7 @@ from fastvae.kinds import shown
 
 # Of the public modules' namespaces, but parts for other rooms.
 INTERNAL = {"Finding", "ask", "find_library", "version_of", "activated", "active", "Checkpoints", "updated"}
-INTERNAL |= {"graph_digest"}
+INTERNAL |= {"graph_digest", "figure_of"}
 # It stands alone, so that programs without fastvae load it: its checks are its own, see tests/test_timing.py.
 STANDS_ALONE = ("timing",)
 
@@ -86,6 +86,7 @@ ADMISSIBLE = {
     "pair from 0": {"natural", "zero", "list"},
     "generator": set(),
     "group": set(),
+    "ranks": set(),
     "object": set(),
     "model": set(),
     "estimate": set(),
@@ -95,6 +96,7 @@ ADMISSIBLE = {
     "likelihood": set(),
     "posterior": set(),
     "shape": set(),
+    "axes": set(),
 }
 
 

@@ -37,5 +37,6 @@ def test_checkpoints_and_the_command_line_have_it_from_here():
     assert {"n", "parts", "fetch_every", "checkpoint_every"} < {*run_options.MAY_CHANGE}
     assert not {"batch_size", "bad_steps", "random_seed", "method"} & {*run_options.MAY_CHANGE}
     of_fit = {d["fit"]: d for _, d in options.declared() if d["fit"] in run_options.NAMES}
-    assert of_fit.keys() == {"n", "batch_size", "checkpoint_every"}
+    shared = {"n", "batch_size", "checkpoint_every", "held_out_every", "log_dir", "rank_timeout"}
+    assert of_fit.keys() == shared
     assert all(d["may_change"] == (name in run_options.MAY_CHANGE) for name, d in of_fit.items())

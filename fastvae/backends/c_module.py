@@ -15,6 +15,7 @@ import os
 import subprocess
 import sysconfig
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 from typing import Any
 
@@ -83,13 +84,34 @@ def built(name: str, folder: str, command: list[str], backend: str, remedy: str)
         return carries if os.path.exists(carries) else path
     with drafts(theano.config.compiledir) as home:
         unfinished = os.path.join(home, "module.so")
-        result = subprocess.run([*command, "-o", unfinished], capture_output=True, text=True)
-        if result.returncode:
-            raise StackError(
-                f"{backend} did not compile with {theano.config.cxx!r} ({remedy}): {result.stderr.strip()[-2000:]}"
-            )
+        said = _compile(command, home, unfinished)
+        if said is not None:
+            raise StackError(f"{backend} did not compile with {theano.config.cxx!r} ({remedy}): {said.strip()[-2000:]}")
         os.replace(unfinished, path)  # at once, so that a second process never loads half a file
     return path
+
+
+def _compile(command, home, library):
+    """Run a compiler's command, its C files side by side; what a compiler said if it refused, else None."""
+    files = [path for before, path in zip(command[1:], command[2:]) if before == "c" and path.endswith(".c")]
+    objects = [os.path.join(home, f"{os.path.basename(path)}.o") for path in files]
+    compiler, *others = [word for word in command if word not in {"-x", "c", *files}]
+    flags = [word for word in others if not word.startswith(("-shared", "-l", "-L", "-Wl,"))]
+    before_libraries = next((i for i, word in enumerate(others) if word.startswith(("-l", "-L"))), len(others))
+    link = [compiler, *others[:before_libraries], *objects, *others[before_libraries:], "-o", library]
+    largest_first = sorted(zip(files, objects), key=lambda pair: -os.path.getsize(pair[0]))
+    commands = [[compiler, *flags, "-c", "-x", "c", path, "-o", place] for path, place in largest_first]
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        results = list(pool.map(_run, commands))
+    said = [result.stderr for result in results if result.returncode]
+    if not said:
+        result = _run(link)
+        said = [result.stderr] if result.returncode else []
+    return said[0] if said else None
+
+
+def _run(command):
+    return subprocess.run(command, capture_output=True, text=True)
 
 
 def carried_name(name: str, folder: str) -> str:

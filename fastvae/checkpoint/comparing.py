@@ -67,11 +67,13 @@ def compare(
     others = {name: change for name, change in arguments.items() if name not in MAY_CHANGE}
     if then or not now:  # an older version kept some arguments among these
         others.update(_changes(_rest(before), _rest(configuration)))
-    others.update(_changes(state.made_by, made_by))
+    others.update(_changes({"ranks": 1, **state.made_by}, {"ranks": 1, **made_by}))
     line = f"resuming after step {state.step:,} from {path}"
     line += f", written {state.written}" if state.written is not None else ""
     line += f"; with {', '.join(length.values())}" if length else ""
     line += f"; not bit for bit as in one go: {', '.join(others.values())}" if others else ""
+    if "ranks" in others:
+        line += "; parameters, optimizer and the place in the epoch go on, random streams begin anew"
     if now and not then:
         line += "; an older version wrote it, which did not keep the arguments: they are not compared"
     return line, not others

@@ -50,6 +50,7 @@ WHOLE = 2**24  # bytes of an array of which every one is read
 PARTS = 256  # parts of a larger one that are
 LENGTH = 12  # of a digest, in hexadecimal digits
 PACKAGES = ("fastvae", "pymc3", "theano", "numpy", "scipy")  # whose functions their versions tell apart
+AVERAGE = "AverageOverRanks"  # by name: what a step computes is the same on any number of ranks
 TRANSFERS = ("GpuFromHost", "HostFromGpu", "GpuToGpu")  # by name, for pygpu may be absent
 ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 
@@ -139,7 +140,7 @@ def graph_digest(
     parts: list[str] = []
 
     def name_of(variable: theano.Variable) -> int:
-        variable = variable if placed else _original(variable)
+        variable = _on_this_rank(variable) if placed else _original(variable)
         if variable not in names:
             names[variable] = len(names)
             kind = variable.type if placed else _type_on_host(variable)
@@ -147,7 +148,7 @@ def graph_digest(
         return names[variable]
 
     for node in io_toposort(graph_inputs(outputs), outputs):
-        if not placed and type(node.op).__name__ in TRANSFERS:
+        if type(node.op).__name__ == AVERAGE or (not placed and type(node.op).__name__ in TRANSFERS):
             continue
         parts.append(repr((_op(node.op), [name_of(v) for v in node.inputs], [str(v.type) for v in node.outputs])))
         names.update({v: len(names) + i for i, v in enumerate(node.outputs)})
@@ -157,9 +158,18 @@ def graph_digest(
 
 def _original(variable: theano.Variable) -> theano.Variable:
     """What a variable is a copy of, from a GPU or to it; itself if it is no copy."""
+    variable = _on_this_rank(variable)
     while variable.owner is not None and type(variable.owner.op).__name__ in TRANSFERS:
-        (variable,) = variable.owner.inputs
+        variable = _on_this_rank(variable.owner.inputs[0])
     return variable
+
+
+def _on_this_rank(variable: theano.Variable) -> theano.Variable:
+    """What a variable is the mean of over the ranks; itself if it is no mean."""
+    node = variable.owner
+    if node is None or type(node.op).__name__ != AVERAGE:
+        return variable
+    return node.inputs[node.outputs.index(variable)]
 
 
 def _type_on_host(variable: theano.Variable) -> theano.gof.Type:

@@ -9,13 +9,13 @@ import contextlib
 import os
 import pathlib
 import re
-import sys
 
 from fastvae import kinds
 from fastvae.checkpoint import state
 from fastvae.checkpoint.container import DamagedError
 from fastvae.checkpoint.state import State
 from fastvae.errors import DataError
+from fastvae.messages import LOGGER
 
 KEPT = 3
 NAME = re.compile(r"checkpoint-(\d{8,})\.ckpt")
@@ -40,7 +40,7 @@ def newest(folder: str | os.PathLike) -> State | None:
         try:
             return state.read(path)
         except DamagedError as error:
-            print(f"fastvae: {error}; trying the checkpoint before it", file=sys.stderr)
+            LOGGER.warning(f"fastvae: {error}; trying the checkpoint before it")
     if found:
         raise DataError(f"{folder}: none of its {len(found)} checkpoints is whole: begin again in another folder")
     return None

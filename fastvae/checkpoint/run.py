@@ -7,7 +7,7 @@ import json
 import os
 import pathlib
 import platform
-import sys
+import zlib
 from typing import Any, Collection, Sequence
 
 import numpy as np
@@ -22,6 +22,8 @@ from fastvae.checkpoint.description import graph_digest
 from fastvae.checkpoint.state import State
 from fastvae.devices import threads
 from fastvae.errors import CheckpointError, ConfigurationError, DataError
+from fastvae.messages import say
+from fastvae.parallel import ALONE, Ranks
 
 LOCKED = "checkpoints"  # what the lock's file in the folder is named after
 STATES = "let state() return None, or a dict of JSON values and numpy arrays"
@@ -50,6 +52,8 @@ class Checkpoints:
         `may_change`, is an error when a run is resumed; other differences are said in one line.
     may_change : collection of str
         Names of arguments; ``"step"`` is what a step computes.
+    ranks : fastvae.parallel.Ranks
+        Those of the run. Only the first reads and writes files, so every method is collective.
 
     Attributes
     ----------
@@ -57,6 +61,8 @@ class Checkpoints:
         The step of the newest checkpoint; None before there is one.
     losses : list or numpy.ndarray
         Those of the resumed checkpoint; empty for a new run.
+    restored_streams : bool
+        Whether `bind` has given this rank the random streams and the place in the data that it had.
 
     Raises
     ------
@@ -71,23 +77,20 @@ class Checkpoints:
         resume: bool,
         configuration: dict[str, Any],
         may_change: Collection[str] = (),
+        ranks: Ranks = ALONE,
     ) -> None:
-        self.folder, self.every, self.may_change = pathlib.Path(folder), every, may_change
+        self.folder, self.every, self.may_change, self.ranks = pathlib.Path(folder), every, may_change, ranks
         self.configuration = json.loads(json.dumps(configuration, default=_plain))
-        self.made_by = _made_by()
+        self.made_by = made_by(ranks)
+        self._lock: locks.Lock | None = None
         self.saved: int | None = None
         self.losses: Sequence[float] | np.ndarray = []
         self.parts: Sequence[Any] = []
+        self.restored_streams = False
         self._orders: list[list[Any]] = []
-        with contextlib.ExitStack() as on_error:
-            try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                self._lock = on_error.enter_context(locks.Lock(self.folder / LOCKED, f"checkpoint={str(folder)!r}"))
-                atomic.sweep(self.folder, "checkpoint-*")
-            except OSError as error:
-                raise ConfigurationError(files.unusable(self.folder, error)) from error
-            self._resumed, self._is_same_run = self._find() if resume else self._begin()
-            on_error.pop_all()
+        self._resumed, self._is_same_run = ranks.on_first(lambda: self._open(resume))
+        if self._resumed is not None:
+            self.saved, self.losses = self._resumed.step, self._resumed.losses
 
     def __enter__(self) -> Checkpoints:
         return self
@@ -97,7 +100,22 @@ class Checkpoints:
 
     def release(self) -> None:
         """Let others write to the folder."""
-        self._lock.release()
+        if self._lock is not None:
+            self._lock.release()
+
+    def _open(self, resume: bool) -> tuple[State | None, bool]:
+        """Take the folder; the state to go on from, and whether everything is as it was then."""
+        with contextlib.ExitStack() as on_error:
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                lock = locks.Lock(self.folder / LOCKED, f"checkpoint={str(self.folder)!r}")
+                self._lock = on_error.enter_context(lock)
+                atomic.sweep(self.folder, "checkpoint-*")
+            except OSError as error:
+                raise ConfigurationError(files.unusable(self.folder, error)) from error
+            found = self._find() if resume else self._begin()
+            on_error.pop_all()
+        return found
 
     def _begin(self) -> tuple[State | None, bool]:
         present = files.steps(self.folder)
@@ -112,13 +130,12 @@ class Checkpoints:
         """The state to go on from, after a line that says so, and whether everything is as it was then."""
         found = files.newest(self.folder)
         if found is None:
-            print(f"fastvae: no checkpoint in {str(self.folder)!r}: beginning at step 1", file=sys.stderr)
+            say(f"fastvae: no checkpoint in {str(self.folder)!r}: beginning at step 1")
             return None, True
-        self.saved, self.losses = found.step, found.losses
         line, is_same = comparing.compare(
             found, files.path_of(self.folder, found.step), self.configuration, self.made_by, self.may_change
         )
-        print(f"fastvae: {line}", file=sys.stderr)
+        say(f"fastvae: {line}")
         return found, is_same
 
     def describe_step(self, loss: theano.Variable, updates: dict[Any, theano.Variable]) -> None:
@@ -150,7 +167,7 @@ class Checkpoints:
                 "restore it, give another folder, or may_change=['step'] to go on with the new one"
             )
         if before != digest:
-            print("fastvae: from here on the steps compute something else than before", file=sys.stderr)
+            say("fastvae: from here on the steps compute something else than before")
         self.configuration["step"] = digest
         # The second order is that in which earlier versions kept the variables of a step with a buffer.
         self._orders = [_in_order_of_use(outputs, updates) for outputs in ([loss], [])]
@@ -168,7 +185,7 @@ class Checkpoints:
             Of the minibatches: objects with `state() -> dict` and `restore(dict)`.
         """
         orders = [list(dict.fromkeys([*_sorted(updated(step), by), *params])) for by in [*self._orders, []]]
-        self.variables, self.pipelines = orders[0], pipelines
+        self.variables, self.pipelines, self._trained = orders[0], pipelines, set(params)
         self._entries(self.variables)  # raises for what a checkpoint cannot hold
         if self._resumed is None:
             return
@@ -180,6 +197,12 @@ class Checkpoints:
             )
         for variable, value in matched:
             values.restore(variable, value)
+        if len(self._resumed.ranks) == self.ranks.size > 1:
+            self.restored_streams = True
+            own = self._resumed.ranks[self.ranks.rank]
+            for entry in own["variables"]:
+                values.restore(matched[entry["place"]][0], entry["value"])
+            states = own["pipelines"] or states
         for pipeline, state_of_one in zip(pipelines, states):
             pipeline.restore(state_of_one)
 
@@ -270,11 +293,43 @@ class Checkpoints:
         ConfigurationError
             If the state of a part is not a dict of JSON values and arrays.
         """
+        variables, pipelines = self._entries(self.variables), [pipeline.state() for pipeline in self.pipelines]
+        own = self._own(variables, pipelines)
+        self.ranks.on_first(lambda: self._write(step, losses, variables, pipelines, own))
+        self.saved = step
+
+    def _own(self, variables: list[dict[str, Any]], pipelines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """For each rank, on the first one, what it has beside that one's values; for one rank nothing."""
+        if self.ranks.size == 1:
+            return []
+        digests = [_checksum(entry["value"]) for entry in variables]
+        own = [
+            {"place": place, "value": entry["value"]}
+            for place, (entry, digest, first) in enumerate(zip(variables, digests, self.ranks.from_first(digests)))
+            if digest != first
+        ]
+        diverged = [variable.name for entry in own if (variable := self.variables[entry["place"]]) in self._trained]
+        if diverged:
+            raise DataError(
+                f"checkpoint: {diverged[0]!r} of rank {self.ranks.rank} is not that of rank 0: a callback or a part "
+                "changed it on some ranks, or they compute differently; let all do the same"
+            )
+        return self.ranks.to_first({"variables": own, "pipelines": [] if self.ranks.is_first else pipelines})
+
+    def _write(
+        self,
+        step: int,
+        losses: np.ndarray,
+        variables: list[dict[str, Any]],
+        pipelines: list[dict[str, Any]],
+        own: list[dict[str, Any]],
+    ) -> None:
         path = files.path_of(self.folder, step)
         now = State(
             step=step,
-            variables=self._entries(self.variables),
-            pipelines=[pipeline.state() for pipeline in self.pipelines],
+            variables=variables,
+            pipelines=pipelines,
+            ranks=own,
             losses=losses,
             parts={part.name: found for part in self.parts if (found := _state_of(part)) is not None},
             configuration=self.configuration,
@@ -287,7 +342,6 @@ class Checkpoints:
             raise CheckpointError(f"{files.unusable(path, error)}{kept}", step) from error
         except (TypeError, ValueError) as error:
             raise ConfigurationError(f"checkpoint: the state of a part cannot be kept: {error}: {STATES}") from error
-        self.saved = step
         files.keep_last(self.folder, step)
 
 
@@ -309,13 +363,21 @@ def _state_of(part: Any) -> dict[str, Any] | None:
     return found
 
 
+def _checksum(encoded: Any) -> Any:
+    """By which the values of two ranks are told apart."""
+    if isinstance(encoded, dict):
+        return {name: _checksum(value) for name, value in encoded.items()}
+    return zlib.crc32(np.ascontiguousarray(encoded)) if isinstance(encoded, np.ndarray) else encoded
+
+
 def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else repr(value)
 
 
-def _made_by() -> dict[str, Any]:
+def made_by(ranks: Ranks = ALONE) -> dict[str, Any]:
+    """Versions, profile, threads and, if there are several, the number of ranks."""
     profile = profiles.active()
-    return {
+    facts = {
         "fastvae": fastvae.__version__,
         "theano": theano.__version__,
         "pymc3": pm.__version__,
@@ -324,3 +386,4 @@ def _made_by() -> dict[str, Any]:
         "profile": None if profile is None else profile.name,
         "threads": max(pool.threads for pool in threads.pools()),
     }
+    return facts if ranks.size == 1 else {**facts, "ranks": ranks.size}

@@ -60,6 +60,14 @@ def _is_configuration(value: Any) -> bool:
     return _is_dict(value) and _is_dict(value.get("arguments", {})) and isinstance(value.get("step", ""), str)
 
 
+def _is_rank(value: Any) -> bool:
+    def is_own(entry: Any) -> bool:
+        return _is_dict(entry) and _is_count(entry.get("place")) and values.is_encoded(entry.get("value"))
+
+    known = _is_dict(value) and _is_list(_is_dict)(value.get("pipelines"))
+    return known and _is_list(is_own)(value.get("variables"))
+
+
 def _is_text_or_none(value: Any) -> bool:
     return value is None or isinstance(value, str)
 
@@ -97,6 +105,9 @@ class State:
         Versions, profile and threads.
     written : str or None
         When, in UTC; None if it is not known.
+    ranks : list of dict
+        For each rank of a run on several, where it differs from the first: `variables`, a list of `place` in those
+        above and `value`, and `pipelines`.
     """
 
     step: int = _field(_is_count)
@@ -107,6 +118,7 @@ class State:
     configuration: dict[str, Any] = _field(_is_configuration)
     made_by: dict[str, Any] = _field(_is_dict)
     written: str | None = _field(_is_text_or_none, absent=None, default_factory=_now)
+    ranks: list[dict[str, Any]] = _field(_is_list(_is_rank), absent=(), default_factory=list)
 
 
 def write(path: str | os.PathLike, state: State) -> None:

@@ -1,25 +1,29 @@
-"""The command line: `fastvae train | evaluate | plot | bench | profiles | devices | build-pygpu`.
+"""The command line: `fastvae train | evaluate | plot | report | bench | profiles | devices | build-pygpu`.
 
-Arguments are parsed, and everything that can be wrong with them is found, before theano is imported: an error is one
-line and exit status 2 (3 if loss or parameters stopped being finite, 130 after Ctrl-C, 143 after SIGTERM), and the
-profile is set before the stack starts.
+Arguments are parsed, and everything that can be wrong with them is found, before theano is imported; the images of a
+training are read while it is. An error is one line and exit status 2 (3 if loss or parameters stopped being finite,
+130 after Ctrl-C, 143 after SIGTERM), and the profile is set before the stack starts.
 
     parser          the arguments of every command
     options         the options of a training run
     run_folder      the folder of a run
-    commands        train, evaluate and plot, once the stack has started
+    reports         what a report says of a run beside its results
+    commands        train, evaluate, plot and report, once the stack has started
     bench           the comparison with stock PyMC3
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
+import logging
 import os
 import pathlib
 import sys
 from typing import Any, Callable, Sequence
 
+from fastvae import messages, parallel
 from fastvae.cli import options, parser
 from fastvae.errors import ConfigurationError, FastvaeError, NonFiniteError
 from fastvae.interrupts import Terminated, termination_raises
@@ -29,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     try:
         args = parser.make().parse_args(argv)
+        if args.verbose or args.quiet:
+            messages.LOGGER.setLevel(logging.DEBUG if args.verbose else logging.WARNING)
         if getattr(args, "cuda_path", None):
             os.environ["FASTVAE_CUDA_PATH"] = args.cuda_path
         with termination_raises():
@@ -55,39 +61,68 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail(error: object, status: int) -> int:
-    print(f"fastvae: error: {' '.join(str(error).split())}", file=sys.stderr)
+    if not getattr(error, "is_repeated", False):  # by a rank, of what the first one says
+        print(f"fastvae: error: {' '.join(str(error).split())}", file=sys.stderr)
     return status
 
 
 def _train(args: argparse.Namespace) -> int:
+    ranks = parallel.join()
+    with ranks.together():
+        return _train_on(ranks, args)
+
+
+def _train_on(ranks: parallel.Ranks, args: argparse.Namespace) -> int:
+    """Train on the ranks of a launcher, of which the first has the run's folder, or on this process alone."""
+    from concurrent.futures import ThreadPoolExecutor
+
     from fastvae import profiles
     from fastvae.cli import run_folder
-    from fastvae.datasets import NAMES, held_out, load
+    from fastvae.datasets import NAMES
     from fastvae.devices import threads
+    from fastvae.report.sessions import Clock
 
+    clock = Clock()
     run = _options_of(args)
     path = os.path.abspath(os.path.expanduser(run.data))
     if run.data not in NAMES and os.path.exists(path):
         run.data = path  # so that the run is evaluated from anywhere
-    images: Any = load(run.data)
-    held_out(run.data, images.shape[1:], labels=False)  # what is wrong is better known before the training
-    profiles.resolve(args.profile)
-    threads.requested(args.threads)
-    folder = pathlib.Path(args.resume or args.out or run_folder.default(run.model))
+    if run.log_dir is not None:
+        run.log_dir = os.path.abspath(os.path.expanduser(run.log_dir))
+    folder = ranks.from_first(pathlib.Path(args.resume or args.out or run_folder.default(run.model)))
     created = False
-    try:
-        with run_folder.locked(folder):
-            if args.resume is None:
-                run_folder.create(folder, run)
-                created = True
-            _start(args)
-            from fastvae.cli import commands
+    with ThreadPoolExecutor(1) as beside:
+        images = beside.submit(_images, run.data, run.channels_last)
+        profiles.resolve(args.profile)
+        threads.requested(args.threads)
+        if images.done():  # such as without the file: that is said before a folder is made
+            images.result()
+        try:
+            with contextlib.ExitStack() as holding:
+                ranks.on_first(lambda: holding.enter_context(run_folder.locked(folder)))
+                if args.resume is None:
+                    ranks.on_first(lambda: run_folder.create(folder, run))
+                    created = ranks.is_first
+                _start(args)
+                from fastvae import compilation
 
-            return commands.train(folder, images, run, resume=args.resume is not None)
-    except BaseException:
-        if created:
-            run_folder.discard_untrained(folder)
-        raise
+                compilation.begin()
+                from fastvae.cli import commands
+
+                return commands.train(folder, images.result(), run, args.resume is not None, clock, ranks)
+        except BaseException:
+            if created:
+                run_folder.discard_untrained(folder)
+            raise
+
+
+def _images(data: str, channels_last: bool) -> Any:
+    """The images to train on, after a look at the held-out ones: what is wrong with these is better known before."""
+    from fastvae.datasets import held_out, load
+
+    images: Any = load(data, channels_last=channels_last)
+    held_out(data, images.shape[1:], labels=False, channels_last=channels_last)
+    return images
 
 
 def _options_of(args: argparse.Namespace) -> options.TrainOptions:
@@ -124,6 +159,18 @@ def _plot(args: argparse.Namespace) -> None:
     commands.plot(folder)
 
 
+def _report(args: argparse.Namespace) -> None:
+    from fastvae.cli import reports, run_folder
+
+    folders = [run_folder.existing(run) for run in args.runs]
+    if len(folders) > reports.MOST:
+        raise ConfigurationError(f"report: {len(folders)} runs are too many for a page: give {reports.MOST} at most")
+    _start(args)
+    from fastvae.cli import commands
+
+    commands.report(folders, args.out)
+
+
 def _bench(args: argparse.Namespace) -> None:
     from fastvae import profiles
     from fastvae.cli import bench
@@ -140,9 +187,10 @@ def _profiles(args: argparse.Namespace) -> None:
 
 
 def _devices(args: argparse.Namespace) -> None:
-    from fastvae import devices
+    from fastvae import devices, profiles
 
     print(devices.describe())
+    print(f"vector instructions: {profiles.vector_instructions()}")
 
 
 def _build_pygpu(args: argparse.Namespace) -> None:
@@ -161,6 +209,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int | None]] = {
     "train": _train,
     "evaluate": _evaluate,
     "plot": _plot,
+    "report": _report,
     "bench": _bench,
     "profiles": _profiles,
     "devices": _devices,

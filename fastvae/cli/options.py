@@ -68,6 +68,8 @@ def one_of(*choices: str) -> Kind:
 
 text = Kind(str, str)
 count = _number(int, lambda value: value >= 1, "a whole number of at least 1")
+from_0 = _number(int, lambda value: value >= 0, "a whole number of at least 0")
+flag = Kind(bool, {"True": True, "False": False}.__getitem__)
 seed = _number(int, lambda value: 0 <= value < 2**32, "a whole number from 0 to 4294967295")
 positive = _number(float, lambda value: 0 < value < math.inf, "a number above 0")
 
@@ -83,6 +85,9 @@ KLS = ("monte-carlo", "analytic")
 DATA = "a data set's name, an IDX, .npy, .npz or HDF5 file, or a folder of images"
 RATE = "learning rate of Adam"
 SEED = "of parameters, minibatches and noise: one seed makes a run repeat exactly"
+LAST = "the images are (N, H, W, C): the last axis is the channels, whatever the second one is"
+HELD_OUT = "steps from one measurement of the ELBO of (at most 1,000) test images to the next; 0 for none"
+LOG_DIR = "a folder that gets event files for TensorBoard (pip install 'fastvae[tensorboard]')"
 EVERY = "steps from one checkpoint to the next, of which the last three are kept"
 
 
@@ -122,6 +127,7 @@ class TrainOptions:
     """What a training run is asked for."""
 
     data: str = _option("fashion-mnist-sample", text, DATA)
+    channels_last: bool = _option(False, flag, LAST, absent=False)
     model: str = _option("conv", one_of(*MODELS), "conv, the seed model, or mlp")
     likelihood: str = _option(
         "normal", one_of(*LIKELIHOODS), f"of pixels: {', '.join(LIKELIHOODS)}", model="likelihood"
@@ -160,6 +166,16 @@ class TrainOptions:
     latent: int = _option(2, count, "latent dimensions", model="n_latent")
     seed: int = _option(1, seed, SEED, model="seed", fit="seed")
     checkpoint_every: int = _option(RunOptions.checkpoint_every, count, EVERY, fit="checkpoint_every")
+    held_out_every: int = _option(200, from_0, HELD_OUT, fit="held_out_every", absent=0)
+    log_dir: str | None = _option(None, text, LOG_DIR, fit="log_dir", absent=None)
+
+    rank_timeout: float = _option(
+        RunOptions.rank_timeout,
+        positive,
+        "seconds after which a rank that the others wait for is named, under mpiexec",
+        fit="rank_timeout",
+        absent=RunOptions.rank_timeout,
+    )
 
     def __post_init__(self) -> None:
         if self.pooling != NONE and self.model != "conv":
@@ -176,6 +192,8 @@ class TrainOptions:
     def for_fit(self) -> dict[str, Any]:
         """The arguments of the model's `fit` among the options, and which of them a resumed run may have changed."""
         arguments = {d["fit"]: getattr(self, name) for name, d in declared() if d["fit"] is not None}
+        if not self.held_out_every:
+            del arguments["held_out_every"]
         arguments["may_change"] = [d["fit"] for _, d in declared() if d["may_change"]]
         return arguments
 
@@ -200,7 +218,10 @@ def on_command_line(name: str) -> str:
 def add_to(parser: argparse.ArgumentParser) -> None:
     """Add an argument for every option; its value is None unless it is given."""
     for name, d in declared():
-        help = f"{d['help']} (default: {d['default']})"
+        if d["kind"] is flag:
+            parser.add_argument(on_command_line(name), action="store_true", default=None, help=d["help"])
+            continue
+        help = f"{d['help']} (default: {'none' if d['default'] is None else d['default']})"
         parser.add_argument(on_command_line(name), type=d["kind"].parse, help=help)
 
 

@@ -1,13 +1,17 @@
-"""Compile fewer C modules for a function, and compile them in parallel.
+"""Compile fewer C modules for a function, several in one run of the compiler, and side by side.
 
 Theano's linker walks through a function's nodes and compiles the modules that its cache lacks, one after the other.
 Here, as soon as one module is missing, the C code of all missing ones is generated, and as many g++ as there are
-threads compile it in a folder of this process. When the linker then asks for a module, the finished file is moved to
-where g++ would have written it. Theano's cache and its lock work as before, and the result is the same.
+threads compile it, each a share of it, in a folder of this process. When the linker then asks for a module, the
+finished file is moved to where g++ would have written it. Theano's cache and its lock work as before, and the result
+is the same.
 
     precompiled     the headers that all modules include, compiled once
     carried         modules that came with the environment, and are not compiled
     drafts          folders for what compilers write
+    together        several modules in one run of the compiler
+    processor       which instructions it may use
+    lookup          which compiled module a node has
 
 Examples
 --------
@@ -22,10 +26,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -38,13 +43,15 @@ from theano.gof.utils import MethodNotDefined
 from theano.gof.vm import VM_Linker
 from theano.scalar import Scalar
 
-from . import carried, precompiled  # relative imports: bench/'s stock programs load this package without fastvae
+# Relative imports: bench/'s stock programs load this package without fastvae.
+from . import carried, lookup, processor, together
 from .drafts import drafts
 
 SMALL = 100  # elements of a constant that numpy may compute
+ENOUGH = 150_000  # characters of C code for a second compiler, which reads the headers again
 _batches: list[_Batch] = []  # of the functions that are being linked, the innermost last
 _watchers: list[Callable[[int, int], object]] = []
-_preparations: list[Callable[[], object]] = [precompiled.prepare]
+_preparations: list[Callable[[], object]] = []
 _contexts: list[Callable[[], Any]] = []  # of a thread, for the threads that compile for it
 
 
@@ -57,8 +64,9 @@ def install(workers: int) -> None:
         How many g++ may run at the same time.
     """
     fold_constants_in_python()
-    if carried.install():  # then hardly anything is compiled, and the headers do not pay
-        _preparations.remove(precompiled.prepare)
+    processor.install()
+    lookup.install()
+    carried.install()
     compile_side_by_side(workers)
 
 
@@ -73,16 +81,34 @@ def help_under(context: Callable[[], Any]) -> None:
     _contexts.append(context)
 
 
+def begin() -> None:
+    """Let threads compile what every function needs; what fails there is tried again when it is needed."""
+
+    def tried(preparation):
+        with contextlib.suppress(Exception):
+            preparation()
+
+    for preparation in _preparations:
+        threading.Thread(target=tried, args=(preparation,), daemon=True).start()
+
+
 @contextlib.contextmanager
 def preparing() -> Iterator[None]:
     """Within this context threads compile what every function needs, while Python builds and rewrites graphs.
 
-    If something fails there, it is tried again, and raises, when it is needed.
+    If something fails there, it is tried again, and raises, when it is needed. Python's search for cycles of garbage
+    pauses: it would look at a million nodes of graphs again and again, a seventh of the whole time.
     """
+    collects = gc.isenabled()
     with ThreadPoolExecutor() as pool:
         for preparation in _preparations:
             pool.submit(preparation)
-        yield
+        gc.disable()
+        try:
+            yield
+        finally:
+            if collects:
+                gc.enable()
 
 
 class InTurn:
@@ -174,7 +200,7 @@ class _Batch:
 
     def __init__(self, nodes: Callable[[], Any], compile_str: Callable[..., Any], workers: int) -> None:
         self.nodes, self.compile_str, self.workers = nodes, compile_str, workers
-        self.jobs = None
+        self.jobs: dict[str, Future[str]] | None = None
 
     def __enter__(self):
         self.open = contextlib.ExitStack()
@@ -190,24 +216,22 @@ class _Batch:
         job = self.jobs.pop(module_name, None)
         if job is None:
             return None
-        folder = job.result()
+        home = job.result()
         for watcher in _watchers:
             watcher(self.total - sum(not job.done() for job in self.jobs.values()), self.total)
-        return folder
+        return os.path.join(home, module_name)
 
     def _start(self):
         self.jobs = {}
-        home = self.open.enter_context(drafts(theano.config.compiledir))
+        self.home = self.open.enter_context(drafts(theano.config.compiledir))
         pool = ThreadPoolExecutor(self.workers)
         self.open.callback(pool.shutdown, cancel_futures=True)
         nodes = self.nodes()
         for preparation in _preparations:
             pool.submit(preparation)
-        for module, arguments in _missing(nodes):
-            if module.code_hash not in self.jobs:
-                folder = os.path.join(home, module.code_hash)
-                contexts = [context() for context in _contexts]
-                self.jobs[module.code_hash] = pool.submit(self._help, contexts, module, folder, arguments)
+        for sources, arguments in _shares(dict(_missing(nodes)), self.workers):
+            contexts = [context() for context in _contexts]
+            self.jobs.update(dict.fromkeys(sources, pool.submit(self._help, contexts, sources, arguments)))
         self.total = len(self.jobs)
 
     def _help(self, contexts, *args):
@@ -216,14 +240,41 @@ class _Batch:
                 stack.enter_context(context)
             return self._compile(*args)
 
-    def _compile(self, module, folder, arguments):
-        os.mkdir(folder)
-        self.compile_str(module.code_hash, module.code(), folder, **arguments, py_module=False)
-        return folder
+    def _compile(self, sources, arguments):
+        """Compile modules, each into a folder of its name, and return where these are."""
+        for name, source in sources.items():
+            os.mkdir(os.path.join(self.home, name))
+            with open(os.path.join(self.home, name, "mod.cpp"), "w", encoding="utf-8") as file:
+                file.write(source)
+        if len(sources) == 1 or not self._compile_together(sources, arguments):
+            for name, source in sources.items():
+                self.compile_str(name, source, os.path.join(self.home, name), **arguments, py_module=False)
+        return self.home
+
+    def _compile_together(self, sources, arguments):
+        """Whether it worked: some do not go together, and an error is said of the module that has it."""
+        library = together.compiled(sources, os.path.join(self.home, f"with_{min(sources)}"), **arguments)
+        if library is None:
+            return False
+        for name in sources:
+            together.hand_out(library, os.path.join(self.home, name), f"{name}.{get_lib_extension()}")
+        return True
+
+
+def _shares(missing, workers):
+    """What each compiler gets: ({name: source}, arguments of the compiler)."""
+    alike: dict[str, list[str]] = {}
+    for name, (source, arguments) in missing.items():
+        goes_along = together.can_be(source) and not os.path.isdir(carried.folder())
+        alike.setdefault(repr(arguments) if goes_along else name, []).append(name)
+    for names in alike.values():
+        sizes = {name: len(missing[name][0]) for name in names}
+        for share in together.shared_out(sizes, min(workers, 1 + sum(sizes.values()) // ENOUGH)):
+            yield {name: missing[name][0] for name in share}, missing[share[0]][1]
 
 
 def _missing(nodes):
-    """(module, arguments of the compiler) of the nodes whose modules theano's cache lacks."""
+    """(name, (source, arguments of the compiler)) of the nodes' modules that theano's cache lacks."""
     cache = get_module_cache()
     for node in nodes:
         if not _is_plain(type(node.op)):
@@ -244,7 +295,7 @@ def _missing(nodes):
                 libs=linker.libraries(),
                 preargs=linker.compile_args(),
             )
-            yield linker.get_dynamic_module(), arguments
+            yield linker.get_dynamic_module().code_hash, (source, arguments)
 
 
 def _is_plain(op):

@@ -48,7 +48,11 @@ def drafts(home: str) -> Iterator[str]:
     while not is_owned:
         folder = tempfile.mkdtemp(prefix=PREFIX, dir=home)
         try:
-            with open(os.path.join(folder, OWNER), "xb") as owner:
+            owner = open(os.path.join(folder, OWNER), "xb")
+        except FileNotFoundError:  # theano removes empty folders
+            continue
+        try:
+            with owner:
                 with contextlib.suppress(OSError):  # a file system without locks, where nobody else removes it
                     fcntl.flock(owner, fcntl.LOCK_EX)
                 is_owned = os.path.exists(owner.name)  # unless another process locked it first, and removed it

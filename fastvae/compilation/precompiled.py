@@ -17,7 +17,6 @@ import threading
 
 import numpy
 from theano import config
-from theano.gof import CLinker, FunctionGraph
 from theano.gof.cmodule import GCC_compiler, std_include_dirs
 
 from .drafts import drafts
@@ -36,12 +35,13 @@ HEADERS = (
     "<vector>",
     "<algorithm>",
 )
+PAYS = 5  # uses of the same flags: the header takes as long to compile as three modules
 _compiled_with: collections.Counter[str] = collections.Counter()
 _one_at_a_time = threading.Lock()
 
 
 def install() -> None:
-    """Let theano's compiler use precompiled headers, one for each set of flags that is used more than once."""
+    """Let theano's compiler use precompiled headers, one for each set of flags that is used often."""
     stock = GCC_compiler.compile_str
 
     def compile_str(
@@ -75,24 +75,15 @@ def install() -> None:
     GCC_compiler.compile_str = staticmethod(compile_str)
 
 
-def prepare() -> None:
-    """Compile the headers for the flags of most modules, unless that has been done."""
-    linker = CLinker().accept(FunctionGraph([], []))
-    with _one_at_a_time:
-        _header(["-g0", *linker.compile_args()], [*linker.header_dirs(), *std_include_dirs()], uses=2)
-
-
-def _header(flags: list[str], include_dirs: list[str], uses: int = 1) -> str | None:
-    """The header that is precompiled for these flags at their second use; None before that, or if it fails."""
+def _header(flags: list[str], include_dirs: list[str]) -> str | None:
+    """The header that is precompiled for these flags once it pays; None before that, or if it fails."""
     flags = [flag for flag in flags if not flag.startswith("-Wl,")]  # g++ would link if it saw one for the linker
     key = hashlib.sha256(repr((config.cxx, flags, include_dirs)).encode()).hexdigest()[:16]
     path = os.path.join(config.compiledir, f"fastvae_{key}.h")
     if os.path.exists(path + ".gch"):
         return path
-    before = _compiled_with[key]
-    _compiled_with[key] += uses
-    # A header does not pay for a single module; and if it failed once, it is not tried again.
-    if not before < 2 <= before + uses:
+    _compiled_with[key] += 1
+    if _compiled_with[key] != PAYS:  # and if it failed once, it is not tried again
         return None
     with drafts(config.compiledir) as folder:
         header, unfinished = os.path.join(folder, "header.h"), os.path.join(folder, "header.h.gch")

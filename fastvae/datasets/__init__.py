@@ -42,7 +42,18 @@ from fastvae.datasets.validation import as_images, as_labels
 from fastvae.errors import DataError
 from fastvae.files import check_regular
 
-__all__ = ["MNIST_NAMES", "NAMES", "NPZ_KEYS", "SPLITS", "as_images", "binarized", "held_out", "holds", "load"]
+__all__ = [
+    "MNIST_NAMES",
+    "NAMES",
+    "NPZ_KEYS",
+    "SPLITS",
+    "as_images",
+    "binarized",
+    "class_names",
+    "held_out",
+    "holds",
+    "load",
+]
 
 NAMES = ("fashion-mnist-sample", "fashion-mnist", "fashion-mnist-full")
 SPLITS = ("train", "test")
@@ -61,6 +72,10 @@ NPZ_KEYS = {
     ("test", "labels"): ("y_test", "test_labels"),
 }
 _SAMPLE = os.path.join(os.path.dirname(__file__), "data")
+_FASHION = (
+    *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+    *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+)
 _DEBIAN = "/usr/share/datasets/fashion-mnist"
 _INSTALL = "apt-get install dataset-fashion-mnist"
 _KINDS = "a directory in MNIST's naming or of images, an IDX file (also .gz), a .npy, a .npz or an HDF5 file"
@@ -70,19 +85,30 @@ Parts = dict[tuple[str, str], Callable[[], tuple[Any, str]]]
 Places = Mapping[tuple[str, str], tuple[str, ...]]
 SOURCE = kinds.Kind("path", f"one of the names {', '.join(NAMES)}, or the path of {_KINDS}", kinds.path.standard)
 PART = dict(name_or_path=SOURCE, split=kinds.choice(*SPLITS), labels=kinds.boolean)
+LAST = dict(channels_last=kinds.boolean)
 
 
-@overload
-def load(name_or_path: str | os.PathLike[str] = ..., split: str = ..., labels: Literal[False] = ...) -> np.ndarray: ...
-@overload
-def load(name_or_path: str | os.PathLike[str], split: str, labels: Literal[True]) -> tuple[np.ndarray, np.ndarray]: ...
 @overload
 def load(
-    name_or_path: str | os.PathLike[str] = ..., split: str = ..., *, labels: Literal[True]
+    name_or_path: str | os.PathLike[str] = ...,
+    split: str = ...,
+    labels: Literal[False] = ...,
+    channels_last: bool = ...,
+) -> np.ndarray: ...
+@overload
+def load(
+    name_or_path: str | os.PathLike[str], split: str, labels: Literal[True], channels_last: bool = ...
 ) -> tuple[np.ndarray, np.ndarray]: ...
-@kinds.checked(**PART)
+@overload
 def load(
-    name_or_path: str | os.PathLike[str] = "fashion-mnist-sample", split: str = "train", labels: bool = False
+    name_or_path: str | os.PathLike[str] = ..., split: str = ..., *, labels: Literal[True], channels_last: bool = ...
+) -> tuple[np.ndarray, np.ndarray]: ...
+@kinds.checked(**PART, **LAST)
+def load(
+    name_or_path: str | os.PathLike[str] = "fashion-mnist-sample",
+    split: str = "train",
+    labels: bool = False,
+    channels_last: bool = False,
 ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
     """Read the images of one split, and their labels if asked.
 
@@ -95,6 +121,8 @@ def load(
         A file of a single array contains only training images.
     labels : bool
         Whether to return the labels too.
+    channels_last : bool
+        Whether arrays of rank 4 are (N, H, W, C) whatever their second axis is, see `as_images`.
 
     Returns
     -------
@@ -121,7 +149,9 @@ def load(
     (5000, 1, 28, 28)
     """
     path, parts, places = _parts(name_or_path, split, labels)
-    images = np.require(as_images(*_read(path, parts, places, split, "images")), requirements="W")
+    images = np.require(
+        as_images(*_read(path, parts, places, split, "images"), channels_last=channels_last), requirements="W"
+    )
     if name_or_path == "fashion-mnist":
         other = f"`{_INSTALL}` brings the full set" if path == _SAMPLE else "the sample is 'fashion-mnist-sample'"
         logging.getLogger("fastvae").warning("fashion-mnist: %s %s images from %s; %s", len(images), split, path, other)
@@ -157,9 +187,12 @@ def holds(name_or_path: str | os.PathLike[str], split: str = "train", labels: bo
     return (split, "images") in parts and (not labels or (split, "labels") in parts)
 
 
-@kinds.checked(name_or_path=SOURCE, image_shape=kinds.shape_of_images, labels=kinds.boolean)
+@kinds.checked(name_or_path=SOURCE, image_shape=kinds.shape_of_images, labels=kinds.boolean, **LAST)
 def held_out(
-    name_or_path: str | os.PathLike[str], image_shape: tuple[int, int, int], labels: bool = True
+    name_or_path: str | os.PathLike[str],
+    image_shape: tuple[int, int, int],
+    labels: bool = True,
+    channels_last: bool = False,
 ) -> tuple[np.ndarray, np.ndarray | None, str]:
     """The test images of a data set, to judge a model by; its training images if it has no test split.
 
@@ -171,6 +204,8 @@ def held_out(
         (C, H, W) of the images that the model takes.
     labels : bool
         Whether to look for labels.
+    channels_last : bool
+        As for `load`.
 
     Returns
     -------
@@ -193,7 +228,7 @@ def held_out(
     ((1000, 1, 28, 28), (1000,), 'test')
     """
     split = "test" if holds(name_or_path, "test") else "train"
-    images, found = load(name_or_path, split), None
+    images, found = load(name_or_path, split, channels_last=channels_last), None
     if images.shape[1:] != tuple(image_shape):
         raise DataError(
             f"{str(name_or_path)!r}: its {split} images are {images.shape[1:]}, but the model's {tuple(image_shape)}: "
@@ -206,6 +241,39 @@ def held_out(
         except DataError as error:
             logging.getLogger("fastvae").warning("going on without labels: %s", error)
     return images, found, split
+
+
+@kinds.checked(name_or_path=SOURCE)
+def class_names(name_or_path: str | os.PathLike[str]) -> list[str] | None:
+    """The names of the classes that the labels of a data set count, where it has names: those of folders are theirs.
+
+    Parameters
+    ----------
+    name_or_path : str or pathlib.Path
+        As for `load`.
+
+    Returns
+    -------
+    list of str or None
+        The name of label i at position i.
+
+    Raises
+    ------
+    DataError
+        As `load`, for a name or path that does not exist.
+
+    Examples
+    --------
+    >>> class_names("fashion-mnist-sample")[9]
+    'Ankle boot'
+    """
+    path = _path(name_or_path)
+    if isinstance(name_or_path, str) and name_or_path in NAMES:
+        return list(_FASHION)
+    if not os.path.isdir(path) or _mnist_parts(path):
+        return None
+    folder = _splits(path).get("test", path)
+    return folders.listing(folder).classes if folders.holds_images(folder) else None
 
 
 def _parts(name_or_path: str | os.PathLike[str], split: str, labels: bool) -> tuple[str, Parts, Places]:
@@ -283,17 +351,20 @@ def _mnist_parts(path: str) -> Parts:
 
 def _folder_parts(path: str) -> Parts:
     """The parts of a directory of images, of a folder for each class, or of the folders train and test."""
-    splits = {name.lower(): os.path.join(path, name) for name in folders.visible(path) if name.lower() in SPLITS}
-    if not {*splits} == {*SPLITS}:
-        splits = {"train": path}
     parts: Parts = {}
-    for split, folder in splits.items():
+    for split, folder in _splits(path).items():
         if folders.holds_images(folder):
             parts[split, "images"] = functools.partial(_read_folder, folder)
             labels = folders.listing(folder).labels
             if labels is not None:
                 parts[split, "labels"] = functools.partial(_pair, labels, repr(folder))
     return parts
+
+
+def _splits(path: str) -> dict[str, str]:
+    """The folders of a directory's splits; all of it is for training unless it has one for each."""
+    found = {name.lower(): os.path.join(path, name) for name in folders.visible(path) if name.lower() in SPLITS}
+    return found if {*found} == {*SPLITS} else {"train": path}
 
 
 def _pair(array: np.ndarray, source: str) -> tuple[np.ndarray, str]:

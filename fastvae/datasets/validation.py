@@ -103,7 +103,7 @@ def check_finite(array: np.ndarray, source: str, rows: Sequence[int] | np.ndarra
     rows : sequence of int, optional
         The numbers that the array's rows have in the data, for naming the first bad value.
     """
-    if array.dtype.kind == "f":
+    if array.dtype.kind == "f" and not (array.size and np.isfinite([array.min(), array.max()]).all()):
         refuse(~np.isfinite(array), array, source, rows, "every value must be finite in float32: clean the data first")
 
 
@@ -152,8 +152,8 @@ def refuse(bad: Any, array: np.ndarray, source: str, rows: Sequence[int] | np.nd
         raise DataError(f"{source} is {kinds.plain(array[first])} at {place}; {rule}")
 
 
-@kinds.checked(array=kinds.anything, source=kinds.text, keep_bytes=kinds.boolean)
-def as_images(array: Any, source: str = "array", keep_bytes: bool = False) -> np.ndarray:
+@kinds.checked(array=kinds.anything, source=kinds.text, keep_bytes=kinds.boolean, channels_last=kinds.boolean)
+def as_images(array: Any, source: str = "array", keep_bytes: bool = False, channels_last: bool = False) -> np.ndarray:
     """Check images and convert them to float32 (N, C, H, W) in [0, 1].
 
     Parameters
@@ -165,6 +165,8 @@ def as_images(array: Any, source: str = "array", keep_bytes: bool = False) -> np
         What error messages call the images.
     keep_bytes : bool
         Whether uint8 stays uint8, which takes a quarter of the memory.
+    channels_last : bool
+        Whether rank 4 means (N, H, W, C) even if the second axis has the length 1 or 3.
 
     Returns
     -------
@@ -183,7 +185,15 @@ def as_images(array: Any, source: str = "array", keep_bytes: bool = False) -> np
     """
     array = numbers(array, source)
     check_images(array.dtype, array.shape, source)
-    array = array.transpose(channels_first(array.shape))
+    if channels_last and array.ndim == 4:
+        if array.shape[3] not in (1, 3):
+            raise DataError(
+                f"{source}: found shape {array.shape}, but with channels_last images are (N, H, W, C), with C = 1 or 3 "
+                "channels: leave channels_last (--channels-last) out if they are (N, C, H, W)"
+            )
+        array = np.moveaxis(array, 3, 1)
+    else:
+        array = array.transpose(channels_first(array.shape))
     array = array[:, np.newaxis] if array.ndim == 3 else array
     if array.dtype == np.uint8:
         check_bytes([array], source)

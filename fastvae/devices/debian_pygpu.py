@@ -1,8 +1,9 @@
 """Let a virtual environment import Debian's pygpu, which no package index carries.
 
-`apt-get install python3-pygpu` puts pygpu where only Debian's own interpreter looks. `install()` appends a finder to
-the import system that knows three names, pygpu and the two that it needs beyond this package's own dependencies, so
-that nothing else of Debian's becomes visible in the environment.
+`apt-get install python3-pygpu` puts pygpu where only Debian's own interpreter looks. `install()` adds a finder to the
+import system that knows three names, pygpu and the two that it needs beyond this package's own dependencies, so that
+nothing else of Debian's becomes visible in the environment. A module of the environment goes before Debian's; a mere
+folder of that name, which Python would take for a namespace package, does not.
 """
 
 from __future__ import annotations
@@ -30,6 +31,9 @@ class Finder:
         """What the import system calls: the spec of a name of `NAMES`, None for any other."""
         if fullname not in NAMES:
             return None
+        first = importlib.machinery.PathFinder.find_spec(fullname)
+        if first is not None and first.origin is not None:
+            return None
         return importlib.machinery.PathFinder.find_spec(fullname, [self.folder])
 
 
@@ -39,10 +43,10 @@ def built_for_this_python(folder: str | os.PathLike[str] = DIST_PACKAGES) -> boo
 
 
 def install(folder: str | os.PathLike[str] = DIST_PACKAGES) -> bool:
-    """Append the finder, once, if the folder's pygpu is built for this Python; return whether it is in place."""
+    """Add the finder, once, if the folder's pygpu is built for this Python; return whether it is in place."""
     if any(isinstance(finder, Finder) for finder in sys.meta_path):
         return True
     if not built_for_this_python(folder):
         return False
-    sys.meta_path.append(Finder(folder))
+    sys.meta_path.insert(sys.meta_path.index(importlib.machinery.PathFinder), Finder(folder))
     return True

@@ -1,8 +1,9 @@
 """How many threads compute, and which library's pool they belong to.
 
 `available()` respects CPU affinity and the cgroup's quota. `requested()` is what `--threads` says, or OMP_NUM_THREADS,
-or all that are available. `limit()` gives that many to OpenMP and to the BLAS that Theano links, and one to every other
-BLAS in the process (numpy brings its own), so that only one pool computes.
+or all that are available; ranks that a launcher started on one node share its cores. `limit()` gives that many to
+OpenMP and to the BLAS that Theano links, and one to every other BLAS in the process (numpy brings its own), so that
+only one pool computes.
 
 Examples
 --------
@@ -21,6 +22,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from fastvae.errors import ConfigurationError
+from fastvae.parallel import launcher
 
 MOST = 1024  # libraries crash if they are given absurd numbers of threads
 CORES = "every core that affinity and cgroup quota leave"
@@ -67,7 +69,14 @@ def available(
     int
         At least 1.
     """
-    cores = len(os.sched_getaffinity(0))
+    return _within_quota(len(os.sched_getaffinity(0)), cgroup, process)
+
+
+def _within_quota(
+    cores: int,
+    cgroup: str | os.PathLike[str] = "/sys/fs/cgroup",
+    process: str | os.PathLike[str] = "/proc/self/cgroup",
+) -> int:
     return max(1, min([cores, *(math.ceil(quota) for quota in _quotas(pathlib.Path(cgroup), pathlib.Path(process)))]))
 
 
@@ -105,7 +114,8 @@ def _quota(folder: pathlib.Path) -> float | None:
 def requested(cli: int | str | None = None, environ: Mapping[str, str] | None = None) -> Request:
     """The number of threads to compute with: `cli`, else OMP_NUM_THREADS, else all that are available.
 
-    The user may ask for more than are available; the text of the returned object then says so.
+    Of several ranks on one node (`fastvae.parallel`) each gets its share of the node's cores. The user may ask for more
+    than are available; the text of the returned object then says so.
 
     Parameters
     ----------
@@ -131,6 +141,10 @@ def requested(cli: int | str | None = None, environ: Mapping[str, str] | None = 
     if setting.strip():
         # OpenMP allows one number for each nesting level; the outermost one is ours.
         return Request(_count("OMP_NUM_THREADS", setting, setting.split(",")[0]), "OMP_NUM_THREADS", cores)
+    ranks = launcher.announced(environ)
+    if ranks is not None and ranks.here > 1:
+        share = max(1, _within_quota(launcher.node_cores()) // ranks.here)
+        return Request(min(cores, share), f"cores of this node divided by its {ranks.here} ranks", cores)
     return Request(cores, CORES, cores)
 
 

@@ -27,7 +27,9 @@ from fastvae import expressions, kinds
 from fastvae.elbo import precision
 from fastvae.elbo.objective import Options, build
 from fastvae.errors import ConfigurationError
+from fastvae.nn import running_statistics
 from fastvae.optimizers import recognised
+from fastvae.parallel import ALONE, Ranks
 
 REPLACEMENTS = "a dict {variable of the model: what takes its place}"
 OPTIMIZER = "a function (gradients, parameters) -> dict of updates, such as fastvae.adam(learning_rate=1e-3)"
@@ -109,6 +111,7 @@ def _no_surrounding_model():
     kl_weight=expressions.scalar(minimum=0),
     estimator=kinds.choice("pathwise", "dreg"),
     fold=kinds.optional(kinds.boolean),
+    ranks=kinds.instance("ranks", "what fastvae.parallel.join returns", Ranks),
 )
 @change_flags(compute_test_value="off")
 def step_updates(
@@ -126,6 +129,7 @@ def step_updates(
     kl_weight: float | theano.Variable = 1.0,
     estimator: str = "pathwise",
     fold: bool | None = None,
+    ranks: Ranks = ALONE,
 ) -> tuple[tt.TensorVariable, dict]:
     """Loss and parameter updates of one step on a PyMC3 objective, its equal nodes merged before the gradient.
 
@@ -137,6 +141,8 @@ def step_updates(
         As `pm.fit` takes them, but for `more_updates`, which may be in terms of the model's variables.
     objective, kl, n_samples, kl_weight, estimator, fold
         As `fastvae.fit` takes them.
+    ranks : fastvae.parallel.Ranks
+        Over which loss, gradients, and running means and variances are averaged, before the norm constraint.
 
     Returns
     -------
@@ -173,6 +179,7 @@ def step_updates(
         used = set(theano.gof.graph.inputs([loss]))
         idle = ", ".join(repr(param.name or str(param)) for param in params if param not in used)
         raise ConfigurationError(f"the loss does not depend on {idle}; leave it out of more_obj_params") from error
+    loss, gradients, others = _averaged(ranks, loss, gradients, others)
     if total_grad_norm_constraint is not None:
         gradients = pm.total_norm_constraint(gradients, total_grad_norm_constraint)
     updates = recognised(obj_optimizer)(gradients, params)
@@ -182,3 +189,16 @@ def step_updates(
         )
     updates.update(others)
     return loss, updates
+
+
+def _averaged(ranks, loss, gradients, others):
+    """Loss, gradients and new running statistics as means over the ranks; with one rank nothing is inserted."""
+    if ranks.size == 1:
+        return loss, gradients, others
+    from fastvae.parallel.averaging import average
+
+    statistics = [shared for shared in running_statistics(loss) if shared in others]
+    mean, *means = average(ranks, [loss, *gradients, *(others[shared] for shared in statistics)])
+    mean.tag.parts = loss.tag.parts
+    means, of_statistics = means[: len(gradients)], means[len(gradients) :]
+    return mean, means, {**others, **dict(zip(statistics, of_statistics))}

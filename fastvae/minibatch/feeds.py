@@ -32,6 +32,7 @@ from fastvae.datasets.formats import reason
 from fastvae.datasets.rows import Rows
 from fastvae.datasets.validation import as_batch
 from fastvae.errors import DataError, FastvaeError
+from fastvae.minibatch import samplers
 
 if TYPE_CHECKING:
     from fastvae.minibatch.samplers import Sampler
@@ -83,6 +84,16 @@ class IndexedFeed:
         self._draw = theano.function([], self.sampler.indices)
         return {"place": self.sampler.state.get_value()}
 
+    def share(self, rank: int, size: int) -> None:
+        """Draw this rank's rows alone from now on; `started` says from where."""
+        samplers.share(self.sampler, rank, size)
+        if self.sampler.batches_per_epoch is not None:
+            self._draw = theano.function([], self.sampler.indices)
+
+    def started(self, position: Position, rank: int, size: int) -> Position:
+        """The position from which a rank begins, of that of the first one."""
+        return {"place": samplers.started(self.sampler, position["place"], rank, size)}
+
     def batches(self, place: Any) -> Iterator[tuple[Batch, Position]]:
         """Minibatches from a position on, of which `ahead` are read at a time."""
         self.sampler.state.set_value(np.asarray(place))
@@ -128,6 +139,7 @@ class FactoryFeed:
         self.varies = batch_size is None or last == "keep"
         self.values: list[Values] = []  # one for each part of an item, set once by `Minibatch`
         self.several = False  # whether the items are tuples
+        self._rank, self._ranks = 0, 1
 
     def identity(self) -> dict[str, Any]:
         """What must be the same in a state to be restored."""
@@ -149,16 +161,25 @@ class FactoryFeed:
         """The position before the first minibatch."""
         return {"epoch": 0, "start": 0}
 
+    def share(self, rank: int, size: int) -> None:
+        """Take every `size`-th minibatch alone from now on."""
+        self._rank, self._ranks = rank, size
+
+    def started(self, position: Position, rank: int, size: int) -> Position:
+        """The position from which a rank begins: that of all."""
+        return position
+
     def batches(self, epoch: int = 0, start: int = 0) -> Iterator[tuple[Batch, Position]]:
-        """Minibatches from item `start` of the epoch on."""
-        size = self.batch_size or 1
+        """Minibatches from item `start` of the epoch on; of several ranks, each takes its share of the next items."""
+        size = (self.batch_size or 1) * self._ranks
+        mine = slice(self._rank * size // self._ranks, (self._rank + 1) * size // self._ranks)
         while True:
             begun_at, any_yielded = start, False
             items = self._items(epoch, start)
             while chunk := list(itertools.islice(items, size)):
-                if len(chunk) < size and self._last == "drop":
+                if len(chunk) < size and (self._last == "drop" or self._ranks > 1):
                     break
-                batch = self._joined(chunk, epoch, start)
+                batch = self._joined(chunk[mine], epoch, start + mine.start)
                 start += len(chunk)
                 any_yielded = True
                 yield batch, {"epoch": epoch, "start": start}

@@ -7,6 +7,9 @@
     batches_per_epoch   steps in which every row is seen once; None if unknown, or if rows are drawn with replacement
     sources             what the rows come from: arrays, rows on disk, or a function
     close()             ends the reader's thread; the next advance starts another
+    share(rank, size)   from now on it provides the rows of this rank alone; before the step is compiled
+    begin(ranks)        this rank's place, from the place of the first one
+    waits               whether advance may wait for data
 
 `Resident` data are in device memory, and the step itself gathers its rows: its position is a shared variable which the
 step updates, so its state only identifies the data. `Streamed` data are read ahead by a thread on the host.
@@ -41,8 +44,10 @@ import theano.tensor as tt
 
 from fastvae.errors import ConfigurationError, DataError
 from fastvae.interrupts import while_waiting
+from fastvae.minibatch import samplers
 from fastvae.minibatch.feeds import Batch, FactoryFeed, IndexedFeed, Position
 from fastvae.nn.collect import not_trainable
+from fastvae.parallel import Ranks
 
 LOOK_UP = 0.1  # seconds between two looks for a signal while waiting for data
 FAREWELL = 0.3  # seconds that a reader's thread gets to end
@@ -75,6 +80,26 @@ def refuse_fixed_batch(pipelines: Iterable[Resident | Streamed], model: Any) -> 
             )
 
 
+def refuse_uneven(pipelines: Iterable[Resident | Streamed]) -> None:
+    """Raise ConfigurationError for what several ranks cannot share evenly.
+
+    Parameters
+    ----------
+    pipelines : iterable of pipelines
+    """
+    for pipeline in pipelines:
+        if not pipeline.restorable:
+            raise ConfigurationError(
+                f"parallel: the ranks cannot share a {pipeline!r}, whose iterator each of them would read by itself: "
+                "give a factory make(epoch, start) in its place, or parallel=None"
+            )
+        if pipeline.varies and pipeline.batch_size is not None:
+            raise ConfigurationError(
+                f"parallel: the last minibatch of an epoch of a {pipeline!r} is smaller than the others, and ranks "
+                'would weigh their rows unevenly: take last="drop"'
+            )
+
+
 class Resident:
     """A pipeline whose data are in device memory, where the step itself gathers the rows.
 
@@ -95,12 +120,13 @@ class Resident:
     """
 
     restorable = True
+    waits = False
 
     def __init__(self, feed: IndexedFeed) -> None:
         for source, values in zip(feed.sources, feed.values):
             values.check(source)
         self.batch_size, self.varies, self.batches_per_epoch = feed.batch_size, feed.varies, feed.batches_per_epoch
-        self._identity = _identity(feed)
+        self._identity, self._sampler = _identity(feed), feed.sampler
         self._shared = [not_trainable(theano.shared(source, name="minibatch.data")) for source in feed.sources]
         feed.sampler.indices.tag.in_range = True  # so that a GPU does not check them, for which the host would wait
         self.batches = tuple(rows[feed.sampler.indices] for rows in self._shared)
@@ -129,6 +155,17 @@ class Resident:
     def close(self) -> None:
         """Do nothing: there is neither a thread nor a file."""
 
+    def share(self, rank: int, size: int) -> None:
+        """Let the step gather the rows of this rank alone."""
+        samplers.share(self._sampler, rank, size)
+
+    def begin(self, ranks: Ranks) -> None:
+        """Give the sampler this rank's place in the epoch, of the first one's; collective."""
+        sampler = self._sampler
+        if sampler.batches_per_epoch is not None:  # else it is a random stream of the step
+            state = ranks.from_first(sampler.state.get_value())
+            sampler.state.set_value(samplers.started(sampler, state, ranks.rank, ranks.size))
+
 
 class Streamed:
     """A pipeline whose minibatches a thread reads ahead, on which `advance` puts the next one in place.
@@ -144,6 +181,8 @@ class Streamed:
     batches : tuple of theano.tensor.TensorVariable
         The current minibatch. It can be evaluated once: a second evaluation without `advance` raises AssertionError.
     """
+
+    waits = True
 
     def __init__(self, feed: IndexedFeed | FactoryFeed, examples: Batch) -> None:
         self.batch_size, self.varies, self.batches_per_epoch = feed.batch_size, feed.varies, feed.batches_per_epoch
@@ -212,6 +251,18 @@ class Streamed:
         if self._reader is not None:
             self._reader.stop()
             self._reader = None
+
+    def share(self, rank: int, size: int) -> None:
+        """Read the rows of this rank alone."""
+        self.close()
+        self._feed.share(rank, size)
+
+    def begin(self, ranks: Ranks) -> None:
+        """Take this rank's place in the data, of the first one's; collective."""
+        position = ranks.from_first(self._used if self._fresh.get_value() else self._current)
+        self.close()
+        self._used = self._current = self._feed.started(position, ranks.rank, ranks.size)
+        self._fresh.set_value(np.int8(0))
 
 
 class _Reader:

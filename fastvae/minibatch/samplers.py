@@ -28,6 +28,7 @@ from theano.tensor.elemwise import Elemwise
 
 from fastvae.errors import ConfigurationError
 from fastvae.nn.collect import not_trainable
+from fastvae.parallel import streams
 
 BITS = 24  # random bits in a float32 uniform in [0, 1)
 ROUNDS = 48  # of the shuffle
@@ -139,6 +140,45 @@ def epochs(n_rows: int, batch_size: int, seed: int | None, last: str = "drop") -
     indices = shuffled_row(places, np.int64(n_rows), state[1], epoch)
     varies = last == "keep" and n_rows % batch_size > 0
     return Sampler(f"epochs, {last}", indices, state, batches_per_epoch, varies)
+
+
+def share(sampler: Sampler, rank: int, size: int) -> None:
+    """Let a sampler skip what other ranks take, before it is compiled; `started` says where a rank begins.
+
+    Of the minibatches of an epoch, ranks take the first `size`, then the next ones, and leave out those at its end that
+    are not enough for all. What is drawn with replacement stays as it is.
+
+    Parameters
+    ----------
+    sampler : Sampler
+    rank : int
+        This rank.
+    size : int
+        Ranks in all.
+    """
+    length = sampler.batches_per_epoch
+    if length is None:
+        return
+    place = sampler.state[0] % length
+    taken = tt.switch(place - rank + 2 * size <= length, size, length - place + rank)
+    sampler.state.default_update = sampler.state + np.array([1, 0]) * taken
+
+
+def started(sampler: Sampler, state: np.ndarray, rank: int, size: int) -> np.ndarray:
+    """The state with which a rank begins, of that of the first one, or of a process alone.
+
+    Examples
+    --------
+    >>> sampler = epochs(n_rows=60, batch_size=10, seed=1)
+    >>> [started(sampler, np.array([4, 9]), rank, size=3).tolist() for rank in range(3)]
+    [[6, 9], [7, 9], [8, 9]]
+    """
+    length = sampler.batches_per_epoch
+    if length is None:
+        return streams.spawned(state, rank) if rank else state
+    epoch, place = divmod(int(state[0]), length)
+    first = epoch * length + place if place + size <= length else (epoch + 1) * length
+    return np.array([first + rank, state[1]])
 
 
 class ShuffledRow(scalar.ScalarOp):

@@ -7,7 +7,7 @@
 
 The likelihood says how an image scatters around the decoder's output (`fastvae.likelihoods`), the posterior what the
 second output of `encode` is (`fastvae.posteriors`). On top of these `VAE` has the numpy side: encode_mean, encode_sd,
-encode_covariance, decode_mean, reconstruct, interpolate, sample, and parameter files: save, load_params.
+encode_covariance, decode_mean, reconstruct, interpolate, sample, and parameter files: save, load_params, export.
 
 Examples
 --------
@@ -33,7 +33,7 @@ import pymc3 as pm
 import theano
 import theano.tensor as tt
 
-from fastvae import elbo, expressions, kinds, likelihoods, nn, posteriors, training
+from fastvae import elbo, expressions, kinds, likelihoods, nn, parallel, posteriors, training
 from fastvae.arguments import RNG, generator
 from fastvae.compilation import InTurn
 from fastvae.datasets.validation import in_type
@@ -41,7 +41,7 @@ from fastvae.elbo.evaluating import in_evaluation
 from fastvae.errors import ConfigurationError, DataError
 from fastvae.evaluation import importance
 from fastvae.minibatch import Minibatch
-from fastvae.models import persistence, summary
+from fastvae.models import exporting, persistence, summary
 from fastvae.models.images import as_model_takes, in_chunks, to_train_on
 from fastvae.models.persistence import full_name
 from fastvae.optimizers import adam
@@ -237,7 +237,8 @@ class VAE(abc.ABC):
         Returns
         -------
         pymc3.Approximation
-            With `.hist`, the losses in nats per minibatch, and the other attributes that `fastvae.fit` gives it.
+            With `.hist`, the losses in nats per minibatch, the other attributes that `fastvae.fit` gives it, and
+            `.vae`, this model.
 
         Raises
         ------
@@ -266,8 +267,10 @@ class VAE(abc.ABC):
         owner = f"{type(self).__name__}.fit"
         self._check_fit(owner, kwargs)
         images = self.training_images(images, owner)
+        ranks = parallel.join(kwargs.get("parallel", "auto"))
         scale = 1 / 255 if images.dtype == np.uint8 else None
-        words = (int(word) for word in generator(owner, seed).integers(1, 2**31 - 1, size=3))
+        with ranks.together():  # without a seed each rank draws other words
+            words = ranks.from_first([int(word) for word in generator(owner, seed).integers(1, 2**31 - 1, size=3)])
         minibatch_seed, noise_seed, binarisation_seed = words
         if self.likelihood.binarizes_images:
             images, scale = self.likelihood.as_data(images, binarisation_seed), None
@@ -279,7 +282,7 @@ class VAE(abc.ABC):
         configuration = {"model": {"class": full_name(type(self)), **self.config}}
         if kwargs.get("checkpoint") is not None:
             configuration["arguments"] = training.arguments_of(given)
-        return training.fit(
+        approx = training.fit(
             n,
             local_rv,
             model=model,
@@ -292,6 +295,8 @@ class VAE(abc.ABC):
             more_replacements={xs: batch},
             **kwargs,
         )
+        approx.vae = self
+        return approx
 
     def _minibatch(self, owner, images, batch_size, seed, scale, epochs):
         """Minibatches drawn uniformly with replacement, or with `epochs` shuffled anew in each."""
@@ -401,6 +406,31 @@ class VAE(abc.ABC):
         """
         params = [(variable.name, variable.get_value()) for variable in [*self.get_params(), *self.get_state()]]
         persistence.write(path, full_name(type(self)), self.config, params)
+
+    @kinds.checked(path=kinds.path)
+    def export(self, path: str | os.PathLike) -> None:
+        """Write weights and configuration for other programs: a plain .npz, each array under its parameter's name.
+
+        The names and layouts are those that `fastvae.models.exporting` documents. To go on with the model in fastvae,
+        use `save`.
+
+        Raises
+        ------
+        DataError
+            If a parameter is not finite or the path cannot be written.
+        ConfigurationError
+            If a parameter has no name, or several have one name.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from fastvae.models import MLPVAE
+        >>> path = os.path.join(tempfile.mkdtemp(), "weights.npz")
+        >>> MLPVAE(image_shape=(1, 4, 4), hidden=8).export(path)
+        >>> np.load(path)["encoder.dense1.weight"].shape
+        (16, 8)
+        """
+        exporting.write(path, self)
 
     @kinds.checked(path=kinds.path)
     def load_params(self, path: str | os.PathLike) -> None:

@@ -1,4 +1,4 @@
-"""Pictures of a trained VAE. Each function takes numpy arrays and returns a matplotlib Figure, without showing it.
+"""Pictures of a trained VAE. Each function draws numpy arrays and returns a matplotlib Figure, without showing it.
 
 =================  ===========================================================================
 `loss_curve`       the ELBO per image over the iterations
@@ -8,7 +8,8 @@
 `model_graph`      encoder, latent, decoder and observed images, with the shapes between them
 =================  ===========================================================================
 
-Figures are built without pyplot, so there is no display, no window and no global state.
+Figures are built without pyplot, so there is no display, no window and no global state; a notebook shows what a
+function returns. With ``ax=`` a function draws on axes of yours, and returns their figure.
 
 >>> figure = loss_curve([640.0, 320.0, 160.0], batch_size=64)  # approx.hist
 >>> figure.savefig("loss.png")  # doctest: +SKIP
@@ -22,19 +23,20 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from fastvae import kinds
 from fastvae.errors import DataError
-from fastvae.plots.model_graph import model_graph  # noqa: F401, one of the pictures
+from fastvae.plots.model_graph import AXES, figure_of, model_graph  # noqa: F401, one of the pictures
 
 _BLUE = "#1f5fa8"
 _MAX_PAIRS = 40
 
 
-@kinds.checked(hist=kinds.anything, batch_size=kinds.size)
-def loss_curve(hist: Any, batch_size: int) -> Figure:
+@kinds.checked(hist=kinds.anything, batch_size=kinds.size, ax=AXES)
+def loss_curve(hist: Any, batch_size: int, *, ax: Axes | None = None) -> Figure:
     """Draw the ELBO per image over the iterations: every value in a faint colour, and their running mean.
 
     Parameters
@@ -43,6 +45,8 @@ def loss_curve(hist: Any, batch_size: int) -> Figure:
         (n,) losses of a minibatch, as in ``approx.hist``: the negative ELBO, in nats.
     batch_size : int
         Images in a minibatch.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; by default on a figure of its own.
 
     Returns
     -------
@@ -72,7 +76,7 @@ def loss_curve(hist: Any, batch_size: int) -> Figure:
     iterations = np.arange(1, len(elbo) + 1)
     window = min(len(elbo) // 100, 1000)
 
-    figure, axes = _figure(7, 4)
+    figure, axes = figure_of(ax, 7, 4)
     if window < 2:
         axes.plot(iterations, elbo, color=_BLUE, marker=".", label="each minibatch")
     else:
@@ -103,8 +107,11 @@ def _leave_out_the_start(axes: Any, elbo: np.ndarray) -> None:
     n_latent=kinds.size,
     side=kinds.integer(2, 1000),
     span=kinds.number(above=0, like=2.0),
+    ax=AXES,
 )
-def latent_grid(decode_mean: Callable[[Any], Any], n_latent: int, side: int = 16, span: float = 2.0) -> Figure:
+def latent_grid(
+    decode_mean: Callable[[Any], Any], n_latent: int, side: int = 16, span: float = 2.0, *, ax: Axes | None = None
+) -> Figure:
     """Draw images decoded from a regular grid over [-span, span]^2 of the latent space.
 
     Parameters
@@ -117,6 +124,8 @@ def latent_grid(decode_mean: Callable[[Any], Any], n_latent: int, side: int = 16
         Number of images along an axis, from 2 to 1,000.
     span : float
         Half the width of the grid, in standard deviations of the prior.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; by default on a figure of its own.
 
     Returns
     -------
@@ -151,7 +160,7 @@ def latent_grid(decode_mean: Callable[[Any], Any], n_latent: int, side: int = 16
     height, width = images.shape[1:3]
     tiles = images.reshape(rows, side, height, width, -1).swapaxes(1, 2).reshape(rows * height, side * width, -1)
     inches = max(0.5, 8 * rows * height / (side * width))
-    figure, axes = _figure(8.6, inches + 0.7)
+    figure, axes = figure_of(ax, 8.6, inches + 0.7)
     half = span * side / (side - 1)  # the outermost tiles are centred on -span and span
     axes.imshow(_for_imshow(tiles), cmap="gray", vmin=0, vmax=1, extent=(-half, half, -half, half), aspect="auto")
     axes.set_box_aspect(tiles.shape[0] / tiles.shape[1])
@@ -166,8 +175,8 @@ def latent_grid(decode_mean: Callable[[Any], Any], n_latent: int, side: int = 16
     return figure
 
 
-@kinds.checked(means=kinds.anything, labels=kinds.anything)
-def latent_scatter(means: Any, labels: Any = None) -> Figure:
+@kinds.checked(means=kinds.anything, labels=kinds.anything, ax=AXES)
+def latent_scatter(means: Any, labels: Any = None, *, ax: Axes | None = None) -> Figure:
     """Draw the latent means of images as points, coloured by label.
 
     Parameters
@@ -177,6 +186,8 @@ def latent_scatter(means: Any, labels: Any = None) -> Figure:
         the first two are drawn, and the axes say so.
     labels : numpy.ndarray, optional
         (N,) int. Up to ten classes have clearly different colours.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; by default on a figure of its own.
 
     Returns
     -------
@@ -203,7 +214,7 @@ def latent_scatter(means: Any, labels: Any = None) -> Figure:
     few = len(classes) <= 10
     colours = matplotlib.colormaps["tab10" if few else "turbo"](range(10) if few else np.linspace(0, 1, len(classes)))
 
-    figure, axes = _figure(7, 6)
+    figure, axes = figure_of(ax, 7, 6)
     if means.shape[1] == 1:
         points = [means[group, 0] for group in groups]
         axes.hist(points, bins=60, stacked=True, color=colours[: len(classes)], label=classes)
@@ -218,7 +229,11 @@ def latent_scatter(means: Any, labels: Any = None) -> Figure:
     axes.set_axisbelow(True)
     if labels is not None:
         columns = -(-len(classes) // 25)
-        figure.legend(loc="outside right upper", title="label", frameon=False, markerscale=2.5, ncols=columns)
+        look = dict(title="label", frameon=False, markerscale=2.5, ncols=columns)
+        if ax is None:
+            figure.legend(loc="outside right upper", **look)
+        else:
+            axes.legend(**look)
     return figure
 
 
@@ -236,8 +251,8 @@ def _classes(labels: Any, n: int) -> tuple[Any, list[np.ndarray]]:
     return classes, [labels == label for label in classes]
 
 
-@kinds.checked(originals=kinds.anything, reconstructed=kinds.anything)
-def reconstructions(originals: Any, reconstructed: Any) -> Figure:
+@kinds.checked(originals=kinds.anything, reconstructed=kinds.anything, ax=AXES)
+def reconstructions(originals: Any, reconstructed: Any, *, ax: Axes | None = None) -> Figure:
     """Draw images, each with its reconstruction on its right.
 
     Parameters
@@ -245,6 +260,8 @@ def reconstructions(originals: Any, reconstructed: Any) -> Figure:
     originals, reconstructed : numpy.ndarray
         (N, C, H, W) with C = 1 or 3, in [0, 1] (values outside are drawn as 0 or 1). Of more than 40 images only the
         first 40 are drawn, and the title says so.
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; by default on a figure of its own.
 
     Returns
     -------
@@ -277,17 +294,12 @@ def reconstructions(originals: Any, reconstructed: Any) -> Figure:
         y, x = i // columns * down, i % columns * across
         canvas[y : y + height, x : x + width] = left[i]
         canvas[y : y + height, x + width + gap : x + 2 * width + gap] = right[i]
-    figure, axes = _figure(8, 8 * canvas.shape[0] / canvas.shape[1] + 0.4)
+    figure, axes = figure_of(ax, 8, 8 * canvas.shape[0] / canvas.shape[1] + 0.4)
     axes.imshow(_for_imshow(canvas), cmap="gray", vmin=0, vmax=1)
     axes.set_axis_off()
     some = f", the first {n} of {len(originals)} images" if n < len(originals) else ""
     axes.set_title(f"original | reconstruction{some}", fontsize=10)
     return figure
-
-
-def _figure(width: float, height: float) -> tuple[Figure, Any]:
-    figure = Figure(figsize=(width, height), dpi=120, layout="constrained")
-    return figure, figure.add_subplot()
 
 
 def _numbers(values: Any, name: str) -> np.ndarray:

@@ -5,10 +5,12 @@ The caller names the stages. The only public function is `model_graph`, also as 
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, FancyArrowPatch, FancyBboxPatch
 
@@ -16,11 +18,12 @@ from fastvae import kinds
 from fastvae.errors import ConfigurationError
 
 _INK = "#222222"
+AXES = kinds.optional(kinds.instance("axes", "a matplotlib.axes.Axes, such as plt.gca()", Axes))
 _KINDS = ("observed", "encoder", "latent", "decoder")
 
 
-@kinds.checked(stages=kinds.sequence(kinds.anything, "stages (name, shape, kind)"))
-def model_graph(stages: Sequence[tuple[str, str, str]]) -> Figure:
+@kinds.checked(stages=kinds.sequence(kinds.anything, "stages (name, shape, kind)"), ax=AXES)
+def model_graph(stages: Sequence[tuple[str, str, str]], *, ax: Axes | None = None) -> Figure:
     """Draw a VAE: images at the top, encoder down the left side, latent at the bottom, decoder up the right side.
 
     Parameters
@@ -29,6 +32,8 @@ def model_graph(stages: Sequence[tuple[str, str, str]]) -> Figure:
         (name, shape, kind) in the order of computation. The shape is that of the stage's output; the kind is
         ``"observed"`` (exactly one), ``"encoder"`` (one or more), ``"latent"`` (exactly one) or ``"decoder"`` (one or
         more).
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; by default on a figure of its own.
 
     Returns
     -------
@@ -64,8 +69,7 @@ def model_graph(stages: Sequence[tuple[str, str, str]]) -> Figure:
             "decoder; a VAE has one observed, one latent, and at least one encoder and one decoder stage"
         )
     depth = max(len(encoder), len(decoder)) + 1
-    figure = Figure(figsize=(7.5, 0.85 * (depth + 1) + 0.2), dpi=120, layout="constrained")
-    axes = figure.add_subplot()
+    figure, axes = figure_of(ax, 7.5, 0.85 * (depth + 1) + 0.2)
     axes.set(xlim=(-1.95, 1.95), ylim=(-depth - 0.5, 0.5))
     axes.set_axis_off()
 
@@ -80,6 +84,23 @@ def model_graph(stages: Sequence[tuple[str, str, str]]) -> Figure:
     axes.text(-0.44, -depth / 2, "q(z | x)\nencoder", ha="left", va="center", color=_INK, fontsize=10)
     axes.text(0.44, -depth / 2, "p(x | z)\ndecoder", ha="right", va="center", color=_INK, fontsize=10)
     return figure
+
+
+class Picture(Figure):
+    """A figure that a notebook shows, also where pyplot has not been imported."""
+
+    def _repr_png_(self) -> bytes:
+        file = io.BytesIO()
+        self.savefig(file, format="png")
+        return file.getvalue()
+
+
+def figure_of(ax: Axes | None, width: float, height: float) -> tuple[Figure, Axes]:
+    """The axes to draw on and their figure: those given, or new ones, without pyplot."""
+    if ax is not None:
+        return ax.get_figure(), ax
+    figure = Picture(figsize=(width, height), dpi=120, layout="constrained")
+    return figure, figure.add_subplot()
 
 
 def _spread(count: int, depth: int) -> Any:

@@ -10,10 +10,11 @@ import os
 import sys
 
 from fastvae import backends, kinds, profiles
-from fastvae.devices import forks
+from fastvae.devices import forks, instructions
 from fastvae.devices.threads import MOST, limit, requested
 from fastvae.errors import ProfileError, StackError
-from fastvae.stack import _compile_folder, _deferred, _gone, _legacy, _mpi
+from fastvae.messages import say
+from fastvae.stack import _any_processor, _compile_folder, _deferred, _gone, _legacy, _mpi, _setuptools
 
 
 @kinds.checked(profile=kinds.optional(kinds.text), threads=kinds.optional(kinds.integer(1, MOST)))
@@ -60,20 +61,23 @@ def start(profile: str | None = None, threads: int | None = None) -> profiles.Pr
             "before `import theano` and `import pymc3` (in a notebook: restart the kernel first)"
         )
     active = profiles.resolve(profile)
-    _gone.before_theano()
+    with instructions.limit_openblas(active.isa):  # numpy's own
+        _gone.before_theano(of_scipy_signal=False)
+    _any_processor.install()
     base = active.settings.get("base_compiledir", ("~/.theano",))[0]
     compiledir = active.settings.get("compiledir", (None,))[0]
     _compile_folder.check_owner(base, compiledir)
     with (
         profiles.activated(active, request.count),
+        instructions.limit_openblas(active.isa),  # scipy's
         _compile_folder.failures_in_one_line(lambda: compiledir or os.path.expanduser(base)),
         _compile_folder.private(),
     ):
-        with _mpi.not_started():
+        with _mpi.not_started(), _setuptools.not_imported(), _deferred.deferred():
             importlib.import_module("theano")
         _gone.after_theano()
         with _deferred.deferred():
-            importlib.import_module("pymc3")
+            _deferred.load_plots_when_asked_for(importlib.import_module("pymc3"))
     _legacy.after_pymc3()
     importlib.import_module("fastvae.compilation.precompiled").install()
     importlib.import_module("fastvae.compilation").install(min(request.count, request.available))
@@ -82,7 +86,7 @@ def start(profile: str | None = None, threads: int | None = None) -> profiles.Pr
     limit(request.count, active.blas_path, active.backend)
     forks.survive()
     if active.reason:
-        print(f"fastvae: {active.reason}", file=sys.stderr)
+        say(f"fastvae: {active.reason}")
     return active
 
 

@@ -1,9 +1,9 @@
-"""What PyMC3 imports for diagnostics and plots is imported when it is used, not when PyMC3 is.
+"""What theano and PyMC3 import for diagnostics, plots and Python's convolution is imported when it is used.
 
-ArviZ, xarray, pandas, h5py and matplotlib are almost half of the time that `import pymc3` takes, and a fit needs none
-of them. PyMC3's own modules get a stand-in for each of the first four, which passes on everything that is asked of it;
-everybody else imports the real ones as ever. `pymc3.plots`, which lists ArviZ's plots and imports matplotlib, is
-loaded when the first of its names is asked of `pymc3`.
+ArviZ, xarray, pandas, h5py, matplotlib, scipy.stats and scipy.signal are more than half of the time that `import
+pymc3` takes, and a fit needs none of them. The modules of theano and PyMC3 get a stand-in for each but matplotlib,
+which passes on everything that is asked of it; everybody else imports the real ones as ever. `pymc3.plots`, which lists
+ArviZ's plots and imports matplotlib, is loaded when the first of its names is asked of `pymc3`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,11 @@ import types
 from collections.abc import Iterator
 from typing import Any
 
-MODULES = ("arviz", "h5py", "pandas", "xarray")
-IMPORTER = "pymc3"
+# importer: what it gets stand-ins for
+MODULES = {
+    "pymc3": ("arviz", "h5py", "pandas", "xarray", "scipy.stats"),
+    "theano": ("scipy.stats", "scipy.signal.signaltools", "scipy.signal.sigtools"),
+}
 PLOTS = "pymc3.plots"
 
 
@@ -51,7 +54,7 @@ class Attribute:
 
 
 class StandIn(types.ModuleType):
-    """A module of PyMC3's that is not imported yet."""
+    """A module that is not imported yet."""
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -59,20 +62,38 @@ class StandIn(types.ModuleType):
         return Attribute(self.__name__, name)
 
 
+class _Package:
+    """A package some of whose modules are stand-ins."""
+
+    def __init__(self, package: types.ModuleType, stand_ins: dict[str, StandIn]) -> None:
+        self._package = package
+        vars(self).update(stand_ins)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._package, name)
+
+
 @contextlib.contextmanager
 def deferred() -> Iterator[None]:
-    """Import PyMC3 in the block without what it needs for diagnostics and plots alone."""
-    stand_ins = {name: StandIn(name) for name in MODULES}
+    """Import theano and PyMC3 in the block without what they need for other purposes than a fit."""
     no_plots = types.ModuleType(PLOTS)
     no_plots.__all__ = []  # type: ignore[attr-defined]
     real = builtins.__import__
 
     def import_or_defer(name, globals=None, locals=None, fromlist=(), level=0):
         importer = (globals or {}).get("__name__", "")
-        if level == 0 and importer.partition(".")[0] == IMPORTER and name in stand_ins and name not in sys.modules:
-            return stand_ins[name]
-        if (importer, level, name) == (IMPORTER, 1, "plots"):
+        if (importer, level, name) == ("pymc3", 1, "plots"):
             return no_plots
+        names = MODULES.get(importer.partition(".")[0], ()) if level == 0 else ()
+        if name in names and name not in sys.modules:
+            return _imported(name, fromlist) or real(name, globals, locals, fromlist, level)
+        later = [each for each in fromlist or () if f"{name}.{each}" in names and f"{name}.{each}" not in sys.modules]
+        if later:
+            others = [each for each in fromlist if each not in later]
+            package = importlib.import_module(name)
+            if others:
+                real(name, globals, locals, others, level)
+            return _Package(package, {each: StandIn(f"{name}.{each}") for each in later})
         return real(name, globals, locals, fromlist, level)
 
     builtins.__import__ = import_or_defer
@@ -80,11 +101,21 @@ def deferred() -> Iterator[None]:
         yield
     finally:
         builtins.__import__ = real
+
+
+def _imported(name, fromlist):
+    """What `import name` or `from name import ...` gets; None if it cannot do without the module."""
+    package = name.partition(".")[0]
+    if fromlist or package == name:
+        return StandIn(name)
+    top = importlib.import_module(package)
+    return top if hasattr(top, "__getattr__") else None  # a package that imports its modules when they are asked for
+
+
+def load_plots_when_asked_for(pymc3: types.ModuleType) -> None:
+    """Have `pymc3` import its plots when the first of their names is asked of it."""
     importlib.import_module("packaging.version")  # `pm.sample` counts on somebody else to have imported it
-    _load_plots_when_asked_for(sys.modules[IMPORTER])
 
-
-def _load_plots_when_asked_for(pymc3: types.ModuleType) -> None:
     def load() -> types.ModuleType:
         plots = importlib.import_module(PLOTS)
         vars(pymc3).update((name, getattr(plots, name)) for name in plots.__all__ if name not in vars(pymc3))
@@ -96,7 +127,7 @@ def _load_plots_when_asked_for(pymc3: types.ModuleType) -> None:
             return [public for public in vars(pymc3) if not public.startswith("_")]
         if not name.startswith("__") and name in (plots := load()).__all__:
             return getattr(plots, name)
-        raise AttributeError(f"module {IMPORTER!r} has no attribute {name!r}")
+        raise AttributeError(f"module 'pymc3' has no attribute {name!r}")
 
     def __dir__() -> list[str]:
         load()

@@ -154,7 +154,7 @@ def imp() -> bool:
         finally:
             del sys.modules["imp"]  # nobody else is to take it for the real one
 
-    _as_it_is_imported("theano.tests.breakpoint", repaired)
+    as_it_is_imported("theano.tests.breakpoint", repaired)
     return True
 
 
@@ -167,7 +167,7 @@ def matplotlib_register_cmap() -> bool:
         execute(module)
         module.register_cmap = lambda name=None, cmap=None: module.colormaps.register(cmap, name=name)
 
-    _as_it_is_imported("matplotlib.pyplot", repaired)
+    as_it_is_imported("matplotlib.pyplot", repaired)
     return True
 
 
@@ -189,11 +189,37 @@ def c_of_numpy_1() -> bool:
 
         module.GCC_compiler.compile_str = staticmethod(compile_str)
 
-    _as_it_is_imported("theano.gof.cmodule", repaired)
+    as_it_is_imported("theano.gof.cmodule", repaired)
     return True
 
 
-def _as_it_is_imported(name, repaired):
+def copies_where_needed() -> bool:
+    """theano's GPU arrays ask numpy for no copy of what may need one (`copy=False`), which numpy 2 refuses."""
+    import numpy
+
+    if not numpy.__version__.startswith("2."):
+        return False
+
+    def array(*args, copy=True, **kwargs):
+        return numpy.array(*args, copy=copy or None, **kwargs)
+
+    def repaired(execute, module):
+        execute(module)
+        module.np = types.SimpleNamespace(**{**vars(numpy), "array": array})
+
+    as_it_is_imported("theano.gpuarray.type", repaired)
+    return True
+
+
+def escape_sequences() -> bool:
+    """Python 3.12 warns of escape sequences where it compiles theano, pymc3 and ArviZ, as after `uv pip install`."""
+    if sys.version_info < (3, 12):
+        return False
+    warnings.filterwarnings("ignore", "invalid escape sequence", SyntaxWarning, r".*/(theano|pymc3|arviz)/")
+    return True
+
+
+def as_it_is_imported(name, repaired):
     """Have a module executed by `repaired(execute, module)` when it is imported, which may be never."""
 
     class Finder:
@@ -213,6 +239,7 @@ def _major_and_minor(distribution):
     return tuple(map(int, importlib.metadata.version(distribution).split(".")[:2]))
 
 
+OF_SCIPY_SIGNAL = (scipy_private_names, scipy_gaussian)
 BEFORE_THEANO = (
     numpy_asscalar,
     inspect_getargspec,
@@ -225,12 +252,32 @@ BEFORE_THEANO = (
     imp,
     matplotlib_register_cmap,
     c_of_numpy_1,
+    copies_where_needed,
+    escape_sequences,
 )
 
 
-def before_theano() -> list[str]:
-    """Make every repair that must be in place before theano and pymc3 are imported; return their names."""
-    return [repair.__name__ for repair in BEFORE_THEANO if repair()]
+def before_theano(of_scipy_signal: bool = True) -> list[str]:
+    """Make every repair that must be in place before theano and pymc3 are imported; return their names.
+
+    Parameters
+    ----------
+    of_scipy_signal : bool
+        Whether those of `scipy.signal` are made now, which imports it; else they are made when somebody imports it.
+    """
+    later = () if of_scipy_signal or "scipy.signal" in sys.modules else OF_SCIPY_SIGNAL
+    if later:
+        as_it_is_imported("scipy.signal", _with_repairs(later))
+    return [repair.__name__ for repair in BEFORE_THEANO if repair not in later and repair()]
+
+
+def _with_repairs(repairs):
+    def repaired(execute, module):
+        execute(module)
+        for repair in repairs:
+            repair()
+
+    return repaired
 
 
 def wide_python_integers() -> bool:

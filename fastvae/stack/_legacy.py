@@ -130,6 +130,14 @@ def lock_after_errors() -> bool:
     return True
 
 
+def random_states() -> bool:
+    """theano compiles a function for the states of random streams, which takes as long as a small model's step."""
+    from fastvae.stack import _random_states
+
+    _random_states.install()
+    return True
+
+
 def threads_of_their_own() -> bool:
     """theano's flags belong to the process, so one thread compiles under what another has changed for a while."""
     from fastvae.stack import _threads
@@ -187,6 +195,7 @@ def after_pymc3() -> list[str]:
         vanishing_folders,
         files_among_modules,
         lock_after_errors,
+        random_states,
         threads_of_their_own,
         model_test_values,
         global_variable_order,

@@ -11,8 +11,10 @@ nonfinite       losses and parameters that are not finite
 held_out        measures the held-out ELBO
 history         the CSV file of losses
 progress        the line on the standard error
+showing         what a notebook shows of an approximation
 """
 
+from fastvae.training import showing  # noqa: F401, for what it gives to PyMC3's class
 from fastvae.training.arguments import check_names, forwarding
 from fastvae.training.fitting import STEPS, arguments_of, fit
 from fastvae.training.methods import METHODS, UNUSED

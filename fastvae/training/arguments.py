@@ -47,7 +47,8 @@ KINDS = dict(
 def further() -> dict[str, inspect.Parameter]:
     """The parameters that `fit` passes on to the step, by name."""
     parameters = dict(inspect.signature(elbo.step_updates).parameters)
-    del parameters["pm_objective"]
+    for name in ("pm_objective", "ranks"):
+        del parameters[name]
     return parameters
 
 
@@ -128,11 +129,12 @@ def described(given: dict[str, Any], parameters: dict[str, inspect.Parameter]) -
     Returns
     -------
     dict
-        JSON values; what makes a checkpoint, and the object that a method belongs to, are left out.
+        JSON values; what makes a checkpoint, on what the run is parallel, and the object that a method belongs to, are
+        left out.
     """
     given = dict(given)
     passed_on = given.pop("kwargs", None) or {}
     defaults = {p.name: p.default for p in parameters.values() if p.kind is not p.VAR_KEYWORD}
-    left_out = ("self", "checkpoint", "resume", "may_change", "configuration")
+    left_out = ("self", "checkpoint", "resume", "may_change", "configuration", "parallel", "rank_timeout")
     everything = {**defaults, **given, **passed_on}
     return {name: describe(value) for name, value in everything.items() if name not in left_out}

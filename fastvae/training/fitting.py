@@ -14,7 +14,9 @@ from fastvae import backends, elbo, kinds, posteriors, profiles, run_options
 from fastvae.checkpoint import Checkpoints, updated
 from fastvae.elbo.objective import Options as Objective
 from fastvae.errors import ConfigurationError
+from fastvae.messages import say
 from fastvae.minibatch.replacements import as_variables
+from fastvae.parallel import ALONE, join, streams
 from fastvae.profiles import memory
 from fastvae.run_options import RunOptions
 from fastvae.training import arguments, methods
@@ -52,9 +54,12 @@ def fit(
     bad_steps: str = RunOptions.bad_steps,
     fetch_every: int | None = RunOptions.fetch_every,
     history: str | os.PathLike | None = RunOptions.history,
+    log_dir: str | os.PathLike | None = RunOptions.log_dir,
     checkpoint: str | os.PathLike | None = RunOptions.checkpoint,
     checkpoint_every: int = RunOptions.checkpoint_every,
     resume: bool = RunOptions.resume,
+    parallel: str | None = RunOptions.parallel,
+    rank_timeout: float = RunOptions.rank_timeout,
     may_change: Collection[str] = RunOptions.may_change,
     configuration: dict[str, Any] | None = RunOptions.configuration,
     **kwargs: Any,
@@ -117,6 +122,9 @@ def fit(
         step that it belongs to.
     history : path-like, optional
         A CSV file that gets every loss during the run; by default `history.csv` in the folder of the checkpoints.
+    log_dir : path-like, optional
+        A folder for event files, which TensorBoard shows (`pip install 'fastvae[tensorboard]'`): the loss of every
+        step, as ELBO per image where `batch_size` is known, and the held-out ELBO.
     checkpoint : path-like, optional
         A folder for the last three checkpoints: before the first step, every `checkpoint_every` steps, and at the end.
     checkpoint_every : int
@@ -127,6 +135,16 @@ def fit(
         threads. The length of the run, callbacks, parts, held-out rows, progress, files and intervals may be others;
         another value of any other argument, or a model that computes something else, is refused. What differs is said
         in one line. How arguments are compared, and what goes unnoticed: `fastvae.checkpoint.description`.
+    parallel : {"auto", "mpi", None}
+        Whether the ranks that a launcher started (`mpiexec -n 4 python script.py`) train together: each takes
+        `batch_size` rows a step, its own share of the data and its own noise, and loss and gradients are averaged over
+        them, so that a step is one of all their rows. The learning rate is not changed. "auto" does so where a launcher
+        announces several ranks, None never. Only the first rank shows progress and writes history and checkpoints; all
+        return the same parameters. Batch normalisations take the statistics of each rank's rows, so a model with them
+        trains as with minibatches of that size; their running means and variances are averaged. A run resumed on as
+        many ranks is the same bit for bit; on another number it goes on with new random streams.
+    rank_timeout : float
+        Seconds after which a rank that the others wait for is named, and all are ended.
     may_change : collection of str, optional
         Names of arguments that a resumed run takes with another value all the same, such as ``["learning_rate"]``;
         ``"step"`` stands for what the model computes.
@@ -198,13 +216,24 @@ def fit(
     given = locals()
     options = RunOptions(**{name: given[name] for name in run_options.NAMES})
     arguments.check_together(n, epochs, held_out, patience)
-    if not methods.is_fast(method):
-        return _fit_stock(options, kwargs)
-    inference = _inference(options, kwargs)
-    with _checkpoints(options, kwargs) as checkpoints:
-        prepared = prepare(inference, options, kwargs, STEPS, checkpoints)
-        _loop(inference, prepared, options, kwargs, checkpoints).run()
+    ranks = join(parallel)
+    with ranks.together():
+        if not methods.is_fast(method):
+            _refuse_ranks(method, ranks)
+            return _fit_stock(options, kwargs)
+        inference = _inference(options, kwargs)
+        with _checkpoints(options, kwargs, ranks) as checkpoints:
+            prepared = prepare(inference, options, kwargs, STEPS, checkpoints, ranks)
+            _loop(inference, prepared, options, kwargs, checkpoints, ranks).run()
     return inference.approx
+
+
+def _refuse_ranks(method, ranks):
+    if ranks.size > 1:
+        raise ConfigurationError(
+            f"fit: method={kinds.shown(method)} runs through stock pm.fit, which would train alone on each of the "
+            f"{ranks.size} ranks: choose method='advi' or 'fullrank_advi', or parallel=None"
+        )
 
 
 def arguments_of(given: dict[str, Any]) -> dict[str, Any]:
@@ -270,7 +299,7 @@ def _check_family(latent, params):
         ) from None
 
 
-def _checkpoints(options, kwargs):
+def _checkpoints(options, kwargs, ranks):
     if options.checkpoint is None:
         if options.resume:
             raise ConfigurationError("fit: resume=True needs checkpoint=FOLDER, the folder of the run to go on with")
@@ -280,10 +309,11 @@ def _checkpoints(options, kwargs):
     for name in options.may_change:
         if name not in known:
             raise ConfigurationError(f"fit: may_change={options.may_change!r}: {name!r} is none of {', '.join(known)}")
-    return Checkpoints(options.checkpoint, options.checkpoint_every, options.resume, configuration, options.may_change)
+    every, resume, may_change = options.checkpoint_every, options.resume, options.may_change
+    return Checkpoints(options.checkpoint, every, resume, configuration, may_change, ranks)
 
 
-def _loop(inference, prepared, options, kwargs, checkpoints):
+def _loop(inference, prepared, options, kwargs, checkpoints, ranks=ALONE):
     """The loop of a run, with its parts; what a resumed run had is restored."""
     trained = inference.approx.params + list(kwargs.get("more_obj_params") or [])
     first_step = None
@@ -298,10 +328,13 @@ def _loop(inference, prepared, options, kwargs, checkpoints):
         elbo=prepared.held_out_elbo,
         checkpoints=checkpoints,
         statistics=prepared.statistics,
+        ranks=ranks,
     )
     if checkpoints is not None:
         checkpoints.bind(prepared.step, trained, prepared.pipelines)
         checkpoints.bind_parts(parts)
+    if ranks.size > 1:
+        _begin_on(ranks, prepared, trained, options.batch_size, checkpoints)
     return Loop(
         inference,
         backends.stepping(prepared.step, profiles.active()),
@@ -312,4 +345,23 @@ def _loop(inference, prepared, options, kwargs, checkpoints):
         pipelines=prepared.pipelines,
         buffer=prepared.buffer,
         past=() if checkpoints is None else checkpoints.losses,
+        ranks=ranks,
+        rank_timeout=options.rank_timeout,
     )
+
+
+def _begin_on(ranks, prepared, trained, batch_size, checkpoints):
+    """Give every rank the first one's values and streams of its own, unless a checkpoint had these."""
+    sizes = [batch_size, *(pipeline.batch_size for pipeline in prepared.pipelines)]
+    rows = next((size for size in sizes if size is not None), None)
+    if ranks.is_first:
+        of = "" if rows is None else f" x {rows} images = {ranks.size * rows} a step"
+        say(f"fastvae: {ranks.size} ranks{of}; learning rate as given")
+    if checkpoints is not None and checkpoints.restored_streams:
+        return
+    variables = list(dict.fromkeys([*updated(prepared.step), *trained]))
+    for variable in variables:
+        variable.set_value(ranks.from_first(variable.get_value()))
+    streams.spawn(variables, ranks.rank)
+    for pipeline in prepared.pipelines:
+        pipeline.begin(ranks)

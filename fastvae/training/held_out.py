@@ -19,6 +19,7 @@ from fastvae.datasets.validation import as_batch, in_type
 from fastvae.elbo.objective import Options, build
 from fastvae.errors import ConfigurationError, DataError
 from fastvae.nn import for_evaluation
+from fastvae.parallel import ALONE, Ranks, streams
 
 ONE_SAMPLE = Options("elbo", "monte-carlo", n_samples=1, kl_weight=1.0, estimator="pathwise", fold=None)
 
@@ -36,6 +37,8 @@ class HeldOutElbo:
         it does, others have to be of the variable's type.
     more_replacements : dict
         Those of the training, `{x: minibatch}`.
+    ranks : fastvae.parallel.Ranks
+        They take the minibatches in turn, each with noise of its own; all get the mean over all.
 
     Raises
     ------
@@ -45,7 +48,14 @@ class HeldOutElbo:
         If the rows do not fit the variables, or are fewer than a minibatch.
     """
 
-    def __init__(self, objective: Any, data: dict[Any, Any], more_replacements: dict[Any, Any] | None) -> None:
+    def __init__(
+        self,
+        objective: Any,
+        data: dict[Any, Any],
+        more_replacements: dict[Any, Any] | None,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        self.ranks = ranks
         replaced = dict(more_replacements or {})
         if not isinstance(data, dict) or data.keys() != replaced.keys() or not data:
             raise ConfigurationError(
@@ -63,14 +73,17 @@ class HeldOutElbo:
             given = [shared for shared in updates if hasattr(shared, "default_update")]  # of the training
             self._loss = theano.function(list(inputs.values()), for_evaluation(loss), no_default_updates=given)
         self._streams = updated(self._loss)
+        streams.spawn(self._streams, ranks.rank)
 
     def __call__(self) -> float:
         """The ELBO per row, a float in nats, with the parameters as they are."""
         before = [stream.get_value() for stream in self._streams]
         starts = range(0, len(self.rows[0]) - self.batch_size + 1, self.batch_size)
-        losses = [self._loss(*(rows[start : start + self.batch_size] for rows in self.rows)) for start in starts]
+        mine = starts[self.ranks.rank :: self.ranks.size]
+        losses = [self._loss(*(rows[start : start + self.batch_size] for rows in self.rows)) for start in mine]
         for stream, value in zip(self._streams, before):
             stream.set_value(value)
+        losses = [loss for of_rank in self.ranks.everyone(losses) for loss in of_rank]
         return -float(np.mean(losses, dtype=np.float64)) / self.batch_size
 
 

@@ -24,13 +24,13 @@ from __future__ import annotations
 import contextlib
 import csv
 import os
-import sys
 import time
 from typing import Any, Iterable, Sequence
 
 from fastvae import atomic, locks
 from fastvae.errors import DataError
 from fastvae.files import open_regular
+from fastvae.messages import LOGGER
 
 HISTORY = "history.csv"  # its name in the folder of a run
 HEADER = "iteration,loss,elbo_per_image,held_out_elbo_per_image\n"
@@ -121,7 +121,7 @@ class History:
 
     def _say(self, failure):
         if not self._said:
-            print(f"fastvae: {self._unwritable(failure)}", file=sys.stderr)
+            LOGGER.warning(f"fastvae: {self._unwritable(failure)}")
         self._said = True
 
     def _row(self, iteration, loss, held_out_elbo):
@@ -141,12 +141,23 @@ def read(path: str | os.PathLike) -> list[float]:
     DataError
         If it cannot be read or is not such a file.
     """
+    return [row[0] for row in _read(path)]
+
+
+def read_held_out(path: str | os.PathLike) -> list[tuple[int, float]]:
+    """Step and held-out ELBO per image of each measurement in a history; errors as for `read`."""
+    return [(step, elbo) for step, (_, elbo) in enumerate(_read(path), start=1) if elbo is not None]
+
+
+def _read(path: str | os.PathLike) -> list[tuple[float, float | None]]:
+    """The loss of each step, and the held-out ELBO after it if that was measured."""
     try:
         with open_regular(path) as file:
             lines = file.read().decode("utf-8").splitlines(keepends=True)
         rows = list(csv.DictReader(line for line in lines if line.endswith("\n")))
         if any(int(row["iteration"]) != number for number, row in enumerate(rows, start=1)):
             raise ValueError("its iterations do not count from 1")
-        return [float(row["loss"]) for row in rows]
+        elbos = [row.get("held_out_elbo_per_image") for row in rows]
+        return [(float(row["loss"]), float(elbo) if elbo else None) for row, elbo in zip(rows, elbos)]
     except (OSError, KeyError, TypeError, ValueError, csv.Error) as error:
         raise DataError(f"{str(path)!r} is not a history of losses ({error}); restore what the run wrote") from error

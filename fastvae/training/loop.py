@@ -11,6 +11,8 @@ import theano
 
 from fastvae.errors import ConfigurationError, NonFiniteError
 from fastvae.interrupts import Interrupted, after_the_step
+from fastvae.parallel import ALONE, Ranks
+from fastvae.run_options import RunOptions
 from fastvae.training.losses import LATEST, LossBuffer
 from fastvae.training.parts.base import Part, Step
 
@@ -41,6 +43,11 @@ class Loop:
         and at the latest after a second.
     past : sequence of float
         The losses of a resumed run.
+    ranks : fastvae.parallel.Ranks
+        Those that train together. They end after the same step: what only one of them knows, such as a signal, the
+        others learn with the next step, which still counts.
+    rank_timeout : float
+        Seconds for which a rank waits for another.
     """
 
     def __init__(
@@ -55,10 +62,13 @@ class Loop:
         pipelines: Sequence[Any] = (),
         buffer: LossBuffer | None = None,
         past: Sequence[float] = (),
+        ranks: Ranks = ALONE,
+        rank_timeout: float = RunOptions.rank_timeout,
     ) -> None:
+        self.ranks, self.rank_timeout, self._agreed = ranks, rank_timeout, False
         self.inference, self.approx, self.n, self.params = inference, inference.approx, n, params
         self.parts, self.score, self.pipelines, self.buffer = parts, score, pipelines, buffer
-        self.step = _advancing(step, pipelines) if pipelines else step
+        self.step = _advancing(step, pipelines, ranks) if pipelines else step
         self.done = len(past)
         self._losses = np.empty(max(min(n, ROOM), self.done))
         self._losses[: self.done] = past
@@ -69,12 +79,19 @@ class Loop:
         """The loss of each step so far, float64."""
         return self._losses[: self.done]
 
-    def end(self, reason: str) -> None:
+    def end(self, reason: str, agreed: bool = False) -> None:
         """Let the fit take no further step; the first reason counts.
 
         Where losses are fetched for several steps at once, those steps have been taken and still count.
+
+        Parameters
+        ----------
+        reason : str
+        agreed : bool
+            Whether every rank comes to it after the same step; otherwise one more is taken, if there are several.
         """
         self._reason = self._reason or reason
+        self._agreed = self._agreed or agreed
 
     def run(self) -> None:
         """Take the steps that are missing, and leave everything on the approximation and on disk, whatever ends them.
@@ -93,6 +110,7 @@ class Loop:
                 for pipeline in self.pipelines:
                     stack.callback(pipeline.close)
                 interrupted = stack.enter_context(after_the_step())
+                stack.enter_context(self.ranks.watched(self.rank_timeout))
                 for part in self.parts:
                     stack.enter_context(self._leaving(part))
                 for part in self.parts:
@@ -136,19 +154,27 @@ class Loop:
     def _steps(self, interrupted):
         """Take steps until something ends the fit, and tell what it was."""
         try:
-            while self.done < self.n and self._reason is None:
-                if interrupted():
-                    return interrupted().name
+            while self.done < self.n and not self._is_over(interrupted):
                 losses = self._losses_of_steps(interrupted)
                 for i, loss in enumerate(losses, start=1):
                     self._record(loss, newest=i == len(losses))
         except StopIteration:  # of a step that was not taken
-            return "callback"
+            self.end("callback")
         except Interrupted as error:  # while a step waited for its data: it was not taken
-            return error.signal.name
+            self.end(error.signal.name)
         except KeyboardInterrupt:
-            return "SIGINT"
-        return self._reason or "steps"
+            self.end("SIGINT")
+        except NotTaken:  # by another rank
+            pass
+        return next((reason for reason in self.ranks.everyone(self._reason) if reason is not None), "steps")
+
+    def _is_over(self, interrupted):
+        """Whether no further step is to be taken; every rank comes to the same answer."""
+        if interrupted():
+            self.end(interrupted().name)
+        if self.ranks.size == 1 or self._agreed:
+            return self._reason is not None
+        return self.ranks.stopping
 
     def _losses_of_steps(self, interrupted):
         """Take a step, or as many as need no loss in between; their losses."""
@@ -157,8 +183,14 @@ class Loop:
         due = [steps for part in self.parts if (steps := part.due_in(self.done)) is not None]
         most = max(1, min(self.buffer.size, self.n - self.done, *due))
         taken, started = 0, time.monotonic()
+
+        def early():  # ranks do so after the same step
+            if self.ranks.size > 1:
+                return self.ranks.stopping
+            return interrupted() or time.monotonic() - started > LATEST
+
         try:
-            while taken < most and not (taken and (interrupted() or time.monotonic() - started > LATEST)):
+            while taken < most and not (taken and early()):
                 self._take(self.done + taken + 1)
                 taken += 1
         except BaseException:
@@ -169,6 +201,7 @@ class Loop:
 
     def _take(self, number):
         """One step; under the profile `debug` a NaN, infinity or huge value in any Op ends the fit."""
+        self.ranks.wish = self._reason is not None
         try:
             return self.step()
         except AssertionError as error:
@@ -196,15 +229,33 @@ class Loop:
             try:
                 part.after_step(self, step)
             except StopIteration:  # as in pm.fit: the fit ends here, and what was trained is returned
-                return self.end("callback")
+                self.end("callback")
             except KeyboardInterrupt:
-                return self.end("SIGINT")
+                self.end("SIGINT")
+            else:
+                continue
+            if self.ranks.size == 1:  # later parts may be collective
+                return
 
 
-def _advancing(step, pipelines):
+class NotTaken(Exception):
+    """Another rank was interrupted while it waited for its data, so no rank takes this step."""
+
+
+def _advancing(step, pipelines, ranks):
+    may_wait = ranks.size > 1 and any(pipeline.waits for pipeline in pipelines)
+
     def advance_and_step():
-        for pipeline in pipelines:
-            pipeline.advance()
+        interrupted = None
+        try:
+            for pipeline in pipelines:
+                pipeline.advance()
+        except (Interrupted, StopIteration) as error:
+            interrupted = error
+        if may_wait and ranks.any(interrupted is not None):
+            raise interrupted or NotTaken
+        if interrupted is not None:
+            raise interrupted
         return step()
 
     return advance_and_step

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from typing import Any, Sequence
 
 import pymc3 as pm
@@ -11,6 +10,7 @@ from fastvae import kinds
 from fastvae.datasets.formats import reason
 from fastvae.errors import ConfigurationError, FastvaeError
 from fastvae.expressions import stream_seed
+from fastvae.messages import say
 
 METHODS = ("advi", "fullrank_advi", "svgd", "asvgd", "nfvi")
 #: Of the test function of other methods.
@@ -68,7 +68,7 @@ def fit_stock(
             f"fit: method={name!r} runs through stock pm.fit, which does not take {', '.join(refused)}: leave out what "
             "is fastvae's own, or choose method='advi' or 'fullrank_advi'"
         )
-    print(f"fastvae.fit: method {name!r} runs through stock pm.fit", file=sys.stderr)
+    say(f"fastvae.fit: method {name!r} runs through stock pm.fit")
     seed = None if random_seed is None else stream_seed(random_seed)
     return pm.fit(n, local_rv, method, model, seed, start, inf_kwargs, **kwargs)
 
@@ -109,7 +109,7 @@ def _named(method, model, start, options):
     unknown = [name for name in start or () if name not in model.named_vars]
     if unknown:
         raise ConfigurationError(
-            f"fit: start={start!r}: {unknown[0]!r} is no variable of the model, which has "
+            f"fit: start={kinds.shown(start)}: {unknown[0]!r} is no variable of the model, which has "
             f"{', '.join(model.named_vars)}: give names of these"
         )
     try:
@@ -127,4 +127,4 @@ def drop_unused(kwargs: dict[str, Any]) -> None:
     """ADVI has no test function: accept its options as `pm.fit` does, and say that they are not used."""
     for name in UNUSED:
         if kwargs.pop(name, None) is not None:
-            print(f"fastvae.fit: {name} is not used, ADVI has no test function", file=sys.stderr)
+            say(f"fastvae.fit: {name} is not used, ADVI has no test function")

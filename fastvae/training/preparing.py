@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from typing import Any, Callable, NamedTuple
 
 import theano
@@ -11,12 +10,17 @@ from theano.gof.graph import ancestors
 
 from fastvae import compilation, elbo, profiles
 from fastvae.checkpoint import Checkpoints
+from fastvae.checkpoint.description import graph_digest
+from fastvae.checkpoint.run import made_by
 from fastvae.devices import threads
 from fastvae.errors import ConfigurationError
-from fastvae.minibatch.pipelines import refuse_fixed_batch
+from fastvae.messages import say
+from fastvae.minibatch.pipelines import refuse_fixed_batch, refuse_uneven
 from fastvae.nn import dropout, running_statistics
+from fastvae.parallel import ALONE, Ranks
 from fastvae.run_options import RunOptions
 from fastvae.training import losses, nonfinite
+from fastvae.training.arguments import described
 from fastvae.training.held_out import HeldOutElbo
 from fastvae.training.progress import compiling
 
@@ -56,6 +60,7 @@ def prepare(
     kwargs: dict[str, Any],
     default_steps: int,
     checkpoints: Checkpoints | None = None,
+    ranks: Ranks = ALONE,
 ) -> Prepared:
     """Build and compile the step of a run.
 
@@ -70,6 +75,8 @@ def prepare(
         The number of steps where neither `n` nor `epochs` is given.
     checkpoints : fastvae.checkpoint.Checkpoints, optional
         Takes a digest of the step, and refuses to go on with another one.
+    ranks : fastvae.parallel.Ranks
+        Those that train together.
 
     Returns
     -------
@@ -77,8 +84,9 @@ def prepare(
     """
     fetch_every = losses.interval(options.fetch_every, options.callbacks)
     replacements = kwargs["more_replacements"]
-    with _said_and_explained(inference.approx.model, options.progressbar, fetch_every):
-        loss, updates = elbo.step_updates(inference.objective, **kwargs)
+    said = options.progressbar and ranks.is_first
+    with _said_and_explained(inference.approx.model, said, fetch_every):
+        loss, updates = elbo.step_updates(inference.objective, **kwargs, ranks=ranks)
         if options.random_seed is not None:
             dropout.seed([loss], options.random_seed)
         terms, statistics = loss.tag.parts, running_statistics(loss)
@@ -86,20 +94,28 @@ def prepare(
             loss, updates = nonfinite.skip_bad_steps(loss, updates)
         pipelines = _pipelines([loss, *replacements.values()])
         refuse_fixed_batch(pipelines, inference.approx.model)
-        n = _number_of_steps(options.n, options.epochs, pipelines, default_steps)
+        if ranks.size > 1:
+            _refuse_gpu()
+            refuse_uneven(pipelines)
+            for pipeline in pipelines:
+                pipeline.share(ranks.rank, ranks.size)
+        n = _number_of_steps(options.n, options.epochs, pipelines, default_steps, ranks.size)
         if checkpoints is not None:
             _check_restorable(pipelines, options.checkpoint)
             checkpoints.check_length(n)
             checkpoints.describe_step(loss, updates)
         buffer = losses.LossBuffer(loss, fetch_every) if fetch_every > 1 else None
         fn_kwargs = options.fn_kwargs or {}
-        if buffer is None:
-            step = theano.function([], loss, updates=updates, **fn_kwargs)
-        else:
-            step = theano.function([], updates=[*updates.items(), *buffer.updates], **fn_kwargs)
         held_out_elbo = None
-        if options.held_out is not None:
-            held_out_elbo = HeldOutElbo(inference.objective, options.held_out, replacements)
+        if ranks.size > 1:
+            ranks.check_alike(_described(options, kwargs, loss, updates, n))
+        with ranks.first_before_others():
+            if buffer is None:
+                step = theano.function([], loss, updates=updates, **fn_kwargs)
+            else:
+                step = theano.function([], updates=[*updates.items(), *buffer.updates], **fn_kwargs)
+            if options.held_out is not None:
+                held_out_elbo = HeldOutElbo(inference.objective, options.held_out, replacements, ranks)
     return Prepared(step, n, pipelines, buffer, terms, held_out_elbo, statistics)
 
 
@@ -109,10 +125,9 @@ def _said_and_explained(model, progressbar, fetch_every):
     with contextlib.ExitStack() as stack:
         if progressbar:
             fetches = f"; the loss is fetched every {fetch_every} steps" if fetch_every > 1 else ""
-            print(
+            say(
                 f"compiling the step (slow the first time); profile: {profiles.active().name}; {threads.describe()}"
-                f"{fetches}",
-                file=sys.stderr,
+                f"{fetches}"
             )
         stack.enter_context(compilation.preparing())
         stack.enter_context(elbo.precision.explained(model))
@@ -127,10 +142,39 @@ def _pipelines(expressions):
     return list({id(pipeline): pipeline for pipeline in found if pipeline is not None}.values())
 
 
-def _number_of_steps(n, epochs, pipelines, default):
+def _refuse_gpu():
+    if theano.config.device != "cpu":
+        raise ConfigurationError(
+            f"parallel: ranks train on CPUs only, and the profile {profiles.active().name} has "
+            f"device={theano.config.device}: take the profile cpu, or parallel=None for a training on one GPU"
+        )
+
+
+def _described(options, kwargs, loss, updates, n):
+    """What has to be the same on every rank, by name."""
+    mine = ("progressbar", "callbacks", "parts", "history", "log_dir", "resume", "n", "epochs")
+    arguments = described({**vars(options), "kwargs": kwargs}, {})
+    shapes = {shared.name or str(shared): list(shared.get_value(borrow=True).shape) for shared in updates}
+    versions = made_by()
+    del versions["threads"]
+    return {
+        "n": n,
+        **versions,
+        **{name: value for name, value in arguments.items() if name not in mine},
+        "shapes": shapes,
+        "step": graph_digest([loss, *updates.values()], changing=updates),
+    }
+
+
+def _number_of_steps(n, epochs, pipelines, default, ranks):
     if epochs is None:
         return default if n is None else n
-    lengths = {pipeline.batches_per_epoch for pipeline in pipelines}
+    lengths = {pipeline.batches_per_epoch and pipeline.batches_per_epoch // ranks for pipeline in pipelines}
+    if 0 in lengths:
+        raise ConfigurationError(
+            f"fit: epochs={epochs}: an epoch has fewer minibatches than there are ranks, {ranks}: take fewer ranks or "
+            "a smaller batch_size"
+        )
     if len(lengths) != 1 or None in lengths:
         raise ConfigurationError(
             f"fit: epochs={epochs} needs minibatches that visit every row once an epoch, all of one length, not "

@@ -33,6 +33,9 @@ def images(tmp_path):
     return path
 
 
+VECTORS = "; vector instructions: AVX"  # and which
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["profiles"], ["profiles", "show", "cuda"], ["train", "--seed"]])
 def test_answers_without_the_stack_come_at_once(cli, arguments):
     cli(*arguments)  # Python's own compilation of the modules
@@ -43,17 +46,23 @@ def test_answers_without_the_stack_come_at_once(cli, arguments):
 
 def test_train_evaluate_plot_and_a_run_in_parts_is_the_run_in_one_go(cli, images, tmp_path):
     out = tmp_path / "run"
-    done = cli("train", "--data", images, *NORMALISED, "--out", out, FASTVAE_PROFILE="cpu")
+    watched = ("--held-out-every", 2, "--log-dir", tmp_path / "events", "-v")
+    done = cli("train", "--data", images, *NORMALISED, *watched, "--out", out, FASTVAE_PROFILE="cpu")
     assert done.returncode == 0, done.stderr
-    for said in ("20 images of 1x6x6", "MLPVAE", "profile: cpu; BLAS: OpenBLAS", "run written to"):
+    written = f"report: {out / 'report.html'}\nrun written to {out}\n"
+    for said in ("20 images of 1x6x6", "MLPVAE", "profile: cpu; BLAS: OpenBLAS", VECTORS, written):
         assert said in done.stdout
-    assert "threads: " in done.stderr and "5/5" in done.stderr and "ELBO/image" in done.stderr
+    assert "threads: " in done.stderr and "5/5" in done.stderr and "held-out ELBO/image" in done.stderr
+    assert "\ntraining took " in done.stderr and os.listdir(tmp_path / "events")
+    (session,) = json.loads((out / "sessions.json").read_text())
+    assert session["steps"] == [0, 5] and session["ended_by"] == "steps" and session["profile"] == "cpu"
+    assert [*session["seconds"]] == ["starting", "building and compiling", "training", "pictures"]
 
     config = json.loads((out / "config.json").read_text())
     assert (config["model"], config["iterations"], config["batch_size"]) == ("mlp", 5, 4)
     with open(out / "history.csv", newline="") as file:
         history = list(csv.DictReader(file))
-    assert len(history) == 5
+    assert len(history) == 5 and [bool(row["held_out_elbo_per_image"]) for row in history] == [0, 1, 0, 1, 0]
     assert float(history[0]["elbo_per_image"]) == pytest.approx(-float(history[0]["loss"]) / 4)
     pictures = {"loss_curve", "latent_grid", "latent_means", "reconstructions", "model_graph"}
     assert {path.stem for path in out.glob("*.png")} == pictures
@@ -70,7 +79,8 @@ def test_train_evaluate_plot_and_a_run_in_parts_is_the_run_in_one_go(cli, images
     assert cli("plot", out).returncode == 0
     assert (out / "latent_grid.png").is_file()
 
-    assert cli("train", "--data", images, *NORMALISED, "--iterations", 3, "--out", "parts").returncode == 0
+    quiet = cli("train", "--data", images, *NORMALISED, *watched[:2], "--iterations", 3, "--out", "parts", "--quiet")
+    assert (quiet.returncode, quiet.stdout, quiet.stderr) == (0, "", "")
     damaged = tmp_path / "parts" / "checkpoint-00000003.ckpt"
     damaged.write_bytes(damaged.read_bytes()[:-1])
     done = cli("train", "--resume", "parts", "--iterations", 5)
@@ -79,6 +89,14 @@ def test_train_evaluate_plot_and_a_run_in_parts_is_the_run_in_one_go(cli, images
     assert (tmp_path / "parts" / "latent_grid.png").is_file()
     for name in ("vae.npz", "history.csv"):
         assert (out / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+
+    done = cli("report", out, "parts", "--out", "both.html")
+    assert done.returncode == 0 and done.stdout == "report: both.html\n"
+    page = (tmp_path / "both.html").read_text()
+    assert "fastvae train --data" in page and f"fastvae train --resume {out} --iterations 10" in page
+    assert "run against parts" in re.sub("<[^>]+>", "", page) and "[4," in page  # a held-out ELBO after step 4
+    done = cli("report", *["parts"] * 5)
+    assert done.returncode == 2 and "5 runs are too many for a page: give 4 at most" in done.stderr
 
 
 def test_likelihood_posterior_and_objective_are_the_runs_and_data_without_a_test_split_is_evaluated(cli, tmp_path):
@@ -243,7 +261,7 @@ ARGUMENTS = {
     ),
     "threads of text": (["train"], {"OMP_NUM_THREADS": "all"}, "OMP_NUM_THREADS='all' is not a number of threads"),
     "unknown profile": (["train", "--profile", "cup"], {}, "'cup' is unknown .did you mean 'cpu'"),
-    "empty part of a profile": (["train", "--profile", "cpu:"], {}, "'' is unknown; admissible are auto, cpu"),
+    "empty part of a profile": (["train", "--profile", "cpu:"], {}, "'' is unknown; admissible are auto, avx2, cpu"),
     "two devices": (["train", "--profile", "cpu:opencl"], {}, "names 2 devices"),
     "profile to show": (["profiles", "show", "gpu"], {}, "profile 'gpu': 'gpu' is unknown"),
     "no cuda": (["train"], {"FASTVAE_PROFILE": "cuda"}, "profile 'cuda' is not available .*CUDA driver: .*install"),

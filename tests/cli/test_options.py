@@ -24,22 +24,39 @@ def test_every_option_goes_to_the_model_or_its_fit_as_an_argument_that_it_has():
     run, vae = TrainOptions(), fastvae.MLPVAE
     assert run.for_model().keys() <= vae.__init__.kinds.keys() and run.for_fit().keys() <= vae.fit.kinds.keys()
     used = {name for name, d in options.declared() if d["model"] or d["fit"]}
-    assert {name for name, _ in options.declared()} - used == {"data", "model"}
+    assert {name for name, _ in options.declared()} - used == {"data", "channels_last", "model"}
 
 
 def test_defaults_are_what_the_command_line_takes():
     args = parser.make().parse_args(["train"])
     assert options.given(args) == {}
     for name, d in options.declared():
+        if d["kind"] is options.flag or d["default"] is None:
+            continue
         args = parser.make().parse_args(["train", options.on_command_line(name), str(d["default"])])
         assert options.given(args) == {name: d["default"]} and type(d["default"]) is d["kind"].type
+
+
+def test_an_option_without_a_value_and_one_that_is_not_given_by_default():
+    args = parser.make().parse_args(["train", "--channels-last", "--log-dir", "events"])
+    run = TrainOptions(**options.given(args))
+    assert run == TrainOptions(channels_last=True, log_dir="events")
+    assert options.from_configuration(dataclasses.asdict(run)) == run
+    with pytest.raises(ConfigurationError, match="lacks a valid 'channels_last'"):
+        options.from_configuration({**dataclasses.asdict(run), "channels_last": "yes"})
+    assert run.for_fit()["log_dir"] == "events" and "channels_last" not in run.for_fit()
+
+
+def test_a_held_out_elbo_that_is_not_measured_is_no_argument():
+    assert TrainOptions().for_fit()["held_out_every"] == 200
+    assert "held_out_every" not in TrainOptions(held_out_every=0).for_fit()
 
 
 def test_what_changed_since_a_run_began_is_what_fit_may_change():
     run = TrainOptions(iterations=7, learning_rate=0.5, checkpoint_every=3)
     fit = run.for_fit()
     assert (fit["n"], fit["learning_rate"], fit["checkpoint_every"]) == (7, 0.5, 3)
-    assert fit["may_change"] == ["n", "learning_rate", "checkpoint_every"]
+    assert fit["may_change"] == ["n", "learning_rate", "checkpoint_every", "held_out_every", "log_dir", "rank_timeout"]
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -51,7 +68,7 @@ class Later(TrainOptions):
 
 def test_an_option_is_one_line_and_older_runs_go_on(monkeypatch):
     before = dataclasses.asdict(TrainOptions())
-    for name in ("normalization", "pooling", "activation"):  # were such options too
+    for name in ("normalization", "pooling", "activation", "channels_last", "log_dir"):  # were such options too
         del before[name]
     monkeypatch.setattr(options, "TrainOptions", Later)
     assert options.from_configuration(before) == Later()

@@ -12,6 +12,8 @@ from fastvae.compilation import precompiled
 
 COLD = """
 import fastvae, theano, numpy as np, theano.tensor as tt
+from fastvae.compilation import precompiled
+precompiled.PAYS = 2
 commands = []
 run = theano.gof.cmodule.output_subprocess_Popen
 # gcc fails when a header lies there and cannot be used
@@ -41,11 +43,12 @@ def header(monkeypatch, tmp_path):
     """`precompiled._header` for theano's own flags, keeping its files in a folder of the test."""
     monkeypatch.setattr(precompiled, "config", types.SimpleNamespace(cxx=theano.config.cxx, compiledir=str(tmp_path)))
     monkeypatch.setattr(precompiled, "_compiled_with", collections.Counter())
+    monkeypatch.setattr(precompiled, "PAYS", 2)
     flags = [*GCC_compiler.compile_args(), "-fPIC"]
     return flags, lambda: precompiled._header(flags, std_include_dirs())
 
 
-def test_a_header_is_made_on_the_second_use_of_its_flags(header):
+def test_a_header_is_made_when_its_flags_have_been_used_often_enough(header):
     flags, make = header
     assert make() is None
     path = make()

@@ -14,6 +14,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fastvae import datasets
 from fastvae.datasets import formats
@@ -412,3 +413,27 @@ def test_every_error_is_reached(monkeypatch, tmp_path):
     }
     assert raises <= set(reached)
     assert max(count for place, count in reached.items() if place in raises) <= 3
+
+
+def test_both_splits_are_read_with_the_channels_last(tmp_path):
+    images = np.random.default_rng(0).random((4, 3, 5, 1), dtype=np.float32)
+    np.savez(tmp_path / "a.npz", x_train=images, x_test=images[:2], y_test=[[0], [1]])
+    read = datasets.load(tmp_path / "a.npz", channels_last=True)
+    assert np.array_equal(read, images.transpose(0, 3, 1, 2))
+    found, labels, split = datasets.held_out(tmp_path / "a.npz", (1, 3, 5), channels_last=True)
+    assert np.array_equal(found, read[:2]) and labels.tolist() == [0, 1] and split == "test"
+
+
+def test_classes_have_the_names_of_their_folders(tmp_path):
+    picture = Image.fromarray(np.arange(16, dtype="uint8").reshape(4, 4))
+    for split in ("train", "test"):
+        for name in ("dog", "cat"):
+            (tmp_path / split / name).mkdir(parents=True)
+            picture.save(tmp_path / split / name / "1.png")
+    assert datasets.class_names(tmp_path) == datasets.class_names(tmp_path / "train") == ["cat", "dog"]
+    images, labels = datasets.load(tmp_path, "test", labels=True)
+    assert images.shape == (2, 1, 4, 4) and labels.tolist() == [0, 1]
+    assert datasets.class_names(tmp_path / "train" / "cat") is None
+    np.save(tmp_path / "a.npy", np.zeros((2, 4, 4)))
+    assert datasets.class_names(tmp_path / "a.npy") is None
+    assert len(datasets.class_names("fashion-mnist")) == 10

@@ -341,3 +341,13 @@ def test_labels_that_are_none(labels, message):
 def test_a_type_that_would_change_the_data_is_refused(data, dtype, message):
     with pytest.raises(DataError, match=message):
         validation.in_type(data, dtype)
+
+
+def test_channels_that_come_last_although_the_second_axis_could_be_theirs():
+    images = np.random.default_rng(0).random((2, 3, 5, 3), dtype=np.float32)
+    assert np.array_equal(datasets.as_images(images), images)  # the second axis wins
+    last = datasets.as_images(images, channels_last=True)
+    assert last.shape == (2, 3, 3, 5) and np.array_equal(last, images.transpose(0, 3, 1, 2))
+    assert datasets.as_images(images[..., 0], channels_last=True).shape == (2, 1, 3, 5)
+    with pytest.raises(DataError, match=r"\(2, 3, 5, 4\), but with channels_last images are \(N, H, W, C\)"):
+        datasets.as_images(np.zeros((2, 3, 5, 4)), channels_last=True)

@@ -14,6 +14,10 @@ from fastvae.devices import build_pygpu
 from fastvae.errors import ConfigurationError, StackError
 
 NAME = f"libgpuarray-{build_pygpu.VERSION}"
+PYX = """def __array__(self, ldtype=None):
+    return numpy.array(self, dtype=ldtype,
+                    ndmin=ndmin, copy=False)
+"""
 
 
 @pytest.fixture
@@ -21,7 +25,11 @@ def source(tmp_path, monkeypatch):
     """An archive that looks like libgpuarray's, and is taken for it."""
     data = io.BytesIO()
     with tarfile.open(fileobj=data, mode="w:gz") as tar:
-        files = {"setup.cfg": b"[versioneer]\n", "setup.py": b"parser = configparser.SafeConfigParser()\n"}
+        files = {
+            "setup.cfg": b"[versioneer]\n",
+            "setup.py": b"parser = configparser.SafeConfigParser()\n",
+            "pygpu/gpuarray.pyx": PYX.encode(),
+        }
         for name, text in files.items():
             member = tarfile.TarInfo(f"{NAME}/{name}")
             member.size = len(text)
@@ -47,7 +55,8 @@ class Commands:
         if " wheel " in self.asked[-1][0]:
             folder, tree = (build_pygpu.pathlib.Path(path) for path in command[-2:])
             (folder / "pygpu-0.7.6-cp311.whl").touch()
-            self.tree = {name: (tree / name).read_text() for name in ("pyproject.toml", "setup.cfg", "setup.py")}
+            names = "pyproject.toml", "setup.cfg", "setup.py", "pygpu/gpuarray.pyx"
+            self.tree = {name: (tree / name).read_text() for name in names}
             assert environ["CFLAGS"].endswith(f" -include {tree / 'python.h'}")
             self.folder = folder
         return "/environment/pygpu\n" if "import pygpu" in self.asked[-1][0] else ""
@@ -93,6 +102,14 @@ def test_its_setup_py_finds_the_names_that_python_no_longer_has(source, commands
     exec(commands.tree["setup.py"], names)
     names["parser"].readfp(io.StringIO("[versioneer]\nstyle = pep440"))
     assert names["parser"]["versioneer"]["style"] == "pep440"
+
+
+def test_numpy_takes_what_it_asks_it_for(source, commands):
+    build_pygpu.build(source, print)
+    names = {"numpy": np, "ndmin": 2}
+    exec(commands.tree["pygpu/gpuarray.pyx"], names)
+    options = {"copy": True} if np.__version__.startswith("2.") else {}
+    assert names["__array__"]([1, 2], "float32", **options).shape == (1, 2)
 
 
 @pytest.mark.parametrize("failing, last", [("cmake -G", "cmake -G"), (" wheel ", " wheel "), ("mako", "mako")])

@@ -1,6 +1,8 @@
-"""The finder adds three names at the very end, and only if they are built for this Python."""
+"""The finder adds three names that nothing else has, and only if they are built for this Python."""
 
 import importlib.machinery
+import importlib.util
+import pathlib
 import sys
 
 import pytest
@@ -9,13 +11,22 @@ from fastvae.devices import debian_pygpu
 
 
 @pytest.fixture
-def packages(tmp_path):
+def packages(tmp_path, monkeypatch):
     """A folder like Debian's, with pygpu built for this Python, and a package that must stay invisible."""
+    # An environment may have them too.
+    bare = [path for path in sys.path if not any(pathlib.Path(path, name).exists() for name in debian_pygpu.NAMES)]
+    monkeypatch.setattr(sys, "path", bare)
     for name in ("pygpu", "mako", "other"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text(f"here = {str(tmp_path)!r}")
     (tmp_path / "pygpu" / f"gpuarray{importlib.machinery.EXTENSION_SUFFIXES[0]}").touch()
     return tmp_path
+
+
+@pytest.fixture
+def finders(monkeypatch):
+    """The import system as it is without the finder."""
+    monkeypatch.setattr(sys, "meta_path", [f for f in sys.meta_path if not isinstance(f, debian_pygpu.Finder)])
 
 
 def test_the_finder_knows_three_names_and_nothing_else(packages):
@@ -27,15 +38,23 @@ def test_the_finder_knows_three_names_and_nothing_else(packages):
     assert finder.find_spec("pygpu.gpuarray") is None
 
 
-def test_it_is_installed_once_and_last(packages, monkeypatch):
-    monkeypatch.setattr(sys, "meta_path", [f for f in sys.meta_path if not isinstance(f, debian_pygpu.Finder)])
+def test_it_is_installed_once(packages, finders):
     assert debian_pygpu.install(packages) and debian_pygpu.install(packages)
     assert [type(finder) for finder in sys.meta_path].count(debian_pygpu.Finder) == 1
-    assert isinstance(sys.meta_path[-1], debian_pygpu.Finder)
 
 
-def test_another_pythons_build_is_left_alone(packages, monkeypatch):
-    monkeypatch.setattr(sys, "meta_path", [f for f in sys.meta_path if not isinstance(f, debian_pygpu.Finder)])
+@pytest.mark.parametrize("made, hidden", [("pygpu/data/file", False), ("pygpu/__init__.py", True), ("pygpu.py", True)])
+def test_modules_go_before_debians_and_folders_do_not(packages, finders, monkeypatch, tmp_path, made, hidden):
+    own = tmp_path / "path" / made
+    own.parent.mkdir(parents=True)
+    own.touch()
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "path"), *sys.path])
+    assert debian_pygpu.install(packages)
+    found = importlib.util.find_spec("pygpu")
+    assert found.origin == str(own if hidden else packages / "pygpu" / "__init__.py")
+
+
+def test_another_pythons_build_is_left_alone(packages, finders):
     (built,) = (packages / "pygpu").glob("gpuarray*.so")
     built.rename(built.with_name("gpuarray.cpython-39-x86_64-linux-gnu.so"))
     before = list(sys.meta_path)

@@ -222,3 +222,30 @@ def test_reconstructions_refuse():
 def test_model_graph_is_one_of_the_pictures():
     texts = [text.get_text() for text in plots.model_graph(STAGES).axes[0].texts]
     assert all(name in texts and shape in texts for name, shape, _ in STAGES)
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda ax: plots.loss_curve(RNG.random(500), 10, ax=ax),
+        lambda ax: plots.latent_grid(flat_decoder, 2, side=3, ax=ax),
+        lambda ax: plots.latent_scatter(RNG.random((30, 2)), np.arange(30) % 10, ax=ax),
+        lambda ax: plots.reconstructions(GREY, GREY[::-1], ax=ax),
+        lambda ax: plots.model_graph(STAGES, ax=ax),
+    ],
+)
+def test_a_picture_on_axes_of_a_users_figure(draw):
+    figure = Figure()
+    left, right = figure.subplots(1, 2)
+    assert draw(right) is figure and figure.axes == [left, right]
+    assert right.has_data() and not left.has_data() and not figure.legends
+    figure.savefig(io.BytesIO())
+
+
+def test_axes_that_are_none():
+    with pytest.raises(ConfigurationError, match=r"loss_curve: ax=3 must be None or a matplotlib.axes.Axes"):
+        plots.loss_curve([1.0], 1, ax=3)
+
+
+def test_a_notebook_gets_a_picture_as_png():
+    assert plots.loss_curve([1.0, 0.5], 1)._repr_png_().startswith(b"\x89PNG")

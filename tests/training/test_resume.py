@@ -40,6 +40,7 @@ VALUES = {
     "bad_steps": ("stop", "skip"),
     "fetch_every": (1, 2),
     "history": ("a", "b"),
+    "log_dir": ("a", "b"),
     "checkpoint_every": (1, 2),
     "obj_n_mc": (1, 2),
     "obj_optimizer": (pm.adam(learning_rate=0.1), pm.adam(learning_rate=0.2)),
@@ -58,7 +59,7 @@ VALUES = {
     "seed": (1, 2),
 }
 #: What makes the checkpoints, with nothing to compare.
-HOW = {"checkpoint", "resume", "may_change", "configuration"}
+HOW = {"checkpoint", "resume", "may_change", "configuration", "parallel", "rank_timeout"}
 
 
 def parameters(*functions):

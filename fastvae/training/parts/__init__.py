@@ -6,6 +6,7 @@
     held_out        the held-out ELBO
     best            the parameters of the best held-out ELBO
     history         the CSV file
+    tensorboard     event files for TensorBoard
     progress        the line on the standard error
     callbacks       PyMC3's callbacks
     checkpoints     checkpoints
@@ -22,6 +23,7 @@ from typing import Any, Callable, Sequence
 
 from fastvae.checkpoint import Checkpoints as Folder
 from fastvae.errors import ConfigurationError
+from fastvae.parallel import ALONE, Ranks
 from fastvae.run_options import RunOptions
 from fastvae.training.parts.base import Part, Step
 from fastvae.training.parts.best import Best
@@ -33,6 +35,7 @@ from fastvae.training.parts.held_out import HeldOut
 from fastvae.training.parts.history import History
 from fastvae.training.parts.patience import Patience
 from fastvae.training.parts.progress import Progress
+from fastvae.training.parts.tensorboard import TensorBoard
 from fastvae.training.parts.time_limit import TimeLimit
 
 __all__ = ["Part", "Step", "TimeLimit", "assemble"]
@@ -46,6 +49,7 @@ def assemble(
     elbo: Callable[[], float] | None = None,
     checkpoints: Folder | None = None,
     statistics: Sequence[Any] = (),
+    ranks: Ranks = ALONE,
 ) -> list[Part]:
     """The parts that arguments of `fit` stand for, in the order in which they follow a step.
 
@@ -64,6 +68,8 @@ def assemble(
     checkpoints : fastvae.checkpoint.Checkpoints, optional
     statistics : list of theano.compile.SharedVariable
         Running means and variances, which belong to the parameters at which they were measured.
+    ranks : fastvae.parallel.Ranks
+        Those of the run. Only the first shows progress and writes the history.
 
     Returns
     -------
@@ -81,8 +87,9 @@ def assemble(
         finite,
         held_out,
         best,
-        None if options.history is None else History(options.history, options.batch_size, held_out),
-        Progress(options.batch_size) if options.progressbar else None,
+        History(options.history, options.batch_size, held_out) if options.history and ranks.is_first else None,
+        TensorBoard(options.log_dir, options.batch_size) if options.log_dir and ranks.is_first else None,
+        Progress(options.batch_size) if options.progressbar and ranks.is_first else None,
         Callbacks(options.callbacks or ()),
         *(options.parts or ()),
         None if checkpoints is None else Checkpoints(checkpoints, finite),

@@ -16,9 +16,9 @@ Examples
 from __future__ import annotations
 
 import math
-import sys
 from typing import TYPE_CHECKING, Any, Sequence
 
+from fastvae.messages import say
 from fastvae.training.parts.base import Part, Step
 
 if TYPE_CHECKING:
@@ -58,14 +58,13 @@ class Best(Part):
     def give_back(self) -> None:
         """Give the parameters their best values back, and say so in one line."""
         if self.found is None:
-            print("fastvae: patience is over; no held-out ELBO was a number: the last parameters stay", file=sys.stderr)
+            say("fastvae: patience is over; no held-out ELBO was a number: the last parameters stay")
             return
         for param, value in zip(self.params, self.found["values"]):
             param.set_value(value)
-        print(
+        say(
             f"fastvae: patience is over; the parameters are those of step {self.found['step']:,}, which had the best "
-            f"held-out ELBO, {self.found['elbo']:.4g} nats per row",
-            file=sys.stderr,
+            f"held-out ELBO, {self.found['elbo']:.4g} nats per row"
         )
 
     def state(self) -> dict[str, Any] | None:

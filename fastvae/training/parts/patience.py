@@ -40,7 +40,7 @@ class Patience(Part):
 
     def after_step(self, run: Loop, step: Step) -> None:
         if "held_out_elbo" in step.measured and self.is_over([elbo for _, elbo in self.held_out.measured]):
-            run.end("patience")
+            run.end("patience", agreed=True)
 
     def finish(self, run: Loop) -> None:
         if run.approx.ended_by == "patience":
