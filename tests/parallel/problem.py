@@ -79,15 +79,14 @@ def random_states(expression):
 
 
 def tiny(n, x=None, sd=1.0, bad_at=None, epochs=None, **options):
-    """The mean of some numbers, by a model so small that it is built at once; in one step this rank's rows may be NaN."""
+    """The mean of some numbers, by a model that is built at once; in one step this rank's rows may be NaN."""
     x = np.arange(8.0) if x is None else x
     batch = x if hasattr(x, "tag") else fastvae.Minibatch(x, 2)
     spoilt = theano.shared(np.float32(0), name="spoilt")
     spoilt.default_update = tt.zeros_like(spoilt)
 
     def spoil(approx, losses, i):
-        if bad_at == i + 1:
-            spoilt.set_value(np.float32(np.nan))
+        spoilt.set_value(np.float32(np.nan if bad_at == i + 1 else 0))
 
     data = batch + spoilt
     data.tag.test_value = batch.tag.test_value
