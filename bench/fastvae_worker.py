@@ -9,8 +9,11 @@ On a GPU the losses stay there and are fetched every 100 steps.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import fastvae  # isort: skip  (before theano)
 import pymc3 as pm
@@ -89,6 +92,19 @@ def seed_step(problem: Problem, given: bool) -> Callable:
     return fastvae_step(inference, **(with_given(inference, problem, **options) if given else options))
 
 
+@contextlib.contextmanager
+def verbose() -> Iterator[None]:
+    """A context in which oneDNN prints a line for each kernel that it calls, and our own kernels too."""
+    onednn = ctypes.CDLL(devices.onednn().path)
+    onednn.dnnl_set_verbose(1)
+    os.environ["ONEDNN_VERBOSE"] = "1"
+    try:
+        yield
+    finally:
+        onednn.dnnl_set_verbose(0)
+        del os.environ["ONEDNN_VERBOSE"]
+
+
 def main(path: str, program: str) -> None:
     problem, latest = load(path), []
 
@@ -102,9 +118,10 @@ def main(path: str, program: str) -> None:
         return step
 
     def about():
-        return {"profile": active().name, "pools": devices.threads.describe()}
+        instructions = getattr(active(), "instructions", "")  # asv measures commits without it too
+        return {"profile": active().name, "pools": devices.threads.describe(), "instructions": instructions}
 
-    serve(make_step, len(problem.batches), about, lambda: wait_for(*latest), fetch_every())
+    serve(make_step, len(problem.batches), about, lambda: wait_for(*latest), fetch_every(), verbose=verbose)
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ sha256sum --quiet -c SHA256SUMS
 if command -v xz >/dev/null; then
     cat {name}.tar.xz.part-* | xz -dc | tar x -C "$folder"
 else
-    cat {name}.tar.xz.part-* | python3 -c "import sys, tarfile
+    cat {name}.tar.xz.part-* | python3 -W ignore -c "import sys, tarfile
 tarfile.open(fileobj=sys.stdin.buffer, mode='r|xz').extractall(sys.argv[1])" "$folder"
 fi
 """

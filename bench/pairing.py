@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from bench import limits
 from bench.networks import NETWORKS
 from bench.worker import from_fastvae
 
@@ -83,6 +84,13 @@ class Worker:
         block["milliseconds"] = 1000 * block["seconds"] / block["steps"]
         self.blocks.append(block)
         return block["milliseconds"]
+
+    def kernels(self) -> str:
+        """The kernels of the libraries that a step calls."""
+        read = os.fstat(self.log.fileno()).st_size
+        self.ask("kernels")
+        new = os.pread(self.log.fileno(), 1 << 24, read)  # the process writes at the position of its own file
+        return limits.kernels(new.decode(errors="replace").splitlines())
 
     @property
     def milliseconds(self) -> float:
@@ -195,7 +203,8 @@ def write_problem(
     """Write a problem in a process of its own and return the environment of stock's workers."""
     command = [sys.executable, "-W", "ignore", *how, "bench.problem", model, str(path)]
     command += ["--quick"] * quick + (["--steps", str(steps)] if steps else [])
-    environ = {**os.environ, "FASTVAE_PROFILE": "cpu-blas"}
+    limit = ":avx2" * os.environ.get("FASTVAE_PROFILE", "").endswith(":avx2")
+    environ = {**os.environ, "FASTVAE_PROFILE": f"cpu-blas{limit}"}
     done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True)
     if done.returncode:
         raise WorkerFailed(f"{' '.join(command)} ended with status {done.returncode}: {done.stderr.strip()[-2000:]}")
@@ -211,11 +220,12 @@ def theano_workers(
     environ: dict[str, str],
     profile: str | None = None,
     how: tuple[str, ...] = BESIDE,
+    stock: bool = True,
 ) -> list[Worker]:
     """fastvae in one of its ways, then stock's program with 1 thread and with `threads`, the better of which counts."""
     ours = {"OMP_NUM_THREADS": str(threads), **({"FASTVAE_PROFILE": profile} if profile else {})}
     workers = [Worker(f"fastvae, {count(threads)}", "bench.fastvae_worker", (path, way), ours, how=how)]
-    for n in sorted({1, threads}):
+    for n in sorted({1, threads}) if stock else ():
         name, theirs = f"stock PyMC3, {count(n)}", {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": str(n)}
         workers.append(Worker(name, "bench.stock", (path, program), {**environ, **theirs}))
     return workers

@@ -143,8 +143,10 @@ def main(argv: list[str] | None = None) -> None:
     import theano
 
     # A compile folder of its own: two processes that compile in one wait for each other.
-    folder = os.path.join(theano.config.base_compiledir, "stock")
-    print(json.dumps({"blas.ldflags": theano.config.blas.ldflags, "base_compiledir": folder}))
+    march = [flag for flag in theano.config.gcc.cxxflags.split() if flag.startswith("-march=")]  # a limit
+    folder = os.path.join(theano.config.base_compiledir, "".join(["stock", *march]))
+    flags = {"blas.ldflags": theano.config.blas.ldflags, "base_compiledir": folder}
+    print(json.dumps({**flags, **({"gcc.cxxflags": march[0]} if march else {})}))
 
 
 if __name__ == "__main__":

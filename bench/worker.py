@@ -5,6 +5,7 @@
     {"request": "start"}                   build the step that is timed, from the weights again, and warm it up; the
                                            answer tells the settings and the peak memory; `fetch_every` as below
     {"request": "block", "seconds": 2.0}   one block (`fastvae.timing.Block`)
+    {"request": "kernels"}                 one step of which the libraries print what they call, on standard error
     {"request": "slow", "share": 0.2}      from now on each step computes on for so large a share of its own time
 
 The timing routine is fastvae's, loaded by its path: stock and the peers never import fastvae.
@@ -12,6 +13,8 @@ The timing routine is fastvae's, loaded by its path: stock and the peers never i
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import importlib.util
 import json
 import os
@@ -55,6 +58,7 @@ def serve(
     synchronize: Callable | None = None,
     fetch_every: int = 1,
     prepare: Callable | None = None,
+    verbose: Callable = contextlib.nullcontext,
 ) -> None:
     """Answer requests until standard input ends.
 
@@ -71,6 +75,8 @@ def serve(
         See `fastvae.timing.Stopwatch`.
     prepare : callable, optional
         Compiles for both kinds of steps. By default both are made, and kept.
+    verbose : callable, optional
+        Returns a context in which libraries print the kernels that they call.
     """
     clock = from_fastvae("timing")
     answers = os.fdopen(os.dup(1), "w")
@@ -94,6 +100,11 @@ def serve(
             stopwatch = clock.Stopwatch(step, synchronize, request.get("fetch_every", fetch_every))
             stopwatch.warm_up()
             answer = {**stopwatch.settings(), **about(), "peak": clock.peak_memory()}
+        elif request["request"] == "kernels":
+            with verbose():
+                step()
+            ctypes.CDLL(None).fflush(None)
+            answer = {}
         elif request["request"] == "slow":
             stopwatch.step = slowed(step, request["share"])
             answer = request

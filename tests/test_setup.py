@@ -3,6 +3,7 @@
 import importlib.metadata
 import re
 import runpy
+import shutil
 import sys
 from unittest import mock
 
@@ -10,6 +11,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
+import fastvae
 from fastvae import devices
 from tests.conftest import ROOT
 
@@ -88,3 +90,17 @@ def test_a_build_that_fails_says_why(run, tmp_path):
     code = f"import sys; sys.path[:0] = [{str(tmp_path)!r}, {str(BACKEND)!r}]; import backend\n"
     done = run(sys.executable, "-c", f"{code}backend.build_wheel({str(tmp_path)!r})")
     assert done.returncode == 1 and done.stderr == "theano==1.0.5 cannot be fetched and built:\nno such host\n\n"
+
+
+def test_what_is_built_from_a_source_archive_is_for_other_machines(tmp_path):
+    for name in ("setup.py", "README.md"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / "PKG-INFO").touch()
+    with mock.patch("setuptools.setup") as called:
+        runpy.run_path(str(tmp_path / "setup.py"))
+    assert all(Requirement(text).url is None for text in called.call_args.kwargs["install_requires"])
+
+
+def test_the_version_is_one(setup):
+    citation = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    assert setup[0]["version"] == fastvae.__version__ == re.search(r"^version: (.*)$", citation, re.M)[1]

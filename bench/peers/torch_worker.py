@@ -7,6 +7,7 @@ a GPU all do under TF32 and none in strict float32, as cuDNN is quickest. There 
 its algorithms, and the loss is fetched every 100 steps.
 """
 
+import contextlib
 import os
 import sys
 
@@ -181,10 +182,22 @@ def main(path, variant, where="cpu"):
 
     def about():
         card = torch.cuda.get_device_name() if on_gpu else "cpu"
-        return {"torch": torch.__version__, "torch threads": torch.get_num_threads(), "device": card}
+        capability = torch.backends.cpu.get_cpu_capability()
+        return {
+            "torch": torch.__version__,
+            "torch threads": torch.get_num_threads(),
+            "device": card,
+            "instructions": capability,
+        }
+
+    @contextlib.contextmanager
+    def verbose():
+        with torch.backends.mkl.verbose(torch.backends.mkl.VERBOSE_ON):
+            with torch.backends.mkldnn.verbose(torch.backends.mkldnn.VERBOSE_ON):
+                yield
 
     synchronize, fetch_every = (torch.cuda.synchronize, FETCH_EVERY) if on_gpu else (None, 1)
-    serve(make_step, len(batches), about, synchronize, fetch_every, prepare)
+    serve(make_step, len(batches), about, synchronize, fetch_every, prepare, verbose)
 
 
 if __name__ == "__main__":

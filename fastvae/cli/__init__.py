@@ -1,8 +1,8 @@
 """The command line: `fastvae train | evaluate | plot | report | bench | profiles | devices | build-pygpu`.
 
-Arguments are parsed, and everything that can be wrong with them is found, before theano is imported: an error is one
-line and exit status 2 (3 if loss or parameters stopped being finite, 130 after Ctrl-C, 143 after SIGTERM), and the
-profile is set before the stack starts.
+Arguments are parsed, and everything that can be wrong with them is found, before theano is imported; the images of a
+training are read while it is. An error is one line and exit status 2 (3 if loss or parameters stopped being finite,
+130 after Ctrl-C, 143 after SIGTERM), and the profile is set before the stack starts.
 
     parser          the arguments of every command
     options         the options of a training run
@@ -74,9 +74,11 @@ def _train(args: argparse.Namespace) -> int:
 
 def _train_on(ranks: parallel.Ranks, args: argparse.Namespace) -> int:
     """Train on the ranks of a launcher, of which the first has the run's folder, or on this process alone."""
+    from concurrent.futures import ThreadPoolExecutor
+
     from fastvae import profiles
     from fastvae.cli import run_folder
-    from fastvae.datasets import NAMES, held_out, load
+    from fastvae.datasets import NAMES
     from fastvae.devices import threads
     from fastvae.report.sessions import Clock
 
@@ -87,27 +89,40 @@ def _train_on(ranks: parallel.Ranks, args: argparse.Namespace) -> int:
         run.data = path  # so that the run is evaluated from anywhere
     if run.log_dir is not None:
         run.log_dir = os.path.abspath(os.path.expanduser(run.log_dir))
-    images: Any = load(run.data, channels_last=run.channels_last)
-    # What is wrong with the test images is better known before the training.
-    held_out(run.data, images.shape[1:], labels=False, channels_last=run.channels_last)
-    profiles.resolve(args.profile)
-    threads.requested(args.threads)
     folder = ranks.from_first(pathlib.Path(args.resume or args.out or run_folder.default(run.model)))
     created = False
-    try:
-        with contextlib.ExitStack() as holding:
-            ranks.on_first(lambda: holding.enter_context(run_folder.locked(folder)))
-            if args.resume is None:
-                ranks.on_first(lambda: run_folder.create(folder, run))
-                created = ranks.is_first
-            _start(args)
-            from fastvae.cli import commands
+    with ThreadPoolExecutor(1) as beside:
+        images = beside.submit(_images, run.data, run.channels_last)
+        profiles.resolve(args.profile)
+        threads.requested(args.threads)
+        if images.done():  # such as without the file: that is said before a folder is made
+            images.result()
+        try:
+            with contextlib.ExitStack() as holding:
+                ranks.on_first(lambda: holding.enter_context(run_folder.locked(folder)))
+                if args.resume is None:
+                    ranks.on_first(lambda: run_folder.create(folder, run))
+                    created = ranks.is_first
+                _start(args)
+                from fastvae import compilation
 
-            return commands.train(folder, images, run, args.resume is not None, clock, ranks)
-    except BaseException:
-        if created:
-            run_folder.discard_untrained(folder)
-        raise
+                compilation.begin()
+                from fastvae.cli import commands
+
+                return commands.train(folder, images.result(), run, args.resume is not None, clock, ranks)
+        except BaseException:
+            if created:
+                run_folder.discard_untrained(folder)
+            raise
+
+
+def _images(data: str, channels_last: bool) -> Any:
+    """The images to train on, after a look at the held-out ones: what is wrong with these is better known before."""
+    from fastvae.datasets import held_out, load
+
+    images: Any = load(data, channels_last=channels_last)
+    held_out(data, images.shape[1:], labels=False, channels_last=channels_last)
+    return images
 
 
 def _options_of(args: argparse.Namespace) -> options.TrainOptions:
@@ -172,9 +187,10 @@ def _profiles(args: argparse.Namespace) -> None:
 
 
 def _devices(args: argparse.Namespace) -> None:
-    from fastvae import devices
+    from fastvae import devices, profiles
 
     print(devices.describe())
+    print(f"vector instructions: {profiles.vector_instructions()}")
 
 
 def _build_pygpu(args: argparse.Namespace) -> None:

@@ -328,4 +328,4 @@ def _describe(run: TrainOptions, images: np.ndarray, vae: models.VAE) -> None:
     _tell(f"model: {type(vae).__name__}, {vae.n_latent} latent dimensions, {parameters:,} parameters")
     profile = profiles.active()
     if profile is not None:
-        _tell(f"profile: {profile.name}; BLAS: {profile.blas}")
+        _tell(f"profile: {profile.name}; BLAS: {profile.blas}; vector instructions: {profile.instructions}")

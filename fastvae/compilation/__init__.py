@@ -1,9 +1,10 @@
-"""Compile fewer C modules for a function, and compile them in parallel.
+"""Compile fewer C modules for a function, several in one run of the compiler, and side by side.
 
 Theano's linker walks through a function's nodes and compiles the modules that its cache lacks, one after the other.
 Here, as soon as one module is missing, the C code of all missing ones is generated, and as many g++ as there are
-threads compile it in a folder of this process. When the linker then asks for a module, the finished file is moved to
-where g++ would have written it. Theano's cache and its lock work as before, and the result is the same.
+threads compile it, each a share of it, in a folder of this process. When the linker then asks for a module, the
+finished file is moved to where g++ would have written it. Theano's cache and its lock work as before, and the result
+is the same.
 
     precompiled     the headers that all modules include, compiled once
     carried         modules that came with the environment, and are not compiled
@@ -47,6 +48,7 @@ from . import carried, lookup, processor, together
 from .drafts import drafts
 
 SMALL = 100  # elements of a constant that numpy may compute
+ENOUGH = 150_000  # characters of C code for a second compiler, which reads the headers again
 _batches: list[_Batch] = []  # of the functions that are being linked, the innermost last
 _watchers: list[Callable[[int, int], object]] = []
 _preparations: list[Callable[[], object]] = []
@@ -77,6 +79,17 @@ def prepare_with(function: Callable[[], object]) -> None:
 def help_under(context: Callable[[], Any]) -> None:
     """Register a function that, called in a thread that compiles, returns a context for the threads that help it."""
     _contexts.append(context)
+
+
+def begin() -> None:
+    """Let threads compile what every function needs; what fails there is tried again when it is needed."""
+
+    def tried(preparation):
+        with contextlib.suppress(Exception):
+            preparation()
+
+    for preparation in _preparations:
+        threading.Thread(target=tried, args=(preparation,), daemon=True).start()
 
 
 @contextlib.contextmanager
@@ -255,7 +268,8 @@ def _shares(missing, workers):
         goes_along = together.can_be(source) and not os.path.isdir(carried.folder())
         alike.setdefault(repr(arguments) if goes_along else name, []).append(name)
     for names in alike.values():
-        for share in together.shared_out({name: len(missing[name][0]) for name in names}, workers):
+        sizes = {name: len(missing[name][0]) for name in names}
+        for share in together.shared_out(sizes, min(workers, 1 + sum(sizes.values()) // ENOUGH)):
             yield {name: missing[name][0] for name in share}, missing[share[0]][1]
 
 

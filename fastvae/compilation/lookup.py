@@ -17,7 +17,7 @@ import pickle
 import re
 import time
 
-from theano.gof.cmodule import KeyData, ModuleCache, get_safe_part, module_name_from_dir
+from theano.gof.cmodule import KeyData, ModuleCache, get_safe_part, is_same_entry, module_name_from_dir
 
 FOLDER = "fastvae_keys"
 CLEARED = "fastvae_cleared"
@@ -64,6 +64,7 @@ def install() -> None:
             self.refresh()
         return at_exit(self)
 
+    ModuleCache.has_read_all = True  # one that was made before
     ModuleCache.__init__, ModuleCache.refresh = with_nothing_read, reading_all
     ModuleCache._get_from_key, ModuleCache.module_from_key = get_from_key, module_from_key
     ModuleCache._on_atexit = clear_once_a_day
@@ -94,8 +95,9 @@ def _taken(cache, key, folder):
         entry = module_name_from_dir(folder)
     except Exception:  # it is gone, or its classes are: theano's own walk says what is to be said
         return False
-    if not isinstance(known, KeyData) or known.get_entry() != entry or key not in known.keys:
+    if not isinstance(known, KeyData) or not is_same_entry(entry, known.get_entry()) or key not in known.keys:
         return False
+    known.entry, known.key_pkl = entry, path  # others in a folder that was moved or copied
     if known.module_hash not in cache.module_hash_to_key_data:
         cache.module_hash_to_key_data[known.module_hash] = known
         cache.loaded_key_pkl.add(path)

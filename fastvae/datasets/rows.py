@@ -162,7 +162,9 @@ class Rows:
                 "the file again"
             ) from error
 
-    def __array__(self, dtype: Any = None) -> np.ndarray:
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if copy is False:  # numpy 2 asks for it, by `np.array(rows, copy=False)`
+            raise ValueError(f"{self!r} cannot be an array without being read: leave copy=False out")
         array = np.empty(self.shape, self.dtype)
         start = 0
         for block in self.blocks():
@@ -204,9 +206,9 @@ class HDF5Rows(Rows):
         self._dataset = dataset
         super().__init__(hdf5.name_of(dataset), dataset.shape or (), dataset.dtype, images)
 
-    def __array__(self, dtype: Any = None) -> np.ndarray:
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         hdf5.check_stored(self._dataset)
-        return super().__array__(dtype)
+        return super().__array__(dtype, copy)
 
     def _read(self, indices: np.ndarray) -> np.ndarray:
         rows, places = np.unique(indices, return_inverse=True)  # h5py reads only ascending rows

@@ -59,8 +59,8 @@ _HEADER = """#include <Python.h>
 #define _PyLong_AsByteArray(v, bytes, n, little, is_signed) _PyLong_AsByteArray(v, bytes, n, little, is_signed, 1)
 #endif
 """
-# What numpy 2 refuses in gpuarray.pyx, as every numpy takes it: no copy means none but where one is needed.
-_REPLACED = {
+# What numpy 2 refuses in gpuarray.pyx, where no copy means none but where one is needed, as it takes it.
+_NUMPY2 = {
     "ndmin=ndmin, copy=False)": "ndmin=ndmin, copy=None)",
     "def __array__(self, ldtype=None):": "def __array__(self, ldtype=None, copy=None):",
 }
@@ -153,6 +153,8 @@ def _unpacked(data: bytes, folder: pathlib.Path) -> pathlib.Path:
     archive = folder / "source.tar.gz"
     archive.write_bytes(data)
     with tarfile.open(archive) as tar:
+        # Python 3.12 warns without a filter, and the first releases of 3.10 and 3.11 know none.
+        tar.extraction_filter = getattr(tarfile, "data_filter", None)
         tar.extractall(folder)
     return folder / f"libgpuarray-{VERSION}"
 
@@ -171,7 +173,7 @@ def _compile(tree: pathlib.Path, folder: pathlib.Path) -> pathlib.Path:
     (tree / "setup.py").write_text(_NAMES + (tree / "setup.py").read_text())
     module = tree / "pygpu" / "gpuarray.pyx"
     source = module.read_text()
-    for old, new in _REPLACED.items():
+    for old, new in _NUMPY2.items() if numpy.startswith("2.") else ():
         source = source.replace(old, new)
     module.write_text(source)
     with open(tree / "setup.cfg", "a") as settings:

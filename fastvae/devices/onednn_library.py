@@ -8,6 +8,8 @@ import site
 import sys
 from typing import NamedTuple
 
+from fastvae.devices import instructions
+
 RELEASE = "2023.2.0"  # of the wheels; oneDNN 3.2 itself
 
 
@@ -62,9 +64,7 @@ def missing() -> Missing | None:
     Missing or None
         None if nothing is missing.
     """
-    with open("/proc/cpuinfo", encoding="utf-8") as cpuinfo:
-        flags = next((line.split() for line in cpuinfo if line.startswith("flags")), [])
-    if "avx2" not in flags:
+    if instructions.widest(instructions.flags()) == "SSE":
         return Missing("this processor lacks AVX2, which oneDNN's fast kernels need", "take another machine")
     found = locate()
     return found if isinstance(found, Missing) else None

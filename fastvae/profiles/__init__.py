@@ -5,12 +5,14 @@ takes precedence (`cuda:deterministic`). For each key THEANO_FLAGS takes precede
 ~/.theanorc), and these over the profile. What depends on the machine, such as the BLAS to link, is found out when a
 profile is resolved.
 
-    resolve             what the environment asks for, checked against this machine, as a `Profile`
-    activated, active   the context in which theano is imported under it, and the one in force (activation.py)
-    listing, explain    all profiles, and one key by key, as text
+    resolve               what the environment asks for, checked against this machine, as a `Profile`
+    activated, active     the context in which theano is imported under it, and the one in force (activation.py)
+    listing, explain      all profiles, and one key by key, as text
+    vector_instructions   which are in force here, as text
 
 If nothing is asked for, the profile is `auto`: the best of cuda, cpu and cpu-blas that this machine supports. The other
-modules are `theanorc` (theano's configuration, read and written without theano) and `memory` (running out of it).
+modules are `theanorc` (theano's configuration, read and written without theano), `isa` (the limit of vector
+instructions) and `memory` (running out of it).
 
 Examples
 --------
@@ -33,7 +35,7 @@ from fastvae import backends, devices, kinds, renamed
 from fastvae.devices import blas_library, cuda_libraries, cuda_search
 from fastvae.devices.findings import Finding
 from fastvae.errors import ProfileError, StackError
-from fastvae.profiles import theanorc
+from fastvae.profiles import isa, theanorc
 from fastvae.profiles.activation import activated, active  # noqa: F401 (public here)
 
 AUTO = ("cuda", "cpu", "cpu-blas")
@@ -130,6 +132,16 @@ class Profile:
         return self.options.get("winograd", "true").lower() == "true"
 
     @property
+    def isa(self) -> str:
+        """The limit of vector instructions: "avx2", or "native" for none."""
+        return self.options.get("isa", "native")
+
+    @property
+    def instructions(self) -> str:
+        """The vector instructions in force, and what limits them."""
+        return isa.describe(self.settings)
+
+    @property
     def flags(self) -> str:
         """The THEANO_FLAGS that give theano every setting but those of THEANORC's files, which it reads itself."""
         return theanorc.format_flags(
@@ -187,7 +199,7 @@ def resolve(name: str | None = None, environ: Mapping[str, str] | None = None) -
 
 def _resolve(name: str | None, environ: Mapping[str, str]) -> tuple[Profile, list[Finding], list[Finding]]:
     """The profile, and what is missing on this machine: first for theano in general, then for this profile."""
-    layers = [*theanorc.read_files(environ), ("THEANO_FLAGS", theanorc.parse_flags(environ.get("THEANO_FLAGS", "")))]
+    layers = _layers(environ)
     user = _merged(layers)
     requested, parts = _requested(name, environ, layers)
     reason = ""
@@ -208,6 +220,7 @@ def _resolve(name: str | None, environ: Mapping[str, str]) -> tuple[Profile, lis
     _check_float32(settings)
     for key in ("fastvae.winograd", "fastvae.tf32", "fastvae.cudnn_search", "fastvae.cuda_graphs"):
         _check_boolean(settings, key)
+    isa.limit(settings)
     device, layer = settings["device"]
     family, (asked, profile_layer) = _family(device, layer), _merged(composed)["device"]
     if family != _family(asked, profile_layer):
@@ -228,6 +241,11 @@ def _resolve(name: str | None, environ: Mapping[str, str]) -> tuple[Profile, lis
         blas_path=linked.path or None,
     )
     return profile, broken, _missing(settings) if missing is None else missing
+
+
+def _layers(environ: Mapping[str, str]) -> Layers:
+    """What the user's files and THEANO_FLAGS say."""
+    return [*theanorc.read_files(environ), ("THEANO_FLAGS", theanorc.parse_flags(environ.get("THEANO_FLAGS", "")))]
 
 
 def _requested(name: str | None, environ: Mapping[str, str], layers: Layers) -> tuple[str, list[str]]:
@@ -356,6 +374,37 @@ def _check_boolean(settings: Settings, key: str) -> None:
         raise ProfileError(f"{key}={value} (from {layer}): write true or false")
 
 
+@kinds.checked(environ=ENVIRON)
+def vector_instructions(environ: Mapping[str, str] | None = None) -> str:
+    """The vector instructions that a run here computes with, and what limits them.
+
+    Parameters
+    ----------
+    environ : mapping, optional
+        The environment; by default the process's own.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ProfileError
+        If the environment's configuration cannot be read or contradicts itself.
+
+    Examples
+    --------
+    >>> vector_instructions({"THEANO_FLAGS": "fastvae.isa=avx2"}).split()[0]
+    'AVX2'
+    """
+    environ = os.environ if environ is None else environ
+    layers = _layers(environ)
+    _, parts = _requested(None, environ, layers)
+    settings = _merged([*((f"profile {part}", _read(part)) for part in parts if part != "auto"), *layers])
+    isa.limit(settings)
+    return isa.describe(settings)
+
+
 def _unusable(profile: Profile, broken: list[Finding]) -> str:
     source = f" (cxx is set by {profile.settings['cxx'][1]})" if "cxx" in profile.settings else ""
     return f"theano cannot be used on this machine{source}: " + ". ".join(map(str, broken))
@@ -429,7 +478,7 @@ def explain(name: str | None = None, environ: Mapping[str, str] | None = None) -
     lines = [f"profile {profile.name}: " + "; ".join(_read(part)["fastvae.about"] for part in profile.name.split(":"))]
     lines += [profile.reason] * bool(profile.reason)
     lines += [_unusable(profile, broken)] * bool(broken) + [_unavailable(profile, missing)] * bool(missing)
-    lines.append(f"BLAS: {profile.blas}")
+    lines += [f"BLAS: {profile.blas}", f"vector instructions: {profile.instructions}"]
     width = max(map(len, profile.settings))
     lines += [f"{key:{width}} = {value}  [{layer}]" for key, (value, layer) in profile.settings.items()]
     return "\n".join(lines)

@@ -140,7 +140,9 @@ def _traversals(runs: Sequence[Run]) -> Section:
             for one in run.results.get("traversals", [])
         )
         if strips:
-            note = f'<p class="note">Each latent from {-extent:g} to {extent:g}, with all others at 0.</p>'
+            shown, n = len(run.results["traversals"]), len(run.results["variances"])
+            which = "Each latent" if shown == n else f"Each of the {shown} most active latents of {n}"
+            note = f'<p class="note">{which} from {-extent:g} to {extent:g}, with all others at 0.</p>'
             parts.append(f"<div>{_title(runs, run)}{note}{strips}</div>")
     return Section("traversals", "Traversals", f'<div class="beside">{"".join(parts)}</div>' if parts else "")
 

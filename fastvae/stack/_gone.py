@@ -154,7 +154,7 @@ def imp() -> bool:
         finally:
             del sys.modules["imp"]  # nobody else is to take it for the real one
 
-    _as_it_is_imported("theano.tests.breakpoint", repaired)
+    as_it_is_imported("theano.tests.breakpoint", repaired)
     return True
 
 
@@ -167,7 +167,7 @@ def matplotlib_register_cmap() -> bool:
         execute(module)
         module.register_cmap = lambda name=None, cmap=None: module.colormaps.register(cmap, name=name)
 
-    _as_it_is_imported("matplotlib.pyplot", repaired)
+    as_it_is_imported("matplotlib.pyplot", repaired)
     return True
 
 
@@ -189,7 +189,7 @@ def c_of_numpy_1() -> bool:
 
         module.GCC_compiler.compile_str = staticmethod(compile_str)
 
-    _as_it_is_imported("theano.gof.cmodule", repaired)
+    as_it_is_imported("theano.gof.cmodule", repaired)
     return True
 
 
@@ -207,11 +207,11 @@ def copies_where_needed() -> bool:
         execute(module)
         module.np = types.SimpleNamespace(**{**vars(numpy), "array": array})
 
-    _as_it_is_imported("theano.gpuarray.type", repaired)
+    as_it_is_imported("theano.gpuarray.type", repaired)
     return True
 
 
-def _as_it_is_imported(name, repaired):
+def as_it_is_imported(name, repaired):
     """Have a module executed by `repaired(execute, module)` when it is imported, which may be never."""
 
     class Finder:
@@ -258,7 +258,7 @@ def before_theano(of_scipy_signal: bool = True) -> list[str]:
     """
     later = () if of_scipy_signal or "scipy.signal" in sys.modules else OF_SCIPY_SIGNAL
     if later:
-        _as_it_is_imported("scipy.signal", _with_repairs(later))
+        as_it_is_imported("scipy.signal", _with_repairs(later))
     return [repair.__name__ for repair in BEFORE_THEANO if repair not in later and repair()]
 
 

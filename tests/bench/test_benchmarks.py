@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import os
 import re
 import sys
 
@@ -9,12 +10,12 @@ import pytest
 
 import fastvae
 from bench import pairing
-from bench.benchmarks import steps
+from bench.benchmarks import avx2, steps
 from bench.benchmarks.common import Measured, if_available
 from fastvae import devices
 
 BENCH = pairing.ROOT / "bench"
-MODULES = ("steps", "objectives", "pipelines", "start_up", "step_counts", "dry_run")
+MODULES = ("steps", "avx2", "objectives", "pipelines", "start_up", "step_counts", "dry_run")
 
 
 def configuration():
@@ -97,3 +98,12 @@ def test_the_committed_history_is_of_one_machine_and_has_the_seed_steps_ratio():
         figures = entry["results"].get("steps.ConvVAE.track_ratio_to_stock")
         measured |= {entry["commit_hash"]} if figures and 0 < figures[column][0] < 2 else set()
     assert len(measured) >= 3
+
+
+def test_the_limit_reaches_the_programs_that_are_measured_and_no_other_profile(monkeypatch):
+    monkeypatch.setenv("FASTVAE_PROFILE", "cpu")
+    monkeypatch.setattr(avx2, "measured", lambda model: (model, os.environ["FASTVAE_PROFILE"]))
+    assert avx2.measured_limited("mlp") == ("mlp", "cpu:avx2")
+    assert os.environ["FASTVAE_PROFILE"] == "cpu" and "ONEDNN_MAX_CPU_ISA" not in os.environ
+    monkeypatch.setenv("FASTVAE_PROFILE", "cpu-blas")
+    assert "not cpu-blas" in avx2.measured_limited("mlp")

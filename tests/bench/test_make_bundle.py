@@ -132,7 +132,7 @@ def test_an_older_host_is_told_what_it_lacks(bundle, tmp_path):
 
 def test_without_xz_python_unpacks(bundle, tmp_path):
     text = (bundle[0] / "unpack.sh").read_text()
-    (fallback,) = re.findall('\n    cat .* \\| (python3 -c .*?\\n.*?) "\\$folder"', text, re.DOTALL)
+    (fallback,) = re.findall('\n    cat .* \\| (python3 -W ignore -c .*?\\n.*?) "\\$folder"', text, re.DOTALL)
     small = tmp_path / "small.tar.xz"
     (tmp_path / "file").write_text("within")
     subprocess.run(["tar", "cJf", str(small), "-C", str(tmp_path), "file"], check=True)

@@ -33,6 +33,9 @@ def images(tmp_path):
     return path
 
 
+VECTORS = "; vector instructions: AVX"  # and which
+
+
 @pytest.mark.parametrize("arguments", [["--help"], ["profiles"], ["profiles", "show", "cuda"], ["train", "--seed"]])
 def test_answers_without_the_stack_come_at_once(cli, arguments):
     cli(*arguments)  # Python's own compilation of the modules
@@ -47,7 +50,7 @@ def test_train_evaluate_plot_and_a_run_in_parts_is_the_run_in_one_go(cli, images
     done = cli("train", "--data", images, *NORMALISED, *watched, "--out", out, FASTVAE_PROFILE="cpu")
     assert done.returncode == 0, done.stderr
     written = f"report: {out / 'report.html'}\nrun written to {out}\n"
-    for said in ("20 images of 1x6x6", "MLPVAE", "profile: cpu; BLAS: OpenBLAS", written):
+    for said in ("20 images of 1x6x6", "MLPVAE", "profile: cpu; BLAS: OpenBLAS", VECTORS, written):
         assert said in done.stdout
     assert "threads: " in done.stderr and "5/5" in done.stderr and "held-out ELBO/image" in done.stderr
     assert "\ntraining took " in done.stderr and os.listdir(tmp_path / "events")
@@ -258,7 +261,7 @@ ARGUMENTS = {
     ),
     "threads of text": (["train"], {"OMP_NUM_THREADS": "all"}, "OMP_NUM_THREADS='all' is not a number of threads"),
     "unknown profile": (["train", "--profile", "cup"], {}, "'cup' is unknown .did you mean 'cpu'"),
-    "empty part of a profile": (["train", "--profile", "cpu:"], {}, "'' is unknown; admissible are auto, cpu"),
+    "empty part of a profile": (["train", "--profile", "cpu:"], {}, "'' is unknown; admissible are auto, avx2, cpu"),
     "two devices": (["train", "--profile", "cpu:opencl"], {}, "names 2 devices"),
     "profile to show": (["profiles", "show", "gpu"], {}, "profile 'gpu': 'gpu' is unknown"),
     "no cuda": (["train"], {"FASTVAE_PROFILE": "cuda"}, "profile 'cuda' is not available .*CUDA driver: .*install"),

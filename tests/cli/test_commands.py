@@ -9,6 +9,7 @@ import fastvae
 from fastvae import cli, devices
 from fastvae.cli import commands
 from fastvae.cli.options import TrainOptions
+from fastvae.devices import instructions
 from fastvae.errors import DataError
 
 
@@ -16,7 +17,19 @@ def test_the_folders_of_cuda_libraries_given_as_an_argument_beat_the_environment
     monkeypatch.setenv("FASTVAE_CUDA_PATH", "/environment")
     monkeypatch.setattr(devices, "describe", lambda: os.environ["FASTVAE_CUDA_PATH"])
     assert cli.main(["devices", "--cuda-path", "/argument"]) == 0
-    assert capsys.readouterr().out == "/argument\n"
+    assert capsys.readouterr().out.splitlines()[0] == "/argument"
+
+
+def test_devices_says_the_vector_instructions_of_a_run_here(monkeypatch, capsys):
+    monkeypatch.setattr(devices, "describe", str)
+    monkeypatch.setattr(instructions, "flags", lambda: frozenset({"avx2", "fma", "avx512f"}))
+    for profile, said in (
+        ("cpu", "AVX-512"),
+        ("cpu:avx2", "AVX2 (fastvae.isa=avx2 from profile avx2; the processor has"),
+    ):
+        monkeypatch.setenv("FASTVAE_PROFILE", profile)
+        assert cli.main(["devices"]) == 0
+        assert capsys.readouterr().out.splitlines()[-1].startswith(f"vector instructions: {said}")
 
 
 def test_data_that_is_gone_is_said_to_be_the_runs(tmp_path):

@@ -1,7 +1,9 @@
 """Modules compiled side by side are those that theano compiles one by one, and its cache holds the same."""
 
+import gc
 import json
 import os
+import threading
 
 import numpy as np
 import pytest
@@ -111,6 +113,29 @@ def test_the_missing_modules_are_compiled_once_before_they_are_asked_for(compile
     before = len(compiled)
     assert plus(101, 102, 103, 102)(2) == 2 + 103 + 104 + 105 + 104
     assert len(compiled) == before
+
+
+def test_what_fails_ahead_is_tried_again_when_it_is_needed(monkeypatch):
+    done, tried = threading.Event(), []
+
+    def fails_once():
+        tried.append(threading.current_thread())
+        if len(tried) == 1:
+            raise OSError("no room")
+        done.set()
+
+    monkeypatch.setattr(compilation, "_preparations", [])
+    compilation.prepare_with(fails_once)
+    compilation.begin()
+    with compilation.preparing():
+        pass
+    assert done.is_set() and len(tried) == 2 and threading.main_thread() not in tried
+
+
+def test_python_looks_for_garbage_again_after_the_preparation():
+    with compilation.preparing():
+        assert not gc.isenabled()
+    assert gc.isenabled()
 
 
 def test_a_module_that_does_not_compile_is_the_error_that_it_was(capfd):

@@ -43,6 +43,10 @@ def test_rows_are_those_of_the_array(tmp_path, kind):
     assert rows.shape == (20, 1, 5, 4) and rows.dtype == np.uint8 and len(rows) == 20
     assert rows[ROWS].dtype == np.uint8 and rows[ROWS].flags.writeable
     np.testing.assert_array_equal(rows[ROWS], BYTES[ROWS][:, None])
+    for whole in (np.asarray(rows), np.array(rows), np.array(rows, "float32")):
+        np.testing.assert_array_equal(whole, BYTES[:, None])
+    with pytest.raises(ValueError, match="without being read"):
+        rows.__array__(copy=False)
 
 
 @pytest.mark.parametrize("kind", ["npy", "hdf5", "folder"])

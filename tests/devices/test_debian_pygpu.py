@@ -2,6 +2,7 @@
 
 import importlib.machinery
 import importlib.util
+import pathlib
 import sys
 
 import pytest
@@ -10,8 +11,11 @@ from fastvae.devices import debian_pygpu
 
 
 @pytest.fixture
-def packages(tmp_path):
+def packages(tmp_path, monkeypatch):
     """A folder like Debian's, with pygpu built for this Python, and a package that must stay invisible."""
+    # An environment may have them too.
+    bare = [path for path in sys.path if not any(pathlib.Path(path, name).exists() for name in debian_pygpu.NAMES)]
+    monkeypatch.setattr(sys, "path", bare)
     for name in ("pygpu", "mako", "other"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text(f"here = {str(tmp_path)!r}")
@@ -44,7 +48,7 @@ def test_modules_go_before_debians_and_folders_do_not(packages, finders, monkeyp
     own = tmp_path / "path" / made
     own.parent.mkdir(parents=True)
     own.touch()
-    monkeypatch.syspath_prepend(tmp_path / "path")
+    monkeypatch.setattr(sys, "path", [str(tmp_path / "path"), *sys.path])
     assert debian_pygpu.install(packages)
     found = importlib.util.find_spec("pygpu")
     assert found.origin == str(own if hidden else packages / "pygpu" / "__init__.py")

@@ -15,8 +15,8 @@ from fastvae.errors import ConfigurationError, ProfileError, StackError
 from fastvae.profiles import theanorc
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
-NAMES = ["cpu", "cpu-blas", "cuda", "cuda-tf32", "debug", "deterministic", "opencl", "profiling"]
-WITHOUT_DEVICE = ("debug", "deterministic", "profiling")
+NAMES = ["avx2", "cpu", "cpu-blas", "cuda", "cuda-tf32", "debug", "deterministic", "opencl", "profiling"]
+WITHOUT_DEVICE = ("avx2", "debug", "deterministic", "profiling")
 # A process that, like the command line, does not start the stack.
 COMMAND = "import sys; sys.argv = ['fastvae']\nfrom fastvae import profiles\n"
 MISSING = Finding("toy driver", False, why="it is not there", remedy="install it")
@@ -227,7 +227,7 @@ def test_a_device_that_beats_a_named_profile_is_said(machine):
 @pytest.mark.parametrize(
     "name, environ, message",
     [
-        ("cdua", {}, "'cdua' is unknown (did you mean 'cuda'?); admissible are auto, cpu, cpu-blas, cuda"),
+        ("cdua", {}, "'cdua' is unknown (did you mean 'cuda'?); admissible are auto, avx2, cpu, cpu-blas, cuda"),
         ("x:cpu", {}, "profile 'x:cpu': 'x' is unknown; admissible"),
         ("cpu:", {}, "'' is unknown"),
         ("cpu:cuda", {}, "names 2 devices (cpu, cuda)"),
@@ -298,7 +298,8 @@ def test_folders_of_cuda_libraries_come_from_the_environment_before_the_profile(
 def test_listing_names_every_profile_and_what_is_missing(machine):
     lines = profiles.listing().splitlines()
     assert [line.split()[0] for line in lines[: len(NAMES) + 1]] == [*NAMES, "auto"]
-    assert "[not here: toy driver missing]" in lines[2] and "[not here" not in lines[0]
+    assert "[not here: toy driver missing]" in lines[NAMES.index("cuda")]
+    assert "[not here" not in lines[NAMES.index("cpu")]
 
 
 def test_explain_shows_every_key_with_its_layer_even_of_what_cannot_be_had(machine):

@@ -82,6 +82,12 @@ PROBES = {
         "        (group,) = pymc3.ADVI().approx.groups\n"
         "        assert [variable.name for variable in group.group] == names",
     ),
+    "random_states": (
+        True,
+        "from theano.sandbox import rng_mrg\n"
+        "rng_mrg.MRG_RandomStreams(1).get_substream_rstates(2, 'float32')\n"
+        "assert rng_mrg.multMatVect.dot_modulo is None",
+    ),
     "whole_numbers": (
         True,
         "import pymc3\nwith pymc3.Model(): assert pymc3.Data('index', [40_000]).get_value() == 40_000",

@@ -23,6 +23,7 @@ import ctypes
 from typing import Protocol
 
 from fastvae import devices
+from fastvae.devices import instructions
 from fastvae.devices.findings import Finding
 from fastvae.errors import ProfileError
 
@@ -36,6 +37,9 @@ class Settings(Protocol):
 
     @property
     def winograd(self) -> bool: ...
+
+    @property
+    def isa(self) -> str: ...
 
 
 def missing() -> Finding | None:
@@ -51,7 +55,8 @@ def register(profile: Settings) -> None:
     ----------
     profile : fastvae.profiles.Profile
         Its ``winograd`` says whether 3x3 convolutions may take Winograd's F(4x4, 3x3), about twice as fast as oneDNN's
-        direct kernels. Its norm-wise error against float64 is about 1e-6 where the direct kernels' is 1e-7.
+        direct kernels. Its norm-wise error against float64 is about 1e-6 where the direct kernels' is 1e-7. Its
+        ``isa`` limits the instructions of oneDNN's kernels.
 
     Every rewrite carries the tag ``fastvae_onednn``, so that
     ``theano.compile.get_default_mode().excluding("fastvae_onednn")`` compiles without the backend.
@@ -93,6 +98,7 @@ def register(profile: Settings) -> None:
     from fastvae import compilation
     from fastvae.backends.cpu import library, lowering
 
-    ctypes.CDLL(finding.path)  # a pool of threads can be limited only once it is there
+    onednn = ctypes.CDLL(finding.path)  # a pool of threads can be limited only once it is there
+    instructions.limit_onednn(onednn, profile.isa)
     lowering.register(profile.winograd)
     compilation.prepare_with(library.compiled)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 import sysconfig
 import threading
 from types import ModuleType
@@ -28,11 +29,12 @@ def _command():
     found = locate()
     if isinstance(found, Missing):
         raise StackError(f"the backend of CPUs cannot be compiled: {found}")
-    GCC_compiler.compile_args()  # finds out what -march=native stands for on this processor
+    GCC_compiler.compile_args()  # finds out what -march=native stands for on this processor, unless flags name one
+    own = [flag for flag in theano.config.gcc.cxxflags.split() if flag.startswith("-m")]
     includes = [found.include, np.get_include(), sysconfig.get_path("include")]
     folder = os.path.dirname(found.library)
     return [
-        *[theano.config.cxx, *FLAGS, *(GCC_compiler.march_flags or [])],
+        *[theano.config.cxx, *FLAGS, *own, *(GCC_compiler.march_flags or [])],
         *[f"-I{path}" for path in includes],
         *c_module.sources(HERE),
         *[f"-L{folder}", "-l:" + os.path.basename(found.library), f"-Wl,-rpath,{folder}"],
@@ -63,4 +65,5 @@ def load() -> ModuleType:
     fastvae.errors.StackError
         As `compiled` does.
     """
-    return c_module.loaded(NAME, compiled())
+    module = sys.modules[NAME] = c_module.loaded(NAME, compiled())
+    return module

@@ -34,7 +34,7 @@ void fv_activate_all(const fv_activation *a, float *x, npy_intp n) {
 
 /* The same by all threads, where that pays. */
 void fv_activate_threaded(const fv_activation *a, float *x, npy_intp n) {
-#pragma omp parallel if (n > PARALLEL_MIN)
+#pragma omp parallel num_threads(fv_team(n))
     {
         npy_intp from, to;
         fv_share(n, &from, &to);

@@ -57,16 +57,12 @@ static int run_adam(thunk *t) {
             at += fv_round(PyArray_NBYTES(g));
         }
     float a = *(float *)PyArray_DATA(rate);
-    Py_BEGIN_ALLOW_THREADS if (total <= PARALLEL_MIN) {
-        for (int i = 0; i < n; i++) adam(all[i], 0, all[i].n, a, beta1, beta2, epsilon);
-    }
-    else {
-#pragma omp parallel
-        for (int i = 0; i < n; i++) {
-            npy_intp from, to;
-            fv_share(all[i].n, &from, &to);
-            adam(all[i], from, to, a, beta1, beta2, epsilon);
-        }
+    Py_BEGIN_ALLOW_THREADS
+#pragma omp parallel num_threads(fv_team(total))
+    for (int i = 0; i < n; i++) {
+        npy_intp from, to;
+        fv_share(all[i].n, &from, &to);
+        adam(all[i], from, to, a, beta1, beta2, epsilon);
     }
     Py_END_ALLOW_THREADS status = 0;
 done:

@@ -137,7 +137,7 @@ static int run_train(thunk *t) {
     float *y = PyArray_DATA(out), *mean = take_table(&c), *factor = take_table(&c), *shift = take_table(&c);
     double *partial = take(&c, 2 * m->chunks * m->width * sizeof *partial);
     Py_BEGIN_ALLOW_THREADS
-#pragma omp parallel if (m->rows * m->columns > PARALLEL_MIN)
+#pragma omp parallel num_threads(fv_team(m->rows * m->columns))
     {
         npy_intp first, end;
         pieces_of_thread(m, &first, &end);
@@ -174,7 +174,7 @@ static int run_inference(thunk *t) {
     }
     float *y = PyArray_DATA(out);
     Py_BEGIN_ALLOW_THREADS
-#pragma omp parallel if (c.m.rows * c.m.columns > PARALLEL_MIN)
+#pragma omp parallel num_threads(fv_team(c.m.rows * c.m.columns))
     normalise_pieces(&c.m, &c.activation, x, y, table[0], table[1], table[2]);
     Py_END_ALLOW_THREADS return 0;
 }

@@ -142,7 +142,7 @@ static int run_gradient(thunk *t) {
         before_activation(&l, x + rest + j, g + rest + j, to + rest + j, j, n);
     }
     Py_BEGIN_ALLOW_THREADS
-#pragma omp parallel if (m->rows * m->columns > PARALLEL_MIN)
+#pragma omp parallel num_threads(fv_team(m->rows * m->columns))
     {
         npy_intp first, end;
         pieces_of_thread(m, &first, &end);

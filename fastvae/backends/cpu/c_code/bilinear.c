@@ -97,7 +97,7 @@ static int run(thunk *t, int gradient) {
     float *to = PyArray_DATA(y);
     npy_intp *is = gradient ? smaller : larger, in = PyArray_SIZE(x) / (s.n ? s.n : 1), out = is[2] * s.c;
     Py_BEGIN_ALLOW_THREADS
-#pragma omp parallel for schedule(static) if (PyArray_MultiplyList(larger, 4) > PARALLEL_MIN)
+#pragma omp parallel for schedule(static) num_threads(fv_team(PyArray_MultiplyList(larger, 4)))
     for (npy_intp i = 0; i < s.n * is[1]; i++) {
         float *mixed = (float *)(scratch + places + omp_get_thread_num() * row);
         const float *image = from + i / is[1] * in;

@@ -4,7 +4,7 @@
 
 /* Copy as many stretches between the whole, where they are `width` floats apart, and a part of it. */
 static void copy(float *whole, npy_intp width, float *part, npy_intp length, npy_intp stretches, int to_part) {
-#pragma omp parallel for schedule(static) if (stretches * length > PARALLEL_MIN)
+#pragma omp parallel for schedule(static) num_threads(fv_team(stretches * length))
     for (npy_intp i = 0; i < stretches; i++) {
         float *in_whole = whole + i * width, *in_part = part + i * length;
         memcpy(to_part ? in_part : in_whole, to_part ? in_whole : in_part, length * sizeof(float));

@@ -6,28 +6,10 @@
  *     data      inputs top, weights [, bias] [, like]    -> image     (a deconvolution in oneDNN's words)
  *     weights   inputs image, top, like                  -> weights' gradient [, sums of top or image over N, H, W]
  * `like` has the shape that cannot be told from the others: an image (weights) to copy it from, or a vector (h, w).
- * Those that Winograd's algorithm suits go through winograd.c, those to few channels through narrow.c, gradients with
- * respect to the weights of those from or to few channels through narrow_weights.c, the others through oneDNN. */
-#include "fastvae.h"
-#include <omp.h>
-#include <stdio.h>
+ * Those that one of our own kernels suits go through it (own_convolution.c), the others through oneDNN. */
+#include "convolution.h"
 #include <stdlib.h>
 #include <string.h>
-
-enum { FORWARD, DATA, WEIGHTS };
-enum { SUM_NONE, SUM_TOP, SUM_IMAGE };
-enum { HALF = -1, FULL = -2 };
-
-typedef struct {
-    int direction, groups, flip, bias, like, sum_of, winograd; /* winograd: allowed */
-    fv_activation activation;
-    npy_intp stride[2], dilation[2], pad[2][2];
-} convolution;
-
-typedef struct {
-    npy_intp n, c, h, w, o, oh, ow, kh, kw;
-} geometry;
-#define N_SIZES 9
 
 typedef struct {
     plan base;
@@ -266,122 +248,6 @@ static void flip_kernels(float *w, npy_intp kernels, npy_intp k) {
         }
 }
 
-typedef struct {
-    PyArrayObject *image, *top, *weights; /* whichever are arrays; a strided one is packed into scratch */
-    float *bias, *sum;
-} operands;
-
-static char *carve(char **at, size_t bytes) {
-    char *here = *at;
-    *at += bytes;
-    return here;
-}
-
-static size_t copy_bytes(PyArrayObject *a) { return fv_is_contiguous(a) ? 0 : fv_round(PyArray_NBYTES(a)); }
-
-static float *packed(PyArrayObject *a, char **at) {
-    if (fv_is_contiguous(a)) return PyArray_DATA(a);
-    float *copy = (float *)carve(at, copy_bytes(a));
-    fv_pack(copy, a);
-    return copy;
-}
-
-/* Whether Winograd's kernel takes this convolution, and how it sees it. A transposed one is a convolution of the top by
- * the weights read backwards, their two channels exchanged. */
-static int suits_winograd(const convolution *c, const geometry *g, fv_winograd *w) {
-    if (!c->winograd || c->activation.kind == FV_SIGMOID || g->kh != 3 || g->kw != 3 || c->groups != 1) return 0;
-    for (int i = 0; i < 2; i++)
-        if (c->stride[i] != 1 || c->dilation[i] != 1 || c->pad[i][0] > 2) return 0;
-    if (c->direction == DATA)
-        *w = (fv_winograd){.n = g->n, .in = g->o, .in_h = g->oh, .in_w = g->ow, .out = g->c, .out_h = g->h, .out_w = g->w,
-                           .pad = {2 - c->pad[0][0], 2 - c->pad[1][0]}, .in_stride = 9 * g->c, .out_stride = 9,
-                           .mirror = !c->flip};
-    else
-        *w = (fv_winograd){.n = g->n, .in = g->c, .in_h = g->h, .in_w = g->w, .out = g->o, .out_h = g->oh,
-                           .out_w = g->ow, .pad = {c->pad[0][0], c->pad[1][0]}, .in_stride = 9, .out_stride = 9 * g->c,
-                           .mirror = c->flip};
-    return fv_winograd_suits(w);
-}
-
-/* A line like those of oneDNN's own kernels, for one of ours. */
-static void report(const char *kernel, const convolution *c, const geometry *g, double started) {
-    static const char *kinds[] = {"convolution,fastvae_%s,forward", "deconvolution,fastvae_%s,forward",
-                                  "convolution,fastvae_%s,backward_weights"};
-    npy_intp image[] = {g->c, g->h, g->w}, top[] = {g->o, g->oh, g->ow};
-    npy_intp *in = c->direction == DATA ? top : image, *out = c->direction == DATA ? image : top;
-    char kind[64];
-    snprintf(kind, sizeof kind, kinds[c->direction], kernel);
-    printf("onednn_verbose,exec,cpu,%s,f32:acdb,,alg:convolution_%s,mb%ld_ic%ldoc%ld_"
-           "ih%ldoh%ldkh%ldsh%lddh%ldph%ld_iw%ldow%ldkw%ldsw%lddw%ldpw%ld,%g\n",
-           kind, kernel, (long)g->n, (long)in[0], (long)out[0], (long)in[1], (long)out[1], (long)g->kh,
-           (long)c->stride[0], (long)c->dilation[0] - 1, (long)c->pad[0][0], (long)in[2], (long)out[2], (long)g->kw,
-           (long)c->stride[1], (long)c->dilation[1] - 1, (long)c->pad[1][0], 1e3 * (omp_get_wtime() - started));
-    fflush(stdout);
-}
-
-static size_t winograd_scratch(const convolution *c, const fv_winograd *w) {
-    return c->direction == WEIGHTS ? fv_winograd_weights_scratch(w) : fv_winograd_scratch(w);
-}
-
-/* Runs without the GIL. */
-static void execute_winograd(const convolution *c, const geometry *g, const fv_winograd *w, const operands *x,
-                             char *scratch) {
-    double started = fv_verbose() ? omp_get_wtime() : 0;
-    char *at = scratch, *room = carve(&at, winograd_scratch(c, w));
-    float *image = packed(x->image, &at), *top = packed(x->top, &at), *weights = packed(x->weights, &at);
-    if (c->direction == FORWARD)
-        fv_winograd_convolve(w, image, weights, x->bias, &c->activation, top, room);
-    else if (c->direction == DATA)
-        fv_winograd_convolve(w, top, weights, x->bias, &c->activation, image, room);
-    else {
-        fv_winograd_weights_gradient(w, image, top, weights, c->sum_of == SUM_TOP ? x->sum : NULL, room);
-        if (c->sum_of == SUM_IMAGE) fv_column_sum(x->sum, image, g->n * g->h * g->w, g->c, at);
-    }
-    if (fv_verbose()) report("winograd", c, g, started);
-}
-
-/* Whether there is a kernel of ours for this convolution from or to few channels, and how it sees it. One of stride 1 to
- * few channels is a transposed one by the weights read backwards, their two channels exchanged. */
-static int suits_narrow(const convolution *c, const geometry *g, fv_narrow *w) {
-    if (c->groups != 1) return 0;
-    npy_intp taps = g->kh * g->kw;
-    *w = (fv_narrow){.n = g->n, .c = g->c, .h = g->h, .w = g->w, .o = g->o, .oh = g->oh, .ow = g->ow, .kh = g->kh,
-                     .kw = g->kw, .stride = {c->stride[0], c->stride[1]}, .dilation = {c->dilation[0], c->dilation[1]},
-                     .pad = {c->pad[0][0], c->pad[1][0]}, .o_stride = g->c * taps, .c_stride = taps, .flip = c->flip,
-                     .activation = c->activation};
-    if (c->direction == WEIGHTS) return fv_narrow_weights_suits(w);
-    if (c->direction == FORWARD) {
-        npy_intp extent[2] = {(g->kh - 1) * c->dilation[0], (g->kw - 1) * c->dilation[1]};
-        for (int i = 0; i < 2; i++)
-            if (c->stride[i] != 1 || c->pad[i][0] > extent[i] || c->pad[i][1] > extent[i]) return 0;
-        w->c = g->o, w->h = g->oh, w->w = g->ow, w->o = g->c, w->oh = g->h, w->ow = g->w;
-        w->pad[0] = extent[0] - c->pad[0][0], w->pad[1] = extent[1] - c->pad[1][0];
-        w->o_stride = taps, w->c_stride = g->c * taps, w->flip = !c->flip;
-    }
-    return fv_narrow_suits(w);
-}
-
-static size_t narrow_scratch(const convolution *c, const fv_narrow *w) {
-    return c->direction == WEIGHTS ? fv_narrow_weights_scratch(w) : fv_narrow_scratch(w);
-}
-
-/* Runs without the GIL. */
-static void execute_narrow(const convolution *c, const geometry *g, const fv_narrow *w, const operands *x, char *scratch) {
-    double started = fv_verbose() ? omp_get_wtime() : 0;
-    char *at = scratch, *room = carve(&at, narrow_scratch(c, w));
-    float *image = packed(x->image, &at), *top = packed(x->top, &at), *weights = packed(x->weights, &at);
-    if (c->direction == FORWARD)
-        fv_narrow_transposed(w, image, weights, x->bias, top, room);
-    else if (c->direction == DATA)
-        fv_narrow_transposed(w, top, weights, x->bias, image, room);
-    else {
-        fv_narrow_weights_gradient(w, image, top, weights, room);
-        if (c->sum_of == SUM_TOP) fv_column_sum(x->sum, top, g->n * g->oh * g->ow, g->o, at);
-        if (c->sum_of == SUM_IMAGE) fv_column_sum(x->sum, image, g->n * g->h * g->w, g->c, at);
-    }
-    if (fv_verbose()) report("narrow", c, g, started);
-}
-
 /* Runs without the GIL. */
 static dnnl_status_t execute(const convolution *c, const geometry *g, convolution_plan *p, const operands *x,
                              char *scratch, const char **step) {
@@ -475,10 +341,8 @@ static int run_convolution(thunk *t) {
         if (sum) fill_zero(sum);
         return 0;
     }
-    fv_winograd w;
-    fv_narrow few;
-    int winograd = suits_winograd(&c, &g, &w), narrow = !winograd && suits_narrow(&c, &g, &few);
-    int planned = !winograd && !narrow;
+    fv_own own = fv_find_own(&c, &g);
+    int planned = own.kernel == NO_KERNEL;
     convolution_plan *p = planned ? (convolution_plan *)fv_find_plan(t, &g, sizeof g) : NULL;
     dnnl_status_t status = dnnl_success;
     const char *step = "";
@@ -495,21 +359,15 @@ static int run_convolution(thunk *t) {
     }
     size_t bytes = copy_bytes(x.image) + copy_bytes(x.top) + fv_round(PyArray_NBYTES(x.weights)) +
                    (c.sum_of ? fv_column_sum_scratch(c.sum_of == SUM_TOP ? g.o : g.c) : 0) +
-                   (winograd ? winograd_scratch(&c, &w)
-                    : narrow ? narrow_scratch(&c, &few)
-                             : p->scratchpad_bytes + p->reorder_scratchpad_bytes + p->weights_bytes);
+                   (planned ? p->scratchpad_bytes + p->reorder_scratchpad_bytes + p->weights_bytes : own.scratch);
     char *scratch = fv_scratch(bytes);
     if (!scratch) {
         Py_XDECREF(bias_copy);
         return fv_oom(bytes);
     }
     Py_BEGIN_ALLOW_THREADS;
-    if (winograd)
-        execute_winograd(&c, &g, &w, &x, scratch);
-    else if (narrow)
-        execute_narrow(&c, &g, &few, &x, scratch);
-    else
-        status = execute(&c, &g, p, &x, scratch, &step);
+    if (planned) status = execute(&c, &g, p, &x, scratch, &step);
+    else fv_execute_own(&c, &g, &own, &x, scratch);
     Py_END_ALLOW_THREADS;
     Py_XDECREF(bias_copy);
     return status ? fv_fail(t, step, status, sizes, N_SIZES) : 0;

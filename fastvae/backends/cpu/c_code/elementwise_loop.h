@@ -6,12 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FV_PARALLEL_MIN 32768 /* elements below which a second thread costs more than it brings */
 #define FV_ROW 256            /* elements of a row that is worth a call of its own */
 #define FV_BLOCK 512          /* elements that are gathered at a time */
 
-/* Threads for so many elements. */
-static inline int fv_threads(npy_intp size) { return size > FV_PARALLEL_MIN ? omp_get_max_threads() : 1; }
+/* How many threads work on so many elements: the backend's own function (contention.c), found when the module is loaded. */
+static int (*fv_team)(npy_intp elements);
 
 /* Strides in bytes, 0 where an array is broadcast, of arrays of one shape: put the axes in the order of the last
  * array's memory, and make neighbours one axis where every array steps through them alike. Returns how many axes are
@@ -142,7 +141,7 @@ struct fv_pass {
     template <class Body>
     void run(const Body &body) const {
         if (size == 0) return;
-        const int threads = fv_threads(size);
+        const int threads = fv_team(size);
         if (threads == 1) return run(0, size, body);
 #pragma omp parallel num_threads(threads)
         {

@@ -44,6 +44,13 @@ int fv_verbose(void);
 void fv_share_of(npy_intp me, npy_intp threads, npy_intp n, npy_intp *from, npy_intp *to);
 void fv_share(npy_intp n, npy_intp *from, npy_intp *to);
 
+/* contention.c */
+void fv_watch_others(void);
+void fv_contention(int *contended, int *left);
+int fv_watch_file(const char *path);
+int fv_team(npy_intp elements);
+int fv_team_of_products(npy_intp products);
+
 /* activations.c */
 fv_activation fv_activation_from(const double *settings);
 void fv_activate_all(const fv_activation *a, float *x, npy_intp n);
@@ -101,5 +108,18 @@ void fv_winograd_convolve(const fv_winograd *g, const float *images, const float
                           const fv_activation *activation, float *to, char *scratch);
 void fv_winograd_weights_gradient(const fv_winograd *g, const float *images, const float *top, float *gradient,
                                   float *sums, char *scratch);
+
+/* pointwise.c: sizes of a 1x1 convolution of stride 1, contiguous NHWC; the weights of (input channel, output channel)
+ * start at in_stride and out_stride times these */
+typedef struct {
+    npy_intp pixels, in, out, in_stride, out_stride;
+} fv_pointwise;
+int fv_pointwise_suits(const fv_pointwise *g);
+size_t fv_pointwise_scratch(const fv_pointwise *g);
+size_t fv_pointwise_weights_scratch(const fv_pointwise *g);
+void fv_pointwise_convolve(const fv_pointwise *g, const float *x, const float *weights, const float *bias,
+                           const fv_activation *activation, float *y, char *scratch);
+void fv_pointwise_weights_gradient(const fv_pointwise *g, const float *x, const float *top, float *gradient,
+                                   char *scratch);
 
 #endif

@@ -32,7 +32,7 @@ static int broadcast_strides(npy_intp *strides, PyArrayObject *value, const npy_
 }
 
 static void fill(float *to, npy_intp n, float value) {
-#pragma omp parallel if (n > PARALLEL_MIN)
+#pragma omp parallel num_threads(fv_team(n))
     {
         npy_intp first, end;
         fv_share(n, &first, &end);

@@ -43,7 +43,7 @@ static void place(float *to, const float *from, const fv_axis *y, const fv_axis 
 void fv_into_zeros(float *to, const float *from, const fv_axis *axes) {
     npy_intp outer = axes[0].length * axes[1].length, large = axes[2].length * axes[3].length;
     npy_intp small = axes[2].taken * axes[3].taken;
-#pragma omp parallel for schedule(static) if (outer * large > PARALLEL_MIN)
+#pragma omp parallel for schedule(static) num_threads(fv_team(outer * large))
     for (npy_intp i = 0; i < outer; i++) {
         npy_intp p = taken_at(&axes[0], i / axes[1].length), q = taken_at(&axes[1], i % axes[1].length);
         if (p < 0 || q < 0) memset(to + i * large, 0, large * sizeof *to);

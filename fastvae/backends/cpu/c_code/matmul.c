@@ -205,8 +205,9 @@ static dnnl_status_t execute(matmul_plan *p, const matrix *a, const matrix *b, f
         return status;
     }
     dnnl_status_t status = dnnl_success;
-#pragma omp parallel num_threads(p->n_parts)
+#pragma omp parallel num_threads(fv_team_of_products(p->m * p->n * p->k))
     {
+        omp_set_num_threads(1); /* of oneDNN in each part, also where the region has but one thread */
 #pragma omp for schedule(static, 1)
         for (int i = 0; i < p->n_parts; i++) {
             part *q = &p->parts[i];

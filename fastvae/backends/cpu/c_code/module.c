@@ -9,12 +9,40 @@ int fv_threads(void) { return omp_get_max_threads(); } /* oneDNN plans for so ma
 
 void fv_idle(void) { fv_scratch_release(); }
 
-static PyMethodDef methods[] = {THUNK_METHODS, {NULL, NULL, 0, NULL}};
+static PyObject *contention(PyObject *module, PyObject *unused) {
+    int contended, left;
+    fv_contention(&contended, &left);
+    return Py_BuildValue("Ni", PyBool_FromLong(contended), left);
+}
+
+static PyObject *watch_file(PyObject *module, PyObject *path) {
+    const char *name = PyUnicode_AsUTF8(path);
+    if (!name) return NULL;
+    if (!fv_watch_file(name)) return PyErr_Format(PyExc_ValueError, "the name of this file is too long: %R", path);
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef methods[] = {
+    THUNK_METHODS,
+    {"contention", contention, METH_NOARGS, "contention() -> (whether other processes want the cores, threads left or 0)"},
+    {"watch_file", watch_file, METH_O, "watch_file(path): processor times are read from this file, as from /proc/stat"},
+    {NULL, NULL, 0, NULL}};
 
 static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT, "fastvae_cpu", NULL, -1, methods, NULL, NULL, NULL, NULL};
 
+/* The module's `team`, for the C code of element-wise passes, which Theano compiles by itself. */
+static int add_team(PyObject *module) {
+    static int (*team)(npy_intp) = fv_team;
+    PyObject *capsule = PyCapsule_New(&team, "fastvae_cpu.team", NULL);
+    int failed = !capsule || PyModule_AddObject(module, "team", capsule);
+    if (failed) Py_XDECREF(capsule);
+    return failed ? -1 : 0;
+}
+
 PyMODINIT_FUNC PyInit_fastvae_cpu(void) {
     import_array();
-    return PyModule_Create(&definition);
+    PyObject *module = PyModule_Create(&definition);
+    if (module && add_team(module)) Py_CLEAR(module);
+    return module;
 }

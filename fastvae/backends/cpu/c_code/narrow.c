@@ -4,7 +4,6 @@
  * borders meanwhile, so that a tap is a fixed distance in it. */
 #include "fastvae.h"
 #include "vector.h"
-#include <immintrin.h>
 #include <omp.h>
 #include <string.h>
 
@@ -12,11 +11,7 @@
 
 /* Whether there is a kernel for these sizes. */
 int fv_narrow_suits(const fv_narrow *g) {
-#ifdef __AVX512F__
-    return g->c <= FV_NARROW_CHANNELS && g->c * g->kh * g->kw <= TAPS && g->o % WIDTH == 0 && g->o <= 256;
-#else
-    return 0;
-#endif
+    return HAS_VECTORS && g->c <= FV_NARROW_CHANNELS && g->c * g->kh * g->kw <= TAPS && g->o % WIDTH == 0 && g->o <= 256;
 }
 
 static npy_intp count_taps(const fv_narrow *g) { return g->c * g->kh * g->kw; }
@@ -49,21 +44,27 @@ FV_INLINE float total(vector x) {
 #ifdef __AVX512F__
     return _mm512_reduce_add_ps((__m512)x);
 #else
-    float sum = 0;
-    for (int i = 0; i < WIDTH; i++) sum += x[i];
-    return sum;
+#pragma GCC unroll 4
+    for (int size = WIDTH / 2; size > 0; size /= 2) {
+        lanes other;
+        for (int i = 0; i < WIDTH; i++) other[i] = i ^ size;
+        x += __builtin_shuffle(x, other);
+    }
+    return x[0];
 #endif
 }
+
+#define TOGETHER (64 / WIDTH) /* vectors of channels of which one sum is taken, at most */
 
 /* Adds to the image what n vectors of channels of one pixel of the top give it. */
 FV_INLINE void add_pixel(const int n, const fv_narrow *g, const npy_intp *offset, const float *top,
                          const float *kernels, float *image) {
-    vector x[4];
-#pragma GCC unroll 4
+    vector x[TOGETHER];
+#pragma GCC unroll 8
     for (int j = 0; j < n; j++) x[j] = *(const vector *)(top + j * WIDTH);
     for (npy_intp tap = 0; tap < count_taps(g); tap++, kernels += g->o) {
         vector sum = x[0] * *(const vector *)kernels;
-#pragma GCC unroll 4
+#pragma GCC unroll 8
         for (int j = 1; j < n; j++) sum += x[j] * *(const vector *)(kernels + j * WIDTH);
         image[offset[tap]] += total(sum);
     }
@@ -71,12 +72,16 @@ FV_INLINE void add_pixel(const int n, const fv_narrow *g, const npy_intp *offset
 
 static void add_row(const fv_narrow *g, const npy_intp *offset, const float *top, const float *kernels, float *image) {
     for (npy_intp x = 0; x < g->ow; x++, top += g->o, image += g->stride[1] * g->c)
-        for (npy_intp o = 0; o < g->o; o += 4 * WIDTH) switch ((g->o - o) / WIDTH) {
+        for (npy_intp o = 0, n, left = g->o / WIDTH; left; left -= n, o += n * WIDTH) {
+            n = left >= TOGETHER ? TOGETHER : left < 4 ? left : 4;
+            switch (n) {
                 case 1: add_pixel(1, g, offset, top + o, kernels + o, image); break;
                 case 2: add_pixel(2, g, offset, top + o, kernels + o, image); break;
                 case 3: add_pixel(3, g, offset, top + o, kernels + o, image); break;
-                default: add_pixel(4, g, offset, top + o, kernels + o, image);
+                case 4: add_pixel(4, g, offset, top + o, kernels + o, image); break;
+                default: add_pixel(TOGETHER, g, offset, top + o, kernels + o, image);
             }
+        }
 }
 
 /* How many of an image's rows (axis 0) or columns (1) the taps reach; those behind are 0. */
@@ -105,7 +110,7 @@ void fv_narrow_transposed(const fv_narrow *g, const float *top, const float *wei
     float *kernels = (float *)scratch;
     find_taps(g, offset);
     order_weights(g, weights, kernels);
-#pragma omp parallel for schedule(static)
+#pragma omp parallel for schedule(static) num_threads(fv_team_of_products(g->n * g->oh * g->ow * g->o * g->c * g->kh * g->kw))
     for (npy_intp i = 0; i < g->n; i++) {
         float *image = (float *)(scratch + kernels_bytes(g) + omp_get_thread_num() * bordered_bytes(g));
         memset(image, 0, bordered_bytes(g));

@@ -95,18 +95,22 @@ void fv_narrow_weights_gradient(const fv_narrow *g, const float *images, const f
     npy_intp rows = g->n * g->oh, blocks = count_blocks(g), size = block_size(g), taps = g->kh * g->kw;
     npy_intp wide = wide_channels(g), narrow = narrow_channels(g);
     float *sums = (float *)scratch;
-#pragma omp parallel for schedule(static)
-    for (npy_intp b = 0; b < blocks; b++) {
-        float *sum = sums + b * size;
-        memset(sum, 0, sizeof *sum * size);
-        for (npy_intp r = rows * b / blocks; r < rows * (b + 1) / blocks; r++)
-            add_row_of_top(g, images, tops, r / g->oh, r % g->oh, sum);
-    }
-    for (npy_intp j = 0; j < size; j++) {
-        double total = 0;
-        for (npy_intp b = 0; b < blocks; b++) total += sums[b * size + j];
-        npy_intp tap = j / (narrow * wide), q = j / wide % narrow, k = j % wide;
-        npy_intp o = image_is_narrow(g) ? k : q, c = image_is_narrow(g) ? q : k;
-        gradient[(o * g->c + c) * taps + (g->flip ? taps - 1 - tap : tap)] = (float)total;
+#pragma omp parallel num_threads(fv_team_of_products(rows * g->ow * size))
+    {
+#pragma omp for schedule(static)
+        for (npy_intp b = 0; b < blocks; b++) {
+            float *sum = sums + b * size;
+            memset(sum, 0, sizeof *sum * size);
+            for (npy_intp r = rows * b / blocks; r < rows * (b + 1) / blocks; r++)
+                add_row_of_top(g, images, tops, r / g->oh, r % g->oh, sum);
+        }
+#pragma omp for schedule(static)
+        for (npy_intp j = 0; j < size; j++) {
+            double total = 0;
+            for (npy_intp b = 0; b < blocks; b++) total += sums[b * size + j];
+            npy_intp tap = j / (narrow * wide), q = j / wide % narrow, k = j % wide;
+            npy_intp o = image_is_narrow(g) ? k : q, c = image_is_narrow(g) ? q : k;
+            gradient[(o * g->c + c) * taps + (g->flip ? taps - 1 - tap : tap)] = (float)total;
+        }
     }
 }

@@ -6,18 +6,15 @@
 
 #define TILE 16
 
-#ifdef __AVX512F__
-typedef int lanes __attribute__((vector_size(64)));
-
 /* One stage of a transposition: exchange the off-diagonal blocks of `size` x `size` lanes. */
-static inline __attribute__((always_inline)) void exchange(vector *row, const int size) {
+FV_INLINE void exchange(vector *row, const int size) {
     lanes low, high;
-    for (int i = 0; i < TILE; i++) {
-        low[i] = i & size ? i - size + TILE : i;
-        high[i] = i & size ? i + TILE : i + size;
+    for (int i = 0; i < WIDTH; i++) {
+        low[i] = i & size ? i - size + WIDTH : i;
+        high[i] = i & size ? i + WIDTH : i + size;
     }
 #pragma GCC unroll 16
-    for (int i = 0; i < TILE; i++)
+    for (int i = 0; i < WIDTH; i++)
         if (!(i & size)) {
             vector a = row[i], b = row[i + size];
             row[i] = __builtin_shuffle(a, b, low);
@@ -25,21 +22,22 @@ static inline __attribute__((always_inline)) void exchange(vector *row, const in
         }
 }
 
-/* to[r][c] = from[c][r], 16 x 16 in registers; rows are so many floats apart. */
-static void transpose_tile(float *to, npy_intp to_row, const float *from, npy_intp from_row) {
-    vector row[TILE];
+/* to[r][c] = from[c][r], WIDTH x WIDTH in registers; rows are so many floats apart. */
+FV_INLINE void transpose_block(float *to, npy_intp to_row, const float *from, npy_intp from_row) {
+    vector row[WIDTH];
 #pragma GCC unroll 16
-    for (int i = 0; i < TILE; i++) row[i] = *(const vector *)(from + i * from_row);
-    exchange(row, 8), exchange(row, 4), exchange(row, 2), exchange(row, 1);
+    for (int i = 0; i < WIDTH; i++) row[i] = *(const vector *)(from + i * from_row);
+    if (WIDTH == 16) exchange(row, 8); /* spelled out, for a loop's shuffles would not be known in time */
+    exchange(row, 4), exchange(row, 2), exchange(row, 1);
 #pragma GCC unroll 16
-    for (int i = 0; i < TILE; i++) *(vector *)(to + i * to_row) = row[i];
+    for (int i = 0; i < WIDTH; i++) *(vector *)(to + i * to_row) = row[i];
 }
-#else
+
+/* The same for a whole tile. */
 static void transpose_tile(float *to, npy_intp to_row, const float *from, npy_intp from_row) {
-    for (int r = 0; r < TILE; r++)
-        for (int c = 0; c < TILE; c++) to[r * to_row + c] = from[c * from_row + r];
+    for (int r = 0; r < TILE; r += WIDTH)
+        for (int c = 0; c < TILE; c += WIDTH) transpose_block(to + r * to_row + c, to_row, from + c * from_row + r, from_row);
 }
-#endif
 
 /* Copy any float32 array into C order. Works tile by tile over its last axis and its fastest one, so that both
  * sides stay in cache when the two differ (NCHW <-> NHWC is such a transposition). */
@@ -76,7 +74,7 @@ void fv_pack(float *to, PyArrayObject *from) {
     int transposes = row_stride == sizeof(float) && stride_last % (npy_intp)sizeof(float) == 0;
     npy_intp tile_columns = runs ? columns : TILE, tiles = (rows + TILE - 1) / TILE;
     npy_intp total = outer * rows * columns;
-#pragma omp parallel for collapse(2) schedule(static) if (total > PARALLEL_MIN)
+#pragma omp parallel for collapse(2) schedule(static) num_threads(fv_team(total))
     for (npy_intp o = 0; o < outer; o++)
         for (npy_intp tile = 0; tile < tiles; tile++) {
             const char *s = source;
@@ -113,7 +111,7 @@ void fv_pack_any(void *to, PyArrayObject *from) {
     const int ndim = PyArray_NDIM(from), last = ndim - 1;
     const npy_intp size = PyArray_ITEMSIZE(from), columns = ndim ? PyArray_DIM(from, last) : 1;
     const npy_intp step = ndim ? PyArray_STRIDE(from, last) : 0, rows = columns ? PyArray_SIZE(from) / columns : 0;
-#pragma omp parallel for schedule(static) if (rows * columns > PARALLEL_MIN)
+#pragma omp parallel for schedule(static) num_threads(fv_team(rows * columns))
     for (npy_intp row = 0; row < rows; row++) {
         const char *source = PyArray_BYTES(from);
         char *target = (char *)to + row * columns * size;

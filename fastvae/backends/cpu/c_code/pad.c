@@ -56,7 +56,7 @@ static int run_unpad(thunk *t) {
     float *to = PyArray_DATA(out);
     npy_intp of_large = x.length * c, of_small = x.taken * c;
     Py_BEGIN_ALLOW_THREADS
-#pragma omp parallel for schedule(static) if (n * y.taken * of_large > PARALLEL_MIN)
+#pragma omp parallel for schedule(static) num_threads(fv_team(n * y.taken * of_large))
     for (npy_intp i = 0; i < n * y.taken; i++) {
         npy_intp image = i / y.taken, row = y.first + i % y.taken * y.step;
         take_row(to + i * of_small, from + (image * y.length + row) * of_large, &x, c);

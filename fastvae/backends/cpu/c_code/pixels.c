@@ -65,7 +65,7 @@ int fv_run_pixels(thunk *t, npy_intp each, int last, int backward, size_t scratc
         if (i != 1) p.image[i] = image_of(in[i], &copies);
     if (!fv_is_contiguous(in[1])) fv_pack((float *)copies, in[1]);
     p.outputs = fv_is_contiguous(in[1]) ? PyArray_DATA(in[1]) : (float *)copies;
-#pragma omp parallel for if (PyArray_SIZE(in[1]) > PARALLEL_MIN)
+#pragma omp parallel for num_threads(fv_team(PyArray_SIZE(in[1])))
     for (npy_intp number = 0; number < blocks; number++) {
         fv_block b = block_of(&p, number);
         kernel(&p, &b, (float *)(threads + omp_get_thread_num() * own));

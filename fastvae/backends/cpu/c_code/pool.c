@@ -163,7 +163,7 @@ static int run_pool(thunk *t) {
     if (!y || !fv_packed(&x, &from, 1, 0)) return -1;
     float *to = PyArray_DATA(y);
     Py_BEGIN_ALLOW_THREADS
-#pragma omp parallel for schedule(static) if (p.n * image > PARALLEL_MIN)
+#pragma omp parallel for schedule(static) num_threads(fv_team(p.n * image))
     for (npy_intp i = 0; i < p.n * p.y.windows; i++) {
 #define ROW(c) pool_row(&p, from + i / p.y.windows * image, to + i * row, i % p.y.windows, c)
         FOR_CHANNELS(p.c, ROW)
@@ -194,7 +194,7 @@ static int run_pool_gradient(thunk *t) {
     float *to = PyArray_DATA(out);
     npy_intp row = p.x.size * p.c, image = p.y.size * row, pooled = p.y.windows * p.x.windows * p.c;
     Py_BEGIN_ALLOW_THREADS
-#pragma omp parallel for schedule(static) if (p.n * image > PARALLEL_MIN)
+#pragma omp parallel for schedule(static) num_threads(fv_team(p.n * image))
     for (npy_intp i = 0; i < p.n * p.y.size; i++) {
         npy_intp m = i / p.y.size;
 #define SPREAD(c) spread_row(&p, x + m * image, y + m * pooled, g + m * pooled, to + i * row, i % p.y.size, c)

@@ -75,7 +75,7 @@ static int run_uniform(thunk *t) {
     float *numbers = PyArray_DATA(to);
     npy_intp n = PyArray_SIZE(to);
     Py_BEGIN_ALLOW_THREADS
-#pragma omp parallel if (n > PARALLEL_MIN)
+#pragma omp parallel num_threads(fv_team(n))
     {
         npy_intp first, last;
         fv_share(streams < n ? streams : n, &first, &last);

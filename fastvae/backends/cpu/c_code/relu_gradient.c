@@ -24,14 +24,11 @@ static int run_relu_gradient(thunk *t) {
     npy_intp n = PyArray_SIZE(g);
     Py_BEGIN_ALLOW_THREADS if (y_copy) fv_pack(value = (float *)scratch, y);
     if (g_copy) fv_pack(from = (float *)(scratch + y_copy), g);
-if (n <= PARALLEL_MIN) relu_gradient(to, value, from, 0, n);
-    else {
-#pragma omp parallel
-        {
-            npy_intp i, j;
-            fv_share(n, &i, &j);
-            relu_gradient(to, value, from, i, j);
-        }
+#pragma omp parallel num_threads(fv_team(n))
+    {
+        npy_intp i, j;
+        fv_share(n, &i, &j);
+        relu_gradient(to, value, from, i, j);
     }
     Py_END_ALLOW_THREADS return 0;
 }

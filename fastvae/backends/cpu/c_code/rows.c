@@ -2,8 +2,6 @@
 #include "fastvae.h"
 #include <string.h>
 
-#define PARALLEL_BYTES 65536
-
 /* TakeRows: inputs x (N, ...), numbers (n,) int64, negative ones counted from the end -> x[numbers].
  * Setting: numpy's number of x's type. */
 static int run_take_rows(thunk *t) {
@@ -32,7 +30,7 @@ static int run_take_rows(thunk *t) {
     char *to = PyArray_BYTES(y), *from = PyArray_BYTES(x), *at = PyArray_BYTES(numbers);
     npy_intp stride = PyArray_STRIDE(numbers, 0);
     Py_BEGIN_ALLOW_THREADS
-#pragma omp parallel if (n * bytes > PARALLEL_BYTES)
+#pragma omp parallel num_threads(fv_team(n * bytes / 2))
     {
         npy_intp first, end, size = PyArray_ITEMSIZE(x);
         fv_share(bytes / size, &first, &end); /* of every row: the product that follows shares out this axis */

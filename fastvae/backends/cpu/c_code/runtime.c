@@ -78,6 +78,7 @@ int fv_post_op_argument(const fv_activation *a, dnnl_exec_arg_t *argument) {
 
 /* First call of every Op, GIL held: start the engine and this thread's stream. */
 int fv_enter(void) {
+    fv_watch_others();
     if (!engine) {
         dnnl_status_t status = dnnl_set_primitive_cache_capacity(PRIMITIVES);
         if (!status) status = dnnl_engine_create(&engine, dnnl_cpu, 0);

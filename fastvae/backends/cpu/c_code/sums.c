@@ -154,8 +154,7 @@ static void reduce(float *to, const reduction *g, const float *from, double *scr
     npy_intp k2_tiles = regions_of(g->k2, TILE, &k2_length);
     npy_intp k1_tiles = regions_of(g->k1, k2_length < TILE ? TILE / (k2_length ? k2_length : 1) : 1, &k1_length);
     npy_intp results = g->k0 * g->k1 * g->k2, tiles = g->k0 * k1_tiles * k2_tiles;
-    int parallel = results * g->r1 * g->r2 > PARALLEL_MIN;
-#pragma omp parallel for schedule(static) if (parallel)
+#pragma omp parallel for schedule(static) num_threads(fv_team(results * g->r1 * g->r2))
     for (npy_intp item = 0; item < parts * tiles; item++) {
         npy_intp part = item / tiles, tile = item % tiles;
         region at = {tile / (k1_tiles * k2_tiles), {0, g->r1}, {0}, {0, g->r2}, {0}};

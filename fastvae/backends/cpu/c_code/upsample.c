@@ -48,7 +48,7 @@ static int run(thunk *t, int sums) {
     float *from = PyArray_DATA(x), *to = PyArray_DATA(y);
     npy_intp row = s.w * s.c, block = row * rows * columns;
     Py_BEGIN_ALLOW_THREADS if (copy) fv_pack(from = (float *)scratch, x);
-#pragma omp parallel for schedule(static) if (s.n * s.h * block > PARALLEL_MIN)
+#pragma omp parallel for schedule(static) num_threads(fv_team(s.n * s.h * block))
     for (npy_intp i = 0; i < s.n * s.h; i++) {
         if (sums) sum(&s, from + i * block, to + i * row);
         else spread(&s, from + i * row, to + i * block);

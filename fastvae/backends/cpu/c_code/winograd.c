@@ -10,18 +10,15 @@
  * An infinite input makes NaN of the whole tile. Where all that an output sees is 0 (black borders) it is exactly its
  * bias, as with direct convolution: a ReLU behind it looks at the sign, and the transforms would leave rounding there. */
 #include "fastvae.h"
-#include "vector.h"
-#include <immintrin.h>
+#include "panels.h"
 #include <omp.h>
 #include <stdint.h>
 #include <string.h>
 
 #define POINTS 36
-#define ALL_POINTS ((UINT64_C(1) << POINTS) - 1)
 #define SEEN UINT64_C(0x71C7) /* of a tile's 6x6 pixels, those that its first output sees */
 #define BLOCK 32 /* tiles that a thread takes from input to output at a time, a multiple of 4 */
 
-typedef int mask __attribute__((vector_size(4 * WIDTH)));
 #define P 0.625f /* the points are 0, P, -P, Q, -Q and infinity */
 #define Q 1.5f
 #define P2 (P * P)
@@ -32,17 +29,18 @@ static npy_intp count_tiles(const fv_winograd *g) { return g->n * ((g->out_h + 3
 
 /* Whether there is a kernel for these channels, and tiles enough to pay for the transform of the weights (measured). */
 int fv_winograd_suits(const fv_winograd *g) {
-#ifdef __AVX512F__
     npy_intp tiles = count_tiles(g), channels = g->in * g->out;
-    return g->in % WIDTH == 0 && g->out % WIDTH == 0 && g->in >= 32 && g->out >= 32 && g->in <= 256 && g->out <= 256 &&
+    return HAS_VECTORS && g->in % WIDTH == 0 && g->out % WIDTH == 0 && g->in >= 32 && g->out >= 32 && g->in <= 256 && g->out <= 256 &&
            tiles >= 200 && tiles >= channels / 128;
-#else
-    return 0;
-#endif
 }
 
 static size_t weights_bytes(const fv_winograd *g) { return sizeof(float) * POINTS * g->in * g->out; }
-static size_t block_bytes(npy_intp channels) { return sizeof(float) * POINTS * BLOCK * channels; }
+
+/* From a point's part of a block, BLOCK tiles by so many channels, to the next: a cache line more than it holds, lest the
+ * parts share their places in the first-level cache. */
+INLINE npy_intp point_step(npy_intp channels) { return BLOCK * channels + 16; }
+
+static size_t block_bytes(npy_intp channels) { return sizeof(float) * POINTS * point_step(channels); }
 static size_t team_bytes(const fv_winograd *g) { return block_bytes(g->in) + block_bytes(g->out); }
 
 /* Room for the transformed weights and the blocks of every thread. */
@@ -54,52 +52,6 @@ size_t fv_winograd_scratch(const fv_winograd *g) {
 static size_t share_bytes(const fv_winograd *g) { return weights_bytes(g) + sizeof(float) * g->out + team_bytes(g); }
 
 size_t fv_winograd_weights_scratch(const fv_winograd *g) { return fv_round(omp_get_max_threads() * share_bytes(g)); }
-
-/* c[r][j] (+)= sum over k of a[r a_row + k a_k] b[k][j] for 4 rows and n vectors of columns. The sum starts from 0 even
- * if it is then added to c: a long sum in pieces rounds less. */
-INLINE void multiply_panel(const int n, const float *a, npy_intp a_row, npy_intp a_k, const float *b, float *c,
-                           npy_intp columns, npy_intp depth, const int add) {
-    vector sum[4][4];
-#pragma GCC unroll 4
-    for (int r = 0; r < 4; r++)
-#pragma GCC unroll 4
-        for (int j = 0; j < n; j++) sum[r][j] = (vector){0};
-    for (npy_intp k = 0; k < depth; k++, a += a_k, b += columns) {
-        vector row[4];
-#pragma GCC unroll 4
-        for (int j = 0; j < n; j++) row[j] = *(const vector *)(b + j * WIDTH);
-#pragma GCC unroll 4
-        for (int r = 0; r < 4; r++) {
-            float x = a[r * a_row];
-#pragma GCC unroll 4
-            for (int j = 0; j < n; j++) sum[r][j] += x * row[j];
-        }
-    }
-#pragma GCC unroll 4
-    for (int r = 0; r < 4; r++)
-#pragma GCC unroll 4
-        for (int j = 0; j < n; j++) {
-            vector *to = (vector *)(c + r * columns + j * WIDTH);
-            if (add) sum[r][j] += *to;
-            *to = sum[r][j];
-        }
-}
-
-/* The same for any multiple of 4 rows and of WIDTH columns. */
-INLINE void multiply(npy_intp rows, npy_intp columns, const float *a, npy_intp a_row, npy_intp a_k, const float *b,
-                     float *c, npy_intp depth, const int add) {
-    for (npy_intp j = 0; j < columns; j += 4 * WIDTH)
-        for (npy_intp r = 0; r < rows; r += 4) {
-            const float *x = a + r * a_row, *y = b + j;
-            float *z = c + r * columns + j;
-            switch ((columns - j) / WIDTH) {
-                case 1: multiply_panel(1, x, a_row, a_k, y, z, columns, depth, add); break;
-                case 2: multiply_panel(2, x, a_row, a_k, y, z, columns, depth, add); break;
-                case 3: multiply_panel(3, x, a_row, a_k, y, z, columns, depth, add); break;
-                default: multiply_panel(4, x, a_row, a_k, y, z, columns, depth, add);
-            }
-        }
-}
 
 /* y = B' x for six vectors that lie xs (ys) apart. */
 INLINE void apply_bt(const vector *x, int xs, vector *y, int ys) {
@@ -157,11 +109,22 @@ INLINE void read_tile(const int size, vector *tile, const float *image, npy_intp
 INLINE int is_zero(vector v) {
 #ifdef __AVX512F__
     return !_mm512_cmp_ps_mask((__m512)v, _mm512_setzero_ps(), _CMP_NEQ_UQ);
+#elif defined(__AVX2__)
+    return !_mm256_movemask_ps((__m256)(v != 0));
 #else
     for (int i = 0; i < WIDTH; i++)
         if (v[i] != 0) return 0;
     return 1;
 #endif
+}
+
+/* A bit for each pixel of the tile from (y, x) on that is inside of the image. */
+static uint64_t pixels_inside(const fv_winograd *g, npy_intp y, npy_intp x) {
+    uint64_t bits = 0;
+    for (int i = 0; i < 6; i++)
+        for (int j = 0; j < 6; j++)
+            bits |= (uint64_t)(y + i >= 0 && y + i < g->in_h && x + j >= 0 && x + j < g->in_w) << (6 * i + j);
+    return bits;
 }
 
 /* B' d B of n tiles from the first on -> to[POINTS][BLOCK][in]; a bit of nonzero[tile] for each pixel that is not 0. */
@@ -170,20 +133,23 @@ static void transform_input(const fv_winograd *g, const float *images, npy_intp 
     for (npy_intp i = 0; i < n; i++) {
         npy_intp image, y, x;
         locate(g, first + i, &image, &y, &x);
-        nonzero[i] = 0;
+        y -= g->pad[0], x -= g->pad[1];
+        uint64_t inside = pixels_inside(g, y, x), zero = inside;
         for (npy_intp c = 0; c < g->in; c += WIDTH) {
             vector tile[36], half[36];
-            read_tile(6, tile, images + image * g->in_h * g->in_w * g->in + c, g->in_h, g->in_w, g->in, y - g->pad[0],
-                      x - g->pad[1]);
-            if (nonzero[i] != ALL_POINTS)
-                for (int p = 0; p < POINTS; p++) nonzero[i] |= (uint64_t)!is_zero(tile[p]) << p;
+            read_tile(6, tile, images + image * g->in_h * g->in_w * g->in + c, g->in_h, g->in_w, g->in, y, x);
+            for (uint64_t left = zero; left; left &= left - 1) {
+                int p = __builtin_ctzll(left);
+                zero &= ~((uint64_t)!is_zero(tile[p]) << p);
+            }
 #pragma GCC unroll 6
             for (int j = 0; j < 6; j++) apply_bt(tile + j, 6, half + j, 6);
 #pragma GCC unroll 6
             for (int j = 0; j < 6; j++) apply_bt(half + 6 * j, 1, tile + 6 * j, 1);
 #pragma GCC unroll 36
-            for (int p = 0; p < POINTS; p++) *(vector *)(to + (p * BLOCK + i) * g->in + c) = tile[p];
+            for (int p = 0; p < POINTS; p++) *(vector *)(to + p * point_step(g->in) + i * g->in + c) = tile[p];
         }
+        nonzero[i] = inside & ~zero;
     }
 }
 
@@ -204,7 +170,7 @@ static void transform_gradient(const fv_winograd *g, const float *top, npy_intp 
 #pragma GCC unroll 6
             for (int j = 0; j < 6; j++) apply_a(half + 4 * j, 1, points + 6 * j, 1);
 #pragma GCC unroll 36
-            for (int p = 0; p < POINTS; p++) *(vector *)(to + (p * BLOCK + i) * g->out + c) = points[p];
+            for (int p = 0; p < POINTS; p++) *(vector *)(to + p * point_step(g->out) + i * g->out + c) = points[p];
         }
     }
 }
@@ -221,7 +187,7 @@ static void transform_output(const fv_winograd *g, const float *from, const uint
         for (npy_intp c = 0; c < g->out; c += WIDTH) {
             vector points[36], half[24], tile[16], b = bias ? *(const vector *)(bias + c) : (vector){0};
 #pragma GCC unroll 36
-            for (int p = 0; p < POINTS; p++) points[p] = *(const vector *)(from + (p * BLOCK + i) * g->out + c);
+            for (int p = 0; p < POINTS; p++) points[p] = *(const vector *)(from + p * point_step(g->out) + i * g->out + c);
 #pragma GCC unroll 6
             for (int j = 0; j < 6; j++) apply_at(points + j, 6, half + j, 6);
 #pragma GCC unroll 4
@@ -232,8 +198,8 @@ static void transform_output(const fv_winograd *g, const float *from, const uint
                     vector v = b;
                     if (nonzero[i] & SEEN << (6 * r + s)) v += tile[4 * r + s];
                     if (is_leaky) { /* also 0 v keeps a NaN */
-                        mask positive = v > 0;
-                        v = (vector)((positive & (mask)v) | (~positive & (mask)(slope * v)));
+                        lanes positive = v > 0;
+                        v = (vector)((positive & (lanes)v) | (~positive & (lanes)(slope * v)));
                     }
                     *(vector *)(out + (r * g->out_w + s) * g->out) = v;
                 }
@@ -247,7 +213,7 @@ static void transform_output(const fv_winograd *g, const float *from, const uint
 
 /* G g G' of every kernel -> to[POINTS][in][out]. */
 static void transform_weights(const fv_winograd *g, const float *weights, float *to) {
-#pragma omp parallel for
+#pragma omp parallel for num_threads(fv_team(POINTS * g->in * g->out))
     for (npy_intp c = 0; c < g->in; c++)
         for (npy_intp o = 0; o < g->out; o++) {
             const float *w = weights + c * g->in_stride + o * g->out_stride;
@@ -271,46 +237,52 @@ void fv_winograd_convolve(const fv_winograd *g, const float *images, const float
     float *kernels = (float *)scratch;
     char *teams = scratch + weights_bytes(g);
     transform_weights(g, weights, kernels);
-#pragma omp parallel
+#pragma omp parallel num_threads(fv_team_of_products(tiles * POINTS * g->in * g->out))
     {
-        float *in = (float *)(teams + omp_get_thread_num() * team_bytes(g)), *out = in + POINTS * BLOCK * g->in;
+        float *in = (float *)(teams + omp_get_thread_num() * team_bytes(g)), *out = in + POINTS * point_step(g->in);
         uint64_t nonzero[BLOCK];
         memset(in, 0, block_bytes(g->in)); /* rows behind the last tile are multiplied too */
-#pragma omp for schedule(static)
+#pragma omp for schedule(dynamic)
         for (npy_intp first = 0; first < tiles; first += BLOCK) {
             npy_intp n = tiles - first < BLOCK ? tiles - first : BLOCK;
             transform_input(g, images, first, n, in, nonzero);
             for (int p = 0; p < POINTS; p++)
-                multiply((n + 3) / 4 * 4, g->out, in + p * BLOCK * g->in, g->in, 1, kernels + p * g->in * g->out,
-                         out + p * BLOCK * g->out, g->in, 0);
+                multiply((n + 3) / 4 * 4, g->out, in + p * point_step(g->in), g->in, 1, kernels + p * g->in * g->out,
+                         out + p * point_step(g->out), g->in, 0);
             transform_output(g, out, nonzero, first, n, bias, activation, to);
         }
+    }
+}
+
+/* A share of that gradient, before its way back: the sums over some blocks of tiles. */
+static void add_share(const fv_winograd *g, const float *images, const float *top, npy_intp from, npy_intp to,
+                      float *total) {
+    npy_intp tiles = count_tiles(g), kernels = POINTS * g->in * g->out;
+    float *sums = total + kernels, *in = sums + g->out, *out = in + POINTS * point_step(g->in);
+    uint64_t nonzero[BLOCK];
+    memset(total, 0, weights_bytes(g) + sizeof(float) * g->out);
+    for (npy_intp first = from * BLOCK; first < tiles && first < to * BLOCK; first += BLOCK) {
+        npy_intp n = tiles - first < BLOCK ? tiles - first : BLOCK;
+        transform_input(g, images, first, n, in, nonzero);
+        transform_gradient(g, top, first, n, out, sums);
+        for (int p = 0; p < POINTS; p++)
+            multiply(g->in, g->out, in + p * point_step(g->in), 1, g->in, out + p * point_step(g->out),
+                     total + p * g->in * g->out, n, 1);
     }
 }
 
 /* The gradient with respect to the weights, and the sums of `top` over all but its channels (or NULL). */
 void fv_winograd_weights_gradient(const fv_winograd *g, const float *images, const float *top, float *gradient,
                                   float *sums, char *scratch) {
-    npy_intp tiles = count_tiles(g), kernels = POINTS * g->in * g->out;
+    npy_intp tiles = count_tiles(g), kernels = POINTS * g->in * g->out, blocks = (tiles + BLOCK - 1) / BLOCK;
+    int shares = omp_get_max_threads();
     size_t bytes = share_bytes(g);
-    int team = 1;
-#pragma omp parallel
+#pragma omp parallel num_threads(fv_team_of_products(tiles * kernels))
     {
-        float *total = (float *)(scratch + omp_get_thread_num() * bytes), *own_sums = total + kernels;
-        float *in = own_sums + g->out, *out = in + POINTS * BLOCK * g->in;
-        uint64_t nonzero[BLOCK];
-        memset(total, 0, weights_bytes(g) + sizeof(float) * g->out);
-#pragma omp single nowait
-        team = omp_get_num_threads();
-#pragma omp for schedule(static)
-        for (npy_intp first = 0; first < tiles; first += BLOCK) {
-            npy_intp n = tiles - first < BLOCK ? tiles - first : BLOCK;
-            transform_input(g, images, first, n, in, nonzero);
-            transform_gradient(g, top, first, n, out, own_sums);
-            for (int p = 0; p < POINTS; p++)
-                multiply(g->in, g->out, in + p * BLOCK * g->in, 1, g->in, out + p * BLOCK * g->out,
-                         total + p * g->in * g->out, n, 1);
-        }
+#pragma omp for schedule(static, 1)
+        for (int i = 0; i < shares; i++)
+            add_share(g, images, top, (blocks * i + shares - 1) / shares, (blocks * (i + 1) + shares - 1) / shares,
+                      (float *)(scratch + i * bytes));
 #pragma omp for schedule(static)
         for (npy_intp c = 0; c < g->in; c++)
             for (npy_intp o = 0; o < g->out; o++) {
@@ -318,7 +290,7 @@ void fv_winograd_weights_gradient(const fv_winograd *g, const float *images, con
                 float *w = gradient + c * g->in_stride + o * g->out_stride;
                 for (int p = 0; p < POINTS; p++) {
                     double sum = 0;
-                    for (int i = 0; i < team; i++)
+                    for (int i = 0; i < shares; i++)
                         sum += ((float *)(scratch + i * bytes))[(p * g->in + c) * g->out + o];
                     points[p / 6][p % 6] = sum;
                 }
@@ -337,6 +309,6 @@ void fv_winograd_weights_gradient(const fv_winograd *g, const float *images, con
     }
     for (npy_intp o = 0; sums && o < g->out; o++) {
         sums[o] = 0;
-        for (int i = 0; i < team; i++) sums[o] += ((float *)(scratch + i * bytes))[kernels + o];
+        for (int i = 0; i < shares; i++) sums[o] += ((float *)(scratch + i * bytes))[kernels + o];
     }
 }

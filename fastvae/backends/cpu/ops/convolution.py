@@ -18,7 +18,7 @@ class Convolution(CpuOp):
     """An abstract convolution Op (`Conv`, `ConvTransposed` or `ConvWeightsGradient`) on images in NHWC.
 
     Inputs and outputs are those of the abstract Op, its images in NHWC; an image given as `like` too. With `winograd`,
-    3x3 kernels of stride 1 over many channels go through c_code/winograd.c where the processor has AVX-512.
+    3x3 kernels of stride 1 over many channels go through c_code/winograd.c where the processor has AVX2.
     """
 
     __props__ = ("abstract_op", "winograd")
