@@ -69,7 +69,7 @@ def train(way: str, folder: pathlib.Path) -> None:
 
     def rows(epoch, start):
         for i in itertools.count(start):
-            if "waits for data" in way and rank == 1 and i >= 100:
+            if "waits for data" in way and MPI.COMM_WORLD.rank == 1 and i >= 100:
                 time.sleep(WAIT)
             yield float(i % 8)
 

@@ -49,6 +49,8 @@ LONGEST = (
     "tests/compilation/test_compilation.py",
     "tests/stack/test_legacy.py",
     "tests/test_kills.py",
+    "tests/parallel/test_mpi.py",
+    "tests/parallel/test_endings.py",
 )
 
 

@@ -26,6 +26,8 @@ QUICK = (
     "tests/models/test_vae.py",
     "tests/nn/test_layer.py",
     "tests/nn/test_linear.py",
+    "tests/parallel/test_launcher.py",
+    "tests/parallel/test_streams.py",
     "tests/plots/test_model_graph.py",
     "tests/profiles/test_profiles.py",
     "tests/report/test_images.py",

@@ -121,7 +121,7 @@ class MpiRanks(Ranks):
                 error = _sendable(raised)
         value, error = self.from_first((value, error))
         if error is not None:
-            raise error
+            raise self._of_all(error)
         return value  # type: ignore[return-value]
 
     def everyone(self, value: T) -> list[T]:
@@ -178,10 +178,12 @@ class MpiRanks(Ranks):
         for rank, other in enumerate(others, start=1):
             for name in {**first, **other}:
                 if first.get(name) != other.get(name):
-                    raise ConfigurationError(
-                        f"parallel: rank {rank} has {name}={kinds.shown(other.get(name))}, rank 0 has "
-                        f"{kinds.shown(first.get(name))}: start all ranks with the same script, arguments, data and "
-                        "versions"
+                    raise self._of_all(
+                        ConfigurationError(
+                            f"parallel: rank {rank} has {name}={kinds.shown(other.get(name))}, rank 0 has "
+                            f"{kinds.shown(first.get(name))}: start all ranks with the same script, arguments, data "
+                            "and versions"
+                        )
                     )
 
     @contextlib.contextmanager
@@ -217,6 +219,12 @@ class MpiRanks(Ranks):
         if not isinstance(error, FastvaeError):
             traceback.print_exception(type(error), error, error.__traceback__)
         self._abort(f"rank {self.rank} of {self.size} failed, and all are ended: {_line(error)}")
+
+    def _of_all(self, error: Exception) -> Exception:
+        """An error that every rank raises now."""
+        self._agreed = error
+        error.is_repeated = self.rank > 0  # type: ignore[attr-defined]
+        return error
 
     def _all_fail(self, error: BaseException) -> bool:
         """Whether every rank fails now; an error that the first one has too is marked as repeated."""

@@ -37,7 +37,7 @@ def spawned(state: Any, rank: int) -> Any:
     rank : int
     """
     if isinstance(state, np.random.RandomState):
-        words = [int(word) for word in state.get_state()[1][:6]]  # type: ignore[index]
+        words = [int(word) for word in state.get_state()[1][:6]]
         return np.random.RandomState(np.random.SeedSequence(words, spawn_key=(rank,)).generate_state(6))
     from theano.sandbox.rng_mrg import MRG_RandomStreams
 

@@ -305,7 +305,7 @@ def _checkpoints(options, kwargs, ranks):
             raise ConfigurationError("fit: resume=True needs checkpoint=FOLDER, the folder of the run to go on with")
         return contextlib.nullcontext()
     configuration = {"arguments": arguments_of({**vars(options), "kwargs": kwargs}), **(options.configuration or {})}
-    known = [*configuration["arguments"], "step"]
+    known = list(dict.fromkeys([*configuration["arguments"], *run_options.MAY_CHANGE, "step"]))
     for name in options.may_change:
         if name not in known:
             raise ConfigurationError(f"fit: may_change={options.may_change!r}: {name!r} is none of {', '.join(known)}")

@@ -21,6 +21,7 @@ from fastvae import checkpoint
 from fastvae.checkpoint import run as checkpoint_run
 from fastvae.datasets.rows import HDF5Rows, MappedRows
 from fastvae.errors import FastvaeError
+from fastvae.parallel import mpi
 from tests.parallel import problem
 
 WORLD = MPI.COMM_WORLD
@@ -57,11 +58,11 @@ def gradient():
 def batch_norm():
     """The running mean behind the first layer after one step."""
     vae = problem.MODELS["mlp"](normalization="batch")
-    weights, bias = (param.get_value() for param in vae.get_params()[:2])
+    weights = vae.get_params()[0].get_value()
     images = np.random.default_rng(0).random((8, 1, 4, 4), dtype="float32")
     vae.fit(images, epochs=1, batch_size=8 // SIZE, seed=1, progressbar=False)
     mean = vae.get_state()[0].get_value()
-    return {"mean": mean.tolist(), "expected": (images.reshape(8, 16).mean(0) @ weights + bias).tolist()}
+    return {"mean": mean.tolist(), "expected": (images.reshape(8, 16).mean(0) @ weights).tolist()}
 
 
 @case
@@ -84,10 +85,10 @@ def parameters_of_the_first():
 
 @case
 def held_out():
-    """Ten measurements' worth of patience; what it ends with is the same everywhere."""
+    """Training until two measurements are no better than the best."""
     vae = problem.MODELS["mlp"]()
     approx = vae.fit(
-        problem.IMAGES, n=40, batch_size=4, seed=1, learning_rate=3.0, held_out=problem.IMAGES[:20], held_out_every=2,
+        problem.IMAGES, n=40, batch_size=4, seed=1, learning_rate=0.3, held_out=problem.IMAGES[:20], held_out_every=1,
         patience=2, progressbar=False,
     )  # fmt: skip
     return {"hist": approx.held_out_hist.tolist(), "ended_by": approx.ended_by, "bits": problem.bits(vae)}
@@ -167,7 +168,7 @@ def memory():
                 whole = "does not fit"
             read.clear()
             problem.fit_mean(batch, epochs=1)
-        found[kind] = {"whole": whole, "rows": sorted(set(read)), "times": len(read)}
+        found[kind] = {"whole": whole, "rows": read[: problem.LARGE[0] // SIZE]}  # it reads ahead into the next epoch
     return found
 
 
@@ -249,6 +250,7 @@ def refusals():
 def main(folder, *names):
     global FOLDER
     FOLDER = pathlib.Path(folder)
+    mpi.FAILING = 60.0  # seconds: on a busy machine ranks do not fail at one time
     found = {}
     for name in names:
         try:

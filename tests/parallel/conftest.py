@@ -39,7 +39,7 @@ def ranks_environ():
 def launch(mpiexec, ranks_environ):
     """Run a Python program on ranks: what it said, and its status."""
 
-    def launch(n, *command, timeout=300, **environ):
+    def launch(n, *command, timeout=900, **environ):
         return subprocess.run(
             [mpiexec, "-n", str(n), sys.executable, *map(str, command)], env={**ranks_environ, **environ},
             text=True, capture_output=True, timeout=timeout, stdin=subprocess.DEVNULL,

@@ -70,7 +70,7 @@ def replacement(n, **options):
         more_obj_params=vae.get_params(), more_replacements={xs: batch}, **options,
     )  # fmt: skip
     (group,) = inference.approx.groups
-    states = [*(state for state, _ in group._rng.state_updates), *random_states(batch)]
+    states = [*(update[0] for update in group._rng.state_updates), *random_states(batch)]
     return vae, [state.get_value() for state in states], approx.hist
 
 
@@ -79,20 +79,24 @@ def random_states(expression):
 
 
 def tiny(n, x=None, sd=1.0, bad_at=None, epochs=None, **options):
-    """The mean of some numbers, by a model so small that it is built at once; a row may become NaN before a step."""
+    """The mean of some numbers, by a model that is built at once; in one step this rank's rows may be NaN."""
     x = np.arange(8.0) if x is None else x
     batch = x if hasattr(x, "tag") else fastvae.Minibatch(x, 2)
     spoilt = theano.shared(np.float32(0), name="spoilt")
-    spoilt.default_update = spoilt + np.float32(1)
-    if bad_at is not None:
-        spoilt.set_value(np.float32(100 - bad_at + 1))
-    data = batch + tt.switch(tt.eq(spoilt, 100), np.float32(np.nan), np.float32(0))
+    spoilt.default_update = tt.zeros_like(spoilt)
+
+    def spoil(approx, losses, i):
+        spoilt.set_value(np.float32(np.nan if bad_at == i + 1 else 0))
+
+    data = batch + spoilt
     data.tag.test_value = batch.tag.test_value
     with pm.Model():
         mu = pm.Normal("mu", 0, 10)
         pm.Normal("x", mu, sd, observed=data, total_size=8)
-        given = {"obj_optimizer": fastvae.adam(learning_rate=1e-2), "random_seed": 1, "progressbar": False, **options}
-        return fastvae.fit(n, epochs=epochs, **given)
+        given = {"obj_optimizer": fastvae.adam(learning_rate=1e-2), "random_seed": 1, **options}
+        if bad_at is not None:
+            given["callbacks"] = [spoil]
+        return fastvae.fit(n, epochs=epochs, progressbar=False, **given)
 
 
 def fit_mean(batch, **options):

@@ -116,7 +116,6 @@ def test_ranks_share_a_file_that_no_rank_could_hold(two, kind):
     assert [each["whole"] for each in found] == 2 * ["does not fit"]
     rows = [row for each in found for row in each["rows"]]
     assert sorted(rows) == list(range(problem.LARGE[0]))  # each once, on one rank alone
-    assert [each["times"] for each in found] == 2 * [problem.LARGE[0] // 2]
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def test_a_numpy_generator_of_each_rank_draws_other_numbers():
 def test_only_streams_of_other_ranks_than_the_first_change():
     generator, weights = MRG_RandomStreams(5), theano.shared(np.ones(3, "float32"))
     generator.normal((3,), dtype="float32")
-    ((state, _),) = generator.state_updates
+    ((state, *_),) = generator.state_updates
     before = state.get_value()
     streams.spawn([state, weights], 0)
     np.testing.assert_array_equal(state.get_value(), before)

@@ -65,7 +65,7 @@ HOW = {"checkpoint", "resume", "may_change", "configuration", "parallel", "rank_
 def parameters(*functions):
     signatures = [inspect.signature(function).parameters.values() for function in functions]
     names = [p.name for of_one in signatures for p in of_one if p.kind is not p.VAR_KEYWORD]
-    return sorted(set(names) - {"self", "pm_objective"} - HOW)
+    return sorted(set(names) - {"self", "pm_objective", "ranks"} - HOW)
 
 
 ARGUMENTS = parameters(fastvae.fit, fastvae.VAE.fit, fastvae.elbo.step_updates)
