@@ -224,7 +224,7 @@ def draw(params: dict, noise: tt.TensorVariable, n_latent: int) -> tt.TensorVari
 
 @kinds.checked(params=PARAMS, noise=expressions.tensor, n_latent=kinds.size)
 def log_density(params: dict, noise: tt.TensorVariable, n_latent: int) -> tt.TensorVariable:
-    """log q of `draw(params, noise, n_latent)` in nats: that of the noise, less log |dz / dnoise|.
+    """log q of `draw(params, noise, n_latent)` in nats: that of the noise, less ``log |dz / dnoise|``.
 
     Parameters
     ----------
@@ -272,7 +272,7 @@ def grad_log_q(params: dict, noise: tt.TensorVariable, n_latent: int) -> tt.Tens
 
 @kinds.checked(params=PARAMS, n_latent=kinds.size)
 def log_scale(params: dict, n_latent: int) -> tt.TensorVariable:
-    """Logarithms of the factors of the noise, float32 (batch, n_latent): they add up to log |dz / dnoise|."""
+    """Logarithms of the factors of the noise, float32 (batch, n_latent): they add up to ``log |dz / dnoise|``."""
     return of_params(params, n_latent).log_scale
 
 

@@ -71,7 +71,7 @@ class Likelihood:
 
     @kinds.checked(output=expressions.tensor)
     def mean(self, output: tt.TensorVariable) -> tt.TensorVariable:
-        """Mean images, a float32 expression (batch, C, H, W), from the decoder's output (batch, *output_shape)."""
+        """Mean images, a float32 expression (batch, C, H, W), from the decoder's output ``(batch, *output_shape)``."""
         raise NotImplementedError
 
     @kinds.checked(x=expressions.tensor, output=expressions.tensor)
@@ -89,7 +89,7 @@ class Likelihood:
 
         Parameters
         ----------
-        output : numpy.ndarray, float32 (batch, *output_shape)
+        output : numpy.ndarray, float32 ``(batch, *output_shape)``
             Values of the decoder's output.
         seed : int or numpy.random.Generator, optional
             By default fresh entropy.

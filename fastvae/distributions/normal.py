@@ -39,7 +39,7 @@ class TriangularNormal(Distribution):
     @property
     @abc.abstractmethod
     def log_scale(self) -> tt.TensorVariable:
-        """log |L_ii|, (batch, size): they add up to log |dz / dnoise|."""
+        """log |L_ii|, (batch, size): they add up to ``log |dz / dnoise|``."""
 
     def log_q(self, noise: tt.TensorVariable) -> tt.TensorVariable:
         return pm.Normal.dist().logp(noise) - self.log_scale  # PyMC3's expression, to the last bit of the loss

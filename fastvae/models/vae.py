@@ -134,8 +134,8 @@ class VAE(abc.ABC):
     def decode_output(self, z: Any) -> Any:
         """The decoder's output for latents (batch, n_latent), from which the likelihood makes a distribution of images.
 
-        A float32 expression (batch, *output_shape), where ``output_shape = self.likelihood.output_shape(image_shape)``
-        is three integers: channels, rows and columns. By default `decode(z)`, which a Normal likelihood takes.
+        A float32 expression ``(batch, *output_shape)``. ``self.likelihood.output_shape(image_shape)`` is three
+        integers: channels, rows and columns. By default `decode(z)`, which a Normal likelihood takes.
 
         Raises
         ------

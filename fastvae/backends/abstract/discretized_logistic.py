@@ -1,7 +1,7 @@
 """Device-free Ops of the discretised logistic likelihood: log-probabilities of 8-bit levels under logistic mixtures.
 
 A level y = 2x - 1 has the mass of a logistic of mean m and scale 1 / p between y - w and y + w, w = 1/255, an outermost
-level also what lies beyond. With u = p |y - m| and h = p w, the sigmoid s and the symmetry of the logistic these are
+level also what lies beyond. With u = ``p |y - m|``, h = p w, the sigmoid s and the symmetry of the logistic these are
 
 - s(u + h) - s(u - h) = sinh h / (cosh u + cosh h) in between,
 - s(h + u) at the lowest level if m is at or below it, and at the highest if m is above it,

@@ -1,0 +1,64 @@
+"""The code of the site that its build does not run: Python runs, and commands are ones that fastvae takes."""
+
+import re
+import shlex
+
+import pytest
+
+from fastvae.cli import parser
+from tests.conftest import ROOT
+
+PAGES = {
+    path.relative_to(ROOT / "docs").as_posix(): path.read_text(encoding="utf-8")
+    for path in sorted((ROOT / "docs").rglob("*.md"))
+    if "_build" not in path.parts
+}
+# What blocks of Python take as given.
+GIVEN = """
+import pathlib
+
+import numpy as np
+from PIL import Image
+
+import fastvae
+
+images, labels = (rows[:200] for rows in fastvae.datasets.load(labels=True))
+vae = fastvae.MLPVAE(hidden=8, seed=1)
+approx = vae.fit(images, n=2, seed=1)
+np.save("images.npy", images)
+for name in ("cats", "dogs"):
+    pathlib.Path("photos", name).mkdir(parents=True)
+    Image.fromarray(np.uint8(255 * images[0, 0])).save(f"photos/{name}/1.png")
+"""
+
+
+def blocks(page, language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", PAGES[page], flags=re.S | re.M)
+
+
+def test_the_python_runs(python):
+    code = {page: blocks(page, "python") for page in PAGES}
+    script = GIVEN + "".join(f"\n# {page}\n{block}" for page, found in code.items() for block in found)
+    assert sum(map(len, code.values())) > 8
+    done = python(script.replace("1_000", "2"), FASTVAE_PROFILE="cpu", timeout=600)
+    assert done.returncode == 0, done.stderr
+
+
+def commands():
+    for page in PAGES:
+        for line in "\n".join(blocks(page, "sh")).splitlines():
+            for command in re.findall(r"(?:^|[ /])(fastvae (?!.*\.py).*)", line.partition("#")[0]):
+                yield command.split(" && ")[0]
+
+
+def test_the_commands_are_fastvaes():
+    found = sorted(set(commands()))
+    assert len(found) > 12
+    for command in found:
+        arguments = shlex.split(command)[1:]
+        if arguments[-1:] == ["--help"]:
+            arguments = arguments[:-1]
+        try:
+            parser.make().parse_args(arguments)
+        except SystemExit:
+            pytest.fail(f"fastvae refuses {command!r}")
