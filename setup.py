@@ -92,7 +92,7 @@ setup(
         "docs": [
             *["sphinx==8.1.3", "pydata-sphinx-theme==0.16.1", "numpydoc==1.8.0", "sphinx-design==0.6.1"],
             *["myst-parser==4.0.1", "myst-nb==1.2.0", "ipykernel==6.29.5", "ipython==8.18.1", "jupyter-client==8.6.3"],
-            "latex2mathml==3.81.1",
+            *["latex2mathml==3.81.1", "ziamath==0.13"],  # formulas and their font
             # The last releases that leave ArviZ its typing-extensions.
             *["sqlalchemy==1.4.54", "jsonschema==4.17.3", "beautifulsoup4==4.12.3"],
         ],

@@ -57,6 +57,7 @@ html_title = "fastvae"
 html_static_path = ["_static"]
 html_css_files = ["fastvae.css"]
 html_show_sourcelink = False
+html_context = {"default_mode": "auto"}
 html_theme_options = {
     "navbar_align": "left",
     "header_links_before_dropdown": 6,

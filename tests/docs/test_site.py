@@ -65,7 +65,9 @@ class Page(html.parser.HTMLParser):
 
 @pytest.fixture(scope="module")
 def pages(site):
-    return {path.relative_to(site).as_posix(): Page(path) for path in site.rglob("*.html") if "_static" not in path.parts}
+    return {
+        path.relative_to(site).as_posix(): Page(path) for path in site.rglob("*.html") if "_static" not in path.parts
+    }
 
 
 def documented(site):
@@ -131,14 +133,14 @@ def test_search_finds_the_page_that_answers_without_a_network(site, browser, que
     page.wait_for_function("!document.querySelector('#search-results h2').innerText.endsWith('...')")
     found = page.eval_on_selector_all("#search-results ul.search li a", "links => links.map(link => link.href)")
     page.close()
-    assert any(link.split("?")[0].split("#")[0].endswith(answer) for link in found[:5]), found[:10]
+    assert any(link.split("?")[0].split("#")[0].endswith(answer) for link in found[:3]), found[:10]
 
 
 @pytest.mark.parametrize("width", (1280, 400))
 @pytest.mark.parametrize("name", (START, TUTORIAL, REFERENCE))
 def test_pages_fit_their_window(site, browser, name, width):
     said, page = [], browser.new_page(viewport={"width": width, "height": 800})
-    page.on("console", lambda message: said.append(message.text))
+    page.on("console", lambda message: said.append(message.text) if message.type != "log" else None)
     page.on("pageerror", lambda error: said.append(str(error)))
     page.goto((site / name).as_uri())
     wide = page.evaluate("document.documentElement.scrollWidth")
