@@ -142,7 +142,7 @@ def one(way: str, folder: pathlib.Path, launcher: list[str], rng: random.Random)
             process.poll()
             time.sleep(0.02)
         remaining = left(token)
-        wrong = [f"{len(remaining)} processes were left after {allowed:g} s"] if remaining else []
+        wrong = [f"{len(remaining)} processes were left after {allowed:g} s\n{log.read_text()}"] if remaining else []
     finally:
         for pid in left(token):
             os.kill(pid, signal.SIGKILL)
