@@ -116,6 +116,31 @@ def test_pymc3s_optimizers_update_large_parameters_in_threaded_passes(name):
     assert readers and not any(type(node.op) is tt.Elemwise for node in readers)
 
 
+@on_every_device
+def test_every_optimizer_takes_pymc3s_steps():
+    """PyMC3's own formulas by numpy on the host; the norm of the gradients is limited, which at first is below that."""
+    rng, names = np.random.default_rng(3), [*OTHERS, "adam"]
+    data = {name: [rng.normal(size=shape).astype("float32") for shape in ((4, 3), (5,), ())] for name in names}
+
+    def all_at_once(make, mode):
+        updated, params = {}, []
+        for name in names:
+            own = [theano.shared(np.ones_like(value)) for value in data[name]]
+            loss = sum(tt.sum(tt.sin(2 * p * d) + p**4 / 8) for p, d in zip(own, data[name]))
+            gradients = pm.total_norm_constraint(theano.grad(loss, own), 1.5)
+            updated.update(make(getattr(pm, name)(learning_rate=0.1))(gradients, own))
+            params += own
+        step = theano.function([], updates=list(updated.items()), mode=mode)
+        for _ in range(6):
+            step()
+        return [p.get_value() for p in params]
+
+    theirs = all_at_once(lambda optimizer: optimizer, theano.Mode(linker="py", optimizer=None))
+    for found, expected in zip(all_at_once(recognised, None), theirs, strict=True):
+        assert found.dtype == np.float32 and np.isfinite(expected).all()
+        np.testing.assert_allclose(found, expected, rtol=2e-5, atol=2e-5)
+
+
 def test_a_window_of_squares_is_contiguous_step_by_step():
     w = theano.shared(np.zeros((3, 4), "float32"))
     updates = adagrad_window([tt.ones((3, 4))], [w], n_win=5)

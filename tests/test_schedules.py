@@ -9,23 +9,40 @@ from fastvae import schedules
 from fastvae.errors import ConfigurationError
 from tests.on_devices import on_every_device
 
+SCHEDULES = {
+    "linear": (lambda: schedules.linear(0.2, 1, 5), lambda t: 0.2 + 0.8 * np.minimum(t / 5, 1)),
+    "cosine": (
+        lambda: schedules.cosine(1, 0.1, 5),
+        lambda t: 0.1 + 0.45 * (1 + np.cos(np.pi * np.minimum(t / 5, 1))),
+    ),
+    "exponential": (lambda: schedules.exponential(2, 0.9), lambda t: 2 * 0.9**t),
+    "product": (
+        lambda: schedules.linear(0, 1, 2) * schedules.exponential(1, 0.5),
+        lambda t: np.minimum(t / 2, 1) * 0.5**t,
+    ),
+}
 
-@pytest.mark.parametrize(
-    "schedule, formula",
-    [
-        (lambda: schedules.linear(0.2, 1, 5), lambda t: 0.2 + 0.8 * np.minimum(t / 5, 1)),
-        (lambda: schedules.cosine(1, 0.1, 5), lambda t: 0.1 + 0.45 * (1 + np.cos(np.pi * np.minimum(t / 5, 1)))),
-        (lambda: schedules.exponential(2, 0.9), lambda t: 2 * 0.9**t),
-        (lambda: schedules.linear(0, 1, 2) * schedules.exponential(1, 0.5), lambda t: np.minimum(t / 2, 1) * 0.5**t),
-    ],
-    ids=["linear", "cosine", "exponential", "product"],
-)
+
+@pytest.mark.parametrize("schedule, formula", SCHEDULES.values(), ids=SCHEDULES)
 def test_a_schedule_follows_its_formula(schedule, formula):
     value = schedule()
     step = theano.function([], value)
     assert value.dtype == "float32"
     assert not [v for node in step.maker.fgraph.toposort() for v in node.outputs if v.dtype == "float64"]
     np.testing.assert_allclose([step() for _ in range(8)], formula(np.arange(8)), rtol=1e-6)
+
+
+@on_every_device
+def test_a_schedule_is_the_rate_of_every_step():
+    weights = [theano.shared(np.zeros(3, "float32")) for _ in SCHEDULES]
+    updates = [(w, w + make() * np.float32([1, 2, 3])) for w, (make, _) in zip(weights, SCHEDULES.values())]
+    step = theano.function([], updates=updates)
+    for n in range(1, 8):
+        step()
+        for w, (_, formula) in zip(weights, SCHEDULES.values()):
+            np.testing.assert_allclose(
+                w.get_value(), formula(np.arange(n)).sum() * np.arange(1, 4), rtol=1e-5, atol=1e-7
+            )
 
 
 @on_every_device

@@ -190,11 +190,11 @@ class TrainOptions:
         return {argument: value for argument, value in given.items() if value != NONE}
 
     def for_fit(self) -> dict[str, Any]:
-        """The arguments of the model's `fit` among the options, and which of them a resumed run may have changed."""
+        """The arguments of the model's `fit` among the options, and which of them may change here and not in `fit`."""
         arguments = {d["fit"]: getattr(self, name) for name, d in declared() if d["fit"] is not None}
         if not self.held_out_every:
             del arguments["held_out_every"]
-        arguments["may_change"] = [d["fit"] for _, d in declared() if d["may_change"]]
+        arguments["may_change"] = [d["fit"] for _, d in declared() if d["may_change"] and d["fit"] not in MAY_CHANGE]
         return arguments
 
 

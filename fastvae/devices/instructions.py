@@ -6,7 +6,7 @@ flag; libraries that choose their kernels at run time get it each in its own way
     flags            the processor's
     widest           the widest vectors that these flags stand for
     MARCH            the compiler's flag of each limit
-    limit_openblas   a context for what loads OpenBLAS, as numpy does
+    limit_openblas   before numpy and scipy load it
     limit_onednn     before oneDNN computes
 
 Examples
@@ -17,10 +17,9 @@ Examples
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 
 from fastvae.errors import ProfileError
 
@@ -42,17 +41,10 @@ def widest(flags: Collection[str]) -> str:
     return "AVX-512" if "avx512f" in flags else "AVX2"
 
 
-@contextlib.contextmanager
-def limit_openblas(isa: str) -> Iterator[None]:
-    """Limit an OpenBLAS that is loaded inside this context, unless the user named its kernels."""
-    limited = isa == "avx2" and OPENBLAS not in os.environ
-    if limited:
-        os.environ[OPENBLAS] = "Haswell"
-    try:
-        yield
-    finally:
-        if limited:
-            os.environ.pop(OPENBLAS, None)
+def limit_openblas(isa: str) -> None:
+    """Limit OpenBLAS, unless the user named its kernels. The variable stays set: scipy may load it at any time."""
+    if isa == "avx2":
+        os.environ.setdefault(OPENBLAS, "Haswell")
 
 
 def limit_onednn(library: ctypes.CDLL, isa: str) -> None:

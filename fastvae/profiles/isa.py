@@ -25,13 +25,15 @@ def limit(settings: MutableMapping[str, tuple[str, str]]) -> None:
     Raises
     ------
     ProfileError
-        If there is no such limit, or the compiler's flags choose the instructions too.
+        If there is no such limit, the processor has less, or the compiler's flags choose the instructions too.
     """
     isa, layer = settings.get(KEY, ("native", ""))
     if isa not in instructions.MARCH:
         raise ProfileError(f"{KEY}={isa} (from {layer}): write {' or '.join(instructions.MARCH)}")
     if isa == "native":
         return
+    if instructions.widest(instructions.flags()) == "SSE":
+        raise ProfileError(f"{KEY}={isa} (from {layer}): this processor lacks AVX2; leave the limit out")
     flags, source = settings.get(FLAGS, ("", ""))
     if march := _march(settings):
         raise ProfileError(

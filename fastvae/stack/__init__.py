@@ -61,15 +61,14 @@ def start(profile: str | None = None, threads: int | None = None) -> profiles.Pr
             "before `import theano` and `import pymc3` (in a notebook: restart the kernel first)"
         )
     active = profiles.resolve(profile)
-    with instructions.limit_openblas(active.isa):  # numpy's own
-        _gone.before_theano(of_scipy_signal=False)
+    instructions.limit_openblas(active.isa)
+    _gone.before_theano(of_scipy_signal=False)
     _any_processor.install()
     base = active.settings.get("base_compiledir", ("~/.theano",))[0]
     compiledir = active.settings.get("compiledir", (None,))[0]
     _compile_folder.check_owner(base, compiledir)
     with (
         profiles.activated(active, request.count),
-        instructions.limit_openblas(active.isa),  # scipy's
         _compile_folder.failures_in_one_line(lambda: compiledir or os.path.expanduser(base)),
         _compile_folder.private(),
     ):

@@ -211,6 +211,14 @@ def copies_where_needed() -> bool:
     return True
 
 
+def escape_sequences() -> bool:
+    """Python 3.12 warns of escape sequences where it compiles theano, pymc3 and ArviZ, as after `uv pip install`."""
+    if sys.version_info < (3, 12):
+        return False
+    warnings.filterwarnings("ignore", "invalid escape sequence", SyntaxWarning, r".*/(theano|pymc3|arviz)/")
+    return True
+
+
 def as_it_is_imported(name, repaired):
     """Have a module executed by `repaired(execute, module)` when it is imported, which may be never."""
 
@@ -245,6 +253,7 @@ BEFORE_THEANO = (
     matplotlib_register_cmap,
     c_of_numpy_1,
     copies_where_needed,
+    escape_sequences,
 )
 
 

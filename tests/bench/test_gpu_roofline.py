@@ -64,7 +64,7 @@ def toy_steps(computing_device, tmp_path_factory):
     return steps
 
 
-@pytest.mark.parametrize("kind, launches, calls", [("conv", 20, 29), ("mlp", 11, 11)])
+@pytest.mark.parametrize("kind, launches, calls", [("conv", 16, 20), ("mlp", 7, 5)])
 def test_a_step_needs_few_launches(toy_steps, kind, launches, calls):
     totals = gpu_roofline.totals(toy_steps[kind])
     assert (totals["launches"], totals["calls"]) == (launches, calls)
@@ -77,3 +77,16 @@ def test_a_step_moves_less_than_pytorchs(toy_steps, kind):
     paper = [Operation(*row) for row in pytorch_on_paper.step(kind, 8, **gpu_roofline.TOY[kind])]
     theirs = gpu_roofline.totals(paper)
     assert ours["read"] + ours["written"] < 0.9 * (theirs["read"] + theirs["written"])
+
+
+@pytest.mark.exhaustive
+def test_the_seed_step_takes_at_most_one_and_a_half_times_its_arithmetic_on_an_h100():
+    """At full size, in a CUDA graph; the figures are the README's."""
+    step = gpu_roofline.measured("conv")
+    (h100,) = [card for card in CARDS if card.name == "H100"]
+    ms = gpu_roofline.predicted(step, h100)
+    assert ms["graph"] <= 1.5 * ms["arithmetic"]
+    totals = gpu_roofline.totals(step)
+    assert (totals["read"], totals["written"]) == pytest.approx((549e6, 304e6), rel=0.01)
+    mlp = gpu_roofline.predicted(gpu_roofline.measured("mlp"), h100)
+    assert mlp["graph"] <= 0.02

@@ -35,16 +35,14 @@ def test_the_widest_vectors_of_a_processor(monkeypatch, flags, widest):
     assert instructions.widest(instructions.flags()) == widest
 
 
-def test_openblas_is_limited_while_it_is_loaded_unless_the_user_chose(monkeypatch):
-    monkeypatch.delenv("OPENBLAS_CORETYPE", raising=False)
-    for isa, inside in (("avx2", "Haswell"), ("native", None)):
-        with instructions.limit_openblas(isa):
-            assert os.environ.get("OPENBLAS_CORETYPE") == inside
-        assert "OPENBLAS_CORETYPE" not in os.environ
-    monkeypatch.setenv("OPENBLAS_CORETYPE", "Zen")
-    with instructions.limit_openblas("avx2"):
-        assert os.environ["OPENBLAS_CORETYPE"] == "Zen"
-    assert os.environ["OPENBLAS_CORETYPE"] == "Zen"
+@pytest.mark.parametrize(
+    "isa, users, then", [("avx2", None, "Haswell"), ("native", None, None), ("avx2", "Zen", "Zen")]
+)
+def test_openblas_is_limited_unless_the_user_chose(monkeypatch, isa, users, then):
+    environ = {} if users is None else {"OPENBLAS_CORETYPE": users}
+    monkeypatch.setattr(os, "environ", environ)
+    instructions.limit_openblas(isa)
+    assert environ.get("OPENBLAS_CORETYPE") == then
 
 
 class OneDNN(types.SimpleNamespace):

@@ -5,6 +5,7 @@ import fastvae
 from fastvae import evaluation
 from fastvae.errors import ConfigurationError, DataError
 from fastvae.evaluation import active_units, reconstruction_error
+from tests.on_devices import on_every_device
 
 
 class Affine:
@@ -36,6 +37,18 @@ def test_closed_form_of_a_constant_shift():
 def test_closed_form_of_a_scale():
     error = reconstruction_error(Affine(scale=0.5), IMAGES)
     assert error.mse == pytest.approx(0.25 * np.square(IMAGES.astype("float64")).mean(), rel=1e-6)
+
+
+@on_every_device
+def test_the_error_of_a_model_is_that_of_its_weights():
+    """Both networks by numpy in float64."""
+    vae = fastvae.MLPVAE(image_shape=(1, 4, 4), n_latent=2, hidden=5, seed=1)
+    images = np.random.default_rng(1).random((11, 1, 4, 4), dtype="float32")
+    w = [param.get_value().astype("float64") for param in vae.get_params()]
+    latent = (np.maximum(images.reshape(11, 16) @ w[0] + w[1], 0) @ w[2] + w[3])[:, :2]
+    means = 1 / (1 + np.exp(-(np.maximum(latent @ w[4] + w[5], 0) @ w[6] + w[7])))
+    expected = np.mean((means - images.reshape(11, 16)) ** 2)
+    assert reconstruction_error(vae, images, 4).mse == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_mean_image_itself_has_ratio_1():

@@ -73,5 +73,7 @@ def test_a_processor_without_avx2_takes_cpu_blas_and_says_so_in_one_line(process
     profile = resolve(None)
     assert profile.name == "cpu-blas" and profile.instructions == "SSE"
     assert "not cpu: this processor lacks AVX2" in profile.reason and "\n" not in profile.reason
+    with pytest.raises(ProfileError, match="^fastvae.isa=avx2 .from profile avx2.: this processor lacks AVX2; leave"):
+        resolve("cpu-blas:avx2")
     with pytest.raises(ProfileError, match="profile 'cpu' is not available.*lacks AVX2.*take the profile 'cpu-blas'"):
         resolve("cpu")

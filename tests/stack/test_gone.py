@@ -57,6 +57,13 @@ BEFORE = {
         "from theano.gpuarray.type import np\n"
         "assert np.array([1, 2], dtype='float32', copy=False, ndmin=2).shape == (1, 2)",
     ),
+    "escape_sequences": (
+        PY312,
+        "with warnings.catch_warnings():\n"
+        "    warnings.filters[:] = [shown for shown in warnings.filters if shown[2] is SyntaxWarning]\n"
+        "    warnings.simplefilter('error', SyntaxWarning, append=True)\n"
+        "    compile(r\"'\\s'\", '/site-packages/theano/scalar/basic.py', 'exec')",
+    ),
 }
 AFTER = {
     "wide_python_integers": (NUMPY2, "import theano; assert theano.scalar.constant(300).dtype == 'int16'"),

@@ -18,7 +18,6 @@ from theano.gof import local_optimizer
 from theano.gof.opt import copy_stack_trace
 from theano.gof.utils import MethodNotDefined, uniq
 
-from fastvae.backends.cpu import library
 from fastvae.backends.cpu.elementary import source, with_inlined
 from fastvae.backends.cpu.powers import with_products
 
@@ -50,19 +49,9 @@ class VectorElemwise(tt.Elemwise):
             of_pass = ""
         return "\n".join([of_pass, source("elementwise_loop.h")])
 
-    def c_init_code(self):
-        return [
-            'void *team = PyCapsule_Import("fastvae_cpu.team", 0);',
-            "if (team) fv_team = *(int (**)(npy_intp)) team;",
-        ]
-
-    def prepare_node(self, node, storage_map, compute_map, impl):
-        library.load()  # the pass looks for it
-        return super().prepare_node(node, storage_map, compute_map, impl)
-
     def c_code_cache_version_apply(self, node):
         version = super().c_code_cache_version_apply(node)
-        return version and (*version, 4, source("elementwise_loop.h"))
+        return version and (*version, 5, source("elementwise_loop.h"))
 
     def _c_all(self, node, nodename, inames, onames, sub):
         """Theano's declarations, checks and output, and a loop of our own."""

@@ -11,6 +11,7 @@
     rows         a minibatch's rows, gathered without waiting for a check
     copies       small values of the host, copied only when they changed
     fusion       on CUDA, what lies between two library calls becomes one Op
+    small_calls  calls of libraries that become part of such an Op
     fused        that Op, which writes its kernels when it meets the shapes of its inputs
     graph        a step that is recorded once and then launched as a whole
     phases       which parts of a step that can be

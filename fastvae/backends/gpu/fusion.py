@@ -2,6 +2,7 @@
 
 Library calls (convolutions, products, random numbers and whatever else a region does not compute) are put into levels:
 a level is what can run once the regions of lower levels have. All nodes of one level that a region computes are one.
+A call that costs less inside a region (`small_calls`) becomes part of one first.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from theano.gpuarray.elemwise import GpuCAReduceCuda
 from theano.gpuarray.type import GpuArrayConstant
 
 from fastvae.backends.abstract import ConvWeightsGradient
-from fastvae.backends.gpu.fused.nodes import is_fused, is_view
+from fastvae.backends.gpu.fused.nodes import is_fused, is_reduction, is_view, reads_around, source
 from fastvae.backends.gpu.fused.region import Region
 from fastvae.backends.gpu.op import typed
 from fastvae.backends.gpu.ops.adam import Adam
 from fastvae.backends.gpu.ops.adam_of_product import local_adam_of_product
 from fastvae.backends.gpu.ops.convolution import Convolution
+from fastvae.backends.gpu.small_calls import small_calls
 
 LARGE = 1 << 22  # elements of a parameter whose gradient fills a good part of a card's cache
 MOST = 100  # arrays of a region: a kernel takes no more than 4,096 bytes of arguments
@@ -34,7 +36,7 @@ def local_sum_where_computed(node):
     if not isinstance(op, Convolution) or not op.sum_of:
         return False
     operand = node.inputs[op.sum_of - 1]
-    if not is_fused(_source(operand).owner):
+    if not is_fused(source(operand).owner):
         return False
     gradient = Convolution(ConvWeightsGradient(**op.abstract_op.geometry))(*node.inputs)
     sums = GpuCAReduceCuda(scalar.add, (0, 2, 3), dtype="float32", acc_dtype="float32")(operand)
@@ -106,6 +108,7 @@ class FuseRegions(Optimizer):
         fgraph.attach_feature(toolbox.ReplaceValidate())
 
     def apply(self, fgraph):
+        small_calls.optimize(fgraph)
         regions: dict[int, list] = {}
         for node, level in levels(fgraph).items():
             regions.setdefault(level, []).append(node)
@@ -114,18 +117,12 @@ class FuseRegions(Optimizer):
                 fuse(fgraph, nodes)
 
 
-def _source(variable):
-    """What a variable shows elements of: through views, to what something computes."""
-    while is_view(variable.owner):
-        variable = variable.owner.inputs[0]
-    return variable
-
-
 def levels(fgraph):
     """The level of every node that a region computes, in topological order.
 
     As early as possible; but single numbers, and what follows a reduction of its own level, as the second stage of a
-    sum does, go as late as possible, for they would need launches of their own.
+    sum does, go as late as possible, for they would need launches of their own. A reduction among them goes ahead of
+    what needs its result, if it can.
     """
     order = fgraph.toposort()
     earliest: dict = {}
@@ -133,7 +130,7 @@ def levels(fgraph):
         is_ours = is_fused(node) or is_view(node)
         earliest[node] = max(
             (
-                earliest[v.owner] + (not is_ours and is_fused(_source(v).owner))
+                earliest[v.owner] + ((not is_ours or reads_around(node, v)) and is_fused(source(v).owner))
                 for v in node.inputs
                 if v.owner is not None
             ),
@@ -144,8 +141,8 @@ def levels(fgraph):
     for node in filter(is_fused, order):
         depth[node] = max(
             (
-                depth[owner] + isinstance(owner.op, GpuCAReduceCuda)
-                for owner in (_source(v).owner for v in node.inputs)
+                depth[owner] + is_reduction(owner)
+                for owner in (source(v).owner for v in node.inputs)
                 if owner in depth and earliest[owner] == earliest[node]
             ),
             default=0,
@@ -154,22 +151,27 @@ def levels(fgraph):
     for node in reversed(order):
         if node in depth:
             is_late = depth[node] or all(node.outputs[0].broadcastable)
-            found[node] = _latest(fgraph, node, earliest, found, last) if is_late else earliest[node]
+            goes_ahead = is_reduction(node) and not depth[node]
+            latest = _latest(fgraph, node, earliest, found, last, goes_ahead) if is_late else earliest[node]
+            found[node] = max(earliest[node], latest)
     return {node: found[node] for node in order if node in found}
 
 
-def _latest(fgraph, node, earliest, found, last):
+def _latest(fgraph, node, earliest, found, last, goes_ahead):
     """The highest level of a node, those of the nodes behind it being known."""
     level = last
     waiting = list(node.outputs)
     while waiting:
-        for client, _ in fgraph.clients(waiting.pop()):
+        variable = waiting.pop()
+        for client, _ in fgraph.clients(variable):
             if client == "output":
                 continue
             if is_view(client):
                 waiting += client.outputs
+            elif client in found:
+                level = min(level, found[client] - (goes_ahead or reads_around(client, variable)))
             else:
-                level = min(level, found[client] if client in found else earliest[client] - 1)
+                level = min(level, earliest[client] - 1)
     return level
 
 
@@ -188,7 +190,12 @@ def fuse(fgraph, nodes):
             else:
                 inputs[v] = None
     outputs = [v for node in nodes for v in node.outputs if _is_wanted(fgraph, v, inside)]
-    if not outputs or len(inputs) + len(outputs) > MOST:
+    if not outputs:
+        return
+    if len(inputs) + len(outputs) > MOST and len(nodes) > 1:
+        half = len(nodes) // 2
+        fuse(fgraph, nodes[:half])
+        fuse(fgraph, nodes[half:])
         return
     region = Region(list(inputs), outputs)
     new = region(*inputs, return_list=True)
@@ -220,10 +227,10 @@ class OverwriteStates(Optimizer):
                 continue
             wanted = node.op.overwrites(lambda i, j, node=node: _is_next(fgraph, node.outputs[i], node.inputs[j]))
             overwrites: dict[int, int] = {}
-            for output, source in wanted.items():  # one by one: a view of it may be needed elsewhere
-                new = node.op.in_place({**overwrites, output: source})(*node.inputs, return_list=True)
+            for output, overwritten in wanted.items():  # one by one: a view of it may be needed elsewhere
+                new = node.op.in_place({**overwrites, output: overwritten})(*node.inputs, return_list=True)
                 if replace(fgraph, node.outputs, new, "fastvae_gpu_overwrite"):
-                    overwrites[output] = source
+                    overwrites[output] = overwritten
                     node = new[0].owner
 
 

@@ -6,11 +6,22 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define FV_PARALLEL_MIN 32768 /* elements below which a second thread costs more than it brings */
 #define FV_ROW 256            /* elements of a row that is worth a call of its own */
 #define FV_BLOCK 512          /* elements that are gathered at a time */
 
-/* How many threads work on so many elements: the backend's own function (contention.c), found when the module is loaded. */
-static int (*fv_team)(npy_intp elements);
+/* How many threads work on so many elements, with the GIL held: the backend's own function says (contention.c), which is
+ * found at the first call. A function without Ops of the backend may come before it is loaded. */
+static int fv_threads(npy_intp elements) {
+    static int (**team)(npy_intp);
+    static int sought;
+    if (!sought) {
+        sought = 1;
+        team = (int (**)(npy_intp)) PyCapsule_Import("fastvae_cpu.team", 0);
+        if (!team) PyErr_Clear();
+    }
+    return team ? (*team)(elements) : elements > FV_PARALLEL_MIN ? omp_get_max_threads() : 1;
+}
 
 /* Strides in bytes, 0 where an array is broadcast, of arrays of one shape: put the axes in the order of the last
  * array's memory, and make neighbours one axis where every array steps through them alike. Returns how many axes are
@@ -141,7 +152,7 @@ struct fv_pass {
     template <class Body>
     void run(const Body &body) const {
         if (size == 0) return;
-        const int threads = fv_team(size);
+        const int threads = fv_threads(size);
         if (threads == 1) return run(0, size, body);
 #pragma omp parallel num_threads(threads)
         {

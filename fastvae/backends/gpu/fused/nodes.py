@@ -4,10 +4,15 @@ shape_of    the shape of a node's result, from those of its inputs
 value       the name of a variable's value at a place
 is_fused    whether a region computes a node
 is_view     whether a node only shows the elements of its first input in other places
+source      what a variable shows elements of, through views
+is_reduction    whether a node sums up, or otherwise reduces, what is at the places of a larger space
+space_of        that space, and which of its axes are reduced
+reads_around    whether a node needs an input at other places than its own, so that it must be in memory
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -22,6 +27,7 @@ from theano.tensor.subtensor import get_idx_list
 
 from fastvae.backends.gpu.fused.places import CTYPES, Place, broadcast
 from fastvae.backends.gpu.ops.into_zeros import IntoZeros
+from fastvae.backends.gpu.ops.one_channel import ImageGradients, OneChannel
 from fastvae.backends.gpu.rows import GpuRowsInRange
 
 NAN, INFINITY = 'nan("")', "__longlong_as_double(0x7ff0000000000000LL)"
@@ -40,6 +46,13 @@ def _is_packing(node):
     return isinstance(node.op, GpuContiguous) and source is not None and isinstance(source.op, GpuDimShuffle)
 
 
+def source(variable):
+    """What a variable shows elements of: through views, to what something computes."""
+    while is_view(variable.owner):
+        variable = variable.owner.inputs[0]
+    return variable
+
+
 def is_fused(node):
     if node is None or len(node.outputs) != 1 or not all(map(_is_known, (*node.inputs, *node.outputs))):
         return False
@@ -56,7 +69,17 @@ def is_fused(node):
         return (
             isinstance(node.inputs[0], tt.Constant) and len({v.dtype for v in (*node.inputs[1:], *node.outputs)}) == 1
         )
-    return isinstance(op, (GpuAlloc, GpuRowsInRange, IntoZeros)) or _is_packing(node)
+    return isinstance(op, (GpuAlloc, GpuRowsInRange, ImageGradients, IntoZeros, OneChannel)) or _is_packing(node)
+
+
+def is_reduction(node):
+    return node is not None and isinstance(node.op, (GpuCAReduceCuda, ImageGradients))
+
+
+def reads_around(node, variable):
+    if isinstance(node.op, ImageGradients):
+        return variable is node.inputs[0]
+    return isinstance(node.op, OneChannel)
 
 
 def _is_known(variable):
@@ -99,6 +122,8 @@ def shape_of(node, shapes, values):
         if 0 in first and not isinstance(op.scalar_op, (scalar.Add, scalar.Mul)):
             raise ValueError(f"{op} of no elements, shape {first}")
         return tuple(size for size, reduced in zip(first, op.reduce_mask) if not reduced)
+    if isinstance(op, (ImageGradients, OneChannel)):
+        return _convolved(node, *(shapes[v] for v in node.inputs))
     if isinstance(op, GpuDimShuffle):
         if any(first[axis] != 1 for axis in op.drop):
             raise ValueError(f"{op} drops an axis of shape {first} that is not 1")
@@ -126,6 +151,23 @@ def shape_of(node, shapes, values):
             if is_one and first[axis] != 1:
                 raise ValueError(f"{op}: axis {axis} of shape {first} is not 1")
     return first  # GpuContiguous too
+
+
+def space_of(node, shapes):
+    """The shape of the space that a reduction goes through, and by axis whether it is reduced."""
+    if isinstance(node.op, ImageGradients):
+        image, top, _ = (shapes[v] for v in node.inputs)
+        return (*top[:2], image[1], *top[2:]), (0, 0, 0, 1, 1)
+    return shapes[node.inputs[0]], node.op.reduce_mask
+
+
+def _convolved(node, image, *others):
+    """The shape of a convolution of images, by weights, or of the gradients of its weights, by top and weights."""
+    weights = others[-1]
+    top = (image[0], weights[0], *(n - size + 1 for n, size in zip(image[2:], weights[2:])))
+    if image[1] != weights[1] or min(top[2:]) < 1 or (len(others) == 2 and others[0] != top):
+        raise ValueError(f"{node.op}: image {image}, weights {weights} and top {others[0]} do not belong together")
+    return top if len(others) == 1 else (image[0], math.prod(weights))
 
 
 def _broadcast_shape(node, shapes):
@@ -265,6 +307,8 @@ class Values:
             self._part(scope, node, place, kind, name)
         elif isinstance(op, IntoZeros):
             self._placed(scope, node, place, kind, name)
+        elif isinstance(op, OneChannel):
+            self._products(scope, node, place, kind, name)
         else:
             self._changed(scope, node, place, kind, name)
 
@@ -313,6 +357,34 @@ class Values:
             axes.append(inner.computed(f"{behind} / {step}") if step > 1 else behind)
         got = self.value(inner, node.inputs[0], Place(part, axes))
         scope.lines += [f"if ({' && '.join(tests)}) {{", *inner.lines, f"{name} = {got};", "}"]
+
+    def _products(self, scope, node, place, kind, name):
+        """The value of a convolution: products of the pixels around a place and the weights."""
+        image, weights = node.inputs
+        n, o, y, x = scope.axes(place)
+        scope.lines.append(f"{kind} {name} = 0;")
+        for c, i, j in itertools.product(*map(range, self.shapes[weights][1:])):
+            at = self._tap(node, i, j, self.shapes[weights])
+            pixel = Place(self.shapes[image], [n, str(c), _moved(scope, y, at[0]), _moved(scope, x, at[1])])
+            weight = Place(self.shapes[weights], [o, str(c), str(i), str(j)])
+            scope.lines.append(f"{name} += {self.value(scope, image, pixel)} * {self.value(scope, weights, weight)};")
+
+    def gradients(self, scope, node, number):
+        """The expressions that `ImageGradients` sums up at a place of its space, one a pixel of the kernel."""
+        image, top, like = node.inputs
+        n, o, c, y, x = scope.axes(Place(space_of(node, self.shapes)[0], number=number))
+        place = Place(self.shapes[top], [n, o, y, x], number if self.shapes[image][1] == 1 else None)
+        g = self.value(scope, top, place)
+        for i, j in itertools.product(*map(range, self.shapes[like][2:])):
+            down, along = self._tap(node, i, j, self.shapes[like])
+            pixel = Place(self.shapes[image], [n, c, _moved(scope, y, down), _moved(scope, x, along)])
+            yield f"{g} * {self.value(scope, image, pixel)}"
+
+    @staticmethod
+    def _tap(node, i, j, weights):
+        """How far from a pixel of the top the pixel is that a weight belongs to."""
+        flip = node.op.flip if isinstance(node.op, ImageGradients) else node.op.abstract_op.flip
+        return (weights[2] - 1 - i, weights[3] - 1 - j) if flip else (i, j)
 
     def _changed(self, scope, node, place, kind, name):
         """The value of an array that other numbers are added to, or put into, in a part of it."""

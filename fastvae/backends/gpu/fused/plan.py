@@ -11,13 +11,10 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass, field
-from typing import Any
 
-from theano.gpuarray.elemwise import GpuCAReduceCuda
+from fastvae.backends.gpu.fused.nodes import is_reduction, shape_of, space_of
 
-from fastvae.backends.gpu.fused.nodes import shape_of
-
-SMALL = 4096  # elements that one block goes through
+SMALL = 1 << 15  # elements that one block goes through
 
 
 @dataclass(eq=False)
@@ -60,10 +57,6 @@ class Launch:
     @property
     def loops(self):
         return list(itertools.chain(*self.steps))
-
-
-def is_reduction(variable: Any) -> bool:
-    return variable.owner is not None and isinstance(variable.owner.op, GpuCAReduceCuda)
 
 
 def runs_of(shape, mask=()):
@@ -109,7 +102,7 @@ class Plan:
         """How many loops must have ended before this one's value can be computed at a place."""
         if variable not in self._depth:
             arguments = variable.owner.inputs if variable.owner else ()
-            self._depth[variable] = max((self.depth(v) + is_reduction(v) for v in arguments), default=0)
+            self._depth[variable] = max((self.depth(v) + is_reduction(v.owner) for v in arguments), default=0)
         return self._depth[variable]
 
     def reached(self, variable):
@@ -120,7 +113,7 @@ class Plan:
             if v in found:
                 continue
             found.add(v)
-            is_loaded = v is not variable and is_reduction(v)
+            is_loaded = v is not variable and is_reduction(v.owner)
             if v.owner and not is_loaded:
                 waiting += v.owner.inputs
         return found
@@ -129,10 +122,10 @@ class Plan:
         loops: list[Loop] = []
         for node in self.nodes:
             (result,) = node.outputs
-            if is_reduction(result):
-                runs = runs_of(self.shapes[node.inputs[0]], node.op.reduce_mask)
+            if is_reduction(node):
+                runs = runs_of(*space_of(node, self.shapes))
                 self._loop(loops, self.depth(result), runs).reduced.append(result)
-        plain = [v for v in self.outputs if not is_reduction(v)]
+        plain = [v for v in self.outputs if not is_reduction(v.owner)]
         for v in plain:
             if v not in self.overwritten:
                 self._store(loops, v)

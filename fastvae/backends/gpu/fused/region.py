@@ -9,9 +9,9 @@ from theano.gof import Apply, Op
 from theano.gpuarray.elemwise import GpuElemwise
 from theano.gpuarray.type import GpuArrayType
 
-from fastvae.backends.gpu.fused.nodes import Values, is_view
+from fastvae.backends.gpu.fused.nodes import Values, is_reduction, is_view
 from fastvae.backends.gpu.fused.places import packed
-from fastvae.backends.gpu.fused.plan import Plan, is_reduction
+from fastvae.backends.gpu.fused.plan import Plan
 from fastvae.backends.gpu.fused.sources import Source
 
 KEPT = 16  # combinations of shapes whose kernels a region keeps
@@ -129,7 +129,7 @@ def _is_made_of(output, source):
     while waiting:
         v = waiting.pop()
         is_direct |= v is source
-        if v in found or v.owner is None or is_reduction(v):
+        if v in found or v.owner is None or is_reduction(v.owner):
             continue
         found.add(v)
         for argument in v.owner.inputs:
@@ -147,7 +147,7 @@ def _reads(variable, source, through_reductions=True):
         v = waiting.pop()
         if v is source:
             return True
-        if v not in found and v.owner and (through_reductions or not is_reduction(v)):
+        if v not in found and v.owner and (through_reductions or not is_reduction(v.owner)):
             found.add(v)
             waiting += v.owner.inputs
     return False

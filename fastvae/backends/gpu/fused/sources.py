@@ -6,15 +6,19 @@ Shapes and strides are numbers in it, so that divisions by them cost little; the
 from __future__ import annotations
 
 import math
+from typing import Any, NamedTuple
 
+import numpy as np
 from theano.gpuarray.elemwise import get_scal
 
 from fastvae.backends.gpu.fused.nodes import INFINITY, Values
 from fastvae.backends.gpu.fused.places import CTYPES, Place, Scope, packed
+from fastvae.backends.gpu.ops.one_channel import ImageGradients
 
 THREADS, SINGLE = 256, 512  # of a block; of the one block of a launch with barriers between its steps
 BLOCKS = 2048  # of a loop, at most; each thread then takes several elements
 ENOUGH = 1 << 16  # threads that fill a card
+EXCHANGED = 32  # bytes of totals that each thread exchanges at once, through shared memory
 
 
 class Source:
@@ -41,7 +45,7 @@ class Source:
         self.threads = SINGLE if launch.is_single_block else THREADS
         self.values, self.arrays = values, arrays
         values.used.clear()
-        self.written, self._shared = {}, set()
+        self.written, self._exchanges = {}, False
         sizes = [math.prod(shape) for shape in values.shapes.values()]
         self.number_type = "ga_uint" if max(sizes, default=0) < 1 << 31 else "ga_size"
         body = self._single_block(launch) if launch.is_single_block else self._at_once(launch)
@@ -80,7 +84,7 @@ class Source:
         bases = [
             f"{a} = (GLOBAL_MEM {CTYPES[kinds[a].dtype]} *)((GLOBAL_MEM char *){a} + {a}_at);" for a in self.arguments
         ]
-        shared = [f"LOCAL_MEM {kind} shared_{kind}[{self.threads}];" for kind in sorted(self._shared)]
+        shared = [f"LOCAL_MEM ga_ulong shared[{EXCHANGED // 8 * self.threads}];"] * self._exchanges
         head = ['#include "cluda.h"', *self.values.support, f"KERNEL void {name}({', '.join(arguments)}) {{"]
         return "\n".join([*head, *bases, *shared, *body, "}", ""])
 
@@ -109,56 +113,88 @@ class Source:
         parts = parts_of(m, r, along, self.threads)
         groups = self.threads // parts
         group, part = (f"LID_0 / {parts}", f"LID_0 % {parts}") if along else (f"LID_0 % {groups}", f"LID_0 / {groups}")
-        types = [CTYPES[v.owner.op.acc_dtype] for v in loop.reduced]
+        scope = Scope(self.number_type)
+        number = scope.computed(number_of(runs)) if loop.size else "0"
+        self._stores(scope, loop.stored if loop.size else [], number)
+        totals = [total for v in loop.reduced for total in self._totals(scope, v, number)]
         t = self.number_type
         lines = [
             f"const ga_uint part = {part};",
             f"for ({t} first = block * {groups}; first < {m}; first += blocks * {groups}) {{",
             f"const {t} m = first + {group};",
-            *[f"{kind} sum{i} = {start_of(v)};" for i, (v, kind) in enumerate(zip(loop.reduced, types))],
+            *[f"{total.kind} {total.name} = {start_of(total.op)};" for total in totals],
         ]
         if loop.size:
-            scope = Scope(t)
-            number = scope.computed(number_of(runs))
-            self._stores(scope, loop.stored, number)
-            for i, v in enumerate(loop.reduced):
-                argument = v.owner.inputs[0]
-                got = self.values.value(scope, argument, Place(self.values.shapes[argument], number=number))
-                got = self._before(scope, v, got)
-                scope.lines.append(combined(v.owner.op, f"sum{i}", f"({types[i]}){got}", types[i]))
-            lines += [f"if (m < {m}) for ({t} r = part; r < {r}; r += {parts}) {{", *scope.lines, "}"]
-        for i, (v, kind) in enumerate(zip(loop.reduced, types)):
-            lines += self._gathered(v, f"sum{i}", kind, m, parts, 1 if along else groups)
-        return [*lines, "}"], blocks_for(m, groups)
+            adding = [total.with_one_more(f"({total.kind})({total.value})") for total in totals]
+            lines += [f"if (m < {m}) for ({t} r = part; r < {r}; r += {parts}) {{", *scope.lines, *adding, "}"]
+        return [*lines, *self._gathered(totals, m, parts, 1 if along else groups), "}"], blocks_for(m, groups)
 
-    def _before(self, scope, variable, got):
+    def _totals(self, scope, variable, number):
+        """What a reduction adds up, for each of its results at a place, computed in a scope."""
+        node, array = variable.owner, self.arrays[variable]
+        self.written[array] = variable
+        if isinstance(node.op, ImageGradients):
+            values = list(self.values.gradients(scope, node, number))
+        else:
+            (argument,) = node.inputs
+            got = self.values.value(scope, argument, Place(self.values.shapes[argument], number=number))
+            values = [self._before(scope, node.op, argument, got)]
+        for i, value in enumerate(values):
+            place = "m" if len(values) == 1 else f"m * {len(values)} + {i}"
+            yield Total(node.op, f"total_{scope.fresh()}", value, f"{array}[{place}]")
+
+    def _before(self, scope, op, argument, got):
         """What a reduction's own function makes of a number, as in a sum of squares."""
-        op, argument = variable.owner.op, variable.owner.inputs[0]
         if not op.pre_scalar_op:
             return got
         name, kind = scope.fresh(), CTYPES[argument.dtype]
         scope.lines.append(f"{kind} {name}; {{ {scalar_code(op.pre_scalar_op, [argument.dtype], [got], name)} }}")
         return name
 
-    def _gathered(self, variable, total, kind, m, parts, stride):
+    def _gathered(self, totals, m, parts, stride):
         """Lines that reduce what the parts' threads hold, and store it."""
-        array = self.arrays[variable]
-        self.written[array] = variable
-        store = f"if (part == 0 && m < {m}) {array}[m] = {total};"
+        store = [f"{total.place} = {total.name};" for total in totals]
         if parts == 1:
-            return [store]
-        self._shared.add(kind)
-        shared = f"shared_{kind}"
-        other = combined(variable.owner.op, total, f"{shared}[LID_0 + k * {stride}]", kind)
+            return [f"if (m < {m}) {{", *store, "}"]
+        lines = []
+        for kind in dict.fromkeys(total.kind for total in totals):
+            same = [total for total in totals if total.kind == kind]
+            at_once = EXCHANGED // np.dtype(same[0].op.acc_dtype).itemsize
+            for first in range(0, len(same), at_once):
+                lines += self._exchanged(same[first : first + at_once], kind, parts, stride)
+        return [*lines, f"if (part == 0 && m < {m}) {{", *store, "}"]
+
+    def _exchanged(self, totals, kind, parts, stride):
+        self._exchanges = True
+        places = [f"(({kind} *)shared)[{i * self.threads} + LID_0" for i in range(len(totals))]
+        own = [f"{place}] = {total.name};" for total, place in zip(totals, places)]
+        other = [total.with_one_more(f"{place} + k * {stride}]") for total, place in zip(totals, places)]
         return [
-            f"{shared}[LID_0] = {total};",
+            *own,
             "local_barrier();",
             f"for (ga_uint k = {parts // 2}; k; k /= 2) {{",
-            f"if (part < k) {{ {other} {shared}[LID_0] = {total}; }}",
+            *["if (part < k) {", *other, *own, "}"],
             "local_barrier();",
             "}",
-            store,
         ]
+
+
+class Total(NamedTuple):
+    """What a thread adds up of a result: the reduction's Op, the total's name, what is added, and where it goes."""
+
+    op: Any
+    name: str
+    value: str
+    place: str
+
+    @property
+    def kind(self) -> str:
+        return CTYPES[self.op.acc_dtype]
+
+    def with_one_more(self, value: str) -> str:
+        """Lines that take one more value into the total."""
+        code = scalar_code(self.op.scalar_op, [self.op.acc_dtype] * 2, ["one", "two"], self.name)
+        return f"{{ const {self.kind} one = {self.name}, two = {value}; {code} }}"
 
 
 def scalar_code(op, dtypes, inputs, output):
@@ -170,15 +206,9 @@ def scalar_code(op, dtypes, inputs, output):
     return code
 
 
-def combined(op, total, value, kind):
-    """Lines that take one more value into a total."""
-    code = scalar_code(op.scalar_op, [op.acc_dtype] * 2, ["one", "two"], total)
-    return f"{{ const {kind} one = {total}, two = {value}; {code} }}"
-
-
-def start_of(variable):
+def start_of(op):
     """What a reduction of no elements is."""
-    name = type(variable.owner.op.scalar_op).__name__
+    name = type(op.scalar_op).__name__
     return {"Add": "0", "Mul": "1", "Maximum": f"-{INFINITY}", "Minimum": INFINITY}[name]
 
 

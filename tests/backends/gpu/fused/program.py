@@ -10,8 +10,11 @@ import theano
 import theano.tensor as tt
 from theano.gpuarray.basic_ops import as_gpuarray_variable
 from theano.gpuarray.type import GpuArrayType, get_context
+from theano.tensor.nnet import conv2d
 
+from fastvae.backends.abstract import Conv
 from fastvae.backends.gpu.fused.region import Region
+from fastvae.backends.gpu.fusion import MOST
 from fastvae.shared import on_device as shared
 from tests import cuda_device
 from tests.backends.gpu.fused.cases import CASES, values
@@ -136,6 +139,70 @@ def adam(n):
     return dict(errors=errors, ops={name: ops.count(name) for name in ("AdamOfProduct", "Adam", "GpuDot22", "GpuGemm")})
 
 
+def one_channel(flip):
+    """A convolution of one channel, what follows it and its gradients; then by weights of another shape."""
+    rng = np.random.default_rng(3)
+    image, w = shared(np.zeros((1, 1, 3, 3), "float32")), shared(np.zeros((4, 1, 3, 3), "float32"))
+    plain = dict(stride=(1, 1), padding=((0, 0), (0, 0)), dilation=(1, 1), groups=1, flip=flip)
+    hidden = tt.tanh(Conv(**plain)(tt.exp(image), w))
+    gradient = theano.grad((hidden**2).sum(), w)
+    function = theano.function([], [hidden, hidden.sum((0, 2, 3)), gradient])
+    errors = []
+    for images, weights in (
+        ((3, 1, 9, 8), (4, 1, 3, 3)),
+        ((70, 1, 20, 31), (4, 1, 3, 3)),
+        ((3, 2, 6, 6), (5, 2, 2, 3)),
+    ):
+        values = [rng.normal(size=shape).astype("float32") * 0.5 for shape in (images, weights)]
+        image.set_value(values[0]), w.set_value(values[1])
+        x, v = np.exp(values[0].astype("float64")), values[1].astype("float64")
+        windows = np.lib.stride_tricks.sliding_window_view(x, weights[2:], (2, 3))
+        turned = v[:, :, ::-1, ::-1] if flip else v
+        y = np.tanh(np.einsum("ncyxij,ocij->noyx", windows, turned))
+        g = np.einsum("ncyxij,noyx->ocij", windows, 2 * y * (1 - y**2))
+        wanted = y, y.sum((0, 2, 3)), g[:, :, ::-1, ::-1] if flip else g
+        errors += [error(got, one) for got, one in zip(function(), wanted)]
+    return dict(errors=errors, ops=sorted({type(node.op).__name__ for node in function.maker.fgraph.apply_nodes}))
+
+
+def small_products():
+    """A dense layer with few weights between other passes, its gradients and Adam's steps by them."""
+    rng = np.random.default_rng(4)
+    start = [rng.normal(size=shape).astype("float32") for shape in ((60, 3), (3, 40))]
+    (w, v), x = map(shared, start), tt.fmatrix()
+    middle = tt.dot(tt.exp(x), w)
+    top = tt.sin(tt.dot(middle, v))
+    g, by_v = theano.grad(top.sum(), [middle, v])
+    got = theano.function([x], [top, tt.dot(g, w.T) + tt.sin(x), by_v])
+    step = theano.function([x], updates=fastvae.adam(top.sum(), [w, v], learning_rate=1e-2))
+    w_, v_ = (one.astype("float64") for one in start)
+    errors = []
+    for n in (5, 700):
+        value = rng.normal(size=(n, 60)).astype("float32") * 0.1
+        a = np.exp(value.astype("float64"))
+        b = np.cos(a @ w_ @ v_)
+        wanted = np.sin(a @ w_ @ v_), b @ v_.T @ w_.T + np.sin(value.astype("float64")), (a @ w_).T @ b
+        errors += [error(one, truth) for one, truth in zip(got(value), wanted)]
+    step(value)
+    for variable, old, gradient in ((w, w_, a.T @ (b @ v_.T)), (v, v_, (a @ w_).T @ b)):
+        errors.append(error(variable.get_value(), old - 1e-2 * gradient / (abs(gradient) + 1e-8)))
+    ops = [[type(node.op).__name__ for node in function.maker.fgraph.apply_nodes] for function in (got, step)]
+    products = [[name for name in names if name in ("GpuDot22", "GpuGemm")] for names in ops]
+    return dict(errors=errors, products=products)
+
+
+def many_arrays():
+    """A pass over more arrays than a kernel takes, and a one-channel gradient among them."""
+    n = 2 * MOST
+    image, w = shared(np.ones((2, 1, 4, 4), "float32")), shared(np.ones((1, 1, 3, 3), "float32"))
+    parts = [shared(np.full((3,), i, "float32")) for i in range(n)]
+    gradient = theano.grad((conv2d(image, w) ** 2).sum(), w)
+    function = theano.function([], [gradient, *(tt.sqr(part) for part in parts)])
+    got = function()
+    wanted = [np.full((1, 1, 3, 3), 2 * 9 * 8.0), *(np.full((3,), i**2, "float64") for i in range(n))]
+    return max(error(one, truth) for one, truth in zip(got, wanted))
+
+
 def launches():
     """Launches of expressions, by what they show."""
     x, w = shared(np.ones((64, 300), "float32")), shared(np.ones((300, 300), "float32"))
@@ -162,6 +229,8 @@ def main():
     report = dict(
         cases=all_cases(), shapes=other_shapes(), states=states(), adam=[adam(5), adam(150)], launches=launches()
     )
+    report.update(one_channel=[one_channel(flip) for flip in (False, True)], small_products=small_products())
+    report.update(many_arrays=many_arrays())
     print(json.dumps({**report, "findings": cuda_device.findings()}))
 
 

@@ -47,6 +47,24 @@ def test_adam_makes_the_gradient_of_large_weights_itself(report, batch):
     assert (found["ops"]["AdamOfProduct"], found["ops"]["Adam"]) == (1, 1)
 
 
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_convolution_of_one_channel_and_its_gradient_are_computed_with_what_follows(report, flip):
+    """Also by weights of another shape, which the graph did not know."""
+    found = report["one_channel"][flip]
+    assert max(found["errors"]) < 2e-6
+    assert "Region" in found["ops"] and not any("Conv" in name or "Gradients" in name for name in found["ops"])
+
+
+def test_products_with_few_weights_are_computed_with_their_neighbours(report):
+    found = report["small_products"]
+    assert max(found["errors"]) < 1e-5
+    assert found["products"] == [["GpuDot22"], []]  # a gradient is known to be one of few weights by Adam's step
+
+
+def test_a_region_of_more_arrays_than_a_kernel_takes_is_divided(report):
+    assert report["many_arrays"] < 1e-6
+
+
 def test_launches(report):
     assert report["launches"]["a pass with two results"] == 1
     assert report["launches"]["small results of results"] <= 3  # with Theano's own softmax
