@@ -155,7 +155,7 @@ def launched(ranks: int, *work: str, spaces: bool = False) -> dict:
     lines = [line for line in done.stdout.splitlines() if line.startswith("{")]
     if done.returncode or not lines:
         raise SystemExit(f"{' '.join(command)} failed: {done.stderr[-2000:]}")
-    return next(found for found in map(json.loads, lines) if found["first"])
+    return json.loads(lines[0])
 
 
 def _mpiexec() -> str:
@@ -301,7 +301,9 @@ def main(argv: list[str] | None = None) -> None:
     args = parser.parse_args(argv)
     if args.work:
         name, *rest = args.work
-        print(json.dumps(messages() if name == "messages" else train(rest[0], int(rest[1]), int(rest[2]))), flush=True)
+        found = messages() if name == "messages" else train(rest[0], int(rest[1]), int(rest[2]))
+        if found.pop("first"):
+            print(json.dumps(found), flush=True)
         return
     models = ("mlp",) if args.quick else ("conv", "mlp")
     text, shares = report(*measure(models, (2,) if args.quick else (2, 4), 20 if args.quick else 60), args.quick)

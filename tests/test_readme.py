@@ -24,7 +24,7 @@ def test_the_commands_run(run):
     fastvae = (sys.executable, "-m", "fastvae")
     assert run(*fastvae, "train", *TINY).returncode == 0
     lines = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("fastvae ")]
-    assert [line.split()[1] for line in lines] == ["evaluate", "plot", "bench", "train", "train", "bench"]
+    assert [line.split()[1] for line in lines] == ["evaluate", "plot", "report", "bench", "train", "train", "bench"]
     for arguments in dict.fromkeys(tuple(shlex.split(line, comments=True)[1:]) for line in lines):
         if arguments == ("bench",):  # two minutes; tests/cli/test_bench.py runs it at toy size
             continue

@@ -15,7 +15,7 @@ from bench.benchmarks.common import Measured, if_available
 from fastvae import devices
 
 BENCH = pairing.ROOT / "bench"
-MODULES = ("steps", "avx2", "objectives", "pipelines", "start_up", "step_counts", "dry_run")
+MODULES = ("steps", "avx2", "under_load", "objectives", "pipelines", "start_up", "step_counts", "dry_run")
 
 
 def configuration():

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import scipy.special
@@ -37,7 +39,7 @@ def test_fit_binarises(binarize, dtype, images, monkeypatch):
     vae = fastvae.MLPVAE(image_shape=(1, 10, 10), hidden=4, likelihood=Bernoulli(binarize), seed=1)
     seen, minibatch = [], fastvae.Minibatch
     monkeypatch.setattr(vae_module, "Minibatch", lambda *args, **kw: seen.append(minibatch(*args, **kw)) or seen[-1])
-    monkeypatch.setattr(vae_module.training, "fit", lambda *args, **kwargs: None)
+    monkeypatch.setattr(vae_module.training, "fit", lambda *args, **kwargs: SimpleNamespace())
     vae.fit(images if dtype == "float32" else np.rint(255 * images).astype("uint8"), batch_size=400, seed=1)
     draws = theano.function([], seen[0])() if dtype == "float32" else seen[0].eval()
     assert draws.dtype == np.float32 and set(np.unique(draws)) == {0, 1}

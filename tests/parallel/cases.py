@@ -22,6 +22,7 @@ from fastvae.checkpoint import run as checkpoint_run
 from fastvae.datasets.rows import HDF5Rows, MappedRows
 from fastvae.errors import FastvaeError
 from fastvae.parallel import mpi
+from fastvae.training.parts import Part
 from tests.parallel import problem
 
 WORLD = MPI.COMM_WORLD
@@ -148,6 +149,24 @@ def on_other_ranks():
     return {"steps": len(approx.hist), "bits": problem.bits(vae)}
 
 
+class Limited(Part):
+    """Limits the memory of a training once it is compiled, and tells whether all rows would fit; empties a list."""
+
+    def __init__(self, rows, read, limit):
+        self.rows, self.read, self.limit, self.whole = rows, read, problem.limited(limit), "fits"
+
+    def enter(self, run):
+        self.limit.__enter__()
+        try:
+            np.asarray(self.rows)
+        except (MemoryError, FastvaeError):
+            self.whole = "does not fit"
+        self.read.clear()
+
+    def exit(self, run, error):
+        self.limit.__exit__(None, None, None)
+
+
 @case
 def memory():
     """An epoch of a file of twice the memory that this rank may have, from HDF5 and .npy."""
@@ -159,16 +178,10 @@ def memory():
         WORLD.Barrier()
         read = []
         rows = problem.counted({"hdf5": HDF5Rows, "npy": MappedRows}[kind], path, read)
-        batch = fastvae.Minibatch(rows, 4, seed=1, sampler="epochs")
-        with problem.limited(limit):
-            try:
-                np.asarray(rows)
-                whole = "fits"
-            except (MemoryError, FastvaeError):
-                whole = "does not fit"
-            read.clear()
-            problem.fit_mean(batch, epochs=1)
-        found[kind] = {"whole": whole, "rows": read[: problem.LARGE[0] // SIZE]}  # it reads ahead into the next epoch
+        limited = Limited(rows, read, limit)
+        problem.fit_mean(fastvae.Minibatch(rows, 4, seed=1, sampler="epochs"), epochs=1, parts=[limited])
+        first = read[: problem.LARGE[0] // SIZE]  # it reads ahead into the next epoch
+        found[kind] = {"whole": limited.whole, "rows": first}
     return found
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import fastvae
 from fastvae import checkpoint
 from fastvae.minibatch.samplers import ShuffledRow
 from tests.parallel import problem
@@ -101,7 +102,7 @@ def test_a_run_goes_on_on_another_number_of_ranks_and_says_so(two, four, shared_
     assert len({each["bits"] for each in four[0]["on_other_ranks"]}) == 1
     assert "ranks=4 (it was 2); parameters, optimizer and the place in the epoch go on, random streams" in four[1]
     vae = problem.MODELS["mlp"]()
-    rows = shared_folder / "images.npy"
+    rows = fastvae.on_disk(shared_folder / "images.npy")
     options = dict(n=9, batch_size=2, seed=1, checkpoint=shared_folder / "others", progressbar=False)
     approx = vae.fit(rows, resume=True, **options)
     assert len(approx.hist) == 9 and np.isfinite(approx.hist).all()

@@ -23,6 +23,35 @@ except ConfigurationError as error:
 assert "theano" not in sys.modules
 """
 
+MEANS = """
+import sys
+sys.argv[0] = "fastvae"
+import numpy as np
+from fastvae import parallel
+from fastvae.parallel.mpi import PIECE, SMALL
+ranks = parallel.join()
+assert "theano" not in sys.modules
+
+def of(rank):
+    rng = np.random.default_rng(rank)
+    shapes = [(), (3, 5), (SMALL + 1,), (300, 400), (PIECE + 7,), (0,)]
+    arrays = [rng.random(shape, dtype="float32") for shape in shapes]
+    arrays[1], arrays[3] = arrays[1].T[::2], arrays[3].T  # neither is in one piece
+    return [*arrays, rng.random(4), rng.random((2, SMALL))]
+
+everyone = [of(rank) for rank in range(ranks.size)]
+for in_place in (False, True):
+    values = of(ranks.rank)
+    out = values if in_place else [np.full_like(value, 9) for value in values]
+    ranks.wish = ranks.rank == 1 and in_place
+    ranks.average(values, out)
+    for found, *theirs in zip(out, *everyone):
+        np.testing.assert_allclose(found, np.mean(theirs, axis=0, dtype=float), rtol=1e-6)
+    assert ranks.stopping == in_place
+    assert in_place or all((a == b).all() for a, b in zip(values, everyone[ranks.rank]))
+print(f"rank {ranks.rank} is right\\n", end="", flush=True)
+"""
+
 
 @pytest.fixture
 def joined(ranks_environ):
@@ -41,6 +70,12 @@ def joined(ranks_environ):
 
 def test_without_a_launcher_mpi_is_not_imported(joined):
     assert joined() == joined(PMI_SIZE="1") == joined("None", PMI_SIZE="4") == "1 False"
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_means_of_every_size_and_layout(launch, size):
+    done = launch(size, "-c", MEANS)
+    assert done.returncode == 0 and done.stdout.count("is right") == size, done.stderr
 
 
 def test_mpi_with_one_rank_is_a_process_alone(mpiexec, joined):

@@ -3,8 +3,9 @@
  * Threads that share out a region wait for the slowest of them. GCC's OpenMP lets them spin for some milliseconds first:
  * the least latency while the cores are free, but the worst while one of them is wanted elsewhere, for then a thread that
  * spins keeps the core from the one that it waits for. So now and then the time that other processes took is looked up.
- * As long as they leave fewer cores than we have threads, short regions take as many threads as there are cores left, and
- * threads that wait sleep at once.
+ * As long as they leave fewer cores than we have threads, threads that wait sleep at once, and regions take as many
+ * threads as there are cores left. Only where Ops are long and two or more threads to each of these cores come out even do
+ * they keep all: waking them costs little then, and the kernel gives a process with more threads more of the cores.
  *
  * No result depends on the number of threads that a region takes: what is summed up is divided by the number that is
  * configured. */
@@ -138,7 +139,7 @@ static void look(int threads) {
         watch.calm = left ? 0 : watch.calm + 1;
         watch.contended = left || (watch.contended && watch.calm < CALM);
         watch.brief = each < (watch.brief ? LENGTHY : BRIEF);
-        if (left || !watch.contended) watch.left = watch.brief ? left : 0;
+        if (left || !watch.contended) watch.left = left && (watch.brief || threads % left) ? left : 0;
         set_sleep(watch.contended);
     }
     watch.last = u;
