@@ -36,6 +36,7 @@ if on_devices.HERE in on_devices.GPUS:
 LONGEST = (
     "cuda",  # all tests on that device
     "opencl",
+    "tests/docs/test_site.py",
     "tests/training/test_training.py",
     "tests/elbo/test_elbo.py",
     "tests/profiles/test_activation.py",
