@@ -17,7 +17,7 @@ def process(app, what, name, obj, options, lines):
         and not line.lstrip().startswith((">>>", ".."))
     ]
     for i, margin in reversed(blocks):
-        lines[i:i] = [" " * margin + "::", ""]
+        lines[i:i] = [" " * margin + ".. code-block:: text", ""]
 
 
 def setup(app):

@@ -81,7 +81,7 @@ def table(module, names):
 
 
 def module_page(module, names):
-    lines = [] if module == "fastvae" else [f".. automodule:: {module}", ""]
+    lines = [] if module == "fastvae" else [f".. automodule:: {module}", "", "Members", "-------", ""]
     return titled(module, *lines, *table(module, names))
 
 

@@ -65,9 +65,9 @@ class Page(html.parser.HTMLParser):
 
 @pytest.fixture(scope="module")
 def pages(site):
-    return {
-        path.relative_to(site).as_posix(): Page(path) for path in site.rglob("*.html") if "_static" not in path.parts
-    }
+    """By their paths within the site; asv's, which may lie beside it, are not ours."""
+    paths = {path.relative_to(site) for path in site.rglob("*.html")}
+    return {path.as_posix(): Page(site / path) for path in paths if path.parts[0] not in ("_static", "history")}
 
 
 def documented(site):
