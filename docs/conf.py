@@ -27,7 +27,7 @@ extensions = [
     "reference",
     "repository",
 ]
-exclude_patterns = ["_build", "_ext", "README.md"]
+exclude_patterns = ["_build", "_ext"]
 
 # A reference that leads nowhere is a warning, and a warning fails the build. Names of other packages are no references.
 nitpicky = True
