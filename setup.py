@@ -12,7 +12,7 @@ TENSORBOARD = ["tensorboard==2.18.0", "grpcio==1.68.1"]
 # Training on several processes. Clusters have an MPI library of their own: there mpi4py alone is enough.
 MPI = ["mpi4py==4.1.2", "mpich==5.0.2"]
 COMPARED = (
-    *("__init__", "fastvae_worker", "measure", "networks", "pairing", "problem", "steps", "stock", "tables"),
+    *("__init__", "fastvae_worker", "limits", "measure", "networks", "pairing", "problem", "steps", "stock", "tables"),
     *("theano_network", "user_vae", "worker"),
 )
 

@@ -30,7 +30,7 @@ TAPS = 16  # pixels of a kernel: with more of them the products, not the images,
 @local_optimizer([Convolution])
 def local_one_channel(node):
     """a convolution of one channel -> one that a region computes with what follows; its gradient -> sums of products"""
-    if not isinstance(node.op, Convolution) or not _has_one_channel(node):
+    if not isinstance(node.op, Convolution) or not _is_on_cuda(node) or not _has_one_channel(node):
         return False
     if isinstance(node.op.abstract_op, ConvWeightsGradient):
         image, top, weights = node.inputs
@@ -42,6 +42,10 @@ def local_one_channel(node):
         return False
     copy_stack_trace(node.outputs[0], new)
     return typed([new], node.outputs)
+
+
+def _is_on_cuda(node):
+    return node.outputs[0].type.context.kind == b"cuda"  # regions are for CUDA alone
 
 
 def _is_read_by_a_region(fgraph, variable):
@@ -75,7 +79,7 @@ def _shape(variable):
 def local_small_product(node):
     """a product with a dense layer's few weights, or the gradient of these -> sums of products"""
     is_added = isinstance(node.op, GpuGemm)
-    if not (is_added or isinstance(node.op, GpuDot22)) or node.outputs[0].dtype != "float32":
+    if not (is_added or isinstance(node.op, GpuDot22)) or not _is_on_cuda(node) or node.outputs[0].dtype != "float32":
         return False
     if is_added and not all(isinstance(node.inputs[i], tt.Constant) and node.inputs[i].data == 1 for i in (1, 4)):
         return False
@@ -85,7 +89,7 @@ def local_small_product(node):
     down, along = GpuDimShuffle(a.broadcastable, (0, 1, "x"))(a), GpuDimShuffle(b.broadcastable, ("x", 0, 1))(b)
     products = GpuElemwise(scalar.mul)(down, along)
     new = _sum(products, 1)
-    if not is_fused(new.owner):  # not on CUDA
+    if not is_fused(new.owner):
         return False
     if is_added:
         new = GpuElemwise(scalar.add)(node.inputs[0], new)

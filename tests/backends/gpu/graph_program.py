@@ -30,7 +30,7 @@ made = []  # every StepGraph since `watched`
 
 
 class Lines(logging.Handler):
-    """Keeps what the log of fastvae says."""
+    """Keeps what the log of fastvae says of CUDA graphs."""
 
     def __init__(self):
         super().__init__()
@@ -38,7 +38,8 @@ class Lines(logging.Handler):
         logging.getLogger("fastvae").addHandler(self)
 
     def emit(self, record):
-        self.said.append(record.getMessage())
+        if "CUDA graph" in record.getMessage():
+            self.said.append(record.getMessage())
 
     def taken(self):
         said, self.said = self.said, []
