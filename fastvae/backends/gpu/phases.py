@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from theano.compile.ops import Shape, Shape_i
+from theano.gof.graph import inputs
 from theano.gpuarray.basic_ops import GpuFromHost
 from theano.gpuarray.type import GpuArrayType
 
@@ -66,7 +67,7 @@ def divided(function: Any) -> Phases:
         outputs = {v for v in node.outputs if not on_gpu(v)}
         if _reads_results(node) or not late.isdisjoint(node.inputs):
             if len(outputs) < len(node.outputs):
-                raise NotRecordable(f"{node.op} needs what the host computes of the same step's results")
+                raise NotRecordable(f"{node.op} needs what the host computes in the same step of {_names(node, late)}")
             after.add(node)
             late |= outputs
         elif _is_copy_to_gpu(node, changing) or (
@@ -83,6 +84,12 @@ def divided(function: Any) -> Phases:
     crossing = [v for v in dict.fromkeys(v for node in recorded for v in node.inputs) if v in computed]
     places = {node: place for place, node in enumerate(nodes)}
     return Phases(*(sorted(places[node] for node in part) for part in (before, recorded, after)), crossing)
+
+
+def _names(node, late):
+    """The shared variables behind what a node needs of the host."""
+    behind = inputs([v for v in node.inputs if v in late])
+    return ", ".join(dict.fromkeys(v.name for v in behind if v.name)) or "its results"
 
 
 def _reads_results(node):

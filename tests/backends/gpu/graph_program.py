@@ -221,10 +221,12 @@ def fall_backs():
     rows = advanced_subtensor1(x, i)  # an Op that looks at an error's flag on the host
     argument, on_host = tt.fscalar(), theano.shared(np.float32(1))
     collecting = theano.Mode(VM_Linker(allow_gc=True))
+    five = fastvae.Minibatch(np.zeros((5, 6), "float32"), 2, seed=1, sampler="epochs", last="keep")
     guarded = NanGuardMode(nan_is_error=True, inf_is_error=True, big_is_error=True)
     functions = {
         "a check on the host": theano.function([], updates={x: tt.inc_subtensor(x[:2], rows)}),
         "through the host": theano.function([], updates={x: x[: tt.cast(x.sum() > -1, "int64") + 2]}),
+        "a smaller last batch": theano.function([], updates={x: x + five.sum(0)}),
         "a choice": theano.function([], updates={x: ifelse(tt.gt(on_host, 0), x + 1, x * 2)}),
         "memory given back": theano.function([], updates={x: x + 1}, mode=collecting),
         "a look at every Op": theano.function([], updates={x: x + 1}, mode=guarded),

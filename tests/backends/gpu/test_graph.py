@@ -60,7 +60,12 @@ def test_a_recording_that_is_interrupted_changes_nothing(report):
     "step, reason",
     [
         ("a check on the host", "GpuAdvancedSubtensor1: a copy to the host"),
-        ("through the host", "GpuSubtensor{:int64:} needs what the host computes of the same step's results"),
+        ("through the host", "GpuSubtensor{:int64:} needs what the host computes in the same step of x"),
+        (
+            "a smaller last batch",
+            "Region{6 nodes: GpuRowsInRange, add, int_div, shuffled_row} needs what the host computes in the same step of "
+            "minibatch.order",
+        ),
         ("a choice", "it chooses what it computes, as ifelse does"),
         ("memory given back", "allow_gc=True gives its memory back; set allow_gc=False"),
         ("a look at every Op", "its mode looks at every Op while it runs"),
