@@ -63,8 +63,8 @@ def test_a_recording_that_is_interrupted_changes_nothing(report):
         ("through the host", "GpuSubtensor{:int64:} needs what the host computes in the same step of x"),
         (
             "a smaller last batch",
-            "Region{6 nodes: GpuRowsInRange, add, int_div, shuffled_row} needs what the host computes in the same step of "
-            "minibatch.order",
+            "Region{6 nodes: GpuRowsInRange, add, int_div, shuffled_row} needs what the host computes in the same step "
+            "of minibatch.order",
         ),
         ("a choice", "it chooses what it computes, as ifelse does"),
         ("memory given back", "allow_gc=True gives its memory back; set allow_gc=False"),
