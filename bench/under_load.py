@@ -17,7 +17,7 @@ import pathlib
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
@@ -60,6 +60,18 @@ def fair_share(processes: int, cores: int) -> float:
     return (cores + processes) / cores
 
 
+def times(workers: list[Worker], numbers: Sequence[int], rounds: int, seconds: float) -> dict[int, list[float]]:
+    """Milliseconds a step of each worker, timed in turn, by the number of busy processes beside them."""
+    found = {}
+    for k in numbers:
+        for worker in workers:
+            worker.blocks.clear()
+        with busy(k):
+            in_turn(workers, rounds, seconds)
+        found[k] = [worker.milliseconds for worker in workers]
+    return found
+
+
 def measure(work: str, python: str | None, args: argparse.Namespace) -> list[list[str]]:
     """A row for each program and number of busy processes: times of one seed model."""
     cores, faults = len(os.sched_getaffinity(0)), {}
@@ -72,16 +84,10 @@ def measure(work: str, python: str | None, args: argparse.Namespace) -> list[lis
                 threads = {"OMP_NUM_THREADS": str(args.threads)}
                 workers.append(Worker(peer.name, "bench.peers.torch_worker", (path, *peer.variant), threads, python))
         running = agreeing(workers, agreement(work), faults)
-        times = {}
-        for k in args.busy:
-            with busy(k):
-                for worker in running:
-                    worker.blocks.clear()
-                in_turn(running, args.rounds, args.seconds)
-            times[k] = [worker.milliseconds for worker in running]
+        found = times(running, args.busy, args.rounds, args.seconds)
     rows = []
-    for k, column in times.items():
-        for worker, ms, quiet in zip(running, column, times[args.busy[0]]):
+    for k, column in found.items():
+        for worker, ms, quiet in zip(running, column, found[args.busy[0]]):
             share = quiet * fair_share(k, cores) / fair_share(args.busy[0], cores)
             rows.append([WORKS[work], str(k), worker.name, f"{ms:.3g}", f"{ms / share:.2f}"])
     return rows + [[WORKS[work], "", name, fault, ""] for name, fault in faults.items()]

@@ -10,8 +10,8 @@ BUSY = (0, 1, 2)
 
 def measured():
     """By model and number of busy processes: milliseconds of fastvae's step, by its fair share of the cores."""
-    from bench.pairing import INSTALLED, closing, in_turn, program, theano_workers, write_problem
-    from bench.under_load import busy, fair_share
+    from bench.pairing import INSTALLED, closing, program, theano_workers, write_problem
+    from bench.under_load import fair_share, times
 
     figures = {}
     for model in ("conv", "mlp"):
@@ -23,13 +23,8 @@ def measured():
             )
             (ours,) = workers
             ours.start()
-            figures[model] = {}
-            for k in BUSY:
-                ours.blocks.clear()
-                with busy(k):
-                    in_turn(workers, ROUNDS, 4 * SECONDS)
-                figures[model][k] = ours.milliseconds
-            figures[model] = {k: ms / figures[model][0] / fair_share(k, THREADS) for k, ms in figures[model].items()}
+            found = times(workers, BUSY, ROUNDS, 4 * SECONDS)
+            figures[model] = {k: ms / found[0][0] / fair_share(k, THREADS) for k, (ms,) in found.items()}
     return figures
 
 
