@@ -24,7 +24,7 @@ running, most, runs = 0, 0, 0
 lock = threading.Lock()
 def counting(run):
     def counted(command, **options):
-        if "-shared" not in command or "-c" in command:
+        if "-shared" not in command or "-c" in command or any(word.endswith(".c.o") for word in command):
             return run(command, **options)
         global running, most, runs
         with lock:

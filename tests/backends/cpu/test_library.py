@@ -1,8 +1,10 @@
 """The compiled module: made once, remade when a source changes, and what its processes and threads may do."""
 
+import os
 import resource
 import subprocess
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ import theano.tensor as tt
 from fastvae.backends import abstract
 from fastvae.backends.abstract import reference
 from fastvae.backends.cpu import library
+from fastvae.backends.cpu.op import CpuOp
 from fastvae.errors import StackError
 
 PROGRAM = """
@@ -56,6 +59,32 @@ def test_a_thunk_needs_its_settings():
         library.load().make_thunk("Convolution", (1.0,), [], [])
     with pytest.raises(TypeError, match="not a thunk"):
         library.load().call_thunk(None)
+
+
+def subclasses(cls):
+    return {cls}.union(*map(subclasses, cls.__subclasses__()))
+
+
+def test_every_part_has_ops_that_name_it():
+    folders = {entry.name for entry in os.scandir(library.PARTS) if entry.is_dir()}
+    assert {cls.part for cls in subclasses(CpuOp)} == {None, *folders}
+
+
+def test_only_the_parts_that_a_graph_needs_are_compiled(monkeypatch):
+    compiled = []
+    monkeypatch.setattr(library, "compiled", compiled.append)
+    x, w = tt.tensor4(dtype="float32"), tt.tensor4(dtype="float32")
+    theano.function([x, w], abstract.conv2d(x, w))
+    end = time.monotonic() + 30
+    while not compiled and time.monotonic() < end:
+        time.sleep(0.01)
+    assert compiled == ["convolution"]
+
+
+def test_a_part_that_cannot_be_loaded_is_named(tmp_path):
+    path = str(tmp_path / "no_part.so")
+    with pytest.raises(ImportError, match=path):
+        library.load().load_part(path)
 
 
 def test_memory_stays_bounded_when_shapes_change(rng):
