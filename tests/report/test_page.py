@@ -206,3 +206,16 @@ def test_a_curve_of_many_steps_is_that_of_means():
     points = page._curve(losses, 2)
     assert len(points) == page.BUCKETS and points[-1] == [len(losses), -float(losses[-10:].mean()) / 2]
     assert points[0] == [10, pytest.approx(-np.nanmean(losses[:10]) / 2, rel=1e-5)]
+
+
+def test_held_out_elbos_of_many_steps_are_thinned_and_the_last_is_kept():
+    measured = [(step, -float(step)) for step in range(1, 3 * page.BUCKETS)]
+    shown = page._spaced(measured)
+    assert len(shown) == page.BUCKETS and shown[-1] == measured[-1] and page._spaced(measured[:7]) == measured[:7]
+    assert page._spaced([]) == []
+
+
+def test_runs_that_are_equal_keep_their_own_colours():
+    runs = [Run("x", {}, {}, batch_size=1, losses=[1.0], held_out=[], sessions=[], commands=["a"]) for _ in range(2)]
+    text = page.html(runs)
+    assert text.count('<h3 style="color:var(--run0)">') == text.count('<h3 style="color:var(--run1)">') == 1
