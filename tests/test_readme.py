@@ -39,6 +39,13 @@ def test_the_two_commands_that_install_are_one_line_each():
         assert "\n" not in command and "pip install" in command
 
 
+def test_the_commands_of_uv_install_and_run_the_same():
+    marked = dict(re.findall(r"<!-- ([\w-]+) -->\n```sh\n(.*?)\n```", README, flags=re.S))
+    for name, uv in (("train", "uv"), ("test", "uv-test")):
+        rest = marked[name].partition("pip install ")[2]
+        assert marked[uv].endswith(f"tools/bin/uv pip install --python venv {rest}")
+
+
 def test_it_is_short_enough_to_read():
     assert len(README.splitlines()) <= 150
 
