@@ -56,6 +56,22 @@ def test_its_links_and_pictures_are_there():
     assert [link for link in links if not (ROOT / link).is_file()] == []
 
 
+def table(text, head):
+    """The rows under a table's head, without what makes links of their words."""
+    (rows,) = re.findall(rf"^{re.escape(head)}\n\|[-|]+\n((?:\|.*\n)+)", text, flags=re.M)
+    return re.sub(r"\[([^]]+)\]\([^)]+\)", r"\1", rows)
+
+
+def test_the_site_says_the_same():
+    pages = {"tutorials/migrate": "| | `pm.fit` | fastvae |", "how-to/profiles": "| profile | device |"}
+    for page, head in pages.items():
+        assert table(README, head) == table((ROOT / f"docs/{page}.md").read_text(encoding="utf-8"), head)
+    figure = r"\*\*[\d.]+ times|\d+ ms|within \d\S+ after|batch \d+|PyTorch [\d.]+|\d{4}-\d\d-\d\d"
+    performance = (ROOT / "docs/performance/index.md").read_text(encoding="utf-8")
+    claims = [re.findall(figure, " ".join(text.split())) for text in (README.partition("On a fresh")[0], performance)]
+    assert sorted(claims[0]) == sorted(claims[1]) and len(claims[0]) == 8
+
+
 def test_commands_named_in_the_text_exist(run):
     for verb in set(re.findall(r"`fastvae ([\w-]+)", README)):
         assert run(sys.executable, "-m", "fastvae", verb, "--help").returncode == 0, verb

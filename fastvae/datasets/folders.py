@@ -104,16 +104,18 @@ def _opened(path: str, source: str) -> Iterator[Image.Image]:
     except FastvaeError:
         raise
     except Exception as error:  # pillow raises a dozen classes on damaged bytes
-        raise DataError(f"{source}: cannot be read as an image ({reason(error)})") from error
+        raise DataError(f"{source}: cannot be read as an image ({reason(error)}): remove it or get it again") from error
 
 
 def _announced(image: Image.Image, source: str) -> tuple[int, ...]:
     """The shape that an image's header announces; DataError if fastvae does not read such images."""
     transparent = image.mode == "P" and "transparency" in image.info
     if image.mode not in MODES or transparent:
+        many = image.mode.startswith(("I", "F"))
+        remedy = "scale its values to 8 bits" if many else "convert it, such as with Pillow's image.convert('RGB')"
         raise DataError(
             f"{source}: found an image of mode {image.mode}{' with transparency' * transparent}, not 8-bit grey, RGB "
-            "or a palette: convert it, such as with Pillow's image.convert('RGB')"
+            f"or a palette: {remedy}"
         )
     if image.width * image.height > Image.MAX_IMAGE_PIXELS:
         raise DataError(

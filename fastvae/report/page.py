@@ -215,7 +215,7 @@ def _machine(runs: Sequence[Run]) -> Section:
     machines = [run.sessions[-1].get("machine", {}) if run.sessions else {} for run in runs]
     names = list(dict.fromkeys(name for machine in machines for name in machine))
     rows = [(name, [str(machine.get(name, "–")) for machine in machines]) for name in names]
-    unknown = '<p class="note">The run is of a version that did not record its machine.</p>'
+    unknown = '<p class="note">Its machine was not recorded: an older version trained the run, or it was killed.</p>'
     return Section("machine", "Machine", _table(runs, rows) if rows else unknown)
 
 
