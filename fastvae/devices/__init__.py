@@ -40,7 +40,7 @@ PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 SCIPY = "scipy==" + {"3.10": "1.7.3", "3.11": "1.10.1", "3.12": "1.13.1", "3.13": "1.14.1"}[PYTHON]  # as in setup.py
 VENDORS = pathlib.Path("/etc/OpenCL/vendors")
 APT = "apt-get install --no-install-recommends"
-ELSEWHERE = "Debian 12; elsewhere `fastvae build-pygpu`, without network a bundle: README, NVIDIA GPUs"
+ELSEWHERE = "Debian 12; elsewhere `fastvae build-pygpu`, without network a bundle: docs/tutorials/gpus.md"
 
 # Lists OpenCL's platforms and devices, numbered as libgpuarray does; prints a JSON object.
 _OPENCL_PROBE = """

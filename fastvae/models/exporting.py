@@ -13,7 +13,8 @@ normalisations. ``config`` is a text, JSON:
     decoder         likewise
 
 A layer is ``{"name", "kind", "activation", "output_shape", its settings}``; batches are (N, channels, rows, columns) or
-(N, units), float32. With x the layer's input, and the activation after everything else:
+(N, units), float32. Its activation is a name of `fastvae.nn.ACTIVATIONS`, whose formula `fastvae.nn.activations` has.
+With x the layer's input, and the activation after everything else:
 
     Linear            x @ weight + bias; weight (n_in, n_out), the transpose of PyTorch's
     Conv2D            cross-correlation, weight (n_out, n_in, rows, columns), stride, padding: as torch's conv2d

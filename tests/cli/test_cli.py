@@ -283,6 +283,12 @@ ARGUMENTS = {
         {},
         "none of its 1 checkpoints is whole: begin again",
     ),
+    "talkative and quiet": (["-v", "train", "--quiet"], {}, "-v and --quiet were given together"),
+    "report in no folder": (
+        ["report", folder_with(config_json=CONFIG, vae_npz="x"), "--out", "no/report.html"],
+        {},
+        "'no/report.html' is not a file in an existing folder",
+    ),
     "no samples": (["evaluate", "run", "--samples", "0"], {}, "--samples: '0' is not a whole number of at least 1"),
     "no run": (["evaluate", "nowhere"], {}, "'nowhere' is not a run folder"),
     "damaged configuration": (["plot", folder_with(config_json="{")], {}, "is not JSON"),

@@ -64,6 +64,23 @@ def test_images_beside_classes_are_refused(tmp_path):
         datasets.load(tmp_path / "a")
 
 
+def test_palettes_and_two_levels_are_read_as_their_colours(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    colours = Image.fromarray(np.repeat(IMAGES[0][..., np.newaxis], 3, axis=2)).quantize(8)
+    colours.save(tmp_path / "a" / "0.gif")
+    colours.save(tmp_path / "a" / "1.png")
+    two = Image.fromarray(IMAGES[0] > 127)
+    two.save(tmp_path / "b" / "0.png")
+    expected = np.asarray(colours.convert("RGB")).transpose(2, 0, 1) / np.float32(255)
+    assert colours.mode == "P" and two.mode == "1"
+    np.testing.assert_array_equal(datasets.load(tmp_path / "a"), [expected, expected])
+    np.testing.assert_array_equal(datasets.load(tmp_path / "b")[0, 0], IMAGES[0] > 127)
+    colours.save(tmp_path / "a" / "2.png", transparency=0)
+    with pytest.raises(DataError, match=r"2.png', row 2: found an image of mode P with transparency.*convert\('RGB'\)"):
+        datasets.load(tmp_path / "a")
+
+
 def test_an_image_of_another_size_is_not_decoded(tmp_path, monkeypatch):
     write(tmp_path / "a", IMAGES[:2])
     announced(tmp_path / "a" / "1.png", 9_000, 9_000)
