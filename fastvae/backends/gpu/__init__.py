@@ -15,6 +15,7 @@
     fused        that Op, which writes its kernels when it meets the shapes of its inputs
     graph        a step that is recorded once and then launched as a whole
     phases       which parts of a step that can be
+    repairs      of Theano's own GPU Ops
     library      compiles c_code/ once into one Python module and loads it; no header of NVIDIA's is needed
 
 Everything else on the GPU is Theano's own.
@@ -96,9 +97,9 @@ def register(profile: Settings) -> None:
     fastvae.errors.StackError
         If the backend does not compile, or the library is not cuDNN 9.
     """
-    from fastvae.backends.gpu import fusion, library, lowering, transfers
+    from fastvae.backends.gpu import fusion, library, lowering, repairs, transfers
 
-    library.name_without_addresses()
+    repairs.install()
     library.load()
     cudnn = profile.cudnn
     if cudnn is not None:
