@@ -74,6 +74,7 @@ setup(
     extras_require={
         # NVIDIA GPUs from Turing to Hopper (7.5 to 9.0) under drivers of CUDA 12.9 on (575 and later).
         "cuda": ["nvidia-cuda-nvrtc-cu12==12.9.86", "nvidia-cublas-cu12==12.9.1.4", "nvidia-cudnn-cu12==9.10.2.21"],
+        "nccl": ["nvidia-nccl-cu12==2.27.5"],  # for several of them, a rank each
         "quick": PYTEST,  # for `pytest -m quick`
         "test": [
             *PYTEST,

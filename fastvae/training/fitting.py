@@ -339,7 +339,7 @@ def _loop(inference, prepared, options, kwargs, checkpoints, ranks=ALONE):
         _begin_on(ranks, prepared, trained, options.batch_size, checkpoints)
     return Loop(
         inference,
-        backends.stepping(prepared.step, profiles.active()),
+        backends.stepping(prepared.step, profiles.active(), ranks),
         prepared.n,
         trained,
         parts,
