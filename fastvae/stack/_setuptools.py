@@ -21,7 +21,7 @@ from fastvae.stack import _gone
 
 
 def _without_warnings(execute, module):
-    """theano's GPU back end imports `imp`, which warns that it is old, unless setuptools imported it before."""
+    """theano's GPU back end imports `imp` and `pkg_resources`, which warn that they are old."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         execute(module)
@@ -35,6 +35,7 @@ def not_imported() -> Iterator[None]:
     elif sys.version_info >= (3, 12):
         modules = _by_sysconfig()
         sys.modules.update(modules)
+        _gone.as_it_is_imported("theano.gpuarray.linalg", _without_warnings)
         try:
             yield
         finally:
