@@ -1,5 +1,6 @@
 /* The Ops of this backend, a line each: KIND(name) for what a C file defines as `const op_kind name_kind`. */
 KIND(adam)
+KIND(adam_of_product)
 KIND(bilinear_upsample)
 KIND(bilinear_upsample_gradient)
 KIND(batch_norm_gradient)
