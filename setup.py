@@ -85,6 +85,8 @@ EXTRAS = {
     ],
 }
 
+C_CODE = ("c_code", "*/c_code", "*/c_code/parts", "*/c_code/parts/*")
+
 setup(
     name="fastvae",
     version="0.1.0",
@@ -100,8 +102,8 @@ setup(
     package_data={
         "fastvae": ["py.typed"],
         "fastvae.datasets": ["data/*"],
-        "fastvae.backends": [f"{folder}/*.{kind}" for folder in ("c_code", "*/c_code") for kind in "ch"],
-        "fastvae.compilation": ["numpy2.h"],
+        "fastvae.backends": [f"{folder}/*.{kind}" for folder in C_CODE for kind in "ch"],
+        "fastvae.compilation": ["*.h"],
         "fastvae.devices": ["c_code/*.c"],
         "fastvae.report": ["assets/*.css", "assets/*.js"],
         "fastvae.theanorc_profiles": ["*.theanorc"],
