@@ -71,14 +71,14 @@ def test_every_part_has_ops_that_name_it():
 
 
 def test_only_the_parts_that_a_graph_needs_are_compiled(monkeypatch):
-    compiled = []
-    monkeypatch.setattr(library, "compiled", compiled.append)
+    asked, compiled = [], library.compiled
+    monkeypatch.setattr(library, "compiled", lambda part=None: asked.append(part) or compiled(part))
     x, w = tt.tensor4(dtype="float32"), tt.tensor4(dtype="float32")
     theano.function([x, w], abstract.conv2d(x, w))
-    end = time.monotonic() + 30
-    while not compiled and time.monotonic() < end:
+    end = time.monotonic() + 30  # a thread asks
+    while "convolution" not in asked and time.monotonic() < end:
         time.sleep(0.01)
-    assert compiled == ["convolution"]
+    assert {part for part in asked if part is not None} == {"convolution"}
 
 
 def test_a_part_that_cannot_be_loaded_is_named(tmp_path):
