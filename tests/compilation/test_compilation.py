@@ -24,7 +24,8 @@ running, most, runs = 0, 0, 0
 lock = threading.Lock()
 def counting(run):
     def counted(command, **options):
-        if "-shared" not in command or "-c" in command or any(word.endswith(".c.o") for word in command):
+        others = any(word.endswith((".c.o", "cutils_ext.so")) for word in command)
+        if "-shared" not in command or "-c" in command or others:
             return run(command, **options)
         global running, most, runs
         with lock:
