@@ -145,14 +145,15 @@ def _to_measure(held: Held, run: TrainOptions) -> np.ndarray | None:
 
 
 def _session(phases: Phases, approx: Any) -> dict[str, Any]:
-    profile = profiles.active()
+    profile, n_threads = profiles.active(), threads.requested().count
+    machine = sessions.machine() | {"threads": str(n_threads)}
     return {
         "ended": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "ended_by": approx.ended_by,
         "steps": phases.steps,
         "profile": None if profile is None else profile.name,
-        "threads": threads.requested().count,
-        "machine": sessions.machine() | ({} if profile is None else {"profile": profile.name, "BLAS": profile.blas}),
+        "threads": n_threads,
+        "machine": machine | ({} if profile is None else {"profile": profile.name, "BLAS": profile.blas}),
         "seconds": {phase: round(seconds, 3) for phase, seconds in phases.clock.seconds.items()},
     }
 

@@ -50,7 +50,7 @@ def listing(path: str) -> Listing:
     DataError
         If there are none, or images both in the folder itself and in subfolders, or the folder has two splits.
     """
-    names, folders = _images(path), _subfolders(path)
+    names, folders = _images(path), subfolders(path)
     inside = {name: images for name in folders if (images := _images(os.path.join(path, name)))}
     if names and inside:
         raise DataError(
@@ -72,7 +72,7 @@ def listing(path: str) -> Listing:
 
 def holds_images(path: str) -> bool:
     """Whether there is an image in a folder or in one of its subfolders."""
-    return bool(_images(path)) or any(_images(os.path.join(path, name)) for name in _subfolders(path))
+    return bool(_images(path)) or any(_images(os.path.join(path, name)) for name in subfolders(path))
 
 
 def shape_of(path: str, source: str) -> tuple[int, ...]:
@@ -129,7 +129,8 @@ def _images(path: str) -> list[str]:
     return sorted(name for name in visible(path) if name.lower().endswith(SUFFIXES))
 
 
-def _subfolders(path: str) -> list[str]:
+def subfolders(path: str) -> list[str]:
+    """The names of the folders in a folder, sorted."""
     return sorted(name for name in visible(path) if os.path.isdir(os.path.join(path, name)))
 
 

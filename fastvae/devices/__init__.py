@@ -6,6 +6,7 @@ text. No check imports theano, numpy or scipy, and none loads a driver into this
     compiler headers blas onednn                          the CPU
     pygpu gpuarray_headers clblast opencl                 a device through OpenCL
     cuda_libraries.find                                   a device through CUDA
+    cuda_libraries.nccl                                   several of them, a rank each
 
 Other modules here: `threads` and `forks` (thread pools), `blas_library` (what to link), `cuda_search` and
 `cuda_loading` (where CUDA's libraries are, and how they get into the process), `onednn_library` (where oneDNN is),
@@ -290,7 +291,8 @@ def report(cuda_path: str | None = None) -> list[Finding]:
     list of Finding
     """
     checks = (compiler, headers, blas, onednn, pygpu, gpuarray_headers, clblast, opencl)
-    return [*(check() for check in checks), *cuda_libraries.find(cuda_path=cuda_path)]
+    cuda = [*cuda_libraries.find(cuda_path=cuda_path), cuda_libraries.nccl(cuda_path)]
+    return [*(check() for check in checks), *cuda]
 
 
 @kinds.checked(cuda_path=FOLDERS)

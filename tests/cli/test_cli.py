@@ -56,6 +56,7 @@ def test_train_evaluate_plot_and_a_run_in_parts_is_the_run_in_one_go(cli, images
     assert "\ntraining took " in done.stderr and os.listdir(tmp_path / "events")
     (session,) = json.loads((out / "sessions.json").read_text())
     assert session["steps"] == [0, 5] and session["ended_by"] == "steps" and session["profile"] == "cpu"
+    assert session["machine"]["threads"] == str(session["threads"])
     assert [*session["seconds"]] == ["starting", "building and compiling", "training", "pictures"]
 
     config = json.loads((out / "config.json").read_text())

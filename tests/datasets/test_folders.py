@@ -57,6 +57,13 @@ def test_train_and_test_are_splits(tmp_path):
         on_disk(tmp_path / "a")
 
 
+def test_splits_of_other_names_are_told(tmp_path):
+    write(tmp_path / "a" / "train" / "x", IMAGES[:4])
+    write(tmp_path / "a" / "val" / "x", IMAGES[4:])
+    with pytest.raises(DataError, match="images two folders down, as in 'train': .* call the folders of its splits"):
+        datasets.load(tmp_path / "a")
+
+
 def test_images_beside_classes_are_refused(tmp_path):
     write(tmp_path / "a", IMAGES[:2])
     write(tmp_path / "a" / "more", IMAGES[:2])

@@ -152,7 +152,7 @@ def test_the_report_has_every_check_and_every_miss_a_remedy():
     report = devices.report()
     assert [finding.name for finding in report] == [
         *("g++", "Python's headers", "BLAS", "oneDNN", "pygpu", "libgpuarray", "CLBlast", "OpenCL"),
-        *("CUDA driver", "nvrtc", "cuBLAS", "cuDNN"),
+        *("CUDA driver", "nvrtc", "cuBLAS", "cuDNN", "NCCL"),
     ]
     for finding in report:
         assert finding.found or (finding.why and finding.remedy), finding
