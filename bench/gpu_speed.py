@@ -80,7 +80,7 @@ class Speed:
     def prepare(self, folder: pathlib.Path, pool: concurrent.futures.Executor, budget: Budget, until: float) -> None:
         """Write the problem, start all programs, and let the pool compile them."""
         path = folder / f"{self.model}.npz"
-        stock_environ = write_problem(path, self.model, self.quick)
+        stock_environ = write_problem(path, self.model, self.quick, environ=self.folders.environ("cpu-blas"))
         self.problem = load(path)
         self.programs = list(self._programs(path))
         self.waiting = [

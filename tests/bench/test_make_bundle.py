@@ -119,6 +119,25 @@ def test_it_computes_compiles_and_uses_nothing_of_where_it_was_made(bundle, bare
     assert not [path for path in mapped if re.search("python|gpuarray|site-packages", os.path.basename(path))]
 
 
+WITHOUT_COMPILER = """
+import pathlib
+from bench import gpu_host, pairing
+folders = gpu_host.CompileFolders()
+pairing.write_problem(pathlib.Path("mlp.npz").absolute(), "mlp", quick=True, environ=folders.environ("cpu-blas"))
+folders.close()
+"""
+
+
+def test_without_a_compiler_the_problem_of_a_report_is_written_and_all_else_is_refused_in_a_line(bundle, tmp_path):
+    environ = {"PATH": str(tmp_path), "HOME": str(tmp_path)}
+    python, done = str(bundle[1] / "bin/python"), []
+    for code in (WITHOUT_COMPILER, "import fastvae"):
+        command = [python, "-W", "ignore", "-c", code]
+        done.append(subprocess.run(command, env=environ, cwd=tmp_path, capture_output=True, text=True))
+    assert done[0].returncode == 0 and (tmp_path / "mlp.npz").exists(), done[0].stderr
+    assert "StackError: theano cannot be used on this machine: g++: 'g++' is not an executable" in done[1].stderr
+
+
 def test_an_older_host_is_told_what_it_lacks(bundle, tmp_path):
     fake = tmp_path / "getconf"
     fake.write_text("#!/bin/sh\necho glibc 2.5\n")
