@@ -60,6 +60,7 @@ REQUIREMENTS = [
 EXTRAS = {
     # NVIDIA GPUs from Turing to Hopper (7.5 to 9.0) under drivers of CUDA 12.9 on (575 and later).
     "cuda": ["nvidia-cuda-nvrtc-cu12==12.9.86", "nvidia-cublas-cu12==12.9.1.4", "nvidia-cudnn-cu12==9.10.2.21"],
+    "nccl": ["nvidia-nccl-cu12==2.27.5"],  # for several of them, a rank each
     "quick": PYTEST,  # for `pytest -m quick`
     "test": [
         *PYTEST,
@@ -84,6 +85,8 @@ EXTRAS = {
     ],
 }
 
+C_CODE = ("c_code", "*/c_code", "*/c_code/parts", "*/c_code/parts/*")
+
 setup(
     name="fastvae",
     version="0.1.0",
@@ -99,8 +102,8 @@ setup(
     package_data={
         "fastvae": ["py.typed"],
         "fastvae.datasets": ["data/*"],
-        "fastvae.backends": [f"{folder}/*.{kind}" for folder in ("c_code", "*/c_code") for kind in "ch"],
-        "fastvae.compilation": ["numpy2.h"],
+        "fastvae.backends": [f"{folder}/*.{kind}" for folder in C_CODE for kind in "ch"],
+        "fastvae.compilation": ["*.h"],
         "fastvae.devices": ["c_code/*.c"],
         "fastvae.report": ["assets/*.css", "assets/*.js"],
         "fastvae.theanorc_profiles": ["*.theanorc"],

@@ -76,6 +76,7 @@ PEERS = [
     Peer("PyTorch torch.compile", "torch", ("compile",), (*SEED, *NETWORKS)),
     Peer("JAX jit", "jax", (), (*SEED,)),
     Peer("NumPyro SVI", "numpyro", (), (*SEED,)),
+    Peer("NumPyro SVI, loop inside jit", "numpyro", ("loop",), (*SEED,)),
 ]
 
 
@@ -137,7 +138,7 @@ def measure(work: str, pythons: dict, args: argparse.Namespace) -> tuple[dict, s
     results = {}
     with tempfile.TemporaryDirectory() as folder, closing([]) as workers:
         path = pathlib.Path(folder, "problem.npz")
-        environ = write_problem(path, work, args.quick)
+        environ = write_problem(path, work, args.quick, batch_size=args.batch_size)
         stock = STOCK in args.peers
         workers += theano_workers(path, program(work), program(work), args.threads, environ, stock=stock)
         for peer in PEERS:
@@ -216,6 +217,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--peers", nargs="+", choices=(STOCK, *REQUIREMENTS), default=[STOCK, *REQUIREMENTS])
     parser.add_argument("--isa", choices=limits.LIMITS, default="native", help="limit of every program's instructions")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--batch-size", type=int, help="images a batch; by default each model's own")
     parser.add_argument("--rounds", type=int, default=6, help="blocks of each program")
     parser.add_argument("--seconds", type=float, default=2.0, help="length of a block")
     parser.add_argument(

@@ -198,11 +198,17 @@ def agreement(model: str) -> float:
 
 
 def write_problem(
-    path: pathlib.Path, model: str, quick: bool = False, steps: int | None = None, how: tuple[str, ...] = BESIDE
+    path: pathlib.Path,
+    model: str,
+    quick: bool = False,
+    steps: int | None = None,
+    how: tuple[str, ...] = BESIDE,
+    batch_size: int | None = None,
 ) -> dict[str, str]:
     """Write a problem in a process of its own and return the environment of stock's workers."""
     command = [sys.executable, "-W", "ignore", *how, "bench.problem", model, str(path)]
     command += ["--quick"] * quick + (["--steps", str(steps)] if steps else [])
+    command += ["--batch-size", str(batch_size)] if batch_size else []
     limit = ":avx2" * os.environ.get("FASTVAE_PROFILE", "").endswith(":avx2")
     environ = {**os.environ, "FASTVAE_PROFILE": f"cpu-blas{limit}"}
     done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True)

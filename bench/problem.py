@@ -138,8 +138,9 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("path")
     parser.add_argument("--quick", action="store_true", help="toy size")
     parser.add_argument("--steps", type=int, default=CHECKED_STEPS, help="batches and noise for so many steps")
+    parser.add_argument("--batch-size", type=int, help="images a batch; by default the model's own")
     args = parser.parse_args(argv)
-    write(args.path, args.model, args.quick, args.steps)
+    write(args.path, args.model, args.quick, args.steps, args.batch_size)
     import theano
 
     # A compile folder of its own: two processes that compile in one wait for each other.

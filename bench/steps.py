@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from bench.problem import Problem
     from fastvae.profiles import Profile
 
-HEAVY = re.compile("Conv|Corr|Dot|Gem|Ger|MatMul")  # names of the Ops that multiply matrices or convolve
+HEAVY = re.compile("Conv|Corr|Dot|Gem|Ger|MatMul|OfProduct")  # names of the Ops that multiply matrices or convolve
 GPU = ("theano.gpuarray.", "fastvae.backends.gpu.")
 
 

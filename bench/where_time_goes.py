@@ -33,6 +33,7 @@ from bench.networks import NETWORKS  # noqa: E402
 from bench.steps import compiled_step, users_step  # noqa: E402
 from fastvae import elbo  # noqa: E402
 from fastvae.backends.cpu.ops.adam import Adam  # noqa: E402
+from fastvae.backends.cpu.ops.adam_of_product import AdamOfProduct  # noqa: E402
 from fastvae.backends.cpu.ops.convolution import Convolution  # noqa: E402
 from fastvae.backends.cpu.ops.layout import Layout  # noqa: E402
 from fastvae.backends.cpu.ops.matmul import Gemm, MatMul  # noqa: E402
@@ -80,6 +81,9 @@ def group_and_work(node: Apply, shape: Callable) -> tuple[str, int]:
         x, w = node.inputs[:2] if isinstance(op, MatMul) else node.inputs[2:4]
         inner = shape(x)[0 if getattr(op, "transposed", (False,))[0] else 1]
         return "matrix products of the dense layers", 2 * inner * math.prod(shape(node.outputs[0]))
+    if isinstance(op, AdamOfProduct):
+        x = shape(node.inputs[2])
+        return "Adam with its gradient's product", 2 * x[not op.transposed[0]] * math.prod(shape(node.outputs[0]))
     names = {Adam: "Adam", Layout: "changes of layout", ReluGradient: "ReLU gradients"}
     if is_own(op):
         return names.get(type(op), type(op).__module__.rpartition(".")[2].replace("_", " ")), 0

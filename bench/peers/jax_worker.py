@@ -1,6 +1,7 @@
 """The seed models in JAX: NHWC, one jitted function for the whole update, its state donated.
 
-python -m bench.peers.jax_worker PROBLEM.npz
+python -m bench.peers.jax_worker PROBLEM.npz           a call of the jitted function for each step
+python -m bench.peers.jax_worker PROBLEM.npz loop      a call for 100 steps, the loop inside it
 """
 
 import os
@@ -19,6 +20,7 @@ from bench.problem import load  # noqa: E402
 from bench.worker import serve  # noqa: E402
 
 NHWC = ("NHWC", "HWIO", "NHWC")
+STEPS = {"calls": 1, "loop": 100}  # that a call of the jitted function takes
 
 
 def parameters(problem):
@@ -97,8 +99,11 @@ def start(problem):
     return weights, [jnp.zeros_like(w) for w in weights], [jnp.zeros_like(w) for w in weights], jnp.float32(0)
 
 
-def stepper(problem, run, start):
-    """`make_step` of `serve`, from run(state, images, noise) -> (state, loss) and start(problem) -> state."""
+def stepper(problem, run, start, steps=1):
+    """`make_step` of `serve`, from run(state, images, noise) -> (state, loss) and start(problem) -> state.
+
+    Of the step that is timed every call of so many computes them all, in a loop inside the jitted function.
+    """
     images = jnp.asarray(problem.images.transpose(0, 2, 3, 1))
     batches, noises = jnp.asarray(problem.batches), jnp.asarray(problem.noise)
 
@@ -118,11 +123,19 @@ def stepper(problem, run, start):
             state, loss = run(state, *inputs(number, images))
             return state, number + 1, loss
 
-        now = start(problem), jnp.int32(0)
+        @partial(jax.jit, donate_argnums=(0, 1))
+        def take_all(state, number, images):
+            body = lambda _, carried: take(*carried[:2], images)  # noqa: E731
+            return lax.fori_loop(0, steps, body, (state, number, jnp.float32(0)))
+
+        several = steps > 1 and not given
+        now, calls, loss = (start(problem), jnp.int32(0)), 0, None
 
         def step():
-            nonlocal now
-            *now, loss = take(*now, images)
+            nonlocal now, calls, loss
+            if not several or calls % steps == 0:
+                *now, loss = (take_all if several else take)(*now, images)
+            calls += 1
             return loss
 
         return step
@@ -130,10 +143,10 @@ def stepper(problem, run, start):
     return make_step
 
 
-def main(path):
-    problem = load(path)
+def main(path, way="calls"):
+    problem, steps = load(path), STEPS[way]
     about = {"jax": jax.__version__, "XLA's threads": len(os.sched_getaffinity(0))}
-    serve(stepper(problem, update(problem), start), len(problem.batches), lambda: about)
+    serve(stepper(problem, update(problem), start, steps), len(problem.batches), lambda: about, fetch_every=steps)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """The seed models in NumPyro: SVI with `Trace_ELBO`, its update jitted, on the networks of jax_worker.py.
 
-python -m bench.peers.numpyro_worker PROBLEM.npz
+python -m bench.peers.numpyro_worker PROBLEM.npz           a call of the jitted update for each step
+python -m bench.peers.numpyro_worker PROBLEM.npz loop      a call for 100 steps, as `svi.run` has them
 """
 
 import os
 import sys
 
-from bench.peers.jax_worker import network, parameters, stepper  # first: it limits the threads
+from bench.peers.jax_worker import STEPS, network, parameters, stepper  # first: it limits the threads
 
 import jax  # isort: skip
 import jax.numpy as jnp
@@ -48,8 +49,8 @@ def inference(problem):
     return SVI(model, guide, numpyro.optim.Adam(1e-4), Trace_ELBO())
 
 
-def main(path):
-    problem = load(path)
+def main(path, way="calls"):
+    problem, steps = load(path), STEPS[way]
     svi = inference(problem)
 
     def start(problem):
@@ -57,7 +58,7 @@ def main(path):
         return jax.tree.map(jnp.copy, svi.init(jax.random.key(1), images, problem.noise[0]))  # it will be donated
 
     about = {"numpyro": numpyro.__version__, "XLA's threads": len(os.sched_getaffinity(0))}
-    serve(stepper(problem, svi.update, start), len(problem.batches), lambda: about)
+    serve(stepper(problem, svi.update, start, steps), len(problem.batches), lambda: about, fetch_every=steps)
 
 
 if __name__ == "__main__":

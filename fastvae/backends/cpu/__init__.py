@@ -81,6 +81,7 @@ def register(profile: Settings) -> None:
                                           one threaded pass each
     (fastvae_stock)                 1.65  what is left of the abstract Ops becomes stock; always there
     fastvae_onednn_product          1.72  matrix products that BlasOpt (1.7) found become the CPU's
+    fastvae_onednn_adam             1.73  Adam makes the gradient of a dense layer's large weights itself
     fastvae_onednn_vectorize       49.10  element-wise passes of float32 become threaded vector code, maxima and the
                                           remaining sums one threaded pass each
     fastvae_onednn_inplace         70.10  Ops that can, such as Gemm and Adam, overwrite inputs that nobody else needs
@@ -102,3 +103,4 @@ def register(profile: Settings) -> None:
     instructions.limit_onednn(onednn, profile.isa)
     lowering.register(profile.winograd)
     compilation.prepare_with(library.compiled)
+    compilation.prepare_for(library.begin)

@@ -13,6 +13,7 @@ from fastvae.backends.compiled_op import import_modules, local_inplace
 from fastvae.backends.cpu import layout, ops, reshape, vectorize
 from fastvae.backends.cpu.op import lowering
 from fastvae.backends.cpu.ops import concatenate
+from fastvae.backends.cpu.ops.adam_of_product import local_adam_of_product
 from fastvae.backends.cpu.ops.batch_norm import local_fuse_activation
 from fastvae.backends.cpu.ops.convolution import local_winograd
 from fastvae.backends.rewrites import equilibrium, fuse, lift, recognise
@@ -45,6 +46,7 @@ def register(winograd):
     add("batch_norm", 1.637, in2out(local_fuse_activation, name="fastvae_onednn_batch_norm"))
     add("passes", 1.640, in2out(lowering("passes"), name="fastvae_onednn_passes"))
     add("product", 1.720, in2out(lowering("product"), name="fastvae_onednn_product"))
+    add("adam", 1.730, in2out(local_adam_of_product, name="fastvae_onednn_adam"))
     # After Theano's fusion of element-wise Ops (49) and its last rewrites of reductions.
     add("vectorize", 49.100, in2out(vectorize.local_vectorize, lowering("vectorize"), name="fastvae_onednn_vectorize"))
     # After AddDestroyHandler (49.5), where Theano's own BLAS goes in place (70).

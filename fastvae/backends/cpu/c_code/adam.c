@@ -1,29 +1,22 @@
 /* The Adam update in one threaded pass over all parameters. */
-#include "fastvae.h"
-#include <math.h>
+#include "adam.h"
 #include <stdlib.h>
 
 typedef struct {
-    float *restrict p, *restrict m, *restrict v;
-    const float *restrict g;
+    float *p, *m, *v;
+    const float *g;
     npy_intp n;
 } adam_parameter;
 
-static void adam(adam_parameter q, npy_intp from, npy_intp to, float rate, float beta1, float beta2, float epsilon) {
-    float *restrict p = q.p, *restrict m = q.m, *restrict v = q.v, rest1 = 1.f - beta1, rest2 = 1.f - beta2;
-    const float *restrict g = q.g;
-    for (npy_intp i = from; i < to; i++) {
-        m[i] = beta1 * m[i] + rest1 * g[i];
-        v[i] = beta2 * v[i] + rest2 * g[i] * g[i];
-        p[i] -= rate * m[i] / (sqrtf(v[i]) + epsilon);
-    }
+__attribute__((noinline)) static void adam(const adam_parameter *q, npy_intp i, npy_intp to, const fv_adam *a) {
+    for (; i + WIDTH <= to; i += WIDTH) fv_adam_vector(a, *(const vector *)(q->g + i), q->p + i, q->m + i, q->v + i);
+    if (i < to) fv_adam_few(a, q->g + i, q->p + i, q->m + i, q->v + i, to - i);
 }
 
 /* Adam: inputs rate (), which holds the bias corrections, then parameter, gradient, m, v of each parameter -> the new
  * parameter, m and v of each. Settings: in place, beta1, beta2, epsilon. */
 static int run_adam(thunk *t) {
     int in_place = t->settings[0], n = t->n_outputs / 3, status = -1;
-    float beta1 = t->settings[1], beta2 = t->settings[2], epsilon = t->settings[3];
     PyArrayObject *rate = fv_input(t, 0, 0);
     adam_parameter *all = calloc(n, sizeof *all);
     size_t copies = 0;
@@ -56,13 +49,17 @@ static int run_adam(thunk *t) {
             all[i].g = (float *)at;
             at += fv_round(PyArray_NBYTES(g));
         }
-    float a = *(float *)PyArray_DATA(rate);
+    fv_adam a = fv_adam_from(t->settings + 1, *(float *)PyArray_DATA(rate));
     Py_BEGIN_ALLOW_THREADS
 #pragma omp parallel num_threads(fv_team(total))
-    for (int i = 0; i < n; i++) {
-        npy_intp from, to;
-        fv_share(all[i].n, &from, &to);
-        adam(all[i], from, to, a, beta1, beta2, epsilon);
+    {
+        unsigned mode = fv_flush_denormals(&a);
+        for (int i = 0; i < n; i++) {
+            npy_intp from, to;
+            fv_share(all[i].n, &from, &to);
+            adam(&all[i], from, to, &a);
+        }
+        fv_keep_denormals(mode);
     }
     Py_END_ALLOW_THREADS status = 0;
 done:
