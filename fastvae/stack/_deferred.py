@@ -1,7 +1,7 @@
 """What theano and PyMC3 import for diagnostics, plots and Python's convolution is imported when it is used.
 
-ArviZ, xarray, pandas, h5py, matplotlib, scipy.stats and scipy.signal are more than half of the time that `import
-pymc3` takes, and a fit needs none of them. The modules of theano and PyMC3 get a stand-in for each but matplotlib,
+ArviZ, xarray, pandas, h5py, matplotlib and half of scipy's packages are more than half of the time that `import pymc3`
+takes, and a fit needs none of them. The modules of theano and PyMC3 get a stand-in for each but matplotlib,
 which passes on everything that is asked of it; everybody else imports the real ones as ever. `pymc3.plots`, which lists
 ArviZ's plots and imports matplotlib, is loaded when the first of its names is asked of `pymc3`.
 """
@@ -18,7 +18,10 @@ from typing import Any
 
 # importer: what it gets stand-ins for
 MODULES = {
-    "pymc3": ("arviz", "h5py", "pandas", "xarray", "scipy.stats"),
+    "pymc3": (
+        *("arviz", "h5py", "pandas", "xarray"),
+        *("scipy.cluster.vq", "scipy.interpolate", "scipy.optimize", "scipy.stats"),
+    ),
     "theano": ("scipy.stats", "scipy.signal.signaltools", "scipy.signal.sigtools"),
 }
 PLOTS = "pymc3.plots"
