@@ -8,7 +8,7 @@ measure, compare, agreement    fastvae against stock, against other frameworks, 
 guard, counts        the regression guards by time and by counts; guard_sensitivity shows what the first notices
 micro/               each Op by pytest-benchmark; where_time_goes and scaling for a whole step
 benchmarks/          asv's, over the project's history; first_step and dry_run are timed by them too
-objectives, optimizers, pipelines, kills, reproduce/    further figures of the README
+objectives, optimizers, pipelines, kills, reproduce/    further figures of docs/performance/
 pymc3_tests          PyMC3's own tests after `import fastvae` and in stock
 gpu_report           everything about a GPU, from card, gpu_checks (convolution_cases, image_cases), gpu_training,
                      gpu_speed, gpu_sizes and gpu_where; gpu_host has its time and its processes, gpu_markdown its text

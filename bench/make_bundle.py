@@ -3,7 +3,7 @@
     python -m bench.ahead ahead
     python bench/make_bundle.py --out bundle --ahead ahead [--part-size 40] [--compression 6]
 
-Run it in the environment that is to travel; copy the folder `bundle` to the host. There, with g++ installed:
+Run it in the environment that is to travel; copy the folder `bundle` to the host. There:
 
     sh bundle/unpack.sh FOLDER
     FOLDER/fastvae-bundle/bin/python -m bench.gpu_report --out report

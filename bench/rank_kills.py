@@ -117,8 +117,10 @@ def left(token: str) -> list[int]:
     return found
 
 
-def one(way: str, folder: pathlib.Path, launcher: list[str], rng: random.Random, slack: float) -> list[str]:
-    """End one training; what was wrong with its end."""
+def one(
+    way: str, folder: pathlib.Path, launcher: list[str], rng: random.Random, slack: float
+) -> tuple[list[str], float]:
+    """End one training; what was wrong with its end, and the seconds that it took."""
     token = f"{os.getpid()}-{rng.random()}"
     log = folder / "log"
     with open(log, "w") as file:
@@ -130,7 +132,7 @@ def one(way: str, folder: pathlib.Path, launcher: list[str], rng: random.Random,
     try:
         began = _begin(process, folder)
         if not began and way in SIGNALS:
-            return [f"it did not begin: {log.read_text()[-2000:]}"]
+            return [f"it did not begin: {log.read_text()[-2000:]}"], 0.0
         time.sleep(rng.uniform(0.0, 0.5))
         if way in SIGNALS:
             _send(*SIGNALS[way], process, folder)
@@ -141,13 +143,14 @@ def one(way: str, folder: pathlib.Path, launcher: list[str], rng: random.Random,
         while left(token) and time.monotonic() - since < allowed:
             process.poll()
             time.sleep(0.02)
+        taken = time.monotonic() - since
         remaining = left(token)
         wrong = [f"{len(remaining)} processes were left after {allowed:g} s\n{log.read_text()}"] if remaining else []
     finally:
         for pid in left(token):
             os.kill(pid, signal.SIGKILL)
         process.wait()
-    return wrong + _wrong_in(way, log.read_text(), folder)
+    return wrong + _wrong_in(way, log.read_text(), folder), taken
 
 
 def _begin(process: subprocess.Popen, folder: pathlib.Path) -> bool:
@@ -232,9 +235,9 @@ def main() -> int:
     for i in range(args.kills):
         way = args.ways[i % len(args.ways)]
         with tempfile.TemporaryDirectory() as folder:
-            wrong = one(way, pathlib.Path(folder), launcher, rng, args.slack)
+            wrong, taken = one(way, pathlib.Path(folder), launcher, rng, args.slack)
         failed += bool(wrong)
-        print(f"{i + 1:3} {way}: {'; '.join(wrong) or 'all ended'}", flush=True)
+        print(f"{i + 1:3} {way}: {'; '.join(wrong) or f'all ended in {taken:.1f} s'}", flush=True)
     print(f"{args.kills} ends of {RANKS} ranks, {failed} of them wrong")
     return int(failed > 0)
 

@@ -115,9 +115,9 @@ def adam(
     for group in _groups(params, gradients):
         inputs = []
         for param, gradient in group:
-            zeros = np.zeros_like(param.get_value(borrow=True))
+            like, pattern = param.get_value(borrow=True), param.broadcastable
             m, v = (
-                theano.shared(zeros.copy(), name=f"adam.{moment}({param.name})", broadcastable=param.broadcastable)
+                theano.shared(np.zeros_like(like), f"adam.{moment}({param.name})", broadcastable=pattern, borrow=True)
                 for moment in "mv"
             )
             inputs += [param, tt.patternbroadcast(tt.cast(gradient, param.dtype), param.broadcastable), m, v]

@@ -81,8 +81,17 @@ class _SameMethod:
         warn(f"{owner.__name__}.{self.old}", f"{owner.__name__}.{self.new}")
 
     def __get__(self, instance: object, owner: type) -> Any:
+        method = vars(self.base)[self.new].__get__(instance, owner)
+        if instance is None:  # `help` looks up all names of a class: that is no use of the old one
+
+            @functools.wraps(method)
+            def called(*args: Any, **kwargs: Any) -> Any:
+                self._warn(owner)
+                return method(*args, **kwargs)
+
+            return called
         self._warn(owner)
-        return vars(self.base)[self.new].__get__(instance, owner)
+        return method
 
     def __set__(self, instance: object, value: Any) -> None:
         self._warn(type(instance))

@@ -68,6 +68,11 @@ def linear(start: float, stop: float, steps: int) -> tt.TensorVariable:
 def cosine(start: float, stop: float, steps: int) -> tt.TensorVariable:
     """Like `linear`, but along half a cosine wave, which is flat at both ends.
 
+    Parameters
+    ----------
+    start, stop, steps
+        As for `linear`.
+
     Notes
     -----
     Loshchilov and Hutter, 2016, "SGDR", arXiv:1608.03983, equation 5, without restarts.

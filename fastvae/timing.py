@@ -176,12 +176,14 @@ def measure(
 
     Parameters
     ----------
-    step, synchronize, fetch_every
+    step : callable
         See `Stopwatch`.
     blocks : int
         How many blocks to time.
     seconds : float
         Length of a block, half a second at least.
+    synchronize, fetch_every
+        See `Stopwatch`.
 
     Returns
     -------

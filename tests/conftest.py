@@ -52,6 +52,7 @@ LONGEST = (
     "tests/test_kills.py",
     "tests/parallel/test_mpi.py",
     "tests/parallel/test_endings.py",
+    "tests/parallel/test_gpus.py",
 )
 
 

@@ -33,6 +33,7 @@ SECONDS = 300  # no test takes as long on a GPU
 SAMPLE = {
     "cuda": ("tests/",),
     "opencl": (  # PoCL takes seconds for a kernel
+        "tests/backends/gpu/test_repairs.py",
         "tests/checkpoint/test_format_1.py::test_a_checkpoint_goes_on_as_in_one_go[opencl-mlp]",
         "tests/elbo/test_steps.py::test_seed_models",
     ),

@@ -1,3 +1,4 @@
+import pydoc
 import sys
 import types
 import warnings
@@ -57,6 +58,14 @@ def test_a_class_finds_methods_by_their_old_names():
         assert Model().encoded(3) == 4
     with warned(r"Doubled\.encoded is now Doubled\.encode"):
         assert Doubled().encoded(3) == 6
+    with warned(r"Doubled\.encoded is now Doubled\.encode"):
+        assert Doubled.encoded(Doubled(), 3) == 6
+
+
+def test_help_on_a_class_is_no_use_of_its_old_names():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert "encode(self, x)" in pydoc.render_doc(Doubled, renderer=pydoc.plaintext)
 
 
 def test_a_function_takes_an_argument_by_its_old_name():

@@ -1,4 +1,4 @@
-"""Every script of the README's reproducibility table runs, at its quick size."""
+"""Every script of docs/performance/reproducibility.md runs, at its quick size."""
 
 import pathlib
 import re
@@ -21,6 +21,6 @@ def test_the_quick_size_prints_its_row(script, monkeypatch, capsys):
     assert re.fullmatch(rf"\| 5,000 of fashion-mnist-sample \| 6 steps of \d+, .* \| {number} \| {number} .* \|", row)
 
 
-def test_the_table_of_the_readme_has_every_script():
-    readme = (FOLDER.parent.parent / "README.md").read_text(encoding="utf-8")
-    assert sorted(re.findall(r"^\| `(\w+)\.py` \|", readme, flags=re.M)) == SCRIPTS
+def test_the_table_of_the_site_has_every_script():
+    page = (FOLDER.parent.parent / "docs" / "performance" / "reproducibility.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^\| `(\w+)\.py` \|", page, flags=re.M)) == SCRIPTS

@@ -58,6 +58,14 @@ def test_python_requires_and_classifiers_are_those_of_the_pins(setup):
     assert classified == list(setup[1])
 
 
+@pytest.mark.parametrize("version", [(3, 9, 18), (3, 14, 0)])
+def test_another_python_is_refused_before_anything_is_fetched_for_it(version):
+    with mock.patch("setuptools.setup") as called, mock.patch.object(sys, "version_info", version):
+        runpy.run_path(str(ROOT / "setup.py"))
+    extras = called.call_args.kwargs["extras_require"]
+    assert called.call_args.kwargs["install_requires"] == [] and "test" in extras and not any(extras.values())
+
+
 def test_what_is_installed_here_is_what_it_asks_for(setup):
     for name, requirement in required(setup, devices.PYTHON):
         assert importlib.metadata.version(name) in requirement.specifier, name

@@ -23,6 +23,8 @@ def read(app, docname, content):
 
     def link(match):
         target = (file.parent / match[1]).resolve().relative_to(ROOT).as_posix()
+        if target.startswith("docs/"):
+            return f"](/{target.removeprefix('docs/')})"
         return f"](/{BY_FILE[target]}.md)" if target in BY_FILE else match[0]
 
     content[0] += re.sub(r"\]\(([\w./-]+\.md)\)", link, file.read_text(encoding="utf-8"))

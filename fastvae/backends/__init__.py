@@ -13,7 +13,8 @@ and `load` finds it: a folder of that name here, which imports without Theano an
     DEVICES              the families of devices that it computes on, of `fastvae.devices.family`
     missing()            what it lacks on this machine beside the device, a `Finding`, or None if nothing
     register(profile)    switch it on: from then on Theano's optimizer lowers float32 graphs to it
-    stepping(step, profile)   what a training calls in place of a compiled step; a backend without it leaves the step
+    stepping(step, profile, ranks)   what a training calls in place of a compiled step; one without it leaves the step
+    prepare_ranks(ranks, profile)    let ranks average on a device that is not the CPU; one without it cannot
 
 Examples
 --------
@@ -31,6 +32,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fastvae.errors import ConfigurationError
+from fastvae.parallel import ALONE, Ranks
 
 SHARED = ("abstract", "rewrites")  # folders that are no backend
 
@@ -53,7 +55,7 @@ def load(name: str) -> Any:
     return importlib.import_module(f"{__name__}.{name}")
 
 
-def stepping(step: Callable, profile: Any) -> Callable:
+def stepping(step: Callable, profile: Any, ranks: Ranks = ALONE) -> Callable:
     """What a training calls in place of a compiled step: it computes the same, in the way that suits the device.
 
     Parameters
@@ -61,6 +63,33 @@ def stepping(step: Callable, profile: Any) -> Callable:
     step : theano.compile.Function
     profile : fastvae.profiles.Profile
         The one in force.
+    ranks : fastvae.parallel.Ranks
+        Those that train together.
     """
     wrapped = None if profile.backend == "stock" else getattr(load(profile.backend), "stepping", None)
-    return step if wrapped is None else wrapped(step, profile)
+    return step if wrapped is None else wrapped(step, profile, ranks)
+
+
+def prepare_ranks(ranks: Ranks, profile: Any) -> None:
+    """Let ranks average on the profile's device (collective).
+
+    Parameters
+    ----------
+    ranks : fastvae.parallel.Ranks
+    profile : fastvae.profiles.Profile
+        The one in force.
+
+    Raises
+    ------
+    ConfigurationError
+        If they cannot.
+    """
+    if profile.device == "cpu":
+        return
+    prepare = None if profile.backend == "stock" else getattr(load(profile.backend), "prepare_ranks", None)
+    if prepare is None:
+        raise ConfigurationError(
+            f"parallel: ranks train on device={profile.device} with the backend gpu alone, not with {profile.backend}: "
+            "leave fastvae.backend unset, or take the profile cpu"
+        )
+    prepare(ranks, profile)

@@ -53,10 +53,10 @@ def thunk(
     return Thunk(module, module.make_thunk(kind, tuple(map(float, settings)), *cells), node, compute_map)
 
 
-def digest(folder: str, command: list[str]) -> str:
-    """A hash of everything that a module depends on: the sources of its folder, and the command that compiles them."""
+def digest(folder: str, command: list[str], *others: str) -> str:
+    """A hash of everything that a module depends on: its folder's sources, others', and the command for them."""
     found = hashlib.sha256(repr((command, np.__version__, sysconfig.get_config_var("SOABI"))).encode())
-    for path in sorted(glob.glob(os.path.join(SHARED, "*")) + glob.glob(os.path.join(folder, "*"))):
+    for path in sorted(path for home in (SHARED, folder, *others) for path in glob.glob(os.path.join(home, "*.[ch]"))):
         with open(path, "rb") as source:
             found.update(source.read())
     return found.hexdigest()[:16]
@@ -68,18 +68,19 @@ def sources(folder: str) -> list[str]:
     return [f"-I{SHARED}", f"-I{folder}", *(word for path in paths for word in ("-x", "c", path))]  # g++ forgets -x c
 
 
-def built(name: str, folder: str, command: list[str], backend: str, remedy: str) -> str:
+def built(name: str, folder: str, command: list[str], backend: str, remedy: str, *others: str) -> str:
     """The path of the compiled module, in Theano's compile directory; compiled only if its digest is new.
 
-    An environment that carries the module (`fastvae.compilation.carried`) needs no compiler for it.
+    An environment that carries the module (`fastvae.compilation.carried`) needs no compiler for it. `others` are
+    folders whose files it includes beside its own.
 
     Raises
     ------
     fastvae.errors.StackError
         If the compiler refuses; the message names the backend and the remedy, and ends with the compiler's own.
     """
-    carries = os.path.join(carried.folder(), carried_name(name, folder))
-    path = os.path.join(theano.config.compiledir, f"{name}_{digest(folder, command)}.so")
+    carries = os.path.join(carried.folder(), carried_name(name, folder, *others))
+    path = os.path.join(theano.config.compiledir, f"{name}_{digest(folder, command, *others)}.so")
     if os.path.exists(carries) or os.path.exists(path):
         return carries if os.path.exists(carries) else path
     with drafts(theano.config.compiledir) as home:
@@ -114,9 +115,9 @@ def _run(command):
     return subprocess.run(command, capture_output=True, text=True)
 
 
-def carried_name(name: str, folder: str) -> str:
+def carried_name(name: str, folder: str, *others: str) -> str:
     """The file's name in an environment that carries the module: its sources alone count."""
-    return f"{name}_{digest(folder, [])}.so"
+    return f"{name}_{digest(folder, [], *others)}.so"
 
 
 def loaded(name: str, path: str) -> ModuleType:

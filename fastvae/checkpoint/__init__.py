@@ -70,6 +70,14 @@ def newest(folder: str | os.PathLike) -> dict[str, Any] | None:
 
     A damaged file is said to be so on the standard error, and the one before it is taken.
 
+    Parameters
+    ----------
+    folder : str or path-like
+
+    Returns
+    -------
+    dict or None
+
     Raises
     ------
     DataError

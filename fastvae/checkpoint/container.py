@@ -21,6 +21,7 @@ import hashlib
 import json
 import math
 import os
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -71,10 +72,11 @@ def write(path: str | os.PathLike, values: dict[str, Any]) -> None:
 
     header = json.dumps(values, default=encode).encode()
     digest = hashlib.sha256()
-    with atomic.replacing(path) as file:
+    with atomic.replacing(path) as file, ThreadPoolExecutor(1) as beside:
         for part in (MAGIC, len(header).to_bytes(8, "little"), header, *(a.reshape(-1).view(np.uint8) for a in arrays)):
-            digest.update(part)
+            hashed = beside.submit(digest.update, part)
             file.write(part)
+        hashed.result()
         file.write(digest.digest())
 
 

@@ -28,7 +28,17 @@ def path_of(folder: str | os.PathLike, step: int) -> pathlib.Path:
 
 @kinds.checked(folder=kinds.path)
 def steps(folder: str | os.PathLike) -> dict[int, pathlib.Path]:
-    """The checkpoints of a folder, whole or not: `{step: path}`."""
+    """The checkpoints of a folder, whole or not.
+
+    Parameters
+    ----------
+    folder : str or path-like
+
+    Returns
+    -------
+    dict of int to pathlib.Path
+        From the step after which each was written to its file.
+    """
     names = [(NAME.fullmatch(path.name), path) for path in pathlib.Path(folder).glob("checkpoint-*.ckpt")]
     return {int(match[1]): path for match, path in names if match}
 

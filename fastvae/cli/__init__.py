@@ -33,6 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     try:
         args = parser.make().parse_args(argv)
+        if args.verbose and args.quiet:  # one before the name of the command, one behind it
+            raise ConfigurationError("-v and --quiet were given together: leave one of them out")
         if args.verbose or args.quiet:
             messages.LOGGER.setLevel(logging.DEBUG if args.verbose else logging.WARNING)
         if getattr(args, "cuda_path", None):
@@ -165,6 +167,9 @@ def _report(args: argparse.Namespace) -> None:
     folders = [run_folder.existing(run) for run in args.runs]
     if len(folders) > reports.MOST:
         raise ConfigurationError(f"report: {len(folders)} runs are too many for a page: give {reports.MOST} at most")
+    out = pathlib.Path(args.out or reports.NAME)
+    if out.is_dir() or not out.parent.is_dir():
+        raise ConfigurationError(f"report: --out {args.out!r} is not a file in an existing folder: give such a file")
     _start(args)
     from fastvae.cli import commands
 

@@ -145,14 +145,15 @@ def _to_measure(held: Held, run: TrainOptions) -> np.ndarray | None:
 
 
 def _session(phases: Phases, approx: Any) -> dict[str, Any]:
-    profile = profiles.active()
+    profile, n_threads = profiles.active(), threads.requested().count
+    machine = sessions.machine() | {"threads": str(n_threads)}
     return {
         "ended": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "ended_by": approx.ended_by,
         "steps": phases.steps,
         "profile": None if profile is None else profile.name,
-        "threads": threads.requested().count,
-        "machine": sessions.machine() | ({} if profile is None else {"profile": profile.name, "BLAS": profile.blas}),
+        "threads": n_threads,
+        "machine": machine | ({} if profile is None else {"profile": profile.name, "BLAS": profile.blas}),
         "seconds": {phase: round(seconds, 3) for phase, seconds in phases.clock.seconds.items()},
     }
 
@@ -207,6 +208,7 @@ def report(folders: Sequence[pathlib.Path], out: str | None = None) -> None:
     for folder in folders:
         vae, run = models.load(folder / run_folder.NETWORK), run_folder.configuration(folder)
         shown.append(_shown(folder, vae, run, _held_out(run, vae), results.ROOM // len(folders)))
+    shown = _told_apart(shown, folders)
     path = folders[0] / reports.NAME if out is None else pathlib.Path(out)
     write_report(shown, path)
     _tell(f"report: {path}")
@@ -229,6 +231,13 @@ def _shown(
         images=f"The first {which} images",
         commands=reports.commands_of(folder, run, past[-1] if past else {}),
     )
+
+
+def _told_apart(runs: list[reporting.Run], folders: Sequence[pathlib.Path]) -> list[reporting.Run]:
+    """Runs whose folders have one name in different places, called by their paths."""
+    if len({run.name for run in runs}) == len(runs):
+        return runs
+    return [run._replace(name=str(folder)) for run, folder in zip(runs, folders)]
 
 
 def _names(run: TrainOptions) -> list[str] | None:

@@ -6,6 +6,7 @@ threads compile it, each a share of it, in a folder of this process. When the li
 finished file is moved to where g++ would have written it. Theano's cache and its lock work as before, and the result
 is the same.
 
+    brief           less code in each module
     precompiled     the headers that all modules include, compiled once
     carried         modules that came with the environment, and are not compiled
     drafts          folders for what compilers write
@@ -29,14 +30,14 @@ import functools
 import gc
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import theano
 import theano.tensor as tt
-from theano.gof import CLinker, FunctionGraph, Op
+from theano.gof import Apply, CLinker, FunctionGraph, Op
 from theano.gof.cc import get_module_cache
 from theano.gof.cmodule import GCC_compiler, dlimport, get_lib_extension, get_module_hash
 from theano.gof.utils import MethodNotDefined
@@ -44,7 +45,7 @@ from theano.gof.vm import VM_Linker
 from theano.scalar import Scalar
 
 # Relative imports: bench/'s stock programs load this package without fastvae.
-from . import carried, lookup, processor, together
+from . import brief, carried, lookup, processor, together
 from .drafts import drafts
 
 SMALL = 100  # elements of a constant that numpy may compute
@@ -52,6 +53,7 @@ ENOUGH = 150_000  # characters of C code for a second compiler, which reads the 
 _batches: list[_Batch] = []  # of the functions that are being linked, the innermost last
 _watchers: list[Callable[[int, int], object]] = []
 _preparations: list[Callable[[], object]] = []
+_of_nodes: list[Callable[[Iterable[Apply]], object]] = []
 _contexts: list[Callable[[], Any]] = []  # of a thread, for the threads that compile for it
 
 
@@ -64,6 +66,7 @@ def install(workers: int) -> None:
         How many g++ may run at the same time.
     """
     fold_constants_in_python()
+    brief.install()
     processor.install()
     lookup.install()
     carried.install()
@@ -74,6 +77,12 @@ def prepare_with(function: Callable[[], object]) -> None:
     """Register a function that compiles something which every theano function of this profile needs."""
     if function not in _preparations:
         _preparations.append(function)
+
+
+def prepare_for(function: Callable[[Iterable[Apply]], object]) -> None:
+    """Register a function of a graph's nodes that lets threads compile what these need beside theano's modules."""
+    if function not in _of_nodes:
+        _of_nodes.append(function)
 
 
 def help_under(context: Callable[[], Any]) -> None:
@@ -100,15 +109,13 @@ def preparing() -> Iterator[None]:
     pauses: it would look at a million nodes of graphs again and again, a seventh of the whole time.
     """
     collects = gc.isenabled()
-    with ThreadPoolExecutor() as pool:
-        for preparation in _preparations:
-            pool.submit(preparation)
-        gc.disable()
-        try:
-            yield
-        finally:
-            if collects:
-                gc.enable()
+    begin()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 class InTurn:
@@ -174,6 +181,8 @@ def compile_side_by_side(workers: int) -> None:
 
     @functools.wraps(make_all)
     def make_all_ahead(self, *args, **kwargs):
+        for begin_with in _of_nodes:
+            begin_with(self.fgraph.apply_nodes)
         with _Batch(lambda: self.schedule(self.fgraph), compile_str, workers) as batch:
             _batches.append(batch)
             try:
@@ -227,9 +236,8 @@ class _Batch:
         pool = ThreadPoolExecutor(self.workers)
         self.open.callback(pool.shutdown, cancel_futures=True)
         nodes = self.nodes()
-        for preparation in _preparations:
-            pool.submit(preparation)
-        for sources, arguments in _shares(dict(_missing(nodes)), self.workers):
+        begin()  # not in the pool, where it would take the place of a compiler that is waited for as well
+        for sources, arguments in sorted(_shares(dict(_missing(nodes)), self.workers), key=_shortest_last):
             contexts = [context() for context in _contexts]
             self.jobs.update(dict.fromkeys(sources, pool.submit(self._help, contexts, sources, arguments)))
         self.total = len(self.jobs)
@@ -271,6 +279,12 @@ def _shares(missing, workers):
         sizes = {name: len(missing[name][0]) for name in names}
         for share in together.shared_out(sizes, min(workers, 1 + sum(sizes.values()) // ENOUGH)):
             yield {name: missing[name][0] for name in share}, missing[share[0]][1]
+
+
+def _shortest_last(share):
+    """So that no compiler is waited for alone; what is hardly optimised takes little time."""
+    sources, arguments = share
+    return "-O1" in arguments["preargs"], -sum(map(len, sources.values()))
 
 
 def _missing(nodes):

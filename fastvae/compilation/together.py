@@ -22,6 +22,23 @@ INCLUDE = re.compile(r"^[ \t]*#[ \t]*include\b.*$", re.MULTILINE)
 MACRO = re.compile(r"^[ \t]*#[ \t]*(?:define|undef)[ \t]+(\w+)", re.MULTILINE)
 # What would also be in force for the code behind it.
 LASTING = re.compile(r"^[ \t]*#[ \t]*pragma[ \t]+(?!omp\b|GCC[ \t]+(?:ivdep|unroll)\b)", re.MULTILINE)
+OF_STD = ("#include <iostream>", "#include <vector>", "#include <algorithm>")  # half of all that is read
+STD = re.compile(r"\b(?:std|cout|cerr|endl)\b|\busing namespace\b")
+_common: list[str] = []  # what `common` was told, without the headers that it includes
+
+
+def common(code: str) -> str:
+    """Code that many modules begin with, each the same, as it is: it is compiled once for all of them.
+
+    Parameters
+    ----------
+    code : str
+        Functions, types and macros of names that nothing else has.
+    """
+    known = INCLUDE.sub("", code).strip()
+    if known not in _common:
+        _common.append(known)
+    return code
 
 
 def can_be(source: str) -> bool:
@@ -54,11 +71,17 @@ def source(modules: dict[str, str]) -> str:
     #pragma pop_macro("N")
     """
     includes = dict.fromkeys(line.strip() for code in modules.values() for line in INCLUDE.findall(code))
-    lines = [*(f"#include {header}" for header in FIRST), *includes]
-    for name, code in modules.items():
+    rest = {name: INCLUDE.sub("", code) for name, code in modules.items()}
+    if not any(STD.search(code) for code in rest.values()):
+        includes = {line: None for line in includes if line not in OF_STD}
+    used = [shared for shared in _common if any(shared in code for code in rest.values())]
+    lines = [*(f"#include {header}" for header in FIRST), *includes, *used]
+    for name, code in rest.items():
+        for shared in used:
+            code = code.replace(shared, "")
         macros = list(dict.fromkeys(MACRO.findall(code)))
         lines += [f'#pragma push_macro("{macro}")' for macro in macros]
-        lines += [f"namespace together_{name} {{", INCLUDE.sub("", code), "}"]
+        lines += [f"namespace together_{name} {{", code, "}"]
         lines += [f'#pragma pop_macro("{macro}")' for macro in macros]
     return "\n".join(lines)
 

@@ -27,6 +27,7 @@ from fastvae.errors import DataError, FastvaeError
 from fastvae.files import open_regular
 
 SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+MODES = {"L": "L", "1": "L", "RGB": "RGB", "P": "RGB"}  # what images are read as; no pixel changes its colour
 
 
 class Listing(NamedTuple):
@@ -49,7 +50,7 @@ def listing(path: str) -> Listing:
     DataError
         If there are none, or images both in the folder itself and in subfolders, or the folder has two splits.
     """
-    names, folders = _images(path), _subfolders(path)
+    names, folders = _images(path), subfolders(path)
     inside = {name: images for name in folders if (images := _images(os.path.join(path, name)))}
     if names and inside:
         raise DataError(
@@ -71,7 +72,7 @@ def listing(path: str) -> Listing:
 
 def holds_images(path: str) -> bool:
     """Whether there is an image in a folder or in one of its subfolders."""
-    return bool(_images(path)) or any(_images(os.path.join(path, name)) for name in _subfolders(path))
+    return bool(_images(path)) or any(_images(os.path.join(path, name)) for name in subfolders(path))
 
 
 def shape_of(path: str, source: str) -> tuple[int, ...]:
@@ -88,9 +89,10 @@ def read(path: str, source: str, shape: tuple[int, ...]) -> np.ndarray:
         found = _announced(image, source)
         if found != shape:
             raise DataError(
-                f"{source}: found {found}, the first image is {shape}: give all images one size and number of channels"
+                f"{source}: found {found}, the first image is {shape}: give all images one size and number of "
+                "channels, such as with Pillow's image.convert('RGB').resize((64, 64))"
             )
-        return np.asarray(image)
+        return np.asarray(image.convert(MODES[image.mode]))
 
 
 @contextlib.contextmanager
@@ -102,26 +104,33 @@ def _opened(path: str, source: str) -> Iterator[Image.Image]:
     except FastvaeError:
         raise
     except Exception as error:  # pillow raises a dozen classes on damaged bytes
-        raise DataError(f"{source}: cannot be read as an image ({reason(error)})") from error
+        raise DataError(f"{source}: cannot be read as an image ({reason(error)}): remove it or get it again") from error
 
 
 def _announced(image: Image.Image, source: str) -> tuple[int, ...]:
     """The shape that an image's header announces; DataError if fastvae does not read such images."""
-    if image.mode not in ("L", "RGB"):
-        raise DataError(f"{source}: found an image of mode {image.mode}, not 8-bit grey or RGB: convert it")
+    transparent = image.mode == "P" and "transparency" in image.info
+    if image.mode not in MODES or transparent:
+        many = image.mode.startswith(("I", "F"))
+        remedy = "scale its values to 8 bits" if many else "convert it, such as with Pillow's image.convert('RGB')"
+        raise DataError(
+            f"{source}: found an image of mode {image.mode}{' with transparency' * transparent}, not 8-bit grey, RGB "
+            f"or a palette: {remedy}"
+        )
     if image.width * image.height > Image.MAX_IMAGE_PIXELS:
         raise DataError(
             f"{source}: found {image.width:,} x {image.height:,} pixels, at most {Image.MAX_IMAGE_PIXELS:,} are read "
             "(PIL.Image.MAX_IMAGE_PIXELS): scale it down"
         )
-    return (image.height, image.width, *((3,) if image.mode == "RGB" else ()))
+    return (image.height, image.width, *((3,) if MODES[image.mode] == "RGB" else ()))
 
 
 def _images(path: str) -> list[str]:
     return sorted(name for name in visible(path) if name.lower().endswith(SUFFIXES))
 
 
-def _subfolders(path: str) -> list[str]:
+def subfolders(path: str) -> list[str]:
+    """The names of the folders in a folder, sorted."""
     return sorted(name for name in visible(path) if os.path.isdir(os.path.join(path, name)))
 
 

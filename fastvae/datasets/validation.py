@@ -215,7 +215,7 @@ def check_images(dtype: np.dtype, shape: tuple[int, ...], source: str) -> None:
     if len(shape) == 4 and shape[1] not in (1, 3) and shape[3] not in (1, 3):
         raise DataError(
             f"{source}: found shape {shape}, but images of rank 4 are (N, C, H, W) or (N, H, W, C), "
-            "with C = 1 or 3 channels"
+            "with C = 1 or 3 channels: take three, such as with images[..., :3] if a fourth is alpha"
         )
 
 

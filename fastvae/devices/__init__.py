@@ -6,6 +6,7 @@ text. No check imports theano, numpy or scipy, and none loads a driver into this
     compiler headers blas onednn                          the CPU
     pygpu gpuarray_headers clblast opencl                 a device through OpenCL
     cuda_libraries.find                                   a device through CUDA
+    cuda_libraries.nccl                                   several of them, a rank each
 
 Other modules here: `threads` and `forks` (thread pools), `blas_library` (what to link), `cuda_search` and
 `cuda_loading` (where CUDA's libraries are, and how they get into the process), `onednn_library` (where oneDNN is),
@@ -40,7 +41,7 @@ PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 SCIPY = "scipy==" + {"3.10": "1.7.3", "3.11": "1.10.1", "3.12": "1.13.1", "3.13": "1.14.1"}[PYTHON]  # as in setup.py
 VENDORS = pathlib.Path("/etc/OpenCL/vendors")
 APT = "apt-get install --no-install-recommends"
-ELSEWHERE = "Debian 12; elsewhere `fastvae build-pygpu`, without network a bundle: README, NVIDIA GPUs"
+ELSEWHERE = "Debian 12; elsewhere `fastvae build-pygpu`, without network a bundle: docs/tutorials/gpus.md"
 
 # Lists OpenCL's platforms and devices, numbered as libgpuarray does; prints a JSON object.
 _OPENCL_PROBE = """
@@ -290,7 +291,8 @@ def report(cuda_path: str | None = None) -> list[Finding]:
     list of Finding
     """
     checks = (compiler, headers, blas, onednn, pygpu, gpuarray_headers, clblast, opencl)
-    return [*(check() for check in checks), *cuda_libraries.find(cuda_path=cuda_path)]
+    cuda = [*cuda_libraries.find(cuda_path=cuda_path), cuda_libraries.nccl(cuda_path)]
+    return [*(check() for check in checks), *cuda]
 
 
 @kinds.checked(cuda_path=FOLDERS)

@@ -125,7 +125,7 @@ def fetched(source: str | os.PathLike[str] | None = None) -> bytes:
                 data = answer.read()
         except OSError as error:  # the base of urllib's errors too
             why = f"{URL} cannot be fetched ({getattr(error, 'reason', error)})"
-            raise StackError(f"{why}: {BY_HAND}, or take a bundle (README, NVIDIA GPUs)") from None
+            raise StackError(f"{why}: {BY_HAND}, or take a bundle (docs/tutorials/gpus.md)") from None
     else:
         try:
             with open_regular(source) as file:

@@ -2,6 +2,7 @@
 
     find        the driver, and the libraries that go with it, as findings
     missing     those of them that are not available
+    nccl        the library by which ranks average on GPUs; a training on one GPU does without
 
 libgpuarray passes the PTX that nvrtc makes to the driver, so nvrtc must not be newer than the driver; and it writes an
 architecture with two digits, so Hopper (9.0) is the last that it knows. cuBLAS and cuDNN must belong to nvrtc's major
@@ -29,8 +30,9 @@ PINS = {
     "nvrtc": "nvidia-cuda-nvrtc-cu12==12.9.86",
     "cublas": "nvidia-cublas-cu12==12.9.1.4",
     "cudnn": "nvidia-cudnn-cu12==9.10.2.21",
+    "nccl": "nvidia-nccl-cu12==2.27.5",  # by `pip install .[nccl]`
 }
-NAMES = {"nvrtc": "nvrtc", "cublas": "cuBLAS", "cudnn": "cuDNN"}
+NAMES = {"nvrtc": "nvrtc", "cublas": "cuBLAS", "cudnn": "cuDNN", "nccl": "NCCL"}
 OLDEST_DRIVER = 12000  # what cuBLAS 12 and cuDNN 9 need
 
 # Asks the driver for its version and its devices (name, compute capability); prints a JSON object.
@@ -57,11 +59,12 @@ print(json.dumps(dict(
 
 
 class Driver(NamedTuple):
-    """The finding, the version of CUDA that the driver supports, such as (12, 9), and the card's capability, "90"."""
+    """The finding, the CUDA that the driver supports, such as (12, 9), a card's capability, "90", and their number."""
 
     finding: Finding
     version: tuple[int, int] | None = None
     capability: str = ""
+    devices: int = 0
 
 
 def driver(device: str = "cuda") -> Driver:
@@ -96,7 +99,7 @@ def driver(device: str = "cuda") -> Driver:
     if major >= 10:
         why = f"{model} has compute capability {major}.{minor} (Blackwell or later), but libgpuarray 0.7.6 stops at 9.x"
         return Driver(Finding(name, False, version, path, why, "use a GPU up to Hopper, or the profile cpu"))
-    return Driver(Finding(name, True, f"{version}; {listed}", path), serves, f"{major}{minor}")
+    return Driver(Finding(name, True, f"{version}; {listed}", path), serves, f"{major}{minor}", len(answer["devices"]))
 
 
 def find(device: str = "cuda", cuda_path: str | None = None) -> list[Finding]:
@@ -143,6 +146,29 @@ def missing(device: str = "cuda", cuda_path: str | None = None) -> list[Finding]
     if find_library("libcuda.so.1") is None:
         return [driver(device).finding]
     return [finding for finding in find(device, cuda_path) if not finding.found]
+
+
+def nccl(cuda_path: str | None = None) -> Finding:
+    """NCCL 2, which averages over GPUs what ranks train there.
+
+    Parameters
+    ----------
+    cuda_path : str, optional
+        As for `cuda_search.candidates`.
+
+    Returns
+    -------
+    Finding
+    """
+    refused = []
+    for path in candidates("nccl", cuda_path):
+        answer = asked("nccl", path)
+        if not answer.error:
+            return Finding(NAMES["nccl"], True, str(answer), path)
+        refused.append(f"{path}: {answer.error}")
+    why = "; ".join(refused) or "libnccl.so.2 does not exist"
+    again = "--force-reinstall " * bool(refused)
+    return Finding(NAMES["nccl"], False, why=why, remedy=f"pip install {again}{PINS['nccl']}, for ranks on GPUs alone")
 
 
 def _usable_nvrtcs(driver: Driver, cuda_path: str | None) -> tuple[list[tuple[int, Finding]], tuple[str, str]]:

@@ -6,6 +6,7 @@ numbered one. Once it is loaded, the dynamic loader returns it for ``dlopen("lib
 the library behind it.
 
     load        driver, nvrtc with its builtins, cuBLAS and cuDNN, each after what it depends on
+    load_nccl   NCCL, where ranks train on GPUs
     strictness  a profile's value of NVIDIA_TF32_OVERRIDE, which NVIDIA's libraries read when they start
 """
 
@@ -27,7 +28,12 @@ TF32 = os.path.join(os.path.dirname(os.path.abspath(__file__)), "c_code", "cubla
 CARRIED = os.path.join("share", "fastvae", "shims")  # below sys.prefix
 
 # A symbol that tells whether the library under a plain name is the right one.
-_PLAIN = {"libcuda.so": "cuInit", "libnvrtc.so": "nvrtcVersion", "libcublas.so": "cublasCreate_v2"}
+_PLAIN = {
+    "libcuda.so": "cuInit",
+    "libnvrtc.so": "nvrtcVersion",
+    "libcublas.so": "cublasCreate_v2",
+    "libnccl.so": "ncclGroupStart",
+}
 
 
 def load(findings: Sequence[Finding], cxx: str = "g++", tf32: bool = False) -> None:
@@ -58,6 +64,31 @@ def load(findings: Sequence[Finding], cxx: str = "g++", tf32: bool = False) -> N
         _open(cublas)
         _shim("libcublas.so", cublas, folder, cxx, TF32 if tf32 else os.devnull)
         _open(cudnn)
+
+
+def load_nccl(path: str, cxx: str = "g++") -> ctypes.CDLL:
+    """Load NCCL, with a shim for the plain name that libgpuarray opens.
+
+    Parameters
+    ----------
+    path : str
+        Of libnccl.so.2.
+    cxx : str
+        As for `load`.
+
+    Returns
+    -------
+    ctypes.CDLL
+
+    Raises
+    ------
+    StackError
+        As `load` does.
+    """
+    library = _open(path)
+    with tempfile.TemporaryDirectory() as folder:
+        _shim("libnccl.so", path, folder, cxx)
+    return library
 
 
 def strictness(tf32: bool, environ: Mapping[str, str] | None = None) -> str:

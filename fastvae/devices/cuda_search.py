@@ -27,15 +27,15 @@ from typing import NamedTuple
 from fastvae.devices.findings import ask, find_library
 
 # The names of the libraries without a version.
-PLAIN = {"nvrtc": "libnvrtc.so", "cublas": "libcublas.so", "cudnn": "libcudnn.so"}
+PLAIN = {"nvrtc": "libnvrtc.so", "cublas": "libcublas.so", "cudnn": "libcudnn.so", "nccl": "libnccl.so"}
 VARIABLE = "FASTVAE_CUDA_PATH"
 SYSTEM = ("/usr/local/cuda*/lib64", "/usr/local/cuda*/targets/x86_64-linux/lib", "/opt/cuda/lib64")
-MAJORS = {"nvrtc": (13, 12, 11), "cublas": (13, 12, 11), "cudnn": (9, 8)}
+MAJORS = {"nvrtc": (13, 12, 11), "cublas": (13, 12, 11), "cudnn": (9, 8), "nccl": (2,)}
 
 # The parts that libcudnn.so.9 opens by name when a convolution needs them.
 CUDNN_PARTS = ("graph", "ops", "cnn", "engines_precompiled", "engines_runtime_compiled", "heuristic")
 
-# Loads one library (sys.argv[1]: nvrtc, cublas or cudnn; [2]: its path; [3]: a compute capability such as 90, or
+# Loads one library (sys.argv[1]: nvrtc, cublas, cudnn or nccl; [2]: its path; [3]: a compute capability such as 90, or
 # nothing) and prints what it reports as a JSON object.
 _PROBE = """
 import ctypes, glob, json, os, sys
@@ -71,6 +71,9 @@ if name == "cublas":
     beside("libcublasLt.so.[0-9]*")
     cublas = ctypes.CDLL(path)
     report(version=[number(cublas.cublasGetProperty, part) for part in range(3)], error="")
+if name == "nccl":
+    version = number(ctypes.CDLL(path).ncclGetVersion)
+    report(version=[version // 10000, version % 10000 // 100, version % 100], error="")
 cudnn = ctypes.CDLL(path)
 cudnn.cudnnGetVersion.restype = cudnn.cudnnGetCudartVersion.restype = ctypes.c_size_t
 version, runtime = cudnn.cudnnGetVersion(), cudnn.cudnnGetCudartVersion()
@@ -101,7 +104,7 @@ def candidates(
 
     Parameters
     ----------
-    name : {"nvrtc", "cublas", "cudnn"}
+    name : {"nvrtc", "cublas", "cudnn", "nccl"}
     cuda_path : str, optional
         Folders, separated by colons: each with the libraries themselves, a toolkit's root, or another interpreter's
         site-packages.
@@ -149,7 +152,7 @@ def asked(name: str, path: str, capability: str = "") -> Answer:
 
     Parameters
     ----------
-    name : {"nvrtc", "cublas", "cudnn"}
+    name : {"nvrtc", "cublas", "cudnn", "nccl"}
     path : str
     capability : str
         A compute capability such as ``"90"``, for which nvrtc then compiles a small kernel.

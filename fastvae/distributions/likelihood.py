@@ -53,7 +53,8 @@ class Likelihood:
     def __init__(self, **options: Any) -> None:
         renamed.method(type(self), "held_out_images", "as_data")  # the former may have been assigned since
         self.options = options
-        self.config = {"name": self.name, **options}
+        values = {key: value.item() if isinstance(value, np.generic) else value for key, value in options.items()}
+        self.config = {"name": self.name, **values}
 
     def __repr__(self) -> str:
         options = ", ".join(f"{key}={kinds.plain(value)}" for key, value in self.options.items())

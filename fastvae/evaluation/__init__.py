@@ -184,16 +184,23 @@ def active_units(vae: Any, images: Any, threshold: float = 0.01) -> ActiveUnits:
 
 @kinds.checked(**KINDS)
 def inference_data(
-    model: Any, data: Any, n_samples: int = 500, seed: int | None = None, *, local_rv: Any = None
+    model: Any,
+    data: Any,
+    n_samples: int = 500,
+    seed: int | np.random.Generator | None = None,
+    *,
+    local_rv: Any = None,
 ) -> arviz.InferenceData:
     """Posterior draws of the latents of images, in ArviZ's form.
 
     Parameters
     ----------
-    model, data, seed, local_rv
+    model, data
         As for `elbo`.
     n_samples : int
         Number of independent draws of each image's latents.
+    seed, local_rv
+        As for `elbo`.
 
     Returns
     -------

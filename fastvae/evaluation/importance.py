@@ -90,7 +90,7 @@ def elbo(
         its symbolic inputs to an array whose rows are the data, of the input's type up to the precision of floats.
     n_samples : int
         Draws of the latents for each image.
-    seed : int, optional
+    seed : int or numpy.random.Generator, optional
         Of the draws, and of the binarisation for a Bernoulli likelihood; by default fresh entropy. The same seed
         binarises the same way in all functions of this module.
     local_rv : dict, optional
@@ -135,9 +135,11 @@ def iwae_bound(
 
     Parameters
     ----------
+    model, data
+        As for `elbo`.
     k : int
         Draws inside the logarithm: 1 is the ELBO, and a larger k a tighter bound.
-    model, data, n_samples, seed, local_rv, batch_size
+    n_samples, seed, local_rv, batch_size
         As for `elbo`.
 
     Returns
@@ -148,6 +150,14 @@ def iwae_bound(
     ------
     ConfigurationError, DataError
         As for `elbo`.
+
+    Examples
+    --------
+    >>> import fastvae
+    >>> vae = fastvae.MLPVAE(image_shape=(1, 4, 4), hidden=8, seed=0)
+    >>> bound = iwae_bound(vae, np.zeros((7, 1, 4, 4)), k=50, seed=1)
+    >>> bool(bound.nats > elbo(vae, np.zeros((7, 1, 4, 4)), seed=1).nats)
+    True
     """
     return _estimate("iwae_bound", model, data, k, n_samples, seed, local_rv, batch_size)
 
@@ -166,9 +176,11 @@ def log_likelihood(
 
     Parameters
     ----------
+    model, data
+        As for `elbo`.
     n_samples : int
         Importance samples for each image; 5,000 as in Burda et al.
-    model, data, seed, local_rv, batch_size
+    seed, local_rv, batch_size
         As for `elbo`.
 
     Returns
@@ -186,6 +198,13 @@ def log_likelihood(
     -----
     Not for latents of hundreds of dimensions or a posterior far from the true one: the weights then have so heavy a
     tail that even many samples stay well below log p(x). Compare the results of two numbers of samples to find out.
+
+    Examples
+    --------
+    >>> import fastvae
+    >>> vae = fastvae.MLPVAE(image_shape=(1, 4, 4), hidden=8, seed=0)
+    >>> log_likelihood(vae, np.zeros((7, 1, 4, 4)), n_samples=50, seed=1).per_image.shape
+    (7,)
     """
     return _estimate("log_likelihood", model, data, n_samples, 1, seed, local_rv, batch_size)
 

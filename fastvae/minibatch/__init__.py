@@ -98,8 +98,7 @@ def Minibatch(
     last : {"drop", "keep"}
         With epochs, whether to leave out the rows that do not fill a batch, or to end with a smaller batch. PyMC3's
         `total_size` factor follows the actual batch; a latent variable must not fix the batch size in its `shape=`.
-        The host computes how many rows are left, so with "keep" a step on CUDA is not recorded as a CUDA graph unless
-        all batches are full; one line of the log says so.
+        On CUDA a full and a smaller batch each have a CUDA graph with memory of its own.
     scale : float or None, optional
         A factor by which the step multiplies the values, float32: 1/255 for uint8 images. For several arrays a tuple,
         with None for those that stay as they are.

@@ -129,8 +129,15 @@ def epochs(n_rows: int, batch_size: int, seed: int | None, last: str = "drop") -
         )
     batches_per_epoch = n_rows // batch_size if last == "drop" else -(-n_rows // batch_size)
     key = np.random.SeedSequence(seed).generate_state(1, np.uint64).view(np.int64)[0]
+    varies = last == "keep" and n_rows % batch_size > 0
     # The name was given when samplers were called orders; it stays, since checkpoints find the state by it.
-    state = not_trainable(theano.shared(np.array([0, key]), name="minibatch.order"))
+    name = "minibatch.order"
+    if varies:  # shapes depend on it, and a GPU would have to be asked for it in every step: it stays on the host
+        state = theano.shared(np.array([0, key]), name=name, target="cpu")
+        state.tag.target = "cpu"
+    else:
+        state = theano.shared(np.array([0, key]), name=name)
+    not_trainable(state)
     state.default_update = state + np.array([1, 0])
     epoch, batch = state[0] // batches_per_epoch, state[0] % batches_per_epoch
     first = batch * batch_size
@@ -138,7 +145,6 @@ def epochs(n_rows: int, batch_size: int, seed: int | None, last: str = "drop") -
     if last == "keep":
         places = places[: tt.minimum(batch_size, n_rows - first)]
     indices = shuffled_row(places, np.int64(n_rows), state[1], epoch)
-    varies = last == "keep" and n_rows % batch_size > 0
     return Sampler(f"epochs, {last}", indices, state, batches_per_epoch, varies)
 
 

@@ -129,8 +129,8 @@ class MLPVAE(_LayeredVAE):
         ``"elu"``, ...
     likelihood, posterior : optional
         See `fastvae.VAE`: the last layer of the decoder is made for the one, of the encoder for the other.
-    seed : int, optional
-        Seed of the initial parameters; by default fresh entropy.
+    seed : int or numpy.random.Generator, optional
+        Of the initial parameters; by default fresh entropy.
     normalization : {None, "batch"}, optional
         ``"batch"`` puts a `fastvae.nn.BatchNorm` before every activation, in place of the layer's bias.
 
@@ -216,8 +216,8 @@ class ConvVAE(_LayeredVAE):
         `pooling` ``"same"``.
     likelihood, posterior : optional
         See `fastvae.VAE`: the last layer of the decoder is made for the one, of the encoder for the other.
-    seed : int, optional
-        Seed of the initial parameters; by default fresh entropy.
+    seed : int or numpy.random.Generator, optional
+        Of the initial parameters; by default fresh entropy.
     activation : str, optional
         After every layer but the last of each half, a name of `fastvae.nn.ACTIVATIONS`: ``"relu"``, ``"leaky_relu"``,
         ``"elu"``, ...

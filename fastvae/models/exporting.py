@@ -13,7 +13,8 @@ normalisations. ``config`` is a text, JSON:
     decoder         likewise
 
 A layer is ``{"name", "kind", "activation", "output_shape", its settings}``; batches are (N, channels, rows, columns) or
-(N, units), float32. With x the layer's input, and the activation after everything else:
+(N, units), float32. Its activation is a name of `fastvae.nn.ACTIVATIONS`, whose formula `fastvae.nn.activations` has.
+With x the layer's input, and the activation after everything else:
 
     Linear            x @ weight + bias; weight (n_in, n_out), the transpose of PyTorch's
     Conv2D            cross-correlation, weight (n_out, n_in, rows, columns), stride, padding: as torch's conv2d
@@ -29,7 +30,7 @@ they are the mean image, for ``bernoulli`` its logits.
 
 Examples
 --------
->>> import io
+>>> import io, json
 >>> from fastvae.models import MLPVAE
 >>> file = io.BytesIO()
 >>> np.savez(file, **contents(MLPVAE(image_shape=(1, 4, 4), hidden=8, seed=0)))
@@ -41,7 +42,6 @@ Examples
 from __future__ import annotations
 
 import collections
-import json
 import os
 from typing import Any
 
@@ -49,6 +49,7 @@ import numpy as np
 
 from fastvae import atomic, nn
 from fastvae.errors import ConfigurationError, DataError
+from fastvae.models import persistence
 
 FORMAT = 1
 SETTINGS = ("kernel", "window", "stride", "padding", "factor", "mode", "shape", "epsilon", "p")
@@ -81,9 +82,10 @@ def contents(vae: Any) -> dict[str, np.ndarray]:
     names = collections.Counter(variable.name for variable in variables)
     bad = [name for name, times in names.items() if not name or times > 1 or name == "config"]
     if bad:
+        n = names[bad[0]]
         raise ConfigurationError(
-            f"{type(vae).__name__}.export: {names[bad[0]]} parameters are named {bad[0]!r}: an exported file holds "
-            "them by name, so give each layer a name of its own"
+            f"{type(vae).__name__}.export: {f'{n} parameters are' if n > 1 else 'a parameter is'} named {bad[0]!r}: an "
+            "exported file holds them by name, so give each layer a name of its own"
         )
     config = {
         "format": FORMAT,
@@ -97,7 +99,8 @@ def contents(vae: Any) -> dict[str, np.ndarray]:
     if shapes:
         for half in ("encoder", "decoder"):
             config[half] = [_layer(layer, shapes[layer.name]) for layer in getattr(vae, half)]
-    return {"config": np.array(json.dumps(config)), **{each.name: each.get_value() for each in variables}}
+    text = persistence.as_json(f"{type(vae).__name__}.export", config)
+    return {"config": np.array(text), **{each.name: each.get_value() for each in variables}}
 
 
 def _layer(layer: nn.Layer, output_shape: tuple[int, ...]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ import numpy as np
 
 from fastvae import atomic
 from fastvae.datasets import formats
-from fastvae.errors import DataError
+from fastvae.errors import ConfigurationError, DataError
 from fastvae.files import open_regular
 
 FORMAT = 1
@@ -67,6 +67,8 @@ def write(
     ------
     DataError
         If a value is not a finite float, so a usable older file is never replaced, or the path cannot be written.
+    ConfigurationError
+        If JSON cannot hold the configuration.
     """
     for index, (name, value) in enumerate(params):
         if value.dtype.kind != "f":
@@ -81,9 +83,26 @@ def write(
     path = os.fspath(path)
     try:
         with atomic.replacing(path) as file:
-            np.savez(file, header=np.array(json.dumps(header)), **arrays)
+            np.savez(file, header=np.array(as_json(path, header)), **arrays)
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror}): give a file in a writable folder") from error
+
+
+def as_json(owner: str, configuration: dict) -> str:
+    """A model's configuration as text.
+
+    Raises
+    ------
+    ConfigurationError
+        If JSON cannot hold it, such as an array among the options of a user's likelihood.
+    """
+    try:
+        return json.dumps(configuration)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(
+            f"{owner}: the model's configuration cannot be kept ({error}): options of a likelihood are numbers, text, "
+            "and lists or dicts of these"
+        ) from error
 
 
 def read(path: str | os.PathLike) -> Contents:

@@ -252,8 +252,8 @@ class VAE(abc.ABC):
 
         Notes
         -----
-        Not for a prior, or a likelihood beside those of `fastvae.likelihoods`: write a `pm.Model` and give it to
-        `fastvae.fit`.
+        Not for another prior than Normal(0, 1): write a `pm.Model` and give it to `fastvae.fit`. A likelihood of your
+        own is a subclass of `fastvae.likelihoods.Likelihood`.
 
         Examples
         --------

@@ -30,6 +30,15 @@ FLOATS = ("float16", "float32", "float64")
 def not_trainable(shared: SharedVariable) -> SharedVariable:
     """Mark a shared variable as data or a schedule, which `collect_params` leaves out, and return it.
 
+    Parameters
+    ----------
+    shared : theano shared variable
+
+    Returns
+    -------
+    theano shared variable
+        The same one.
+
     Examples
     --------
     >>> import theano

@@ -105,11 +105,12 @@ class AveragePool2D(_Pool2D):
 
     Parameters
     ----------
-    window, stride, padding, name
+    window, stride, padding
         As for `MaxPool2D`; the padding is zeros.
     count_include_pad : bool, optional
         Whether the zeros of the padding count, so that every sum is divided by the size of the window; if not, by the
         number of the image's pixels in it.
+    name : str, optional
 
     Raises
     ------

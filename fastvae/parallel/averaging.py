@@ -90,7 +90,7 @@ class _InPlace(Optimizer):
             node = self._replaced(fgraph, node, (*node.op.in_place, i)) or node
 
     def _replaced(self, fgraph: Any, node: Apply, in_place: tuple[int, ...]) -> Apply | None:
-        new = AverageOverRanks(node.op.ranks, in_place)(*node.inputs, return_list=True)
+        new = type(node.op)(node.op.ranks, in_place)(*node.inputs, return_list=True)
         try:
             fgraph.replace_all_validate(list(zip(node.outputs, new)), reason="fastvae_average_in_place")
         except theano.gof.InconsistencyError:

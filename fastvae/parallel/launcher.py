@@ -2,8 +2,8 @@
 
 Examples
 --------
->>> announced({"PMI_RANK": "1", "PMI_SIZE": "4", "MPI_LOCALNRANKS": "2"})
-Announced(variable='PMI_SIZE', size=4, here=2)
+>>> announced({"PMI_RANK": "3", "PMI_SIZE": "4", "MPI_LOCALNRANKS": "2", "MPI_LOCALRANKID": "1"})
+Announced(variable='PMI_SIZE', size=4, here=2, place=1)
 >>> announced({}) is None
 True
 """
@@ -21,6 +21,8 @@ from typing import NamedTuple
 SIZES = ("OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS")
 # The same for those on this node.
 LOCAL_SIZES = ("OMPI_COMM_WORLD_LOCAL_SIZE", "MV2_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS")
+# This process's number among those on this node.
+LOCAL_RANKS = ("OMPI_COMM_WORLD_LOCAL_RANK", "MV2_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID")
 ANONYMOUS = "PMIX_RANK"  # of a launcher that leaves the number to MPI
 # The beginnings of the names of processes that start ranks; the kernel keeps 15 characters.
 LAUNCHERS = ("hydra_pmi_proxy", "mpiexec", "mpirun", "prterun", "prted", "orted", "slurmstepd", "pmi_proxy")
@@ -37,11 +39,14 @@ class Announced(NamedTuple):
         Ranks; None if they are not counted there.
     here : int
         Ranks on this node, at least 1.
+    place : int or None
+        This rank's number among those, from 0; None if nobody says it.
     """
 
     variable: str
     size: int | None
     here: int
+    place: int | None = None
 
 
 def announced(environ: Mapping[str, str] | None = None) -> Announced | None:
@@ -56,9 +61,9 @@ def announced(environ: Mapping[str, str] | None = None) -> Announced | None:
     for variable in SIZES:
         size = _number(environ.get(variable))
         if size is not None:
-            return Announced(variable, size, _here(environ, size))
+            return Announced(variable, size, _here(environ, size), _place(environ))
     if ANONYMOUS in environ:
-        return Announced(ANONYMOUS, None, _here(environ, 1))
+        return Announced(ANONYMOUS, None, _here(environ, 1), _place(environ))
     return None
 
 
@@ -101,6 +106,11 @@ def _here(environ: Mapping[str, str], size: int) -> int:
             return here
     tasks = _tasks_of_node(environ)
     return size if tasks is None else tasks
+
+
+def _place(environ: Mapping[str, str]) -> int | None:
+    numbers = (_number(environ.get(variable)) for variable in LOCAL_RANKS)
+    return next((number for number in numbers if number is not None), None)
 
 
 def _tasks_of_node(environ: Mapping[str, str]) -> int | None:

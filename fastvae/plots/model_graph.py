@@ -18,7 +18,19 @@ from fastvae import kinds
 from fastvae.errors import ConfigurationError
 
 _INK = "#222222"
-AXES = kinds.optional(kinds.instance("axes", "a matplotlib.axes.Axes, such as plt.gca()", Axes))
+
+
+def _axes(value: Any) -> Axes:
+    if not isinstance(value, Axes):
+        raise TypeError
+    if value.name != "rectilinear":  # polar, 3d, ...
+        raise ValueError
+    return value
+
+
+AXES = kinds.optional(
+    kinds.Kind("axes", "one rectilinear matplotlib.axes.Axes, such as plt.gca(), or axes[0] of an array", _axes)
+)
 _KINDS = ("observed", "encoder", "latent", "decoder")
 
 
@@ -98,7 +110,7 @@ class Picture(Figure):
 def figure_of(ax: Axes | None, width: float, height: float) -> tuple[Figure, Axes]:
     """The axes to draw on and their figure: those given, or new ones, without pyplot."""
     if ax is not None:
-        return ax.get_figure(), ax
+        return ax.figure.figure, ax  # which is the same one unless the axes are in a subfigure
     figure = Picture(figsize=(width, height), dpi=120, layout="constrained")
     return figure, figure.add_subplot()
 

@@ -35,6 +35,7 @@ from fastvae import backends, devices, kinds, renamed
 from fastvae.devices import blas_library, cuda_libraries, cuda_search
 from fastvae.devices.findings import Finding
 from fastvae.errors import ProfileError, StackError
+from fastvae.parallel import launcher
 from fastvae.profiles import isa, theanorc
 from fastvae.profiles.activation import activated, active  # noqa: F401 (public here)
 
@@ -221,6 +222,7 @@ def _resolve(name: str | None, environ: Mapping[str, str]) -> tuple[Profile, lis
     for key in ("fastvae.winograd", "fastvae.tf32", "fastvae.cudnn_search", "fastvae.cuda_graphs"):
         _check_boolean(settings, key)
     isa.limit(settings)
+    settings["device"] = _of_rank(*settings["device"], environ)
     device, layer = settings["device"]
     family, (asked, profile_layer) = _family(device, layer), _merged(composed)["device"]
     if family != _family(asked, profile_layer):
@@ -360,6 +362,16 @@ def _auto() -> tuple[str, str]:
             return candidate, f"profile auto: {candidate}" + f" (not {'; not '.join(refused)})" * bool(refused)
         refused.append(f"{candidate}: {missing[0].why}; {missing[0].remedy}")
     raise ProfileError(f"profile auto: nothing works here (not {'; not '.join(refused)})")
+
+
+def _of_rank(device: str, layer: str, environ: Mapping[str, str]) -> tuple[str, str]:
+    """The device of a rank, of which a launcher started several on this machine: where no GPU is named, one each."""
+    announced = launcher.announced(environ)
+    if device != "cuda" or announced is None or announced.place is None or announced.here == 1:
+        return device, layer
+    count = cuda_libraries.driver().devices  # 1 where the scheduler shows each rank its own alone
+    place = announced.place
+    return (f"cuda{place % count}", f"{layer}, rank {place} of this machine") if count else (device, layer)
 
 
 def _check_float32(settings: Settings) -> None:

@@ -215,7 +215,7 @@ def _machine(runs: Sequence[Run]) -> Section:
     machines = [run.sessions[-1].get("machine", {}) if run.sessions else {} for run in runs]
     names = list(dict.fromkeys(name for machine in machines for name in machine))
     rows = [(name, [str(machine.get(name, "–")) for machine in machines]) for name in names]
-    unknown = '<p class="note">The run is of a version that did not record its machine.</p>'
+    unknown = '<p class="note">Its machine was not recorded: an older version trained the run, or it was killed.</p>'
     return Section("machine", "Machine", _table(runs, rows) if rows else unknown)
 
 
@@ -255,7 +255,8 @@ def _heading(runs: Sequence[Run]) -> str:
 def _title(runs: Sequence[Run], run: Run) -> str:
     if len(runs) == 1:
         return ""
-    return f'<h3 style="color:var(--run{runs.index(run)})">{escape(run.name)}</h3>'
+    i = next(i for i, other in enumerate(runs) if other is run)
+    return f'<h3 style="color:var(--run{i})">{escape(run.name)}</h3>'
 
 
 def _final(run: Run) -> float:
@@ -281,7 +282,7 @@ def _data(runs: Sequence[Run]) -> str:
             "name": run.name,
             "colour": COLOURS[i],
             "curve": _curve(run.losses, run.batch_size),
-            "heldOut": [[step, _number(elbo)] for step, elbo in run.held_out],
+            "heldOut": [[step, _number(elbo)] for step, elbo in _spaced(run.held_out)],
             "results": {
                 name: value
                 for name, value in run.results.items()
@@ -302,6 +303,12 @@ def _curve(losses: Sequence[float], batch_size: int) -> list[list[float | None]]
         if len(known):
             points.append([int(steps[-1]) + 1, _number(elbo[known].mean())])
     return points
+
+
+def _spaced(points: Sequence[Any]) -> Sequence[Any]:
+    """The points, or of more than `BUCKETS` as many at equal distances, the last among them."""
+    every = -(-len(points) // BUCKETS) or 1
+    return points[(len(points) - 1) % every :: every]
 
 
 def _number(value: float) -> float | None:

@@ -98,9 +98,26 @@ def deferred() -> Iterator[None]:
 
     builtins.__import__ = import_or_defer
     try:
-        yield
+        with _f2py_deferred():
+            yield
     finally:
         builtins.__import__ = real
+
+
+@contextlib.contextmanager
+def _f2py_deferred() -> Iterator[None]:
+    """scipy imports all names of numpy, for which numpy 2 imports `f2py`: in the block that is a stand-in."""
+    import numpy
+
+    if "f2py" not in numpy.__all__ or "numpy.f2py" in sys.modules:
+        yield
+        return
+    stand_in = numpy.f2py = StandIn("numpy.f2py")
+    try:
+        yield
+    finally:
+        if numpy.f2py is stand_in:
+            del numpy.f2py  # numpy imports it when it is asked for
 
 
 def _imported(name, fromlist):

@@ -22,7 +22,7 @@ from fastvae.run_options import RunOptions
 from fastvae.training import arguments, methods
 from fastvae.training.history import HISTORY
 from fastvae.training.loop import Loop
-from fastvae.training.parts import Part, assemble
+from fastvae.training.parts import Part, assemble, tensorboard
 from fastvae.training.parts.first_step import FirstStep
 from fastvae.training.preparing import prepare
 
@@ -218,6 +218,8 @@ def fit(
     arguments.check_together(n, epochs, held_out, patience)
     ranks = join(parallel)
     with ranks.together():
+        if log_dir is not None and ranks.is_first:
+            tensorboard.modules(log_dir)  # what is missing is better known before anything is compiled
         if not methods.is_fast(method):
             _refuse_ranks(method, ranks)
             return _fit_stock(options, kwargs)
@@ -337,7 +339,7 @@ def _loop(inference, prepared, options, kwargs, checkpoints, ranks=ALONE):
         _begin_on(ranks, prepared, trained, options.batch_size, checkpoints)
     return Loop(
         inference,
-        backends.stepping(prepared.step, profiles.active()),
+        backends.stepping(prepared.step, profiles.active(), ranks),
         prepared.n,
         trained,
         parts,

@@ -186,6 +186,8 @@ class Loop:
 
         def early():  # ranks do so after the same step
             if self.ranks.size > 1:
+                if interrupted():
+                    self.end(interrupted().name)
                 return self.ranks.stopping
             return interrupted() or time.monotonic() - started > LATEST
 

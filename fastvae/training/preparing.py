@@ -8,7 +8,7 @@ from typing import Any, Callable, NamedTuple
 import theano
 from theano.gof.graph import ancestors
 
-from fastvae import compilation, elbo, profiles
+from fastvae import backends, compilation, elbo, profiles
 from fastvae.checkpoint import Checkpoints
 from fastvae.checkpoint.description import graph_digest
 from fastvae.checkpoint.run import made_by
@@ -82,7 +82,8 @@ def prepare(
     -------
     Prepared
     """
-    fetch_every = losses.interval(options.fetch_every, options.callbacks)
+    # All ranks meet a loss that is not finite after the same step, though callbacks may be one's alone.
+    fetch_every = min(ranks.everyone(losses.interval(options.fetch_every, options.callbacks)))
     replacements = kwargs["more_replacements"]
     said = options.progressbar and ranks.is_first
     with _said_and_explained(inference.approx.model, said, fetch_every):
@@ -95,7 +96,7 @@ def prepare(
         pipelines = _pipelines([loss, *replacements.values()])
         refuse_fixed_batch(pipelines, inference.approx.model)
         if ranks.size > 1:
-            _refuse_gpu()
+            backends.prepare_ranks(ranks, profiles.active())
             refuse_uneven(pipelines)
             for pipeline in pipelines:
                 pipeline.share(ranks.rank, ranks.size)
@@ -140,14 +141,6 @@ def _pipelines(expressions):
     """The pipelines of the minibatches among the ancestors of the expressions, each once."""
     found = [getattr(variable.tag, "pipeline", None) for variable in ancestors(expressions)]
     return list({id(pipeline): pipeline for pipeline in found if pipeline is not None}.values())
-
-
-def _refuse_gpu():
-    if theano.config.device != "cpu":
-        raise ConfigurationError(
-            f"parallel: ranks train on CPUs only, and the profile {profiles.active().name} has "
-            f"device={theano.config.device}: take the profile cpu, or parallel=None for a training on one GPU"
-        )
 
 
 def _described(options, kwargs, loss, updates, n):

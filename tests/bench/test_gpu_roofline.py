@@ -81,7 +81,7 @@ def test_a_step_moves_less_than_pytorchs(toy_steps, kind):
 
 @pytest.mark.exhaustive
 def test_the_seed_step_takes_at_most_one_and_a_half_times_its_arithmetic_on_an_h100():
-    """At full size, in a CUDA graph; the figures are the README's."""
+    """At full size, in a CUDA graph; the figures are those of docs/tutorials/gpus.md."""
     step = gpu_roofline.measured("conv")
     (h100,) = [card for card in CARDS if card.name == "H100"]
     ms = gpu_roofline.predicted(step, h100)

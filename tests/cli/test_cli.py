@@ -56,6 +56,7 @@ def test_train_evaluate_plot_and_a_run_in_parts_is_the_run_in_one_go(cli, images
     assert "\ntraining took " in done.stderr and os.listdir(tmp_path / "events")
     (session,) = json.loads((out / "sessions.json").read_text())
     assert session["steps"] == [0, 5] and session["ended_by"] == "steps" and session["profile"] == "cpu"
+    assert session["machine"]["threads"] == str(session["threads"])
     assert [*session["seconds"]] == ["starting", "building and compiling", "training", "pictures"]
 
     config = json.loads((out / "config.json").read_text())
@@ -282,6 +283,12 @@ ARGUMENTS = {
         ["train", "--resume", folder_with(config_json=CONFIG, **{"checkpoint-00000001_ckpt": ""})],
         {},
         "none of its 1 checkpoints is whole: begin again",
+    ),
+    "talkative and quiet": (["-v", "train", "--quiet"], {}, "-v and --quiet were given together"),
+    "report in no folder": (
+        ["report", folder_with(config_json=CONFIG, vae_npz="x"), "--out", "no/report.html"],
+        {},
+        "'no/report.html' is not a file in an existing folder",
     ),
     "no samples": (["evaluate", "run", "--samples", "0"], {}, "--samples: '0' is not a whole number of at least 1"),
     "no run": (["evaluate", "nowhere"], {}, "'nowhere' is not a run folder"),

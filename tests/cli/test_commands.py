@@ -1,6 +1,7 @@
 """What the commands decide before they compute; `tests/cli/test_cli.py` runs them whole."""
 
 import os
+import pathlib
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from fastvae.cli import commands
 from fastvae.cli.options import TrainOptions
 from fastvae.devices import instructions
 from fastvae.errors import DataError
+from fastvae.report import Run
 
 
 def test_the_folders_of_cuda_libraries_given_as_an_argument_beat_the_environment(monkeypatch, capsys):
@@ -44,6 +46,13 @@ def test_without_a_test_split_the_training_images_serve(tmp_path, capsys):
     images, labels, split = commands._held_out(TrainOptions(data=str(tmp_path / "a.npy")), vae)
     assert (images.shape, labels, split) == ((3, 1, 4, 4), None, "train")
     assert "has no test images" in capsys.readouterr().err
+
+
+def test_runs_of_one_name_in_a_report_are_called_by_their_paths():
+    a, b = (Run(name, {}, {}, batch_size=1, losses=[], held_out=[], sessions=[]) for name in ("x", "y"))
+    folders = [pathlib.Path("first/x"), pathlib.Path("second/x")]
+    assert [run.name for run in commands._told_apart([a, a], folders)] == ["first/x", "second/x"]
+    assert commands._told_apart([a, b], folders) == [a, b]
 
 
 def test_the_picture_of_the_model_has_every_layer_between_image_and_latent():

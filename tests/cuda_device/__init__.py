@@ -1,9 +1,11 @@
-"""A CUDA device that is this machine's processor: driver, cuBLAS and cuDNN for the real libgpuarray, pygpu and nvrtc.
+"""A CUDA device that is this machine's processor: driver, cuBLAS, cuDNN and NCCL for the real libgpuarray and nvrtc.
 
 Kernels run: the driver decodes the PTX that nvrtc makes and takes each instruction for 32 lanes at once (`ptx/`).
 Launches, copies, synchronisations, allocations and library calls are counted. Work in a stream waits until somebody
 waits for it; a stream that is captured as a CUDA graph keeps it (`graphs.c`). cuBLAS and cuDNN (`libraries/`) sum in
 float64, round float32 operands where their math mode lets TF32 in, and refuse what the real ones refuse.
+
+NCCL (`libraries/nccl.c`) sums between processes; TEST_DEVICE_DEVICES=2 gives two of them a device each.
 
     build       compile the driver and the libraries into a folder
     environ     the variables under which a process of its own finds them
@@ -39,7 +41,12 @@ DRIVER = sorted({*HERE.glob("*.c"), *HERE.glob("ptx/*.c")} - {HERE / "empty.c"})
 LIBRARY_FLAGS = "-O2 -march=native".split()
 SHARED = [HERE / name for name in ("counters.c", "libraries/library.c", "libraries/products.c")]
 CUDNN_PARTS = ("graph", "ops", "cnn", "engines_precompiled", "engines_runtime_compiled", "heuristic")
-LIBRARIES = {"driver": "driver/libcuda.so.1", "cublas": "cuda/libcublas.so.{}", "cudnn": "cuda/libcudnn.so.9"}
+LIBRARIES = {
+    "driver": "driver/libcuda.so.1",
+    "cublas": "cuda/libcublas.so.{}",
+    "cudnn": "cuda/libcudnn.so.9",
+    "nccl": "cuda/libnccl.so.2",
+}
 # What theano's stock cuDNN Ops need beside: headers, and the plain name to link; and none of fastvae's rewrites.
 STOCK = (
     "dnn.enabled=True,dnn.include_path={include},cuda.include_path={include},"
@@ -69,7 +76,7 @@ def build(folder, cuda=12):
     for name in ("driver", "cuda"):
         (folder / name).mkdir()
     driver = build_driver(folder / "driver")
-    for name in ("cublas", "cudnn"):
+    for name in ("cublas", "cudnn", "nccl"):
         sources = [*sorted(HERE.glob(f"libraries/{name}*.c")), *SHARED]
         flags = *LIBRARY_FLAGS, f"-DCUDA_MAJOR={cuda}"
         _built(sources, folder / LIBRARIES[name].format(cuda), flags, linked=[driver, "-lm"])

@@ -49,12 +49,13 @@ int cuDeviceGetAttribute(int *value, int attribute, int device) {
 }
 
 static char primary[1]; /* the context */
+static int current;     /* its device */
 
 int cuDevicePrimaryCtxGetState(int device, unsigned *flags, int *active) { *flags = 0; *active = 0; return 0; }
 int cuDevicePrimaryCtxSetFlags(int device, unsigned flags) { return 0; }
-int cuDevicePrimaryCtxRetain(void **context, int device) { *context = primary; return 0; }
+int cuDevicePrimaryCtxRetain(void **context, int device) { *context = primary; current = device; return 0; }
 int cuDevicePrimaryCtxRelease(int device) { return 0; }
-int cuCtxGetDevice(int *device) { *device = 0; return 0; }
+int cuCtxGetDevice(int *device) { *device = current; return 0; }
 int cuCtxPushCurrent_v2(void *context) { return 0; }
 int cuCtxPopCurrent_v2(void **context) { if (context) *context = primary; return 0; }
 

@@ -57,10 +57,34 @@ def test_train_and_test_are_splits(tmp_path):
         on_disk(tmp_path / "a")
 
 
+def test_splits_of_other_names_are_told(tmp_path):
+    write(tmp_path / "a" / "train" / "x", IMAGES[:4])
+    write(tmp_path / "a" / "val" / "x", IMAGES[4:])
+    with pytest.raises(DataError, match="images two folders down, as in 'train': .* call the folders of its splits"):
+        datasets.load(tmp_path / "a")
+
+
 def test_images_beside_classes_are_refused(tmp_path):
     write(tmp_path / "a", IMAGES[:2])
     write(tmp_path / "a" / "more", IMAGES[:2])
     with pytest.raises(DataError, match="holds images, such as '0.png', beside folders of images, such as 'more'"):
+        datasets.load(tmp_path / "a")
+
+
+def test_palettes_and_two_levels_are_read_as_their_colours(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    colours = Image.fromarray(np.repeat(IMAGES[0][..., np.newaxis], 3, axis=2)).quantize(8)
+    colours.save(tmp_path / "a" / "0.gif")
+    colours.save(tmp_path / "a" / "1.png")
+    two = Image.fromarray(IMAGES[0] > 127)
+    two.save(tmp_path / "b" / "0.png")
+    expected = np.asarray(colours.convert("RGB")).transpose(2, 0, 1) / np.float32(255)
+    assert colours.mode == "P" and two.mode == "1"
+    np.testing.assert_array_equal(datasets.load(tmp_path / "a"), [expected, expected])
+    np.testing.assert_array_equal(datasets.load(tmp_path / "b")[0, 0], IMAGES[0] > 127)
+    colours.save(tmp_path / "a" / "2.png", transparency=0)
+    with pytest.raises(DataError, match=r"2.png', row 2: found an image of mode P with transparency.*convert\('RGB'\)"):
         datasets.load(tmp_path / "a")
 
 

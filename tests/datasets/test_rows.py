@@ -128,6 +128,10 @@ MALFORMED = {
     "no images": (lambda path: path, "holds no images: their names end in"),
     "image of another size": (folder_with("001.png", LARGER), r"001.png', row 1: found \(6, 4\).* the first"),
     "image of another mode": (folder_with("001.png", LARGER.convert("RGBA")), "row 1: found an image of mode RGBA"),
+    "image of 16 bits": (
+        folder_with("001.png", Image.fromarray(np.zeros((5, 4), "uint16"))),
+        "row 1: found an image of mode I;16, .*: scale its values to 8 bits",
+    ),
     "no image": (folder_with("002.png", b"text"), "002.png', row 2: cannot be read as an image"),
     "image cut": (folder_with("000.png", b"\x89PNG\r\n\x1a\n"), "000.png', row 0: cannot be read as an image"),
 }

@@ -14,6 +14,8 @@ unsigned long cudnnGetVersion(void) { return VERSION; }
 unsigned long cudnnGetCudartVersion(void) { return CUDA; }
 """
 
+NCCL = "int ncclGetVersion(int *version) { *version = 22705; return 0; }"
+
 
 def _compiled(folder, name, text, **macros):
     folder.mkdir(parents=True, exist_ok=True)
@@ -34,6 +36,11 @@ def nvrtc(folder, major, minor, status=0, builtins=True):
 def cublas(folder, major):
     """A cuBLAS, version MAJOR.4.5."""
     return str(_compiled(folder, f"libcublas.so.{major}", CUBLAS, MAJOR=major))
+
+
+def nccl(folder):
+    """An NCCL, version 2.27.5."""
+    return str(_compiled(folder, "libnccl.so.2", NCCL))
 
 
 def cudnn(folder, version=91002, cuda=12090, parts=CUDNN_PARTS):

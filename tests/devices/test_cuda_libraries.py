@@ -38,7 +38,7 @@ def test_a_driver_with_a_device_is_found(machine, driver):
     found = cuda_libraries.driver()
     assert found.finding.found and found.finding.path == str(driver / "libcuda.so.1")
     assert found.finding.version == "12.9; cuda0 is test device 0 (9.0); cuda1 is test device 1 (9.0)"
-    assert (found.version, found.capability) == ((12, 9), "90")
+    assert (found.version, found.capability, found.devices) == ((12, 9), "90", 2)
     assert cuda_libraries.driver("cuda1").finding.found
 
 
@@ -160,3 +160,15 @@ def test_without_a_driver_it_alone_is_missing(monkeypatch):
     monkeypatch.setattr(cuda_libraries, "find_library", lambda name, folders=(): None)
     (finding,) = cuda_libraries.missing()
     assert (finding.name, finding.why) == ("CUDA driver", "libcuda.so.1 does not exist")
+
+
+def test_nccl_is_found_like_the_others_and_missed_with_its_remedy(machine):
+    folder = machine()
+    missing = cuda_libraries.nccl()
+    assert not missing.found and missing.why == "libnccl.so.2 does not exist"
+    assert "pip install nvidia-nccl-cu12==2.27.5" in missing.remedy
+    path = cuda_fakes.nccl(folder / "lib")
+    assert str(cuda_libraries.nccl()) == f"NCCL: found 2.27.5 ({path})"
+    (folder / "lib/libnccl.so.2").write_bytes(b"")
+    broken = cuda_libraries.nccl()
+    assert "file too short" in broken.why and "--force-reinstall nvidia-nccl-cu12==2.27.5" in broken.remedy

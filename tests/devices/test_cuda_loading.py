@@ -22,6 +22,8 @@ cuda_loading.load(findings)
 version = ctypes.c_int(), ctypes.c_int()
 ctypes.CDLL("libnvrtc.so").nvrtcVersion(ctypes.byref(version[0]), ctypes.byref(version[1]))
 ctypes.CDLL("libcuda.so").cuInit, ctypes.CDLL("libcublas.so").cublasSgemm_v2
+cuda_loading.load_nccl(cuda_libraries.nccl().path)
+ctypes.CDLL("libnccl.so").ncclAllReduce
 print(findings[1].version, "%d.%d" % (version[0].value, version[1].value))
 """
 

@@ -77,7 +77,7 @@ def test_onednn_is_the_one_that_the_backend_takes(monkeypatch):
 def test_each_missing_package_of_opencl_is_named_by_itself(bare):
     remedies = [check().remedy for check in (devices.pygpu, devices.gpuarray_headers, devices.clblast, devices.opencl)]
     packages = ["python3-pygpu", "libgpuarray-dev", "libclblast-dev", "ocl-icd-opencl-dev pocl-opencl-icd"]
-    elsewhere = " (Debian 12; elsewhere `fastvae build-pygpu`, without network a bundle: README, NVIDIA GPUs)"
+    elsewhere = " (Debian 12; elsewhere `fastvae build-pygpu`, without network a bundle: docs/tutorials/gpus.md)"
     ends = (elsewhere, elsewhere, "", "")
     assert remedies == [f"apt-get install --no-install-recommends {p}{end}" for p, end in zip(packages, ends)]
     (bare / "pocl.icd").touch()
@@ -152,7 +152,7 @@ def test_the_report_has_every_check_and_every_miss_a_remedy():
     report = devices.report()
     assert [finding.name for finding in report] == [
         *("g++", "Python's headers", "BLAS", "oneDNN", "pygpu", "libgpuarray", "CLBlast", "OpenCL"),
-        *("CUDA driver", "nvrtc", "cuBLAS", "cuDNN"),
+        *("CUDA driver", "nvrtc", "cuBLAS", "cuDNN", "NCCL"),
     ]
     for finding in report:
         assert finding.found or (finding.why and finding.remedy), finding

@@ -16,7 +16,7 @@ from tests.conftest import OURS, ROOT, compile_cache, required_device
 from tests.test_public_arguments import PUBLIC
 
 # The pictures that each executed tutorial draws.
-PICTURES = {"seed_model": 5, "own_network": 2, "migrate": 0, "choices": 0, "long_runs": 0}
+PICTURES = {"seed_model": 5, "own_network": 2, "migrate": 0, "choices": 0, "long_runs": 0, "benchmarking": 0}
 # What a reader searches for, and the page that answers.
 ANSWERS = {
     "resume": "tutorials/long_runs.html",

@@ -93,14 +93,16 @@ def distance(one, other):
 
 
 def are_as_written(vae, mode, **options):
+    # A log weight of hundreds is rounded to 1e-5, and by some of that its image's share in small gradients is off.
+    limit = 3e-4 if options.get("objective") == "iwae" else 1e-4
     (expected, expected_state), (found, state) = map(taken, compiled(vae, mode, **options))
     for (loss, *gradients), (expected_loss, *expected_gradients) in zip(found, expected):
         assert distance(loss, expected_loss) < 1e-5
         for gradient, expected_gradient in zip(gradients, expected_gradients, strict=True):
-            assert distance(gradient, expected_gradient) < 1e-4
+            assert distance(gradient, expected_gradient) < limit
     assert state.keys() == expected_state.keys() and len(state) > len(vae.get_params())
     for name, value in state.items():  # parameters, Adam's moments, random states and counters
-        assert distance(value, expected_state[name]) < 1e-4, name
+        assert distance(value, expected_state[name]) < limit, name
 
 
 @on_every_device

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import theano
 
-from fastvae import MLPVAE, VAE, ConvVAE, nn
+from fastvae import MLPVAE, VAE, ConvVAE, likelihoods, nn
 from fastvae.errors import ConfigurationError, DataError
 from tests.conftest import required_device
 
@@ -145,10 +145,31 @@ def test_a_users_model_is_its_arrays(tmp_path):
         assert {*arrays} == {"config", "a", "b"} and "decoder" not in json.loads(str(arrays["config"]))
 
 
-@pytest.mark.parametrize("names, told", [((None,), "1 parameters are named None"), (("a", "a"), "2 .* named 'a'")])
+@pytest.mark.parametrize("names, told", [((None,), "a parameter is named None"), (("a", "a"), "2 .* named 'a'")])
 def test_parameters_that_cannot_be_told_apart(names, told, tmp_path):
     with pytest.raises(ConfigurationError, match=rf"^Users.export: {told}: .* give each layer a name of its own$"):
         Users(*names).export(tmp_path / "u.npz")
+
+
+class Own(likelihoods.Likelihood):
+    name = "own"
+
+    def __init__(self, sd):
+        super().__init__(sd=sd)
+
+    def mean(self, output):
+        return output
+
+
+@pytest.mark.parametrize("write", ["save", "export"])
+def test_options_of_a_likelihood_are_what_json_can_hold(write, tmp_path):
+    def vae(option):
+        return MLPVAE(image_shape=(1, 4, 4), hidden=8, likelihood=Own(option))
+
+    getattr(vae(np.float32(0.5)), write)(tmp_path / "a.npz")
+    with pytest.raises(ConfigurationError, match="the model's configuration cannot be kept .*ndarray.*: options of"):
+        getattr(vae(np.ones(3)), write)(tmp_path / "b.npz")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
 
 
 def test_nothing_is_written_that_is_of_no_use(tmp_path):

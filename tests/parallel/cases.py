@@ -7,9 +7,12 @@ the ranks' list of these for each case; files that groups hand to each other are
 """
 
 import json
+import os
 import pathlib
 import resource
+import signal
 import sys
+import threading
 import traceback
 
 import numpy as np
@@ -108,10 +111,23 @@ def one_stops():
 
 
 @case
+def signalled():
+    """SIGTERM to the last rank while losses are fetched seldom."""
+
+    class Signal(Part):
+        def enter(self, run):
+            if RANK == SIZE - 1:
+                threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGTERM]).start()
+
+    approx = problem.tiny(n=10**7, fetch_every=1000, parts=[Signal()])
+    return {"steps": len(approx.hist), "ended_by": approx.ended_by}
+
+
+@case
 def nan():
-    """The last rank's loss becomes NaN at step 4."""
+    """The last rank's loss becomes NaN at step 4; its callback fetches every loss, which alone the others do not."""
     try:
-        problem.tiny(n=100, bad_at=4 if RANK == SIZE - 1 else None)
+        problem.tiny(n=100, bad_at=4 if RANK == SIZE - 1 else None, fetch_every=20)
     except fastvae.NonFiniteError as error:
         return {"error": str(error), "steps": len(error.approx.hist)}
 
@@ -133,6 +149,33 @@ def resumed():
             vae, states, losses = problem.replacement(n, **options)
         found[name] = [problem.bits(vae), losses.tolist(), [state.tolist() for state in states]]
     return {"same": found["one"] == found["two"], "losses": found["two"][1], "bits": found["two"][0]}
+
+
+class Killed(Part):
+    """SIGKILL to the last rank after step 8."""
+
+    def after_step(self, run, step):
+        if RANK == SIZE - 1 and step.number == 8:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+@case
+def killed():
+    """A run that does not come to its end."""
+    problem.replacement(10, checkpoint=FOLDER / "killed", checkpoint_every=3, parts=[Killed()])
+
+
+@case
+def after_kill():
+    """That run goes on; another takes its steps in one go."""
+    found = {}
+    for name in ("killed", "not-killed"):
+        first = WORLD.bcast(checkpoint.newest(FOLDER / name)["step"] if (FOLDER / name).exists() else 0)
+        options = dict(checkpoint=FOLDER / name, checkpoint_every=3, resume=True)
+        vae, states, losses = problem.replacement(10, **options)
+        found[name] = [problem.bits(vae), losses.tolist(), [state.tolist() for state in states]]
+        found[f"{name} began after"] = first
+    return {"same": found["killed"] == found["not-killed"], "losses": found["killed"][1], **found}
 
 
 @case

@@ -9,7 +9,8 @@ from fastvae.parallel import launcher
 from fastvae.parallel.launcher import Announced, announced
 
 HYDRA = {"PMI_FD": "9", "PMI_RANK": "1", "PMI_SIZE": "4", "MPI_LOCALNRANKS": "2", "MPI_LOCALRANKID": "1"}
-PRTE = {"OMPI_COMM_WORLD_SIZE": "3", "OMPI_COMM_WORLD_LOCAL_SIZE": "3", "PMIX_RANK": "0"}
+PRTE = {"OMPI_COMM_WORLD_SIZE": "3", "OMPI_COMM_WORLD_LOCAL_SIZE": "3", "OMPI_COMM_WORLD_LOCAL_RANK": "0"}
+PRTE["PMIX_RANK"] = "0"
 SRUN = {"SLURM_NTASKS": "9", "SLURM_STEP_NUM_TASKS": "7", "SLURM_STEP_TASKS_PER_NODE": "2(x3),1", "SLURM_NODEID": "3"}
 
 
@@ -17,12 +18,12 @@ SRUN = {"SLURM_NTASKS": "9", "SLURM_STEP_NUM_TASKS": "7", "SLURM_STEP_TASKS_PER_
     "environ, found",
     [
         ({}, None),
-        (HYDRA, Announced("PMI_SIZE", 4, 2)),
-        (PRTE, Announced("OMPI_COMM_WORLD_SIZE", 3, 3)),
+        (HYDRA, Announced("PMI_SIZE", 4, 2, 1)),
+        (PRTE, Announced("OMPI_COMM_WORLD_SIZE", 3, 3, 0)),
         (SRUN, Announced("SLURM_STEP_NUM_TASKS", 7, 1)),
-        ({**SRUN, "SLURM_NODEID": "1"}, Announced("SLURM_STEP_NUM_TASKS", 7, 2)),
+        ({**SRUN, "SLURM_NODEID": "1", "SLURM_LOCALID": "1"}, Announced("SLURM_STEP_NUM_TASKS", 7, 2, 1)),
         ({**SRUN, "SLURM_STEP_TASKS_PER_NODE": "odd"}, Announced("SLURM_STEP_NUM_TASKS", 7, 7)),
-        ({**SRUN, **PRTE}, Announced("OMPI_COMM_WORLD_SIZE", 3, 3)),  # mpirun within an allocation
+        ({**SRUN, **PRTE}, Announced("OMPI_COMM_WORLD_SIZE", 3, 3, 0)),  # mpirun within an allocation
         ({"SLURM_NTASKS": "4", "SLURM_PROCID": "0"}, None),  # a batch script itself
         ({"PMIX_RANK": "0"}, Announced("PMIX_RANK", None, 1)),
         ({"PMI_SIZE": "many"}, None),

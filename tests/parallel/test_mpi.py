@@ -9,23 +9,30 @@ from fastvae.minibatch.samplers import ShuffledRow
 from tests.parallel import problem
 
 TWO = (
-    *problem.PROBLEMS, "gradient", "batch_norm", "streams", "parameters_of_the_first", "held_out", "one_stops", "nan",
-    "skipped", "resumed", "on_other_ranks", "memory", "refusals",
+    *problem.PROBLEMS, "gradient", "batch_norm", "streams", "parameters_of_the_first", "held_out", "one_stops",
+    "signalled", "nan", "skipped", "resumed", "after_kill", "on_other_ranks", "memory", "refusals",
 )  # fmt: skip
-FOUR = ("mlp", "on_other_ranks")
+ON_FOUR = ("mlp", "conv", "iwae")
 
 
 @pytest.fixture(scope="module")
-def two(group):
+def killed(launch, shared_folder):
+    """A run of two ranks of which one was killed."""
+    done = launch(2, "-m", "tests.parallel.cases", shared_folder, "killed")
+    assert done.returncode and max(checkpoint.steps(shared_folder / "killed")) == 6
+
+
+@pytest.fixture(scope="module")
+def two(group, killed):
     return group(2, *TWO)
 
 
 @pytest.fixture(scope="module")
 def four(group, two):  # it goes on with a run of the two
-    return group(4, *FOUR)
+    return group(4, *ON_FOUR, "on_other_ranks")
 
 
-@pytest.mark.parametrize("size, name", [*((2, name) for name in problem.PROBLEMS), (4, "mlp")])
+@pytest.mark.parametrize("size, name", [*((2, name) for name in problem.PROBLEMS), *((4, name) for name in ON_FOUR)])
 def test_ranks_train_as_one_process_with_all_rows(request, size, name):
     found, _ = request.getfixturevalue("two" if size == 2 else "four")
     (alone,) = [each["alone"] for each in found[name] if each["alone"]]
@@ -82,6 +89,11 @@ def test_a_wish_of_one_rank_ends_all_after_the_next_step(two):
     assert two[0]["one_stops"] == 2 * [{"steps": 6, "ended_by": "callback"}]
 
 
+def test_a_signal_to_one_rank_ends_all_though_losses_are_fetched_seldom(two):
+    first, second = two[0]["signalled"]
+    assert first == second and first["ended_by"] == "SIGTERM"
+
+
 def test_a_loss_that_is_not_a_number_on_one_rank_ends_all(two):
     first, second = two[0]["nan"]
     assert first == second and first["steps"] == 3 and "the loss became nan at step 4" in first["error"]
@@ -94,6 +106,12 @@ def test_a_bad_step_of_one_rank_is_skipped_by_all(two):
 def test_a_resumed_run_is_the_same_bit_for_bit(two):
     first, second = two[0]["resumed"]
     assert first == second and first["same"] and len(first["losses"]) == 10
+
+
+def test_a_run_whose_ranks_were_killed_goes_on_bit_for_bit(two):
+    first, second = two[0]["after_kill"]
+    assert first["same"] and second["same"] and first["losses"] == second["losses"] and len(first["losses"]) == 10
+    assert (first["killed began after"], first["not-killed began after"]) == (6, 0)
 
 
 def test_a_run_goes_on_on_another_number_of_ranks_and_says_so(two, four, shared_folder, capsys):

@@ -242,9 +242,16 @@ def test_a_picture_on_axes_of_a_users_figure(draw):
     figure.savefig(io.BytesIO())
 
 
+def test_axes_in_a_subfigure():
+    figure = Figure()
+    assert plots.loss_curve([1.0, 0.5], 1, ax=figure.subfigures(1, 2)[0].subplots()) is figure
+
+
 def test_axes_that_are_none():
-    with pytest.raises(ConfigurationError, match=r"loss_curve: ax=3 must be None or a matplotlib.axes.Axes"):
-        plots.loss_curve([1.0], 1, ax=3)
+    polar = Figure().add_subplot(projection="polar")
+    for ax in (3, Figure().subplots(1, 2), polar):
+        with pytest.raises(ConfigurationError, match=r"loss_curve: ax=.* must be None or one rectilinear matplotlib"):
+            plots.loss_curve([1.0], 1, ax=ax)
 
 
 def test_a_notebook_gets_a_picture_as_png():

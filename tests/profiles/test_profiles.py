@@ -10,6 +10,7 @@ import pytest
 from theano.configparser import _config_var_list
 
 from fastvae import devices, profiles, renamed
+from fastvae.devices import cuda_libraries
 from fastvae.devices.findings import Finding
 from fastvae.errors import ConfigurationError, ProfileError, StackError
 from fastvae.profiles import theanorc
@@ -285,6 +286,26 @@ def test_kernels_of_each_nvrtc_have_their_own_cache(monkeypatch, machine):
     key = "gpuarray.cache_path"
     assert resolve("cuda", THEANO_FLAGS="base_compiledir=/c").settings[key][0] == "/c/gpuarray_kernels_nvrtc_12.9"
     assert resolve("cuda", THEANO_FLAGS=f"{key}=/mine").settings[key] == ("/mine", "THEANO_FLAGS")
+
+
+@pytest.mark.parametrize(
+    "gpus, place, flags, expected",
+    [
+        (4, "3", "", "cuda3"),
+        (1, "3", "", "cuda0"),  # the scheduler shows each rank its own
+        (4, "3", "device=cuda1", "cuda1"),
+        (4, None, "", "cuda"),
+        (0, "3", "", "cuda"),
+    ],
+)
+def test_each_rank_of_a_machine_has_a_gpu_of_its_own(monkeypatch, machine, gpus, place, flags, expected):
+    machine(cuda=True)
+    monkeypatch.setattr(profiles.cuda_libraries, "driver", lambda *device: cuda_libraries.Driver(MISSING, devices=gpus))
+    environ = {"PMI_SIZE": "8", "MPI_LOCALNRANKS": "4", **({"MPI_LOCALRANKID": place} if place else {})}
+    profile = resolve("cuda", THEANO_FLAGS=flags, **environ)
+    assert profile.device == expected
+    assert expected == "cuda" or flags or profile.settings["device"][1] == "profile cuda, rank 3 of this machine"
+    assert resolve("cuda", PMI_SIZE="8", MPI_LOCALNRANKS="1", MPI_LOCALRANKID="0").device == "cuda"
 
 
 def test_folders_of_cuda_libraries_come_from_the_environment_before_the_profile(machine):

@@ -195,7 +195,7 @@ def test_a_run_before_its_first_step_and_one_of_an_older_version():
     empty = Run("x", {}, {}, batch_size=1, losses=[], held_out=[], sessions=[])
     text = page.html([empty])
     assert 'id="training"' not in text and 'id="explorer"' not in text
-    assert "of a version that did not record its machine" in text
+    assert "Its machine was not recorded" in text
     data = json.loads(re.search(r'id="data">(.*?)</script>', text)[1])
     assert data["runs"][0]["curve"] == []
 
@@ -206,3 +206,16 @@ def test_a_curve_of_many_steps_is_that_of_means():
     points = page._curve(losses, 2)
     assert len(points) == page.BUCKETS and points[-1] == [len(losses), -float(losses[-10:].mean()) / 2]
     assert points[0] == [10, pytest.approx(-np.nanmean(losses[:10]) / 2, rel=1e-5)]
+
+
+def test_held_out_elbos_of_many_steps_are_thinned_and_the_last_is_kept():
+    measured = [(step, -float(step)) for step in range(1, 3 * page.BUCKETS)]
+    shown = page._spaced(measured)
+    assert len(shown) == page.BUCKETS and shown[-1] == measured[-1] and page._spaced(measured[:7]) == measured[:7]
+    assert page._spaced([]) == []
+
+
+def test_runs_that_are_equal_keep_their_own_colours():
+    runs = [Run("x", {}, {}, batch_size=1, losses=[1.0], held_out=[], sessions=[], commands=["a"]) for _ in range(2)]
+    text = page.html(runs)
+    assert text.count('<h3 style="color:var(--run0)">') == text.count('<h3 style="color:var(--run1)">') == 1

@@ -11,6 +11,8 @@
 static const op_kind *const kinds[] = {
 #include "kinds.h"
     NULL};
+static const op_kind *const *lists[1 + MAX_PARTS] = {kinds};
+static int n_lists = 1;
 
 static Py_ssize_t live_thunks;
 
@@ -60,15 +62,31 @@ static int take_cells(PyObject *list, PyObject ***to, int *n) {
     return 0;
 }
 
+int fv_add_kinds(const op_kind *const *more) {
+    for (int i = 0; i < n_lists; i++)
+        if (lists[i] == more) return 0;
+    if (n_lists == 1 + MAX_PARTS) {
+        PyErr_Format(PyExc_ImportError, "a module has at most %d parts", MAX_PARTS);
+        return -1;
+    }
+    lists[n_lists++] = more;
+    return 0;
+}
+
+static const op_kind *kind_of(const char *name) {
+    for (int i = 0; i < n_lists; i++)
+        for (const op_kind *const *each = lists[i]; *each; each++)
+            if (!strcmp((*each)->name, name)) return *each;
+    return NULL;
+}
+
 PyObject *fv_make_thunk(PyObject *self, PyObject *args) {
     const char *name;
     PyObject *settings, *inputs, *outputs;
     if (!PyArg_ParseTuple(args, "sO!O!O!", &name, &PyTuple_Type, &settings, &PyList_Type, &inputs, &PyList_Type,
                           &outputs))
         return NULL;
-    const op_kind *kind = NULL;
-    for (const op_kind *const *each = kinds; *each; each++)
-        if (!strcmp((*each)->name, name)) kind = *each;
+    const op_kind *kind = kind_of(name);
     if (!kind || PyTuple_GET_SIZE(settings) != kind->n_settings)
         return PyErr_Format(PyExc_ValueError, "no Op %s with %zd settings", name, PyTuple_GET_SIZE(settings));
     thunk *t = calloc(1, sizeof *t);

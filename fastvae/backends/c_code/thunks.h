@@ -8,6 +8,7 @@
 
 #define MAX_SETTINGS 24
 #define MAX_KEY 128  /* bytes */
+#define MAX_PARTS 16 /* of a module, each with Ops of its own */
 #define MAX_PLANS 16 /* shapes that one Op instance keeps prepared; the least recently used one goes */
 
 typedef struct thunk thunk;
@@ -52,10 +53,17 @@ PyObject *fv_call_thunk(PyObject *self, PyObject *capsule);
     {"make_thunk", fv_make_thunk, METH_VARARGS, "make_thunk(kind, settings, input_cells, output_cells) -> capsule"}, \
     {"call_thunk", fv_call_thunk, METH_O, "call_thunk(capsule): run it and raise its exception"}
 
+/* Ops of a part that is loaded later, a list that ends with NULL; -1 and an exception if there are too many parts. */
+int fv_add_kinds(const op_kind *const *kinds);
+
+#pragma GCC visibility push(default) /* parts call these */
+
 /* The plan with this key for the present number of threads, moved to the front; NULL if there is none. */
 plan *fv_find_plan(thunk *t, const void *key, size_t size);
 
 /* Put a new plan in front and drop the least recently used one beyond MAX_PLANS. */
 void fv_keep_plan(thunk *t, plan *p, const void *key, size_t size);
+
+#pragma GCC visibility pop
 
 #endif

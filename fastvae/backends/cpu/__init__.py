@@ -103,3 +103,4 @@ def register(profile: Settings) -> None:
     instructions.limit_onednn(onednn, profile.isa)
     lowering.register(profile.winograd)
     compilation.prepare_with(library.compiled)
+    compilation.prepare_for(library.begin)

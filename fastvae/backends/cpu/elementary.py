@@ -21,13 +21,14 @@ from theano.tensor.nnet import sigm
 
 from fastvae.backends.abstract.activations import Activation, ActivationGradient, Parametrised, settings
 from fastvae.backends.cpu import library
+from fastvae.compilation import together
 
 
 @functools.lru_cache(maxsize=None)
 def source(name):
-    """The text of a header of c_code/."""
+    """The text of a header of c_code/, which modules that are compiled together share."""
     with open(os.path.join(library.HERE, name), encoding="ascii") as file:
-        return file.read()
+        return together.common(file.read())
 
 
 class _Inlined:

@@ -32,10 +32,12 @@ STAGES = {stage: Lowerings() for stage in ("recognise", "lift", "lower", "passes
 
 
 class CpuOp(CompiledOp):
-    """An Op of the CPU backend's compiled module."""
+    """An Op of the CPU backend's compiled module, or of a part of it, a folder of c_code/parts/."""
+
+    part: str | None = None
 
     def module(self):
-        return library.load()
+        return library.load(self.part)
 
     @classmethod
     def lower(cls, node: Any) -> list | None:

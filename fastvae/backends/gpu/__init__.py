@@ -3,6 +3,7 @@
     missing()            None: it needs nothing beside the device
     register(profile)    switch it on
     stepping(...)        a compiled step that is launched as a CUDA graph
+    prepare_ranks(...)   let MPI ranks average on their GPUs
 
     op           what all Ops share, how they are declared, and how an abstract Op waits to be moved to the GPU
     ops          the Theano Ops, one concept a file: convolutions, batch norm and other Ops of images (NCHW), and Adam
@@ -13,8 +14,11 @@
     fusion       on CUDA, what lies between two library calls becomes one Op
     small_calls  calls of libraries that become part of such an Op
     fused        that Op, which writes its kernels when it meets the shapes of its inputs
+    averaging    the mean over ranks within a step
+    nccl         the ranks' GPUs, which NCCL lets sum
     graph        a step that is recorded once and then launched as a whole
     phases       which parts of a step that can be
+    repairs      of Theano's own GPU Ops
     library      compiles c_code/ once into one Python module and loads it; no header of NVIDIA's is needed
 
 Everything else on the GPU is Theano's own.
@@ -22,11 +26,16 @@ Everything else on the GPU is Theano's own.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
+from fastvae.devices import family
 from fastvae.devices.findings import Finding
+from fastvae.errors import ConfigurationError
+from fastvae.messages import LOGGER
+from fastvae.parallel import ALONE, Ranks
 
-__all__ = ["DEVICES", "missing", "register", "stepping"]
+__all__ = ["DEVICES", "missing", "prepare_ranks", "register", "stepping"]
 
 DEVICES = ("cuda", "opencl")
 
@@ -44,6 +53,14 @@ class Settings(Protocol):
     def search(self) -> bool: ...
     @property
     def graphs(self) -> bool: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def device(self) -> str: ...
+    @property
+    def cuda_path(self) -> str | None: ...
+    @property
+    def settings(self) -> Mapping[str, tuple[str, str]]: ...
 
 
 def missing() -> Finding | None:
@@ -96,9 +113,9 @@ def register(profile: Settings) -> None:
     fastvae.errors.StackError
         If the backend does not compile, or the library is not cuDNN 9.
     """
-    from fastvae.backends.gpu import fusion, library, lowering, transfers
+    from fastvae.backends.gpu import averaging, fusion, library, lowering, repairs, transfers
 
-    library.name_without_addresses()
+    repairs.install()
     library.load()
     cudnn = profile.cudnn
     if cudnn is not None:
@@ -106,22 +123,55 @@ def register(profile: Settings) -> None:
         lowering.register_cudnn()
     lowering.register()
     transfers.register()
+    averaging.register()
     fusion.register()
 
 
-def stepping(step: Any, profile: Settings) -> Any:
+def prepare_ranks(ranks: Ranks, profile: Settings) -> None:
+    """Open NCCL between the GPUs of ranks, one each (collective).
+
+    Parameters
+    ----------
+    ranks : fastvae.parallel.Ranks
+    profile : fastvae.profiles.Profile
+
+    Raises
+    ------
+    ConfigurationError
+        If the device is not NVIDIA's, a rank finds no NCCL, or two have one GPU.
+    """
+    if family(profile.device) != "cuda":
+        raise ConfigurationError(
+            f"parallel: ranks train on CPUs and NVIDIA's GPUs, and the profile {profile.name} has "
+            f"device={profile.device}: take the profile cpu or cuda, or parallel=None for a training on one device"
+        )
+    from fastvae.backends.gpu import nccl
+
+    nccl.join(ranks, profile.device, profile.cuda_path, profile.settings.get("cxx", ("g++",))[0])
+
+
+def stepping(step: Any, profile: Settings, ranks: Ranks = ALONE) -> Any:
     """What a training calls in place of a compiled step: on NVIDIA's GPUs a CUDA graph, if the profile has `graphs`.
 
     Parameters
     ----------
     step : theano.compile.Function
     profile : fastvae.profiles.Profile
+    ranks : fastvae.parallel.Ranks
+        Those that train together. Several are not recorded: NCCL wants all of them to record the same calls, and each
+        rank records when its own memory has come to rest.
 
     Returns
     -------
     callable
         Computes what the step does. A step that cannot be recorded is called as it is; one line of the log says why.
     """
+    if ranks.size > 1:
+        from fastvae.backends.gpu import averaging
+
+        if ranks.is_first and profile.graphs:
+            LOGGER.warning("the step is not recorded as a CUDA graph: %d ranks average within it", ranks.size)
+        return averaging.stepping(step, ranks)
     if profile.cudnn is None or not profile.graphs:
         return step
     from fastvae.backends.gpu import graph

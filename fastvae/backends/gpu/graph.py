@@ -4,6 +4,8 @@ A recorded step is a list of launches with their arguments: addresses, shapes, a
 step is recorded again when any of them is another one, after steps that are not recorded, in which memory is allocated,
 kernels are compiled and cuDNN chooses its algorithms. New values that the step does not compute in place are copied to
 where the old ones are, at the end of what is recorded.
+
+Two recordings are kept at once, since an epoch may end with a smaller minibatch; each has arrays of its own.
 """
 
 from __future__ import annotations
@@ -18,10 +20,12 @@ from theano.gof.vm import VM_Linker
 from theano.gpuarray.type import GpuArrayType
 
 from fastvae.backends.gpu import library
+from fastvae.backends.gpu.copies import CopyWhenNew
 from fastvae.backends.gpu.phases import NotRecordable, divided, on_gpu
 
 WARM_UP = 3  # steps before the first recording
 PATIENCE = 50  # steps in a row that could not be launched as recorded, after which recording is given up
+KEPT = 2  # recordings at once
 
 
 def stepping(function: Any) -> Any:
@@ -35,6 +39,23 @@ def stepping(function: Any) -> Any:
 
 def _say(reason):
     logging.getLogger("fastvae").warning("the step is not recorded as a CUDA graph: %s", reason)
+
+
+class Recording:
+    """A step of certain shapes and values of the host.
+
+    Attributes
+    ----------
+    graph : capsule or None
+        None: it was taken once, and will be recorded the next time.
+    written, copied : list
+        What is in the cells `StepGraph._written` and `_copied` when it is launched.
+    """
+
+    def __init__(self) -> None:
+        self.graph: Any = None
+        self.written: list[Any] = []
+        self.copied: list[Any] = []
 
 
 class StepGraph:
@@ -68,6 +89,8 @@ class StepGraph:
         self._inputs = [cells[v] for v in graph.inputs if on_gpu(v)]
         self._crossing = [cells[v] for v in phases.crossing if on_gpu(v)]
         self._crossing_host = [cells[v] for v in phases.crossing if not on_gpu(v)]
+        self._copies = [place for place in self._recorded if isinstance(fn.nodes[place].op, CopyWhenNew)]
+        self._copied = [*self._crossing, *(cells[fn.nodes[place].outputs[0]] for place in self._copies)]
         linker = function.maker.linker
         self._updated = [v for v in linker.updated_vars if on_gpu(v)]
         self._updates = [(cells[v], cells[linker.updated_vars[v]]) for v in self._updated]
@@ -76,10 +99,11 @@ class StepGraph:
         # Cells that are emptied, so that an Op does not write into what somebody else holds.
         self._fresh = [cells[v] for v in linker.no_recycling if v not in recorded]
         self._fresh_recorded = [cells[v] for v in linker.no_recycling if v in recorded]
+        self._written = [cells[v] for v in recorded]
         self._outputs = [(cells[v], v in recorded) for v in graph.outputs[: function.n_returned_outputs]]
-        self._graph: Any = None
-        self._kept: list[Any] = []
-        self._known = self._crossed = None  # what the last step read, to see that this one reads the same
+        self._recordings: dict[Any, Recording] = {}  # by what they read of the host, the oldest first
+        self._current: Any = None  # the one of the last step
+        self._known = None  # where the last step found its inputs, to see that this one finds them there too
         self._warm_up, self._unrecorded = WARM_UP, 0
         self._recording = self._given_up = False
         self._failed: Any = None  # the Op that could not be recorded
@@ -90,32 +114,65 @@ class StepGraph:
             return self.function()
         if self._warm_up or library.loaded().fingerprint(self._inputs) != self._known:
             return self._ordinary()
-        host = [] if self._graph is not None else [(old, copy.copy(old[0])) for old, _ in self._updates_host]
+        may_record = any(recording.graph is None for recording in self._recordings.values())
+        host = [(old, copy.copy(old[0])) for old, _ in self._updates_host] if may_record else []
         _empty(self._fresh)
         self._run(self._before)
-        crossed = self._crossed_now()
-        if crossed != self._crossed:
-            self._graph, self._crossed = None, crossed
+        recording = self._recordings.get(self._read_of_the_host())
+        if recording is None:
             self._count_unrecorded()
+            self._current = None
+            _empty(self._written)  # what was there is another recording's
             self._compute()
-        elif self._graph is None:
-            self._record(host)
+            self._keep()
         else:
-            library.loaded().launch(self._graph)
-            self.replays += 1
-            self._unrecorded = 0
+            self._go_back_to(recording)
+            if recording.graph is None:
+                self._record(recording, host)
+            else:
+                library.loaded().launch(recording.graph)
+                self.replays += 1
+                self._unrecorded = 0
         self._run(self._after)
         _update(self._updates_host)
         return self._returned()
 
     def _ordinary(self):
         """The step as Theano takes it; what it read is known from then on."""
-        self._graph, self._kept = None, []
+        self._recordings, self._current = {}, None
         self._count_unrecorded()
         outputs = self.function()
         self._warm_up = max(0, self._warm_up - 1)
-        self._known, self._crossed = library.loaded().fingerprint(self._inputs), self._crossed_now()
+        self._known = library.loaded().fingerprint(self._inputs)
+        self._keep()
         return outputs
+
+    def _read_of_the_host(self):
+        """What decides which recording a step is: shapes, and values that are part of launches."""
+        return *(cell[0].shape for cell in self._crossing), *(_bits(cell[0]) for cell in self._crossing_host)
+
+    def _keep(self):
+        """Keep what the step left in its cells as a recording without a graph, in the place of the oldest."""
+        if self._given_up:
+            return
+        if len(self._recordings) == KEPT:
+            del self._recordings[next(iter(self._recordings))]
+        self._current = self._recordings[self._read_of_the_host()] = Recording()
+        self._current.written = [cell[0] for cell in self._written]
+        self._current.copied = [cell[0] for cell in self._copied]
+
+    def _go_back_to(self, recording):
+        """Let the cells hold the arrays of a recording, with the values that the host has for them now."""
+        if recording is not self._current:
+            self._current = None
+            for cell, value in zip(self._written, recording.written):
+                cell[0] = value
+            self._run(self._copies)
+            self._current = recording
+        for cell, array in zip(self._copied, recording.copied):
+            if cell[0] is not array:
+                library.loaded().overwrite(array, cell[0])
+                cell[0] = array
 
     def _count_unrecorded(self):
         self._unrecorded += 1
@@ -124,11 +181,8 @@ class StepGraph:
 
     def _give_up(self, reason):
         self._given_up = True
-        self._graph, self._kept = None, []
+        self._recordings, self._current = {}, None
         _say(reason)
-
-    def _crossed_now(self):
-        return library.loaded().fingerprint(self._crossing), [_bits(cell[0]) for cell in self._crossing_host]
 
     def _run(self, places):
         for place in places:
@@ -144,11 +198,13 @@ class StepGraph:
         """The GPU's part of the step."""
         _empty(self._fresh_recorded)
         self._run(self._recorded)
-        _update(self._updates)
-        self._known = library.loaded().fingerprint(self._inputs)
+        if all(old[0].shape == new[0].shape for old, new in self._updates):
+            self._copy_back()
+        else:
+            _update(self._updates)
 
-    def _record(self, host):
-        """Record the GPU's part of the step and launch it; without a record compute it.
+    def _record(self, recording, host):
+        """Record the GPU's part of the step and launch it; if that fails, compute it.
 
         `host` are the cells of the host's values and what they held before the step, for one that Ctrl-C ends here.
         """
@@ -159,7 +215,7 @@ class StepGraph:
             _empty(self._fresh_recorded)
             self._run(self._recorded)
             self._copy_back()
-            self._graph = module.end_recording()
+            recording.graph = module.end_recording()
         except Exception as error:
             reason = module.abandon_recording() or (str(error) or type(error).__name__).splitlines()[0]
             self._give_up(reason if self._failed is None else f"{self._failed}: {reason}")
@@ -170,11 +226,11 @@ class StepGraph:
         finally:
             self._recording = False
             module.abandon_recording()
-        if self._graph is None:
+        if recording.graph is None:
             return self._compute()
-        self._kept = [cell[0] for cell in self._cells.values()]
+        recording.written = [cell[0] for cell in self._written]
         self.recordings += 1
-        module.launch(self._graph)
+        module.launch(recording.graph)
 
     def _copy_back(self):
         """Copy new values that are not computed in place to where the old ones are."""

@@ -58,18 +58,6 @@ def load() -> None:
     _loaded = c_module.loaded(NAME, compiled())
 
 
-def name_without_addresses() -> None:
-    """Let the C code of Ops with parameters be the same in every process, so that a bundle can carry it compiled.
-
-    Theano names a structure by what `str` tells of its types, once, when their Op is imported.
-    """
-    from theano.gof.params_type import ParamsType
-    from theano.gpuarray.type import GpuContextType
-
-    GpuContextType.__str__ = lambda self: type(self).__name__
-    ParamsType.name = property(ParamsType.generate_struct_name, lambda self, name: None)
-
-
 def open_cudnn(path: str, tf32: bool, deterministic: bool, search: bool) -> None:
     """Open cuDNN for the loaded module; how convolutions are computed holds for the process.
 

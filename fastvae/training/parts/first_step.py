@@ -6,6 +6,7 @@ known, so that the step can be repeated and looked at.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, Callable, Sequence
 
 import numpy as np
@@ -50,7 +51,7 @@ class FirstStep(Part):
 
     def enter(self, run: Loop) -> None:
         if run.done == 0 < run.n:
-            self._before = [variable.get_value() for variable in self.variables]
+            self._before = [_kept(variable) for variable in self.variables]
             self._states = [pipeline.state() for pipeline in self.pipelines]
 
     def due_in(self, done: int) -> int | None:
@@ -107,8 +108,17 @@ class FirstStep(Part):
         return [name for name in bad if not name.startswith("log ")] or bad
 
     def _take_back(self):
-        for variable, value in zip(self.variables, self._before):
-            variable.set_value(value)
+        for variable, restored in zip(self.variables, self._before):
+            variable.set_value(restored())
         for pipeline, state in zip(self.pipelines, self._states):
             if pipeline.restorable:
                 pipeline.restore(state)
+
+
+def _kept(variable):
+    """A function that returns the value from now; of zeros, with which an optimizer begins, no copy is made."""
+    value = variable.get_value(borrow=True)
+    if isinstance(value, np.ndarray) and not value.any():
+        return functools.partial(np.zeros, value.shape, value.dtype)
+    copied = variable.get_value()
+    return lambda: copied

@@ -18,6 +18,25 @@ if TYPE_CHECKING:
     from fastvae.training.loop import Loop
 
 
+def modules(folder: str | os.PathLike) -> tuple[Any, Any, Any]:
+    """TensorBoard's modules of the writer, of events and of summaries.
+
+    Raises
+    ------
+    ConfigurationError
+        If it is not installed; the message names the folder that was to be written.
+    """
+    names = ("summary.writer.event_file_writer", "compat.proto.event_pb2", "compat.proto.summary_pb2")
+    try:
+        writer, event, summary = (importlib.import_module(f"tensorboard.{name}") for name in names)
+    except ImportError as error:
+        raise ConfigurationError(
+            f"fit: log_dir={os.fspath(folder)!r} needs TensorBoard, which cannot be imported ({error}): "
+            "pip install 'fastvae[tensorboard]', or leave log_dir out"
+        ) from error
+    return writer, event, summary
+
+
 class TensorBoard(Part):
     """Writes an event for every loss that is finite, and for every measured held-out ELBO.
 
@@ -38,15 +57,7 @@ class TensorBoard(Part):
         self.file: Any = None
 
     def check(self, run: Loop) -> None:
-        try:
-            self._writer = importlib.import_module("tensorboard.summary.writer.event_file_writer")
-            self._event = importlib.import_module("tensorboard.compat.proto.event_pb2")
-            self._summary = importlib.import_module("tensorboard.compat.proto.summary_pb2")
-        except ImportError as error:
-            raise ConfigurationError(
-                f"fit: log_dir={self.folder!r} needs TensorBoard, which cannot be imported ({error}): "
-                "pip install 'fastvae[tensorboard]', or leave log_dir out"
-            ) from error
+        self._writer, self._event, self._summary = modules(self.folder)
 
     def enter(self, run: Loop) -> None:
         try:

@@ -14,7 +14,9 @@ import numpy as np
 import theano
 import theano.tensor as tt
 from theano.compile.nanguardmode import NanGuardMode
+from theano.gof import Apply, Op
 from theano.gof.vm import VM_Linker
+from theano.gpuarray.basic_ops import as_gpuarray_variable
 from theano.gpuarray.type import get_context
 from theano.ifelse import ifelse
 from theano.tensor.subtensor import advanced_subtensor1
@@ -215,18 +217,56 @@ def interrupted():
     return dict(equal=equal, counts=[step.recordings, step.replays])
 
 
+class Copied(Op):
+    """A copy on the GPU whose shape is known when it is there."""
+
+    __props__ = ()
+
+    def make_node(self, x):
+        x = as_gpuarray_variable(x, None)
+        return Apply(self, [x], [x.type()])
+
+    def perform(self, node, inputs, outputs):
+        outputs[0][0] = inputs[0].copy()
+
+
+def smaller_last():
+    """A step whose epochs end with a smaller minibatch, as a graph beside the same without, and what it asks for.
+
+    Of the minibatch's size depend shapes, numbers that are copied to the GPU, and what is not computed in place.
+    """
+    rows = np.random.default_rng(1).random((8, 6)).astype("float32")
+    functions, states = [], []
+    for _ in range(2):
+        x, y = theano.shared(np.ones(6, "float32")), theano.shared(np.ones((2, 6), "float32"))
+        batch = fastvae.Minibatch(rows, 3, seed=1, sampler="epochs", last="keep")
+        size = tt.cast(batch.shape[0], "float32")
+        updates = {x: x + batch.sum(0) / size, y: (y * x / size)[::-1]}
+        rows_there = tt.cast(Copied()(batch).shape[0], "float32")
+        outputs = [tt.dot(batch, x), rows_there * x.sum(), batch]
+        functions.append(theano.function([], outputs, updates=updates))
+        states.append([x, y])
+    plain, step = functions[0], StepGraph(functions[1])
+    equal = []
+    for _ in range(STEPS):
+        equal += map(same, plain(), step())
+        equal += [same(one.get_value(), other.get_value()) for one, other in zip(*states)]
+    cuda_device.reset()
+    step(), step()
+    launches = cuda_device.counts()["cuGraphLaunch"]
+    return dict(equal=all(equal), counts=[step.recordings, step.replays], launches=launches)
+
+
 def fall_backs():
     """What is said of steps that cannot be recorded, and whether they compute what they should."""
     x, i = theano.shared(np.arange(6, dtype="float32"), name="x"), theano.shared(np.array([1, 2]))
     rows = advanced_subtensor1(x, i)  # an Op that looks at an error's flag on the host
     argument, on_host = tt.fscalar(), theano.shared(np.float32(1))
     collecting = theano.Mode(VM_Linker(allow_gc=True))
-    five = fastvae.Minibatch(np.zeros((5, 6), "float32"), 2, seed=1, sampler="epochs", last="keep")
     guarded = NanGuardMode(nan_is_error=True, inf_is_error=True, big_is_error=True)
     functions = {
         "a check on the host": theano.function([], updates={x: tt.inc_subtensor(x[:2], rows)}),
         "through the host": theano.function([], updates={x: x[: tt.cast(x.sum() > -1, "int64") + 2]}),
-        "a smaller last batch": theano.function([], updates={x: x + five.sum(0)}),
         "a choice": theano.function([], updates={x: ifelse(tt.gt(on_host, 0), x + 1, x * 2)}),
         "memory given back": theano.function([], updates={x: x + 1}, mode=collecting),
         "a look at every Op": theano.function([], updates={x: x + 1}, mode=guarded),
@@ -286,8 +326,8 @@ def main():
     cuda_device.without_host_code()
     report = dict(
         mlp=compared(mlp), conv=compared(conv), minibatches=minibatches(), options=options(), resumed=resumed(),
-        changes=changes(), interrupted=interrupted(), fall_backs=fall_backs(), moving=moving(),
-        switch=switch(), calls=calls(),
+        changes=changes(), interrupted=interrupted(), smaller_last=smaller_last(), fall_backs=fall_backs(),
+        moving=moving(), switch=switch(), calls=calls(),
     )  # fmt: skip
     made.clear()
     gc.collect()

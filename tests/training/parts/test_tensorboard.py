@@ -6,6 +6,7 @@ import sys
 import numpy as np
 import pytest
 
+import fastvae
 from fastvae.errors import ConfigurationError
 from tests.conftest import required_device
 from tests.tiny_run import Run
@@ -61,6 +62,8 @@ def test_what_is_missing_is_said_before_the_first_step(tiny, tmp_path, monkeypat
         patch.setitem(sys.modules, "tensorboard.summary.writer.event_file_writer", None)
         with pytest.raises(ConfigurationError, match=r"^fit: log_dir='x' needs TensorBoard.*fastvae\[tensorboard\]"):
             tiny.again().train(1, log_dir="x")
+        with pytest.raises(ConfigurationError, match="needs TensorBoard"):
+            fastvae.fit(1, log_dir="x")  # before it looks for a model
     (tmp_path / "file").touch()
     with pytest.raises(ConfigurationError, match=r"log_dir='.*file' cannot be written \(File exists\): give a folder"):
         tiny.again().train(1, log_dir=tmp_path / "file")

@@ -6,13 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define FV_ONCE __attribute__((noinline)) /* compiled once for all passes, which begin once and end once */
 #define FV_PARALLEL_MIN 32768 /* elements below which a second thread costs more than it brings */
 #define FV_ROW 256            /* elements of a row that is worth a call of its own */
 #define FV_BLOCK 512          /* elements that are gathered at a time */
 
 /* How many threads work on so many elements, with the GIL held: the backend's own function says (contention.c), which is
  * found at the first call. A function without Ops of the backend may come before it is loaded. */
-static int fv_threads(npy_intp elements) {
+static FV_ONCE int fv_threads(npy_intp elements) {
     static int (**team)(npy_intp);
     static int sought;
     if (!sought) {
@@ -26,7 +27,7 @@ static int fv_threads(npy_intp elements) {
 /* Strides in bytes, 0 where an array is broadcast, of arrays of one shape: put the axes in the order of the last
  * array's memory, and make neighbours one axis where every array steps through them alike. Returns how many axes are
  * left, at least one; the last is the innermost. */
-static inline int fv_merge_axes(int arrays, int axes, npy_intp *shape, npy_intp *strides) {
+static FV_ONCE int fv_merge_axes(int arrays, int axes, npy_intp *shape, npy_intp *strides) {
     npy_intp *last = strides + (arrays - 1) * axes;
 #define FV_SWAP(a, b) do { npy_intp swapped = a; a = b; b = swapped; } while (0)
     for (int i = 1; i < axes; i++)
@@ -61,7 +62,7 @@ static void fv_copy_run(char *to, npy_intp to_step, const char *from, npy_intp f
 }
 
 /* n elements of so many bytes from one place to another, each with a step of its own. */
-static void fv_copy_elements(int bytes, char *to, npy_intp to_step, const char *from, npy_intp from_step, npy_intp n) {
+static FV_ONCE void fv_copy_elements(int bytes, char *to, npy_intp to_step, const char *from, npy_intp from_step, npy_intp n) {
     if (to_step == bytes && from_step == bytes) memcpy(to, from, n * bytes);
     else if (bytes == 1) fv_copy_run<char>(to, to_step, from, from_step, n);
     else if (bytes == 2) fv_copy_run<npy_int16>(to, to_step, from, from_step, n);
@@ -80,7 +81,7 @@ struct fv_pass {
     int axes, outer, direct[ARRAYS], periodic[ARRAYS];
     npy_intp size, row, period, block;
 
-    void prepare() {
+    FV_ONCE void prepare() {
         axes = fv_merge_axes(ARRAYS, AXES, shape, strides[0]);
         size = row = 1;
         for (int j = 0; j < axes; j++) size *= shape[j];
@@ -100,7 +101,7 @@ struct fv_pass {
     }
 
     /* n elements of the row that begins at `at`, from its element `first` on, into or out of a buffer. */
-    void through_buffer(int a, char *buffer, char *at, npy_intp first, npy_intp n, bool scatter) const {
+    FV_ONCE void through_buffer(int a, char *buffer, char *at, npy_intp first, npy_intp n, bool scatter) const {
         const npy_intp inner = shape[axes - 1], step = strides[a][axes - 1];
         while (n > 0) {
             char *place = at;
@@ -114,7 +115,7 @@ struct fv_pass {
     }
 
     /* A block of a row that repeats itself. */
-    void repeat(int a, char *buffer, char *at) const {
+    FV_ONCE void repeat(int a, char *buffer, char *at) const {
         npy_intp have = period < block ? period : block;
         through_buffer(a, buffer, at, 0, have, false);
         for (; have < block; have *= 2)

@@ -76,6 +76,8 @@ def _value(expression):
 class _BatchNorm(CpuOp):
     """Inputs x, other tensors like it, and statistics, which have the last axes of x; normalised along the others."""
 
+    part = "batch_norm"
+
     __props__ = ("activation", "inplace")
     like_x = 1
 

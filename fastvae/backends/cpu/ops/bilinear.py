@@ -11,10 +11,14 @@ from fastvae.backends.cpu.ops.images import OfImages
 class BilinearUpsample(OfImages):
     """An abstract `BilinearUpsample` of images in NHWC."""
 
+    part = "resizing"
+
 
 @lowers(bilinear.BilinearUpsampleGradient)
 class BilinearUpsampleGradient(OfImages):
     """An abstract `BilinearUpsampleGradient` of images in NHWC."""
+
+    part = "resizing"
 
 
 # Theano's `bilinear_upsampling`.

@@ -21,6 +21,8 @@ class Convolution(CpuOp):
     3x3 kernels of stride 1 over many channels go through c_code/winograd.c where the processor has AVX2.
     """
 
+    part = "convolution"
+
     __props__ = ("abstract_op", "winograd")
 
     def __init__(self, abstract_op, winograd=False):

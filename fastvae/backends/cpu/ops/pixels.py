@@ -11,6 +11,8 @@ from fastvae.backends.cpu.ops.layout import nchw, nhwc, to_nchw, to_nhwc
 class PixelPass(CpuOp):
     """A `PixelOp`; its C kind has the same name. With `last` the decoder's outputs have their channels last."""
 
+    part = "likelihoods"
+
     __props__ = ("abstract_op", "last")
 
     def __init__(self, abstract_op, last):

@@ -13,6 +13,7 @@ for stage in ("lift", "lower"):
 
 
 class _OfWindows(OfImages):
+    part = "resizing"
     of_images: tuple[int, ...]  # the inputs that windows are laid over, not their gradient
 
     @property

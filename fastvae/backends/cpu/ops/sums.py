@@ -62,6 +62,10 @@ class Reduction(CpuOp):
     def __init__(self, how, axes):
         self.how, self.axes = how, tuple(axes)
 
+    @property
+    def kind(self):
+        return "Reduction" if self.how == "sum" else "Extremum"
+
     @classmethod
     def lower(cls, node):
         (x,), (out,) = node.inputs, node.outputs

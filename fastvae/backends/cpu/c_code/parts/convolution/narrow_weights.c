@@ -1,7 +1,7 @@
 /* Gradients with respect to the weights of convolutions from or to few channels, as a network's first and last layers,
  * float32, NHWC, any kernel, stride, dilation and padding. One side of such a convolution is narrow, the other wide: the
  * vectors run along the wide one's channels, and each number of the narrow one is a factor of a whole vector. */
-#include "fastvae.h"
+#include "kernels.h"
 #include "vector.h"
 #include <string.h>
 

@@ -2,7 +2,7 @@
 #ifndef FASTVAE_CONVOLUTION_H
 #define FASTVAE_CONVOLUTION_H
 
-#include "fastvae.h"
+#include "kernels.h"
 
 enum { FORWARD, DATA, WEIGHTS };
 enum { SUM_NONE, SUM_TOP, SUM_IMAGE };

@@ -2,7 +2,7 @@
  * dilation and padding. A tap is one place of the kernel in one channel of the image: each pixel of the top adds to
  * c kh kw numbers of the image its product over the o channels, which are what the vectors run along. The image has
  * borders meanwhile, so that a tap is a fixed distance in it. */
-#include "fastvae.h"
+#include "kernels.h"
 #include "vector.h"
 #include <omp.h>
 #include <string.h>

@@ -9,7 +9,7 @@
  * of a block of tiles, which stays in the second-level cache from its transform to its way back.
  * An infinite input makes NaN of the whole tile. Where all that an output sees is 0 (black borders) it is exactly its
  * bias, as with direct convolution: a ReLU behind it looks at the sign, and the transforms would leave rounding there. */
-#include "fastvae.h"
+#include "kernels.h"
 #include "panels.h"
 #include <omp.h>
 #include <stdint.h>

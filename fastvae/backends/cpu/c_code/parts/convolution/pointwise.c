@@ -1,6 +1,6 @@
 /* 1x1 convolutions of stride 1, float32, NHWC: each pixel's channels times one matrix. A block of pixels stays in the
  * first-level cache from its product to its activation. */
-#include "fastvae.h"
+#include "kernels.h"
 #include "panels.h"
 #include <omp.h>
 #include <string.h>

@@ -1,0 +1,2 @@
+/* The Ops of this part. */
+KIND(convolution)
