@@ -15,6 +15,7 @@ import argparse
 import datetime
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -78,6 +79,17 @@ PEERS = [
     Peer("NumPyro SVI", "numpyro", (), (*SEED,)),
     Peer("NumPyro SVI, loop inside jit", "numpyro", ("loop",), (*SEED,)),
 ]
+
+
+def title(work: str, batch_size: int | None) -> str:
+    """What a work is called, with the batch size if it is another than its own.
+
+    Examples
+    --------
+    >>> title("mlp", 16), title("conv", None)
+    ('MLP VAE 784-128-2, batch 16', 'ConvVAE 28x28x1, batch 64')
+    """
+    return re.sub(r"batch \d+", f"batch {batch_size}", WORKS[work]) if batch_size else WORKS[work]
 
 
 class Missing(Exception):
@@ -164,11 +176,11 @@ def measure(work: str, pythons: dict, args: argparse.Namespace) -> tuple[dict, s
         return {name: results[name] for name in order if name in results}, disturbance(running)
 
 
-def table(results: dict[str, dict]) -> str:
+def table(results: dict[str, dict], batch_size: int | None = None) -> str:
     """Markdown: a row for each program, a column for each model."""
     names = dict.fromkeys(name for columns in results.values() for name in columns)
     rows = ([name, *(cell(columns.get(name)) for columns in results.values())] for name in names)
-    return tables.table(["program", *(WORKS[work] for work in results)], rows) + "\n"
+    return tables.table(["program", *(title(work, batch_size) for work in results)], rows) + "\n"
 
 
 def cell(result: tuple | str | None) -> str:
@@ -181,7 +193,7 @@ def cell(result: tuple | str | None) -> str:
     return f"{ms:.3g} ms, {1000 / ms:.3g} it/s; {median:.2f}x fastvae's time ({low:.2f} to {high:.2f})"
 
 
-def chart(results: dict[str, dict], path: pathlib.Path) -> None:
+def chart(results: dict[str, dict], path: pathlib.Path, batch_size: int | None = None) -> None:
     """Bars of iterations a second, a panel for each model; a program without a figure keeps its row and says why."""
     import matplotlib
 
@@ -195,7 +207,7 @@ def chart(results: dict[str, dict], path: pathlib.Path) -> None:
         colours = ["tab:orange" if name.startswith("fastvae") else "tab:gray" for name in names]
         labels = [f" {speed:.3g}" if speed else " " + columns[name].split(":")[0] for name, speed in zip(names, speeds)]
         axes.bar_label(axes.barh(names, speeds, color=colours), labels)
-        axes.set(title=WORKS[work], xlabel="iterations a second", xlim=(0, 1.2 * max(speeds)))
+        axes.set(title=title(work, batch_size), xlabel="iterations a second", xlim=(0, 1.2 * max(speeds)))
         axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
     figure.savefig(path, dpi=120)
@@ -244,12 +256,13 @@ def main(argv: list[str] | None = None) -> None:
     results, notes = {}, []
     for work in args.works:
         results[work], load = measure(work, pythons, args)
-        notes.append(f"{WORKS[work]}: {load}.")
-    text = f"{heading}; median of {args.rounds} rounds in turn, 95 % bootstrap interval.\n\n{table(results)}\n"
+        notes.append(f"{title(work, args.batch_size)}: {load}.")
+    heading += f"; median of {args.rounds} rounds in turn, 95 % bootstrap interval."
+    text = f"{heading}\n\n{table(results, args.batch_size)}\n"
     text += "\n".join(notes) + "\n"
-    name = "peers" + f"-{args.isa}" * (args.isa != "native")
+    name = "peers" + f"-{args.isa}" * (args.isa != "native") + (f"-{args.batch_size}" if args.batch_size else "")
     tables.write(args.out / f"{name}.md", text)
-    chart(results, args.out / f"{name}.png")
+    chart(results, args.out / f"{name}.png", args.batch_size)
     print(text)
 
 

@@ -1,5 +1,6 @@
 /* Products of float32 matrices: with bias and activation for dense layers, and alpha * x y + beta * z in place. */
 #include "fastvae.h"
+#include "product.h"
 #include <omp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,13 +23,14 @@ typedef struct {
     plan base;
     npy_intp m, n, k;
     int axis, n_parts, late; /* late: activated by us, after the product */
+    int own;                 /* computed by product.c, without oneDNN */
     fv_activation activation;
     part parts[];
 } matmul_plan;
 
 static void free_plan(plan *p) {
     matmul_plan *q = (matmul_plan *)p;
-    for (part *r = q->parts; r < q->parts + q->n_parts; r++) {
+    for (part *r = q->parts; r < q->parts + q->n_parts && !q->own; r++) {
         dnnl_memory_destroy(r->x);
         dnnl_memory_destroy(r->w);
         dnnl_memory_destroy(r->bias);
@@ -137,6 +139,12 @@ static matmul_plan *make_plan(npy_intp m, npy_intp n, npy_intp k, const matrix *
     if (!p) return NULL;
     p->m = m, p->n = n, p->k = k, p->axis = axis, p->activation = activation, p->n_parts = n_parts;
     p->late = activation.kind && (axis == TERMS || !fv_is_post_op(&activation));
+    p->own = serial && fv_has_product() && activation.kind != FV_SIGMOID; /* which rounds otherwise in oneDNN */
+    if (p->own) {
+        p->late = activation.kind != 0;
+        *status = dnnl_success;
+        return p;
+    }
     if (serial || axis != NONE) omp_set_num_threads(1); /* oneDNN plans for the threads that it sees */
     for (int i = 0; i < n_parts; i++) {
         part *q = &p->parts[i];
@@ -180,6 +188,13 @@ done:
     return status;
 }
 
+static void execute_own(const matmul_plan *p, const matrix *a, const matrix *b, const float *x, const float *w,
+                        const float *bias, float *y) {
+    fv_product(&(fv_product_sizes){p->m, p->n, p->k, a->row, a->column, b->row, b->column}, x, w, y);
+    for (npy_intp i = 0; i < p->m && bias; i++)
+        for (npy_intp j = 0; j < p->n; j++) y[i * p->n + j] += bias[j];
+}
+
 /* y and the further partial sums added up and activated, where that is left to do: this thread's share of it. */
 static void finish(const matmul_plan *p, float *y, const float *partial, size_t stretch) {
     npy_intp from, to;
@@ -200,7 +215,9 @@ static dnnl_status_t execute(matmul_plan *p, const matrix *a, const matrix *b, f
     for (int i = 0; i < p->n_parts; at += p->parts[i++].scratchpad_bytes) pads[i] = at;
     const fv_activation *early = p->late ? NULL : &p->activation;
     if (p->axis == NONE) {
-        dnnl_status_t status = execute_part(p->parts, early, x, w, bias, y, scratch, step);
+        dnnl_status_t status = dnnl_success;
+        if (p->own) execute_own(p, a, b, x, w, bias, y);
+        else status = execute_part(p->parts, early, x, w, bias, y, scratch, step);
         if (!status && p->late) fv_activate_threaded(&p->activation, y, p->m * p->n);
         return status;
     }
@@ -291,7 +308,8 @@ static int run_gemm(thunk *t) {
     }
     if (m * n == 0) return 0;
     matrix a = look_at(x), b = look_at(y);
-    size_t bytes = copy_bytes(&a) + copy_bytes(&b);
+    int own = fv_has_product() && m * n * k <= SERIAL_MAX;
+    size_t bytes = copy_bytes(&a) + copy_bytes(&b) + (own ? fv_round(m * n * sizeof(float)) : 0);
     char *at = fv_scratch(bytes);
     if (!at) return fv_oom(bytes);
     float *to = PyArray_DATA(out), scale = *(float *)PyArray_DATA(alpha), keep = *(float *)PyArray_DATA(beta);
@@ -300,6 +318,10 @@ static int run_gemm(thunk *t) {
     float *x_data = data(&a, &at), *y_data = data(&b, &at);
     if (k == 0) {
         for (npy_intp i = 0; i < m * n; i++) to[i] = keep == 0.f ? 0.f : keep * to[i];
+    } else if (own) {
+        float *product = (float *)at;
+        fv_product(&(fv_product_sizes){m, n, k, a.row, a.column, b.row, b.column}, x_data, y_data, product);
+        for (npy_intp i = 0; i < m * n; i++) to[i] = (keep == 0.f ? 0.f : keep * to[i]) + scale * product[i];
     } else {
         int threads = omp_get_max_threads();
         if (m * n * k <= SERIAL_MAX) omp_set_num_threads(1);
