@@ -11,7 +11,7 @@ from theano import scalar
 from theano.gof import Apply
 from theano.gpuarray.basic_ops import as_gpuarray_variable, gpu_contiguous, infer_context_name
 from theano.gpuarray.elemwise import GpuElemwise
-from theano.gpuarray.opt import op_lifter, register_opt, register_opt2
+from theano.gpuarray.opt import gpu_optimizer, op_lifter, register_opt, register_opt2
 
 from fastvae.backends.gpu import nccl
 from fastvae.backends.gpu.op import typed
@@ -52,6 +52,8 @@ def _times(variable: Any, factor: float, context_name: str | None) -> Any:
 
 def register() -> None:
     """Put the rewrite into Theano's optdb, once a process."""
+    if "fastvae_gpu_average_lift" in gpu_optimizer.__db__:
+        return
     register_opt2([AverageOverRanks], "fast_compile", "fastvae_gpu", name="fastvae_gpu_average_move")(lifted)
     lift = op_lifter([AverageOverRanks])(lifted)
     register_opt("fast_compile", "fastvae_gpu", name="fastvae_gpu_average_lift")(lift)
