@@ -89,6 +89,20 @@ def test_long_ops_keep_their_threads(others):
     until((True, 0), others, op, each=2e-3)
 
 
+def test_what_others_took_in_a_pause_of_ours_says_nothing(others):
+    op = small_op()
+    for taken, wanted in ((1.0, (True, 1)), (0.0, (False, 0))):  # so that it has looked
+        others.taken = taken
+        until(wanted, others, op)
+    others.taken = 2.0
+    time.sleep(1.3)
+    others.write()
+    others.taken = 0.0
+    for _ in range(400):  # some looks, the first of which spans the pause
+        op()
+        assert library.load().contention() == (False, 0)
+
+
 # Processes of their own: libgomp reads its variables when it is loaded, and idle threads of other tests count too.
 OWN = """
 import os, pathlib, resource, sys, tempfile, time

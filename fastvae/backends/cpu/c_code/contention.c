@@ -28,6 +28,7 @@
 #define SOME 0.4                 /* of a core, taken by others: contention begins */
 #define LITTLE 0.2               /* contention is over */
 #define CALM 3                   /* looks in a row with so little */
+#define PAUSE 1.                 /* seconds between looks after which we may have been idle, and others rightly busy */
 #define BRIEF 2e-4               /* seconds of an Op that is too short to wake threads for */
 #define LENGTHY 5e-4             /* of one that is worth it again */
 
@@ -133,8 +134,10 @@ static void set_sleep(int soon) {
 static void look(int threads) {
     usage u;
     if (!look_up(&u)) return;
-    if (watch.last.cores == u.cores) {
-        double taken = others(&watch.last, &u), each = (u.clock - watch.last.clock) / watch.calls;
+    double span = u.clock - watch.last.clock;
+    int paused = span > PAUSE && u.own - watch.last.own < span / 4; /* what others took meanwhile says nothing */
+    if (watch.last.cores == u.cores && !paused) {
+        double taken = others(&watch.last, &u), each = span / watch.calls;
         int left = cores_left(taken, u.cores, threads, watch.contended);
         watch.calm = left ? 0 : watch.calm + 1;
         watch.contended = left || (watch.contended && watch.calm < CALM);
