@@ -81,7 +81,7 @@ class StepGraph:
         _check(function)
         self.function = function
         self.recordings = self.replays = 0
-        fn, graph, cells = function.fn, function.maker.fgraph, function.fn.storage_map
+        fn, graph, cells = function.fn, function.maker.fgraph, _cells(function.fn)
         phases = divided(function)
         self._before, self._recorded, self._after = phases[:3]
         self._nodes, self._thunks, self._cells = fn.nodes, fn.thunks, cells
@@ -268,6 +268,16 @@ def _check(function):
         raise NotRecordable("it takes arguments or returns a dict")
     if any(thunk.lazy for thunk in function.fn.thunks):
         raise NotRecordable("it chooses what it computes, as ifelse does")
+
+
+def _cells(fn):
+    """The cells that the Ops use. Theano's loop in Python, which runs where there is no C++ compiler, names others in its
+    `storage_map` for scalars whose place another scalar could have taken.
+    """
+    cells = dict(fn.storage_map)
+    for node, thunk in zip(fn.nodes, fn.thunks):
+        cells.update(zip((*node.inputs, *node.outputs), (*thunk.inputs, *thunk.outputs)))
+    return cells
 
 
 def _apart(array, others):

@@ -13,11 +13,12 @@ import fastvae  # isort: skip
 import numpy as np
 import theano
 import theano.tensor as tt
+from theano.compile import mode
 from theano.compile.nanguardmode import NanGuardMode
 from theano.gof import Apply, Op
 from theano.gof.vm import VM_Linker
 from theano.gpuarray.basic_ops import as_gpuarray_variable
-from theano.gpuarray.type import get_context
+from theano.gpuarray.type import get_context, gpuarray_shared_constructor
 from theano.ifelse import ifelse
 from theano.tensor.subtensor import advanced_subtensor1
 
@@ -311,6 +312,26 @@ def switch():
     return [type(wrapped).__name__ for wrapped in stepping]
 
 
+def python_loop():
+    """A scalar that a step updates, where Theano runs it by its loop in Python, as it does without a C++ compiler.
+
+    The sum of x is a scalar whose place it could have had.
+    """
+    x, matrix = theano.shared(np.ones(4, "float32")), theano.shared(np.eye(4, dtype="float32"))
+    total = gpuarray_shared_constructor(np.zeros((), "float32"), target=None)
+    rows = tt.dot(matrix, tt.dot(matrix, x * x.sum()) * x.sum())
+    looping = theano.Mode(VM_Linker(allow_gc=False, use_cloop=False), mode.get_default_mode().provided_optimizer)
+    plain = theano.function([], updates={total: total + rows.sum(), x: x * np.float32(0.9)}, mode=looping)
+    step, results = StepGraph(plain), []
+    for take in (plain, step):
+        total.set_value(np.zeros((), "float32"))
+        x.set_value(np.ones(4, "float32"))
+        for _ in range(STEPS):
+            take()
+        results.append(np.asarray(total.get_value()))
+    return dict(loop=type(plain.fn).__name__, equal=same(*results), counts=[step.recordings, step.replays])
+
+
 def calls():
     """What a replayed step asks of the driver."""
     x = theano.shared(np.ones(3, "float32"))
@@ -327,7 +348,7 @@ def main():
     report = dict(
         mlp=compared(mlp), conv=compared(conv), minibatches=minibatches(), options=options(), resumed=resumed(),
         changes=changes(), interrupted=interrupted(), smaller_last=smaller_last(), fall_backs=fall_backs(),
-        moving=moving(), switch=switch(), calls=calls(),
+        moving=moving(), switch=switch(), calls=calls(), python_loop=python_loop(),
     )  # fmt: skip
     made.clear()
     gc.collect()

@@ -39,6 +39,10 @@ def test_schedules_clipping_and_steps_that_may_be_skipped_are_recorded(report):
     assert found["equal"] and found["counts"] == [ONCE] and found["said"] == []
 
 
+def test_a_step_that_theano_runs_in_python_is_recorded(report):
+    assert report["python_loop"] == {"loop": "Loop", "equal": True, "counts": ONCE}
+
+
 def test_a_resumed_run_and_one_that_fetches_every_loss_are_the_same(report):
     again, singly = report["resumed"]["equal"]
     assert again and singly

@@ -1,6 +1,5 @@
-/* Adam's step of a matrix whose gradient is the product of two others, which is never written: while the product of a
- * tile is computed, the tile before it takes its step. Multiplying and the step's roots and divisions keep different
- * units of the processor busy, so together they take little longer than the slower of them. */
+/* Adam's step of a matrix whose gradient is the product of two others, which is never written, so that the step reads and
+ * writes less memory: while the product of a tile is computed, the tile before it takes its step. */
 #include "adam.h"
 #include <omp.h>
 
