@@ -273,8 +273,8 @@ def _check(function):
 def _cells(fn):
     """The cells that the Ops use.
 
-    Theano's loop in Python, which runs where there is no C++ compiler, names others in its `storage_map` for scalars that
-    could have taken the place of another one.
+    Theano's loop in Python, which runs where there is no C++ compiler, names others in its `storage_map` for scalars
+    that could have taken the place of another one.
     """
     cells = dict(fn.storage_map)
     for node, thunk in zip(fn.nodes, fn.thunks):
