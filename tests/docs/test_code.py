@@ -63,3 +63,29 @@ def test_the_commands_are_fastvaes():
             parser.make().parse_args(arguments)
         except SystemExit:
             pytest.fail(f"fastvae refuses {command!r}")
+
+
+# Of minutes, of a GPU, or of several processes; tests/cli, tests/devices, tests/backends/gpu and tests/parallel run these.
+OF_TRAIN = "--profile cuda|--rank-timeout|--data fashion-mnist |--out run"
+ELSEWHERE = re.compile(rf"fastvae (bench|build-pygpu|train .*({OF_TRAIN}))")
+RUN_COMMANDS = """
+from fastvae.cli import main
+
+np.savez("cifar.npz", images=np.uint8(255 * images.reshape(-1, 28, 28, 1)))
+TINY = ["--model", "mlp", "--iterations", "2", "--batch-size", "4"]
+for name in ("RUN", "RUN1", "RUN2"):
+    main(["train", *TINY, "--out", name])
+for arguments in commands:
+    if "--help" in arguments:
+        continue
+    resumes = arguments[0] != "train" or "--resume" in arguments
+    status = main(arguments if resumes else [*arguments, *TINY])
+    assert not status, (arguments, status)
+"""
+
+
+def test_the_commands_run(python):
+    found = [shlex.split(command)[1:] for command in sorted(set(commands())) if not ELSEWHERE.match(command)]
+    assert len(found) > 12
+    done = python(f"{GIVEN}\ncommands = {found!r}{RUN_COMMANDS}", FASTVAE_PROFILE="cpu", timeout=600)
+    assert done.returncode == 0, done.stderr
