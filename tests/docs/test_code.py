@@ -65,7 +65,7 @@ def test_the_commands_are_fastvaes():
             pytest.fail(f"fastvae refuses {command!r}")
 
 
-# Of minutes, of a GPU, or of several processes; tests/cli, tests/devices, tests/backends/gpu and tests/parallel run these.
+# Of minutes, a GPU or several processes: tests/cli, tests/devices, tests/backends/gpu and tests/parallel run those.
 OF_TRAIN = "--profile cuda|--rank-timeout|--data fashion-mnist |--out run"
 ELSEWHERE = re.compile(rf"fastvae (bench|build-pygpu|train .*({OF_TRAIN}))")
 RUN_COMMANDS = """
