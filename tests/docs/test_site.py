@@ -125,7 +125,7 @@ def test_no_path_of_the_machine_that_built_it(site):
     assert [path.name for path in site.rglob("*.html") if here in path.read_text(encoding="utf-8")] == []
 
 
-@pytest.mark.parametrize("question, answer", ANSWERS.items())
+@pytest.mark.parametrize("question, answer", ANSWERS.items(), ids=map("a search for {}".format, ANSWERS))
 def test_search_finds_the_page_that_answers_without_a_network(site, browser, question, answer):
     page = browser.new_page()
     page.goto((site / "search.html").as_uri() + f"?q={question}")
