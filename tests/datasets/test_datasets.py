@@ -403,6 +403,9 @@ def test_every_error_is_reached(monkeypatch, tmp_path):
         run(datasets.as_images, array)
     run(absent_full_set, monkeypatch, tmp_path)
     run(datasets.held_out, "fashion-mnist-sample", (1, 4, 4))
+    (tmp_path / "deep" / "val" / "dog").mkdir(parents=True)
+    Image.fromarray(PIXELS[0]).save(tmp_path / "deep" / "val" / "dog" / "1.png")
+    run(datasets.load, tmp_path / "deep")
     (tmp_path / "a.gz").write_bytes(GZIPPED)
     run(formats.read_idx, str(tmp_path / "a.gz"), mapped=True)
     raises = {

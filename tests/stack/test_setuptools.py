@@ -7,6 +7,7 @@ import pytest
 
 from fastvae.stack import _setuptools
 
+DISTUTILS = "distutils" if sys.version_info < (3, 12) else "setuptools._distutils"
 ASKED = (
     ("spawn", "find_executable", ("g++",), {}),
     ("spawn", "find_executable", (sys.executable,), {}),
@@ -24,8 +25,9 @@ ASKED = (
 
 @pytest.mark.parametrize(("module", "function", "arguments", "options"), ASKED)
 @pytest.mark.filterwarnings("ignore:Setuptools is replacing", "ignore:Distutils was", "ignore:Use shutil.which")
+@pytest.mark.filterwarnings("ignore:The distutils")
 def test_theano_is_told_what_distutils_says(module, function, arguments, options):
     package = _setuptools._by_sysconfig()["distutils"]
-    real = importlib.import_module(f"setuptools._distutils.{module}")
+    real = importlib.import_module(f"{DISTUTILS}.{module}")
     answer = getattr(getattr(package, module), function)(*arguments, **options)
     assert answer == getattr(real, function)(*arguments, **options)

@@ -86,6 +86,7 @@ def register(profile: Settings) -> None:
                                           remaining sums one threaded pass each
     fastvae_onednn_inplace         70.10  Ops that can, such as Gemm and Adam, overwrite inputs that nobody else needs
     fastvae_onednn_overwrite       75.10  so do the vector passes
+    (fastvae_average)              75.20  so do means over MPI ranks; there where there are several
     ==========================  ========  ==================================================================
 
     Raises
