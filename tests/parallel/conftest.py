@@ -58,12 +58,13 @@ def shared_folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def group(launch, shared_folder):
-    """Run cases of `tests.parallel.cases` on ranks: for each a list of the ranks' results."""
+    """Run cases of `tests.parallel.cases` on ranks: for each a list of the ranks' results, and what was said."""
 
-    def group(n, *cases):
-        done = launch(n, "-m", "tests.parallel.cases", shared_folder, *cases)
+    def group(n, *cases, program="cases", folder=shared_folder, **environ):
+        done = launch(n, "-m", f"tests.parallel.{program}", folder, *cases, **environ)
         assert done.returncode == 0, done.stderr[-5000:]
-        found = json.loads(done.stdout.splitlines()[-1])
+        (line,) = [line for line in done.stdout.splitlines() if line.startswith("{")]  # beside what libraries print
+        found = json.loads(line)
         failed = [each["failed"] for results in found.values() for each in results if each and "failed" in each]
         assert not failed, failed[0]
         return found, done.stderr

@@ -1,9 +1,6 @@
 """Two ranks, each on a GPU of the tests' device, train as one process: one group serves all tests, see `gpu_cases`."""
 
-import json
 import os
-import subprocess
-import sys
 import types
 
 import numpy as np
@@ -12,7 +9,7 @@ import pytest
 from fastvae.backends.gpu import nccl
 from fastvae.errors import ConfigurationError, StackError
 from tests import cuda_device
-from tests.conftest import ROOT, compile_cache, environment, gpu_flags
+from tests.conftest import compile_cache, environment, gpu_flags
 from tests.parallel import problem
 
 PROBLEMS = ("mlp", "conv")
@@ -23,29 +20,19 @@ CASES = (
 
 
 @pytest.fixture(scope="module")
-def group(mpiexec, computing_device, tmp_path_factory):
+def pair(group, computing_device, tmp_path_factory):
     """The results of both ranks for each case, and what was said on the way; under the device's checks."""
     os.makedirs(compile_cache("cuda"), exist_ok=True)
     environ = {
         **environment("cuda", f"{gpu_flags()},{cuda_device.CHECKING_FLAGS}"), **cuda_device.environ(computing_device),
         "TEST_DEVICE_DEVICES": "2", "TEST_DEVICE_CHECK": "1", "OMP_NUM_THREADS": "1",
     }  # fmt: skip
-    command = [mpiexec, "-n", "2", sys.executable, "-m", "tests.parallel.gpu_cases", tmp_path_factory.mktemp("gpus")]
-    done = subprocess.run(
-        [str(part) for part in (*command, *CASES)], env=environ, cwd=ROOT, text=True, capture_output=True, timeout=900,
-        stdin=subprocess.DEVNULL,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-5000:]
-    (line,) = [line for line in done.stdout.splitlines() if line.startswith("{")]  # beside what libraries print
-    found = json.loads(line)
-    failed = [each["failed"] for results in found.values() for each in results if each and "failed" in each]
-    assert not failed, failed[0]
-    return found, done.stderr
+    return group(2, *CASES, program="gpu_cases", folder=tmp_path_factory.mktemp("gpus"), **environ)
 
 
 @pytest.fixture
-def found(group):
-    return group[0]
+def found(pair):
+    return pair[0]
 
 
 def test_each_rank_has_the_gpu_of_its_place_on_the_machine(found):
@@ -111,8 +98,8 @@ def test_a_resumed_run_of_gpus_is_the_same_bit_for_bit(found):
     assert first == second and first["same"] and len(first["losses"]) == 10
 
 
-def test_the_step_is_not_recorded_and_one_rank_says_so(group):
-    found, said = group
+def test_the_step_is_not_recorded_and_one_rank_says_so(pair):
+    found, said = pair
     fits = said.count("fastvae: 2 ranks")
     assert fits > 1 and said.count("the step is not recorded as a CUDA graph: 2 ranks average within it") == fits
 

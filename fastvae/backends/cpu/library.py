@@ -108,7 +108,7 @@ def load(part: str | None = None) -> ModuleType:
         As `compiled` does.
     """
     if part is not None:
-        module = load()
+        module = load(None)  # what Ops of no part ask for: `load()` would be remembered apart, and loaded again
         module.load_part(compiled(part))
         return module
     module = sys.modules[NAME] = c_module.loaded(NAME, compiled())

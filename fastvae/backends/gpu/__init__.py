@@ -32,7 +32,6 @@ from typing import Any, Protocol
 from fastvae.devices import family
 from fastvae.devices.findings import Finding
 from fastvae.errors import ConfigurationError
-from fastvae.messages import LOGGER
 from fastvae.parallel import ALONE, Ranks
 
 __all__ = ["DEVICES", "missing", "prepare_ranks", "register", "stepping"]
@@ -167,10 +166,10 @@ def stepping(step: Any, profile: Settings, ranks: Ranks = ALONE) -> Any:
         Computes what the step does. A step that cannot be recorded is called as it is; one line of the log says why.
     """
     if ranks.size > 1:
-        from fastvae.backends.gpu import averaging
+        from fastvae.backends.gpu import averaging, graph
 
         if ranks.is_first and profile.graphs:
-            LOGGER.warning("the step is not recorded as a CUDA graph: %d ranks average within it", ranks.size)
+            graph.say(f"{ranks.size} ranks average within it")
         return averaging.stepping(step, ranks)
     if profile.cudnn is None or not profile.graphs:
         return step

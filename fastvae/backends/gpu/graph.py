@@ -33,11 +33,12 @@ def stepping(function: Any) -> Any:
     try:
         return StepGraph(function)
     except NotRecordable as reason:
-        _say(reason)
+        say(reason)
         return function
 
 
-def _say(reason):
+def say(reason: object) -> None:
+    """Tell the log why a step is not recorded."""
     logging.getLogger("fastvae").warning("the step is not recorded as a CUDA graph: %s", reason)
 
 
@@ -182,7 +183,7 @@ class StepGraph:
     def _give_up(self, reason):
         self._given_up = True
         self._recordings, self._current = {}, None
-        _say(reason)
+        say(reason)
 
     def _run(self, places):
         for place in places:

@@ -1,4 +1,5 @@
-/* The Ops of this backend that are in no part of its own, a line each: KIND(name) for what a C file defines as `const op_kind name_kind`. */
+/* The Ops of this backend but those of its parts, a line each: KIND(name) for what a C file defines as `const op_kind
+ * name_kind`. */
 KIND(adam)
 KIND(adam_of_product)
 KIND(block_sum)

@@ -308,7 +308,7 @@ static int run_gemm(thunk *t) {
     }
     if (m * n == 0) return 0;
     matrix a = look_at(x), b = look_at(y);
-    int own = fv_has_product() && m * n * k <= SERIAL_MAX;
+    int serial = m * n * k <= SERIAL_MAX, own = serial && fv_has_product();
     size_t bytes = copy_bytes(&a) + copy_bytes(&b) + (own ? fv_round(m * n * sizeof(float)) : 0);
     char *at = fv_scratch(bytes);
     if (!at) return fv_oom(bytes);
@@ -324,7 +324,7 @@ static int run_gemm(thunk *t) {
         for (npy_intp i = 0; i < m * n; i++) to[i] = (keep == 0.f ? 0.f : keep * to[i]) + scale * product[i];
     } else {
         int threads = omp_get_max_threads();
-        if (m * n * k <= SERIAL_MAX) omp_set_num_threads(1);
+        if (serial) omp_set_num_threads(1);
         status = dnnl_sgemm(a.column == 1 ? 'N' : 'T', b.column == 1 ? 'N' : 'T', m, n, k, scale, x_data,
                             a.column == 1 ? a.row : a.column, y_data, b.column == 1 ? b.row : b.column, keep, to, n);
         omp_set_num_threads(threads);
