@@ -9,6 +9,7 @@ Theano runs Op by Op and for one that is launched as a CUDA graph: no GPU gets b
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import pathlib
@@ -49,6 +50,7 @@ def figures() -> dict[str, float]:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     for name, value in figures().items():
         print(f"{name.replace('_', ' ')}: {value:.3g}")
 

@@ -358,12 +358,8 @@ def _folder_parts(path: str) -> Parts:
             labels = folders.listing(folder).labels
             if labels is not None:
                 parts[split, "labels"] = functools.partial(_pair, labels, repr(folder))
-    deeper = [] if parts else [name for name in folders.subfolders(path) if folders.holds_images(f"{path}/{name}")]
-    if deeper:
-        raise DataError(
-            f"{path!r} has its images two folders down, as in {deeper[0]!r}: give the path of that one, or call the "
-            "folders of its splits train and test"
-        )
+    if not parts:
+        folders.refuse_images_further_down(path, ", or call the folders of its splits train and test")
     return parts
 
 

@@ -60,6 +60,7 @@ def listing(path: str) -> Listing:
     if not names and {"train", "test"} <= {name.lower() for name in folders}:
         raise DataError(f"{path!r} holds the splits train and test: give the path of one of these folders")
     if not names and not inside:
+        refuse_images_further_down(path)
         raise DataError(
             f"{path!r} holds no images: their names end in {', '.join(SUFFIXES)}, and they are in the folder itself or "
             "in a subfolder for each class"
@@ -73,6 +74,15 @@ def listing(path: str) -> Listing:
 def holds_images(path: str) -> bool:
     """Whether there is an image in a folder or in one of its subfolders."""
     return bool(_images(path)) or any(_images(os.path.join(path, name)) for name in subfolders(path))
+
+
+def refuse_images_further_down(path: str, also: str = "") -> None:
+    """Raise DataError if the images of a folder are in subfolders of its subfolders; `also` is one more remedy."""
+    deeper = [name for name in subfolders(path) if holds_images(os.path.join(path, name))]
+    if deeper:
+        raise DataError(
+            f"{path!r} has its images two folders down, as in {deeper[0]!r}: give the path of that one{also}"
+        )
 
 
 def shape_of(path: str, source: str) -> tuple[int, ...]:

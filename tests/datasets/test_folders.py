@@ -62,6 +62,8 @@ def test_splits_of_other_names_are_told(tmp_path):
     write(tmp_path / "a" / "val" / "x", IMAGES[4:])
     with pytest.raises(DataError, match="images two folders down, as in 'train': .* call the folders of its splits"):
         datasets.load(tmp_path / "a")
+    with pytest.raises(DataError, match="images two folders down, as in 'train': give the path of that one$"):
+        on_disk(tmp_path / "a")
 
 
 def test_images_beside_classes_are_refused(tmp_path):

@@ -1,5 +1,6 @@
 """The code of the site that its build does not run: Python runs, and commands are ones that fastvae takes."""
 
+import importlib.metadata
 import re
 import shlex
 
@@ -13,6 +14,8 @@ PAGES = {
     for path in sorted((ROOT / "docs").rglob("*.md"))
     if "_build" not in path.parts
 }
+# Pages beside the site.
+BESIDE = [(ROOT / name).read_text(encoding="utf-8") for name in ("README.md", "CONTRIBUTING.md")]
 # What the Python of each page takes as given.
 GIVEN = """
 import pathlib
@@ -88,4 +91,46 @@ def test_the_commands_run(python):
     found = [shlex.split(command)[1:] for command in sorted(set(commands())) if not ELSEWHERE.match(command)]
     assert len(found) > 12
     done = python(f"{GIVEN}\ncommands = {found!r}{RUN_COMMANDS}", FASTVAE_PROFILE="cpu", timeout=600)
+    assert done.returncode == 0, done.stderr
+
+
+def shell():
+    """The lines of shell of all pages."""
+    for text in (*PAGES.values(), *BESIDE):
+        for block in re.findall(r"^```sh\n(.*?)^```$", text, flags=re.S | re.M):
+            yield from block.splitlines()
+
+
+def test_extras_that_are_installed_exist():
+    found = {name for line in shell() for names in re.findall(r"\[([a-z,]+)\]", line) for name in names.split(",")}
+    assert len(found) > 6
+    assert found <= set(importlib.metadata.metadata("fastvae").get_all("Provides-Extra"))
+
+
+def test_packages_of_debian_are_those_that_ci_installs():
+    found = {name for line in shell() if "apt-get install" in line for name in line.split(" install ")[1].split()}
+    ci = (ROOT / ".ci/run").read_text()
+    assert {name for name in found if name not in ci} <= {"--no-install-recommends", "python3-venv", "python3-dev"}
+
+
+HELP = """
+import contextlib, io, runpy, sys
+
+sys.path.insert(0, root)
+for program, options in programs.items():
+    sys.argv, said = [program, "--help"], io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.suppress(SystemExit):
+        runpy.run_module("bench." + program, run_name="__main__")
+    missing = [option for option in options if option not in said.getvalue()]
+    assert said.getvalue().startswith("usage:") and not missing, (program, missing, said.getvalue())
+"""
+
+
+def test_programs_of_bench_take_what_the_pages_give_them(python):
+    programs = {}
+    for text in (*PAGES.values(), *BESIDE):
+        for name, rest in re.findall(r"python (?:-m bench\.|bench/)(\w+)(?:\.py)?([^#`|\n]*)", text):
+            programs.setdefault(name, set()).update(re.findall(r"--[\w-]+", rest))
+    assert len(programs) > 15
+    done = python(f"root, programs = {str(ROOT)!r}, {programs!r}{HELP}", FASTVAE_PROFILE="cpu", timeout=600)
     assert done.returncode == 0, done.stderr
