@@ -25,7 +25,9 @@ def packages(tmp_path, monkeypatch):
 
 @pytest.fixture
 def finders(monkeypatch):
-    """The import system as it is without the finder."""
+    """The import system as it is without the finder and where nothing of it is imported yet."""
+    for name in debian_pygpu.NAMES:
+        monkeypatch.delitem(sys.modules, name, raising=False)
     monkeypatch.setattr(sys, "meta_path", [f for f in sys.meta_path if not isinstance(f, debian_pygpu.Finder)])
 
 

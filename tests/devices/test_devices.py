@@ -26,7 +26,8 @@ def bare(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     monkeypatch.setattr(sys, "path", [p for p in sys.path if not os.path.isdir(os.path.join(p, "pygpu"))])
     monkeypatch.setattr(sys, "meta_path", [f for f in sys.meta_path if not isinstance(f, debian_pygpu.Finder)])
-    monkeypatch.delitem(sys.modules, "pygpu", raising=False)
+    for name in debian_pygpu.NAMES:
+        monkeypatch.delitem(sys.modules, name, raising=False)
     return tmp_path
 
 

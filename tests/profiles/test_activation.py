@@ -144,7 +144,8 @@ def test_a_value_that_theano_refuses_is_one_line(python):
 def test_what_theano_changed_silently_is_an_error(python):
     code = (
         "import sys; sys.argv = ['fastvae']\nfrom fastvae import profiles\nfrom fastvae.profiles import activation\n"
+        "from fastvae.stack import _gone\n"
         "with activation.activated(profiles.resolve('cpu')):\n"
-        "    import theano; theano.config.floatX = 'float64'\n"
+        "    _gone.before_theano(); import theano; theano.config.floatX = 'float64'\n"
     )
     assert "theano runs with floatX=float64 instead of float32" in python(code).stderr.splitlines()[-1]

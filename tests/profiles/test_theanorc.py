@@ -9,6 +9,7 @@ from theano.configparser import _config_var_list, parse_config_string
 
 from fastvae.errors import ProfileError
 from fastvae.profiles import theanorc
+from tests.conftest import ROOT
 
 KEYS = st.from_regex(r"[a-zA-Z_]+(\.[a-zA-Z_]+)?", fullmatch=True)
 VALUES = st.text(max_size=30).map(str.strip)
@@ -66,7 +67,9 @@ def test_files_are_read_as_theano_reads_them(tmp_path, run):
         assert label in (f"THEANORC {left}", f"THEANORC {right}")
         merged.update(values)
     assert merged.pop("unknown.key") == "value"
-    code = f"import theano.configparser as c\nfor key in {list(merged)}: print((key, c.fetch_val_for_key(key)))"
+    stock = f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom bench import worker\n"
+    stock += "worker.from_fastvae('stack/_gone').before_theano()\n"
+    code = f"{stock}import theano.configparser as c\nfor key in {list(merged)}: print((key, c.fetch_val_for_key(key)))"
     done = run(sys.executable, "-c", code, **where)
     assert done.stdout.splitlines() == [str(item) for item in merged.items()], done.stderr
 
