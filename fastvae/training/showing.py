@@ -34,7 +34,7 @@ def latents(approx: pm.Approximation) -> list[tuple[str, ...]]:
         parameters = "of the encoder" if group.local else f"{n:,}"
         for variable in group.group:
             prior = type(variable.distribution).__name__
-            found.append((variable.name, str(tuple(variable.dshape)), prior, group.short_name, parameters))
+            found.append((variable.name, str(tuple(map(int, variable.dshape))), prior, group.short_name, parameters))
     return found
 
 
