@@ -74,6 +74,12 @@ AFTER = {
         "mode = theano.compile.Mode(linker='py', optimizer=None)\n"
         "theano.function([], MRG_RandomStreams(1).uniform((2,)), mode=mode)()",
     ),
+    "rows_added_by_numpy": (
+        NUMPY2,
+        "import theano.tensor as tt\n"
+        "added = tt.inc_subtensor(tt.zeros((2, 3))[[0, 0]], tt.ones((2, 3))).eval()\n"
+        "assert added.tolist() == [[2, 2, 2], [0, 0, 0]]",
+    ),
 }
 NEEDED = {name: probe for name, (needed, probe) in {**BEFORE, **AFTER}.items() if needed}
 
