@@ -22,7 +22,7 @@ class Categorical(LevelsLikelihood):
     Examples
     --------
     >>> nats = Categorical().log_prob(np.zeros((1, 1, 1, 1), "float32"), np.zeros((1, 256, 1, 1), "float32"))
-    >>> (nats.eval() / np.log(2)).round(3)  # 8 bits
+    >>> (nats.eval() / float(np.log(2))).round(3)  # 8 bits
     array([[[[-8.]]]], dtype=float32)
     """
 

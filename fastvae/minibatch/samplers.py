@@ -11,7 +11,7 @@ Examples
 >>> import theano
 >>> sampler = epochs(n_rows=6, batch_size=3, seed=1)
 >>> draw = theano.function([], sampler.indices)
->>> sorted([*draw(), *draw()]), sampler.batches_per_epoch
+>>> sorted(draw().tolist() + draw().tolist()), sampler.batches_per_epoch
 ([0, 1, 2, 3, 4, 5], 2)
 """
 

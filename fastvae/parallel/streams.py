@@ -3,7 +3,7 @@
 Examples
 --------
 >>> states = np.array([[1, 2, 3, 4, 5, 6]], "int32")
->>> spawned(states, rank=1).shape, (spawned(states, rank=1) == spawned(states, rank=2)).all()
+>>> spawned(states, rank=1).shape, np.array_equal(spawned(states, rank=1), spawned(states, rank=2))
 ((1, 6), False)
 """
 
