@@ -8,9 +8,9 @@ Examples
 1000
 >>> KINDS["patience"].says
 'None or an integer of at least 1'
->>> RunOptions(patient=3)  # doctest: +ELLIPSIS
+>>> RunOptions(colour=3)
 Traceback (most recent call last):
-TypeError: RunOptions.__init__() got an unexpected keyword argument 'patient'...
+TypeError: RunOptions.__init__() got an unexpected keyword argument 'colour'
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def source(modules: dict[str, str]) -> str:
     Examples
     --------
     >>> code = source({"a": "#include <math.h>\\nint f;", "b": "#define N 1\\n#include <math.h>\\nint f = N;"})
-    >>> print(code[code.index("#include <math.h>") :])  # before it is what numpy 2 needs
+    >>> print(code.removeprefix("".join(f"#include {header}\\n" for header in FIRST)))  # what numpy 2 needs
     #include <math.h>
     namespace together_a {
     <BLANKLINE>

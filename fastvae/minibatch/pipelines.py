@@ -73,7 +73,7 @@ def refuse_fixed_batch(pipelines: Iterable[Resident | Streamed], model: Any) -> 
         if variable.total_size is not None and variable.dshape[:1] and variable.dshape[0] in sizes:
             n_rows = variable.total_size if isinstance(variable.total_size, int) else variable.total_size[0]
             fixed = tuple(map(int, variable.dshape))  # numpy 2 would print np.int64(4)
-            shape = (int(n_rows), *fixed[1:])
+            shape = (n_rows, *fixed[1:])
             raise ConfigurationError(
                 f"{variable.name} has shape={fixed}, which fixes the batch size, but not every batch of the "
                 f"{sizes[variable.dshape[0]]!r} has it: take last='drop', or declare shape={shape} (the size of a "

@@ -102,7 +102,7 @@ def numpy_names() -> bool:
         missing = {name: value for name, value in names.items() if not hasattr(numpy, name)}
     if missing:
         missing["product"] = numpy.prod  # numpy 1.25 and 1.26 warn at each call
-    if numpy.__version__.startswith("2."):
+    if not _numpy_1():
         missing["core"] = numpy._core  # the old name's module warns at each use
     for name, value in missing.items():
         setattr(numpy, name, value)
@@ -173,9 +173,8 @@ def matplotlib_register_cmap() -> bool:
 
 def c_of_numpy_1() -> bool:
     """theano's C code takes names from numpy's headers that are gone since numpy 2, and some of Python 2."""
-    import numpy
 
-    if not numpy.__version__.startswith("2."):
+    if _numpy_1():
         return False
 
     def repaired(execute, module):
@@ -197,7 +196,7 @@ def copies_where_needed() -> bool:
     """theano's GPU arrays ask numpy for no copy of what may need one (`copy=False`), which numpy 2 refuses."""
     import numpy
 
-    if not numpy.__version__.startswith("2."):
+    if _numpy_1():
         return False
 
     def array(*args, copy=True, **kwargs):
@@ -233,6 +232,12 @@ def as_it_is_imported(name, repaired):
             return spec
 
     sys.meta_path.insert(0, Finder)
+
+
+def _numpy_1():
+    import numpy
+
+    return numpy.__version__.startswith("1.")
 
 
 def _major_and_minor(distribution):
@@ -307,7 +312,7 @@ def random_numbers_in_python() -> bool:
     import numpy
     from theano.sandbox import rng_mrg
 
-    if not numpy.__version__.startswith("2."):
+    if _numpy_1():
         return False
     stock = rng_mrg.mrg_next_value
 
@@ -320,9 +325,8 @@ def random_numbers_in_python() -> bool:
 
 def rows_added_by_numpy() -> bool:
     """theano's C code that adds to rows goes over them by a structure that is private since numpy 2: numpy adds."""
-    import numpy
 
-    if not numpy.__version__.startswith("2."):
+    if _numpy_1():
         return False
     from theano.tensor.subtensor import AdvancedIncSubtensor1
 

@@ -23,14 +23,6 @@ def packages(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.fixture
-def finders(monkeypatch):
-    """The import system as it is without the finder and where nothing of it is imported yet."""
-    for name in debian_pygpu.NAMES:
-        monkeypatch.delitem(sys.modules, name, raising=False)
-    monkeypatch.setattr(sys, "meta_path", [f for f in sys.meta_path if not isinstance(f, debian_pygpu.Finder)])
-
-
 def test_the_finder_knows_three_names_and_nothing_else(packages):
     finder = debian_pygpu.Finder(packages)
     assert finder.find_spec("pygpu").origin == str(packages / "pygpu" / "__init__.py")

@@ -17,7 +17,7 @@ PYTHON = f"python{sys.version_info.major}.{sys.version_info.minor}"
 
 
 @pytest.fixture
-def bare(tmp_path, monkeypatch):
+def bare(tmp_path, monkeypatch, finders):
     """A machine on which no library and no package of the system can be found."""
     monkeypatch.setattr(devices, "find_library", lambda name, folders=(): None)
     monkeypatch.setattr(devices, "VENDORS", tmp_path)
@@ -25,9 +25,6 @@ def bare(tmp_path, monkeypatch):
     monkeypatch.setattr(debian_pygpu.built_for_this_python, "__defaults__", (tmp_path,))
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     monkeypatch.setattr(sys, "path", [p for p in sys.path if not os.path.isdir(os.path.join(p, "pygpu"))])
-    monkeypatch.setattr(sys, "meta_path", [f for f in sys.meta_path if not isinstance(f, debian_pygpu.Finder)])
-    for name in debian_pygpu.NAMES:
-        monkeypatch.delitem(sys.modules, name, raising=False)
     return tmp_path
 
 

@@ -35,12 +35,13 @@ for name in ("cats", "dogs"):
 """
 
 
-def blocks(page, language):
-    return re.findall(rf"^```{language}\n(.*?)^```$", PAGES[page], flags=re.S | re.M)
+def lines_of(text, language):
+    """All code of a page in one language."""
+    return "\n".join(re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.S | re.M)).splitlines()
 
 
 def test_the_python_of_each_page_runs(python):
-    code = {page: "\n".join(blocks(page, "python")).replace("1_000", "2") for page in PAGES}
+    code = {page: "\n".join(lines_of(text, "python")).replace("1_000", "2") for page, text in PAGES.items()}
     code = {page: text for page, text in code.items() if text}
     assert len(code) > 8
     run_each = f"for page, text in {code!r}.items():\n    exec(compile(text, page, 'exec'), dict(globals()))"
@@ -49,8 +50,8 @@ def test_the_python_of_each_page_runs(python):
 
 
 def commands():
-    for page in PAGES:
-        for line in "\n".join(blocks(page, "sh")).splitlines():
+    for text in PAGES.values():
+        for line in lines_of(text, "sh"):
             for command in re.findall(r"(?:^|[ /])(fastvae (?!.*\.py).*)", line.partition("#")[0]):
                 yield command.split(" && ")[0]
 
@@ -96,9 +97,7 @@ def test_the_commands_run(python):
 
 def shell():
     """The lines of shell of all pages."""
-    for text in (*PAGES.values(), *BESIDE):
-        for block in re.findall(r"^```sh\n(.*?)^```$", text, flags=re.S | re.M):
-            yield from block.splitlines()
+    return [line for text in (*PAGES.values(), *BESIDE) for line in lines_of(text, "sh")]
 
 
 def test_extras_that_are_installed_exist():
